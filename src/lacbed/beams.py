@@ -1,0 +1,225 @@
+"""Which plane waves take part: the common beam list of a tilt grid.
+
+Every tilt is folded to k = q + G (see `lacbed.geometry.folding`). The beams of the tilt are g = h - G with h from
+one list that is the same for all tilts. So the waves in the crystal, q + h, stay inside one fixed region around
+the zone axis, tilts that differ by a reciprocal vector share their waves, and no tilt has a worse list than
+another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lacbed.crystals import Crystal
+from lacbed.crystals.cell import FloatArray
+from lacbed.errors import SettingError
+from lacbed.geometry.folding import is_allowed, zone_of_allowed
+from lacbed.geometry.frame import Frame, IntArray
+from lacbed.geometry.wave import ElectronWave
+
+HKL = tuple[int, int, int]
+MAX_BEAMS = 20_000
+HOLZ_WEIGHT = 4.0
+"""Excitation errors of higher-order Laue zones count this many times in the ranking: their U_g are small."""
+
+
+@dataclass(frozen=True, eq=False)
+class BeamList:
+    """Beams common to all tilts.
+
+    Attributes:
+        hkl: indices h of the waves q + h, best first: (beam, 3).
+        vectors: the same in the microscope frame in 1/Å: (beam, 3).
+        strong: number of beams that are solved for; the rest enter as Bethe perturbation.
+        excitation_error: largest |s_g| in 1/Å among the strong beams, the least over the grid for each beam.
+    """
+
+    hkl: IntArray
+    vectors: FloatArray
+    strong: int
+    excitation_error: float
+
+    def index(self, hkl: IntArray) -> IntArray:
+        """Positions in the list of the given indices, -1 where absent: (..., 3) to (...)."""
+        reach = int(max(np.abs(self.hkl).max(), np.abs(hkl).max() if hkl.size else 0)) + 1
+        side = 2 * reach + 1
+        place = np.array([side * side, side, 1])
+        table = np.full(side**3, -1, dtype=np.int64)
+        table[(self.hkl + reach) @ place] = np.arange(len(self.hkl))
+        return np.asarray(table[(hkl + reach) @ place])
+
+
+def select_beams(
+    crystal: Crystal,
+    frame: Frame,
+    wave: ElectronWave,
+    tilts: FloatArray,
+    required: IntArray,
+    *,
+    count: int | None = None,
+    g_max: float | None = None,
+    sg_max: float | None = None,
+    weak: int = 0,
+    laue_zones: int = 0,
+) -> BeamList:
+    """Choose the beams by the stated rule.
+
+    Candidates are all reflections that centring allows, of Laue zones up to `laue_zones` on both sides, with
+    |h| ≤ g_max. They are ranked by the least excitation error over the grid,
+
+        |s_h| = min over tilts of | |q + h|² - |k|² | / 2k     (three-dimensional vectors),
+
+    ties by |h|, those of higher-order Laue zones counting four times; for a grid around the zone axis and one Laue zone that is simply the order of |h| outside
+    the grid. The first `count` are strong, completed to a whole shell of equal rank so that the list keeps the
+    crystal's symmetry; or all with |s_h| ≤ sg_max. Reflections that are asked for, and the incident
+    beam of every tilt, are always in the list, with everything that ranks as high.
+
+    Args:
+        crystal: the crystal.
+        frame: its orientation.
+        wave: the electrons.
+        tilts: the tilts themselves in 1/Å: (tilt, 2).
+        required: waves h that must be in the list: (n, 3).
+        count: number of strong beams.
+        g_max: largest |h| in 1/Å.
+        sg_max: largest excitation error in 1/Å.
+        weak: number of further beams to treat by Bethe perturbation.
+        laue_zones: highest order of Laue zone.
+
+    Raises:
+        SettingError: if the rule leaves no beams, too many, or leaves out one that is required.
+    """
+    if count is None and g_max is None and sg_max is None:
+        raise SettingError("choose beams by number, g_max or sg_max")
+    reach = _pool_radius(crystal, frame, wave, required, count, g_max, sg_max, weak, laue_zones, tilts)
+    pool = _pool(crystal, frame, reach, laue_zones)
+    vectors = frame.vectors(pool)
+    score, size = _scores(vectors, tilts, wave)
+    order = np.lexsort((size, score))
+    pool, vectors, score, size = pool[order], vectors[order], score[order], size[order]
+    position = BeamList(pool, vectors, len(pool), 0.0).index(required)
+    if np.any(position < 0):
+        missing = tuple(int(v) for v in required[np.argmin(position)])
+        raise SettingError(
+            f"reflection or incident beam {missing} lies outside g_max = {reach:.3g} 1/Å; raise g_max"
+        )
+    wanted = _wanted(score, count, sg_max)
+    strong = _whole_shell(score, size, max(wanted, int(position.max()) + 1))
+    total = _whole_shell(score, size, min(len(pool), strong + weak)) if weak else strong
+    if total > MAX_BEAMS:
+        raise SettingError(f"the rule selects {total} beams; the limit is {MAX_BEAMS}: lower g_max or beams")
+    return BeamList(pool[:total], vectors[:total], strong, float(score[:strong].max()))
+
+
+def _wanted(score: FloatArray, count: int | None, sg_max: float | None) -> int:
+    within = len(score) if sg_max is None else int(np.sum(score <= sg_max))
+    return max(1, min(within, count if count is not None else within))
+
+
+def _whole_shell(score: FloatArray, size: FloatArray, count: int) -> int:
+    """Raise a count to the end of the run of beams with equal score and length."""
+    while (
+        count < len(score)
+        and abs(score[count] - score[count - 1]) < 1e-9
+        and abs(size[count] - size[count - 1]) < 1e-7
+    ):
+        count += 1
+    return count
+
+
+def _pool_radius(
+    crystal: Crystal,
+    frame: Frame,
+    wave: ElectronWave,
+    required: IntArray,
+    count: int | None,
+    g_max: float | None,
+    sg_max: float | None,
+    weak: int,
+    laue_zones: int,
+    tilts: FloatArray,
+) -> float:
+    """A |h| that surely holds all that the rule can select."""
+    if g_max is not None:
+        return g_max
+    edge = float(np.linalg.norm(tilts, axis=1).max())
+    need = float(np.linalg.norm(frame.vectors(required), axis=1).max(initial=0.0))
+    layer_area = abs(np.linalg.det(frame.vectors(zone_of_allowed(crystal, frame))[:, :2]))
+    radius = need + 2.0 * math.sqrt(layer_area)
+    if count is not None:
+        layers = 2 * laue_zones + 1
+        disc = math.sqrt((count + weak) * layer_area / math.pi)
+        radius = max(radius, 1.15 * disc + edge * (laue_zones > 0) + 3.0 * math.sqrt(layer_area) / layers)
+    if sg_max is not None:
+        radius = max(radius, math.sqrt(edge**2 + 2.0 * wave.wave_number * sg_max) + edge)
+    if laue_zones:
+        spacing = 1.0 / float(np.linalg.norm(crystal.direct @ np.array(frame.zone_axis)))
+        ring = math.sqrt(2.0 * wave.wave_number * spacing * laue_zones)
+        radius = max(radius, edge + 1.3 * ring)
+    return radius
+
+
+def _pool(crystal: Crystal, frame: Frame, radius: float, laue_zones: int) -> IntArray:
+    """All allowed reflections of the Laue zones 0, ±1, ... ±laue_zones within a sphere."""
+    limit = np.floor(radius * np.linalg.norm(crystal.direct, axis=0) + 1e-9).astype(int)
+    if np.prod(2.0 * limit + 1.0) > 5e7:
+        raise SettingError(f"g_max = {radius:.3g} 1/Å is too large for this cell; lower g_max or beams")
+    axes = [np.arange(-n, n + 1) for n in limit]
+    u, v, w = frame.zone_axis
+    h, k, l = np.meshgrid(*axes, indexing="ij", sparse=True)  # noqa: E741  the name of the index
+    chosen = np.argwhere(np.abs(h * u + k * v + l * w) <= laue_zones) - limit
+    chosen = chosen[np.linalg.norm(frame.vectors(chosen), axis=1) <= radius + 1e-9]
+    return np.asarray(chosen[is_allowed(crystal, chosen)])
+
+
+def _scores(
+    vectors: FloatArray, tilts: FloatArray, wave: ElectronWave
+) -> tuple[FloatArray, FloatArray]:
+    """Least |s_h| over the grid (over its rim and a coarse net of its inside) and |h|."""
+    k = wave.wave_number
+    squares = np.sum(tilts**2, axis=1)
+    low, high = float(squares.min()), float(squares.max())
+    kz_low, kz_high = math.sqrt(k * k - high), math.sqrt(k * k - low)
+    # |q + h|² with q = 0: the mean over the Brillouin zone; one number per beam keeps the list symmetric.
+    in_plane = np.sum(vectors[:, :2] ** 2, axis=1)
+    off = vectors[:, 2]
+    extremes = [in_plane + 2.0 * kz * off + off * off for kz in (kz_low, kz_high)]
+    lowest, highest = np.minimum(*extremes), np.maximum(*extremes)
+    distance = np.maximum(0.0, np.maximum(lowest - high, low - highest))
+    distance = np.where(np.abs(off) > 1e-9, HOLZ_WEIGHT * distance, distance)
+    return np.round(distance / (2.0 * k), 10), np.round(np.linalg.norm(vectors, axis=1), 9)
+
+
+def check_reflections(
+    crystal: Crystal, frame: Frame, hkl: Sequence[Sequence[float]], laue_zones: int
+) -> tuple[HKL, ...]:
+    """Reflections as whole numbers that the crystal and the zone can show.
+
+    Raises:
+        SettingError: on indices that are not integers, that lattice centring forbids, that repeat, or that
+            lie outside the Laue zones that take part.
+    """
+    found: list[HKL] = []
+    for entry in hkl:
+        values = np.asarray(entry, dtype=float)
+        if values.shape != (3,) or not np.all(np.isfinite(values)) or np.any(values != np.round(values)):
+            raise SettingError(f"a reflection is three integers h, k, l, got {entry}")
+        h, k, l = (int(v) for v in values)  # noqa: E741
+        order = h * frame.zone_axis[0] + k * frame.zone_axis[1] + l * frame.zone_axis[2]
+        if not is_allowed(crystal, np.array([h, k, l])):
+            raise SettingError(f"reflection {h},{k},{l} is forbidden by the lattice centring of {crystal.name}")
+        if abs(order) > laue_zones:
+            raise SettingError(
+                f"reflection {h},{k},{l} lies in Laue zone {order} of {list(frame.zone_axis)}, but only zones "
+                f"up to {laue_zones} take part; raise laue_zones or choose hu + kv + lw = 0"
+            )
+        if (h, k, l) in found:
+            raise SettingError(f"reflection {h},{k},{l} is listed twice")
+        found.append((h, k, l))
+    if not found:
+        raise SettingError("no reflection asked for; give at least (0, 0, 0)")
+    return tuple(found)

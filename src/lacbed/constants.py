@@ -1,0 +1,41 @@
+"""Physical constants (CODATA 2022, https://physics.nist.gov/cuu/Constants) and the electron wave.
+
+Lengths are in Å, reciprocal lengths in 1/Å without 2π, energies in eV.
+"""
+
+import math
+
+PLANCK_TIMES_C = 12398.419843320026
+"""h c in eV Å (exact in the SI of 2019)."""
+
+ELECTRON_REST_ENERGY = 510998.95069
+"""m_e c² in eV."""
+
+BOHR_RADIUS = 0.529177210544
+"""a_0 in Å."""
+
+HARTREE = 27.211386245981
+"""E_h in eV."""
+
+H2_OVER_2M = PLANCK_TIMES_C**2 / (2.0 * ELECTRON_REST_ENERGY)
+"""h² / (2 m_e) in eV Å²: a potential of V volts is V / H2_OVER_2M in 1/Å² for γ = 1."""
+
+
+def relativistic_gamma(energy: float) -> float:
+    """Lorentz factor γ = 1 + E / (m_e c²) of electrons of kinetic energy E in eV."""
+    return 1.0 + energy / ELECTRON_REST_ENERGY
+
+
+def wavelength(energy: float) -> float:
+    """Relativistic electron wavelength λ = h c / sqrt(E (E + 2 m_e c²)) in Å, for E in eV."""
+    return PLANCK_TIMES_C / math.sqrt(energy * (energy + 2.0 * ELECTRON_REST_ENERGY))
+
+
+def beta_squared(energy: float) -> float:
+    """(v / c)² = 1 - 1 / γ² of electrons of kinetic energy E in eV."""
+    return 1.0 - 1.0 / relativistic_gamma(energy) ** 2
+
+
+def interaction_constant(energy: float) -> float:
+    """Interaction constant σ = 2π m e λ / h² = π γ λ / (h² / 2 m_e), in rad / (V Å)."""
+    return math.pi * relativistic_gamma(energy) * wavelength(energy) / H2_OVER_2M

@@ -1,0 +1,37 @@
+"""Tags and values of the CIF dictionary that reading and writing share."""
+
+from __future__ import annotations
+
+import math
+
+from gemmi import cif
+
+from lacbed.errors import CrystalError
+
+ANGLE_TAGS = ("_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma")
+CELL_TAGS = ("_cell_length_a", "_cell_length_b", "_cell_length_c", *ANGLE_TAGS)
+NOTE_TAG = "_lacbed_note"
+SOURCE_TAG = "_lacbed_source"
+U_INDICES = ("11", "22", "33", "23", "13", "12")
+
+
+def text_of(value: str | None) -> str:
+    """The string of a CIF value without its quotes; "" for a missing value, ? and a dot."""
+    if value is None or cif.is_null(value):
+        return ""
+    return str(cif.as_string(value)).strip()
+
+
+def number(value: str | None, what: str) -> float | None:
+    """A CIF number without its uncertainty; None for a missing value, ? and a dot.
+
+    Raises:
+        CrystalError: if there is something else, naming `what` it was to be.
+    """
+    if value is None or cif.is_null(value):
+        return None
+    result = float(cif.as_number(text_of(value)))
+    if not math.isfinite(result):
+        shown = text_of(value)[:40].encode("ascii", "backslashreplace").decode()
+        raise CrystalError(f"{what}: expected a number, got {shown!r}")
+    return result

@@ -1,0 +1,68 @@
+"""Writing a crystal as the text of a CIF."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gemmi import cif
+
+from lacbed.crystals.cif_values import CELL_TAGS, NOTE_TAG, SOURCE_TAG, U_INDICES
+
+if TYPE_CHECKING:
+    from lacbed.crystals.crystal import Crystal
+    from lacbed.crystals.site import Site
+
+_SITE_TAGS = [
+    "label",
+    "type_symbol",
+    "fract_x",
+    "fract_y",
+    "fract_z",
+    "occupancy",
+    "U_iso_or_equiv",
+    "adp_type",
+]
+
+
+def write_cif(crystal: Crystal) -> str:
+    """The crystal as CIF text: cell, operations, sites with U_iso or U_ij, occupancies, charges, notes.
+
+    Numbers are written with as many digits as it takes, so that reading gives an equal crystal.
+    """
+    data = cif.Document().add_new_block(re.sub(r"[^A-Za-z0-9_.-]", "_", crystal.name)[:70] or "crystal")
+    data.set_pair("_chemical_name_common", cif.quote(crystal.name))
+    if crystal.source:
+        data.set_pair(SOURCE_TAG, cif.quote(crystal.source))
+    for tag, value in zip(CELL_TAGS, crystal.cell, strict=True):
+        data.set_pair(tag, repr(value))
+    if crystal.space_group:
+        data.set_pair("_space_group_name_H-M_alt", cif.quote(crystal.space_group))
+    loop = data.init_loop("_space_group_symop_", ["id", "operation_xyz"])
+    for index, operation in enumerate(crystal.operations, start=1):
+        loop.add_row([str(index), cif.quote(operation)])
+    loop = data.init_loop("_atom_site_", _SITE_TAGS)
+    for site in crystal.sites:
+        loop.add_row(_site_row(site))
+    anisotropic = [site for site in crystal.sites if site.u_aniso is not None]
+    if anisotropic:
+        loop = data.init_loop("_atom_site_aniso_", ["label", *(f"U_{ij}" for ij in U_INDICES)])
+        for site in anisotropic:
+            loop.add_row([cif.quote(site.label), *(repr(float(v)) for v in site.u_aniso or ())])
+    if crystal.notes:
+        loop = data.init_loop("", [NOTE_TAG])
+        for note in crystal.notes:
+            loop.add_row([cif.quote(note)])
+    return str(data.as_string())
+
+
+def _site_row(site: Site) -> list[str]:
+    charge = f"{abs(site.charge)}{'+' if site.charge > 0 else '-'}" if site.charge else ""
+    return [
+        cif.quote(site.label),
+        site.element + charge,
+        *(repr(float(v)) for v in site.xyz),
+        repr(float(site.occupancy)),
+        "." if site.u_iso is None else repr(float(site.u_iso)),
+        "Uani" if site.u_iso is None else "Uiso",
+    ]

@@ -1,0 +1,195 @@
+"""From the asymmetric unit to all atoms of a cell, and the check that they do not collide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import cKDTree
+
+from lacbed.crystals.cell import FloatArray, reciprocal_basis
+from lacbed.errors import CrystalError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lacbed.crystals.site import Site
+
+IntArray = npt.NDArray[np.int64]
+
+MERGE_DISTANCE = 0.1
+"""Å: images of one site closer than this are one atom on a special position (0.333 for 1/3)."""
+
+COLLISION_DISTANCE = 0.4
+"""Å: two atoms closer than this must share the place, that is, their occupancies add up to at most 1."""
+
+OCCUPANCY_TOLERANCE = 5e-3
+"""Published occupancies are rounded: 0.335 + 0.667 is accepted as 1."""
+
+_MOST_NEIGHBOURS = 100  # beyond any mixed site; keeps the list of pairs small
+
+MAX_ATOMS = 20_000
+"""Atoms in a cell; the largest crystals that anyone simulates by Bloch waves have hundreds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Atoms:
+    """All atoms of one unit cell.
+
+    Attributes:
+        elements: chemical symbol of each atom.
+        xyz: fractional coordinates in [0, 1): (atom, 3).
+        occupancy: (atom,).
+        beta: Debye-Waller tensors of exp(-hᵀ β h): (atom, 3, 3).
+        b_iso: equivalent isotropic B in Å² for the absorptive factors: (atom,).
+        site: index of the site in the asymmetric unit: (atom,).
+        rotation: the operation that made the atom: (atom, 3, 3).
+    """
+
+    elements: tuple[str, ...]
+    xyz: FloatArray
+    occupancy: FloatArray
+    beta: FloatArray
+    b_iso: FloatArray
+    site: IntArray
+    rotation: IntArray
+
+    def __len__(self) -> int:
+        return len(self.elements)
+
+
+def expand_sites(
+    sites: Sequence[Site],
+    rotations: IntArray,
+    translations: FloatArray,
+    direct: FloatArray,
+    reciprocal: FloatArray,
+) -> Atoms:
+    """Apply x → R x + t to every site and merge the images that fall on one special position.
+
+    Raises:
+        CrystalError: if the cell would hold more than `MAX_ATOMS` atoms.
+    """
+    xyz: list[FloatArray] = []
+    beta: list[FloatArray] = []
+    counts: list[int] = []
+    first: list[IntArray] = []
+    total = 0
+    for site in sites:
+        positions, operations, stabiliser = _orbit(np.asarray(site.xyz), rotations, translations, direct)
+        moved = rotations[operations]
+        xyz.append(positions)
+        beta.append(moved @ _site_beta(site, stabiliser, reciprocal) @ moved.transpose(0, 2, 1))
+        counts.append(len(positions))
+        first.append(operations)
+        total += len(positions)
+        if total > MAX_ATOMS:
+            raise CrystalError(
+                f"more than {MAX_ATOMS} atoms in the cell ({len(sites)} sites, {len(rotations)} operations); "
+                "check the list of atoms"
+            )
+    index = np.repeat(np.arange(len(sites)), counts)
+    beta_all = np.concatenate(beta)
+    u_eq = np.einsum("nij,ij->n", beta_all, direct.T @ direct) / (6.0 * np.pi**2)  # tr(U) / 3
+    return Atoms(
+        elements=tuple(site.element for site, n in zip(sites, counts, strict=True) for _ in range(n)),
+        xyz=np.concatenate(xyz),
+        occupancy=np.array([site.occupancy for site in sites])[index],
+        beta=beta_all,
+        b_iso=8.0 * np.pi**2 * np.maximum(u_eq, 0.0),
+        site=index.astype(np.int64),
+        rotation=rotations[np.concatenate(first)],
+    )
+
+
+def _orbit(
+    xyz: FloatArray, rotations: IntArray, translations: FloatArray, direct: FloatArray
+) -> tuple[FloatArray, IntArray, IntArray]:
+    """Distinct images of a point in [0, 1), the first operation of each, the rotations that fix the point.
+
+    Operations that move the point by less than `MERGE_DISTANCE` are taken to fix it, and the point is put
+    at the mean of its images under them, which is the special position itself: 0.333 becomes 1/3. If a
+    point lies so that those operations are not a group, a smaller distance is tried.
+    """
+    xyz = xyz - np.floor(xyz)
+    shift = rotations @ xyz + translations - xyz  # (operation, 3)
+    shift -= np.round(shift)
+    distance = np.linalg.norm(shift @ direct.T, axis=1)
+    for tolerance in (MERGE_DISTANCE, MERGE_DISTANCE / 4, MERGE_DISTANCE / 16, 1e-4):
+        fixing = distance < tolerance
+        images = rotations @ (xyz + shift[fixing].mean(axis=0)) + translations
+        images -= np.floor(images)
+        first = _first_of_each(images)
+        if len(first) * np.count_nonzero(fixing) == len(rotations):
+            break
+    mean = images[first]
+    mean[mean > 1.0 - 1e-9] = 0.0
+    return mean, first, rotations[fixing]
+
+
+def _first_of_each(images: FloatArray) -> IntArray:
+    """Index of the first of each set of points that are equal modulo 1, to about 1e-4.
+
+    The grid is shifted by an odd amount, so that no fraction that occurs in crystals is at a cell's border.
+    """
+    keys = np.floor((images + _ODD_SHIFT) % 1.0 * 10_000.0).astype(np.int64) @ _PACK
+    return np.sort(np.unique(keys, return_index=True)[1])
+
+
+_ODD_SHIFT = np.array([0.000_037_113_7, 0.000_041_339_1, 0.000_044_871_3])
+_PACK = np.array([10_001**2, 10_001, 1], dtype=np.int64)
+
+
+def _site_beta(site: Site, stabiliser: IntArray, reciprocal: FloatArray) -> FloatArray:
+    """β of a site, averaged as R β Rᵀ over the rotations that fix it, so that it has the site's symmetry."""
+    beta = site.beta(reciprocal)
+    if site.u_iso is not None or len(stabiliser) == 1:
+        return beta
+    return np.asarray((stabiliser @ beta @ stabiliser.transpose(0, 2, 1)).mean(axis=0))
+
+
+def check_distances(atoms: Atoms, direct: FloatArray) -> None:
+    """Refuse atoms that collide and places that are filled more than once.
+
+    Raises:
+        CrystalError: naming the two atoms, their distance and their occupancies.
+    """
+    points, owner = _with_neighbours(atoms.xyz, direct)
+    tree = cKDTree(points)
+    if tree.count_neighbors(tree, COLLISION_DISTANCE) > _MOST_NEIGHBOURS * len(points):
+        raise CrystalError(
+            f"{len(atoms)} atoms lie on top of each other, on average over {_MOST_NEIGHBOURS} within "
+            f"{COLLISION_DISTANCE} Å of each atom; check the coordinates"
+        )
+    pairs = tree.query_pairs(COLLISION_DISTANCE, output_type="ndarray")
+    count = len(atoms)
+    total = atoms.occupancy.copy()
+    for here, there in (pairs.T, pairs.T[::-1]):
+        home = here < count  # points of the cell come first; the others are images of them
+        np.add.at(total, here[home], atoms.occupancy[owner[there[home]]])
+    worst = int(np.argmax(total))
+    if total[worst] <= 1.0 + OCCUPANCY_TOLERANCE:
+        return
+    partner = [int(p[p != worst][0]) for p in pairs if worst in p]
+    gap = min(partner, key=lambda p: float(np.linalg.norm(points[p] - points[worst])), default=worst)
+    raise CrystalError(
+        f"{atoms.elements[worst]} and {atoms.elements[owner[gap]]} collide: "
+        f"{np.linalg.norm(points[gap] - points[worst]):.3f} Å apart with occupancies that sum to "
+        f"{total[worst]:.3f}; atoms closer than {COLLISION_DISTANCE} Å must share one place (sum at most 1)"
+    )
+
+
+def _with_neighbours(xyz: FloatArray, direct: FloatArray) -> tuple[FloatArray, IntArray]:
+    """Cartesian points of the cell and of the images just outside its faces, and the atom of each."""
+    margin = COLLISION_DISTANCE * np.linalg.norm(reciprocal_basis(direct), axis=0) + 1e-6  # below 1
+    points, owner = xyz, np.arange(len(xyz))
+    for axis in range(3):
+        step = np.eye(3)[axis]
+        low, high = points[:, axis] < margin[axis], points[:, axis] > 1.0 - margin[axis]
+        points, owner = (
+            np.concatenate([points, points[low] + step, points[high] - step]),
+            np.concatenate([owner, owner[low], owner[high]]),
+        )
+    return points @ direct.T, owner

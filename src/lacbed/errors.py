@@ -1,0 +1,32 @@
+"""Errors meant for users: what was expected, what came, what to do."""
+
+
+class LacbedError(Exception):
+    """Base class of every error that a user can cause and can mend.
+
+    The message is one plain sentence or two; the command line prints it on one line and exits with code 2.
+    """
+
+
+class CrystalError(LacbedError, ValueError):
+    """A crystal or a CIF that cannot be used."""
+
+
+class ScatteringError(LacbedError, ValueError):
+    """A scattering-factor table or absorption model that does not apply."""
+
+
+class SettingError(LacbedError, ValueError):
+    """A simulation setting outside what is physically or numerically possible."""
+
+
+class MemoryLimitError(LacbedError, MemoryError):
+    """A request that needs more memory than there is, with the estimate."""
+
+
+class FileFormatError(LacbedError, ValueError):
+    """A file that cannot be read or written."""
+
+
+class MissingExtraError(LacbedError, ImportError):
+    """An optional dependency that is needed and not installed."""

@@ -1,0 +1,166 @@
+"""Symmetry of the pattern, derived from the crystal, and the smallest set of tilts that has to be solved.
+
+An operation of the crystal relates the intensity of reflection g at tilt k to that of another pair:
+
+    direct    (R keeps the beam direction):            I_Rg(R k)          = I_g(k)
+    reversed  (R inverts it, joined with reciprocity): I_Rg(-R (k + g))   = I_g(k)
+
+The reversed kind follows from the reciprocity theorem: exchanging source and detector leaves the intensity,
+and R brings the reversed beams back to the front.  (Buxton, Eades, Steeds & Rackham, Phil. Trans. R. Soc. A 281
+(1976) 171: diffraction groups.)  Both kinds hold with absorption. In the zero-order Laue zone alone the
+crystal is its own projection, so that every operation counts as both kinds.
+
+Direct operations are exact for all reflections, reversed ones for g = 0. For g ≠ 0 the first-order equation of
+dynamical diffraction is reciprocal only up to K_n(k) / K_n(k + g) (some 1e-5 in intensity), so there they are
+left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lacbed.crystals import Crystal
+from lacbed.crystals.cell import FloatArray
+from lacbed.geometry.folding import Folding, fold_tilts
+from lacbed.geometry.frame import Frame, IntArray
+
+_KEY = 1e8  # tilts that agree to 1e-8 of a reciprocal vector are one
+
+
+@dataclass(frozen=True, eq=False)
+class PatternOperation:
+    """One operation on pairs (k, g).
+
+    Attributes:
+        hkl: integer matrix that takes (h, k, l) to that of R g, as a column: (3, 3).
+        plane: R on in-plane vectors of the microscope frame: (2, 2).
+        reversed: whether it is joined with reciprocity.
+    """
+
+    hkl: IntArray
+    plane: FloatArray
+    reversed: bool
+
+    def image(self, tilts: FloatArray) -> FloatArray:
+        """The tilts of g = 0 that the operation takes `tilts` to: R k, or -R k if reversed."""
+        return np.asarray((-tilts if self.reversed else tilts) @ self.plane.T)
+
+
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """The pairs (tilt, reflection) to compute, and where each wanted value comes from.
+
+    Attributes:
+        tilts: tilts to solve in 1/Å: (tilt, 2).
+        folding: the same, folded.
+        pair_tilt: the tilt of each pair: (pair,).
+        pair_hkl: the reflection of each pair: (pair, 3).
+        source: the pair that gives each wanted value: (reflection, pixel).
+    """
+
+    tilts: FloatArray
+    folding: Folding
+    pair_tilt: IntArray
+    pair_hkl: IntArray
+    source: IntArray
+
+
+def pattern_operations(crystal: Crystal, frame: Frame, zolz_only: bool) -> tuple[PatternOperation, ...]:
+    """Operations that the pattern has, identity first.
+
+    Args:
+        crystal: the crystal, whose listed operations are used.
+        frame: its orientation.
+        zolz_only: whether only the zero-order Laue zone takes part.
+    """
+    zone = np.array(frame.zone_axis)
+    found: dict[tuple[bytes, bool], PatternOperation] = {}
+    identity = np.eye(3, dtype=np.int64)
+    for matrix in (identity, *crystal.rotations):
+        sign = _sign_on_axis(matrix, zone)
+        if sign == 0:
+            continue
+        cartesian = frame.rotation @ crystal.direct @ matrix @ np.linalg.inv(crystal.direct) @ frame.rotation.T
+        indices = np.round(np.linalg.inv(matrix).T).astype(np.int64)
+        for is_reversed in (False, True):
+            if not _applies(sign, is_reversed, cartesian, frame, zolz_only):
+                continue
+            plane = np.round(cartesian[:2, :2], 12)
+            key = ((plane + 0.0).round(6).tobytes(), is_reversed)
+            found.setdefault(key, PatternOperation(indices, plane, is_reversed))
+    return tuple(found.values())
+
+
+def _sign_on_axis(matrix: IntArray, zone: IntArray) -> int:
+    moved = matrix @ zone
+    return 1 if np.array_equal(moved, zone) else -1 if np.array_equal(moved, -zone) else 0
+
+
+def _applies(sign: int, is_reversed: bool, cartesian: FloatArray, frame: Frame, zolz_only: bool) -> bool:
+    """Whether an operation with R z = sign · z acts on the pattern as the given kind."""
+    if not frame.is_flat:
+        return not is_reversed and sign > 0 and bool(np.allclose(cartesian @ frame.normal, frame.normal))
+    return zolz_only or sign == (-1 if is_reversed else 1)
+
+
+def reduce_pairs(
+    crystal: Crystal,
+    frame: Frame,
+    tilts: FloatArray,
+    hkl: tuple[tuple[int, int, int], ...],
+    operations: tuple[PatternOperation, ...],
+    by_zone: bool,
+) -> Reduction:
+    """Choose one representative of all wanted pairs that symmetry makes equal.
+
+    Args:
+        crystal: the crystal.
+        frame: its orientation.
+        tilts: wanted tilts in 1/Å: (pixel, 2).
+        hkl: wanted reflections.
+        operations: operations to use; the identity alone leaves everything as it is.
+        by_zone: whether tilts that differ by a reciprocal vector share their solution, so that what counts is
+            the number of different q and not that of tilts.
+    """
+    point = fold_tilts(crystal, frame, tilts).reduced if by_zone else tilts
+    if np.any(np.array(hkl)):
+        operations = tuple(o for o in operations if not o.reversed)
+    best = _best_operation(point, operations, frame)
+    source_tilt = np.empty((len(hkl), len(tilts), 2))
+    source_hkl = np.empty((len(hkl), len(tilts), 3), dtype=np.int64)
+    for number, operation in enumerate(operations):
+        chosen = best == number
+        source_tilt[:, chosen] = operation.image(tilts[chosen])
+        source_hkl[:, chosen] = (np.array(hkl) @ operation.hkl.T)[:, None, :]
+    return _unique_pairs(crystal, frame, source_tilt, source_hkl)
+
+
+def _best_operation(point: FloatArray, operations: tuple[PatternOperation, ...], frame: Frame) -> IntArray:
+    """For every tilt, the operation whose image of it comes first in a fixed order."""
+    best = np.zeros(len(point), dtype=np.int64)
+    first = _key(point, frame)
+    for number, operation in enumerate(operations):
+        image = _key(operation.image(point), frame)
+        earlier = (image[:, 0] < first[:, 0]) | ((image[:, 0] == first[:, 0]) & (image[:, 1] < first[:, 1]))
+        best[earlier] = number
+        first[earlier] = image[earlier]
+    return best
+
+
+def _key(tilts: FloatArray, frame: Frame) -> npt.NDArray[np.int64]:
+    return np.round(tilts * (_KEY / frame.shortest)).astype(np.int64)
+
+
+def _unique_pairs(crystal: Crystal, frame: Frame, tilt: FloatArray, hkl: IntArray) -> Reduction:
+    shape = tilt.shape[:2]
+    keys = np.concatenate([_key(tilt.reshape(-1, 2), frame), hkl.reshape(-1, 3)], axis=1)
+    _, first, source = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    pair_tilts, pair_hkl = tilt.reshape(-1, 2)[first], hkl.reshape(-1, 3)[first]
+    _, first_tilt, pair_tilt = np.unique(_key(pair_tilts, frame), axis=0, return_index=True, return_inverse=True)
+    tilts = pair_tilts[first_tilt]
+    return Reduction(
+        tilts, fold_tilts(crystal, frame, tilts), pair_tilt.ravel(), pair_hkl, source.reshape(shape)
+    )

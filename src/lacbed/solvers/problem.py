@@ -1,0 +1,162 @@
+"""What every solver is given: one crystal, its beams, and the pairs (tilt, reflection) that are wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lacbed.beams import BeamList
+from lacbed.crystals.cell import FloatArray
+from lacbed.geometry.frame import Frame, IntArray
+from lacbed.geometry.symmetry import Reduction
+from lacbed.geometry.wave import ElectronWave, internal_wave_vectors
+from lacbed.potential import Absorption, potential_coefficients
+
+if TYPE_CHECKING:
+    from lacbed.crystals import Crystal
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """The dynamical problem in the waves q + h.
+
+    With K the wave vector of the refracted incident wave of a tilt, G the anchor of the tilt and P_h = K - G + h
+    the wave vectors in the crystal, the Bloch waves obey (Spence & Zuo, 1992, eq. 3.2)
+
+        (K² - |P_h|²) C_h + Σ_h' (U + iU')_{h-h'} C_h' = 2 γ (n · P_h) C_h,
+
+    the terms in γ² (back-scattering) being left out. The wave at depth t is Σ_j c_j C^j exp(2πi γ_j t).
+
+    Attributes:
+        potential: U_{h-h'} in 1/Å², Hermitian: (beam, beam).
+        absorptive: U'_{h-h'} in 1/Å², Hermitian, or None: (beam, beam).
+        vectors: h in the microscope frame in 1/Å: (beam, 3).
+        strong: the first `strong` beams are solved for, the others enter by Bethe perturbation.
+        wave_vectors: K of each tilt in 1/Å: (tilt, 3).
+        reduced: q of each tilt, in the plane: (tilt, 2).
+        anchor: index of the incident wave h = G of each tilt: (tilt,).
+        pair_tilt: tilt of each wanted pair: (pair,).
+        pair_out: index of the wave h = G + g of each wanted pair: (pair,).
+        normal: unit foil normal: (3,).
+        thicknesses: along the foil normal in Å: (thickness,).
+        gauge: phases d_h by which the waves were multiplied to make U real, or None.
+    """
+
+    potential: Tensor
+    absorptive: Tensor | None
+    vectors: Tensor
+    strong: int
+    wave_vectors: Tensor
+    reduced: Tensor
+    anchor: Tensor
+    pair_tilt: Tensor
+    pair_out: Tensor
+    normal: Tensor
+    thicknesses: Tensor
+    gauge: Tensor | None = None
+
+    @property
+    def is_flat_zone(self) -> bool:
+        """Whether all waves have the same component along the foil normal: one Laue zone, flat foil."""
+        along = self.vectors @ self.normal
+        return bool(along.abs().max() < 1e-9 and self.normal[:2].abs().max() < 1e-9)
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the potential is stored as real numbers."""
+        return not self.potential.is_complex()
+
+    def to(self, device: torch.device, real: torch.dtype) -> Problem:
+        """A copy on a device with the given real precision (indices stay integers)."""
+        kind = {torch.float32: torch.complex64, torch.float64: torch.complex128}[real]
+
+        def move(value: Tensor | None) -> Tensor | None:
+            if value is None or not (value.is_floating_point() or value.is_complex()):
+                return None if value is None else value.to(device)
+            return value.to(device, kind if value.is_complex() else real)
+
+        moved = {name: move(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **moved)  # type: ignore[arg-type]
+
+
+def build_problem(
+    crystal: Crystal,
+    frame: Frame,
+    wave: ElectronWave,
+    beams: BeamList,
+    reduction: Reduction,
+    thicknesses: FloatArray,
+    factors: str,
+    absorption: Absorption,
+    refraction: bool,
+) -> Problem:
+    """Compute the structure matrix and lay out the pairs; everything in float64 on the CPU."""
+    total = len(beams.hkl)
+    difference, index = _unique_differences(beams.hkl)
+    elastic, absorptive = potential_coefficients(crystal, difference, wave.energy, factors, absorption)
+    lookup = torch.as_tensor(index).reshape(total, total)
+    mean_u = float(elastic[_zero_row(difference)].real) if refraction else 0.0
+    wave_vectors = internal_wave_vectors(reduction.tilts, wave, frame.normal, mean_u)
+    potential = elastic[lookup]
+    potential.fill_diagonal_(0)  # U_0 is in K
+    anchor = beams.index(reduction.folding.anchor)
+    out = beams.index(reduction.folding.anchor[reduction.pair_tilt] + reduction.pair_hkl)
+    assert anchor.min() >= 0  # select_beams was told to hold them
+    assert out.min() >= 0
+    problem = Problem(
+        potential=potential,
+        absorptive=None if absorptive is None else absorptive[lookup],
+        vectors=torch.as_tensor(beams.vectors),
+        strong=beams.strong,
+        wave_vectors=torch.as_tensor(wave_vectors),
+        reduced=torch.as_tensor(reduction.folding.reduced),
+        anchor=torch.as_tensor(anchor),
+        pair_tilt=torch.as_tensor(reduction.pair_tilt),
+        pair_out=torch.as_tensor(out),
+        normal=torch.as_tensor(frame.normal),
+        thicknesses=torch.as_tensor(thicknesses),
+    )
+    return _make_real(problem, crystal, beams.hkl)
+
+
+def _unique_differences(hkl: IntArray) -> tuple[IntArray, IntArray]:
+    """Distinct h - h' and, for every pair of beams, the position of its difference among them."""
+    reach = 2 * int(np.abs(hkl).max()) + 1
+    place = np.array([(2 * reach + 1) ** 2, 2 * reach + 1, 1])
+    code = hkl @ place
+    table, index = np.unique(code[:, None] - code[None, :], return_inverse=True)
+    low = np.empty((len(table), 3), dtype=np.int64)
+    rest = table + reach * place.sum()
+    low[:, 0], rest = np.divmod(rest, place[0])
+    low[:, 1], low[:, 2] = np.divmod(rest, place[1])
+    return low - reach, index
+
+
+def _zero_row(hkl: IntArray) -> int:
+    return int(np.flatnonzero(np.all(hkl == 0, axis=1))[0])
+
+
+def _make_real(problem: Problem, crystal: Crystal, hkl: IntArray) -> Problem:
+    """Shift the origin to a centre of symmetry of the (projected) crystal, where U is real, if there is one.
+
+    An operation x → R x + w that inverts every h in the list gives U_h = U*_h exp(-2πi h·w), so that
+    d_h = exp(πi h·w) makes d_h U_{h-h'} d*_h' real.
+    """
+    scale = float(problem.potential.abs().max()) or 1.0
+    inverse_transposed = np.round(np.linalg.inv(crystal.rotations).transpose(0, 2, 1)).astype(np.int64)
+    inverts = np.all(hkl @ inverse_transposed.transpose(0, 2, 1) == -hkl, axis=(1, 2))
+    for shift in crystal.translations[inverts][:8]:
+        gauge = torch.as_tensor(np.exp(1j * np.pi * (hkl @ shift)))
+        matrices = [
+            None if m is None else gauge[:, None] * m * gauge.conj()
+            for m in (problem.potential, problem.absorptive)
+        ]
+        if all(m is None or float(m.imag.abs().max()) < 1e-10 * scale for m in matrices):
+            elastic, absorptive = (None if m is None else m.real.contiguous() for m in matrices)
+            assert elastic is not None
+            return replace(problem, potential=elastic, absorptive=absorptive, gauge=gauge)
+    return problem

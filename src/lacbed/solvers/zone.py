@@ -1,0 +1,67 @@
+"""Brillouin-zone reuse: tilts that differ by a reciprocal vector share one diagonalisation.
+
+For a flat foil and one Laue zone n·P_h = K_n is the same for all waves of a tilt, and with k = q + G
+
+    K² - |P_h|² = |k|² - |q + h|²,
+
+so that H(q) = U - diag |q + h|² belongs to q alone; the tilt enters by the shift |k|² of its eigenvalues and the
+scale 1 / 2K_n, exactly. One diagonalisation gives all zones, reflections and thicknesses.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lacbed.solvers.bloch import Pairs, amplitudes
+from lacbed.solvers.problem import Problem
+
+_KEY = 1e9
+
+
+def distinct_reduced(problem: Problem) -> tuple[Tensor, Tensor]:
+    """Distinct q in 1/Å, and which of them each tilt has: (matrix, 2), (tilt,)."""
+    keys = torch.round(problem.reduced.to(torch.float64) * _KEY).to(torch.int64)
+    _, inverse = torch.unique(keys, dim=0, return_inverse=True)
+    first = torch.full((int(inverse.max()) + 1,), len(inverse), dtype=torch.int64, device=keys.device)
+    first.scatter_reduce_(0, inverse, torch.arange(len(inverse), device=keys.device), "amin")
+    return problem.reduced[first], inverse
+
+
+def zone_matrices(problem: Problem, reduced: Tensor) -> Tensor:
+    """H(q) = U - diag |q + h|²: (matrix, 2) to (matrix, beam, beam)."""
+    plane = reduced[:, None, :] + problem.vectors[None, :, :2]  # (matrix, beam, 2)
+    matrices = problem.potential.expand(len(reduced), -1, -1).clone()
+    matrices.diagonal(dim1=1, dim2=2).sub_(plane.square().sum(dim=-1))
+    return matrices
+
+
+def zone_pairs(problem: Problem, group: Tensor, chosen: Tensor) -> Pairs:
+    """The chosen pairs, with `group` the matrix of each tilt."""
+    tilt = problem.pair_tilt[chosen]
+    wave = problem.wave_vectors[tilt]
+    return Pairs(
+        group=group[tilt],
+        incoming=problem.anchor[tilt],
+        outgoing=problem.pair_out[chosen],
+        shift=wave[:, :2].square().sum(dim=1),
+        scale=0.5 / wave[:, 2],
+    )
+
+
+def solve_zone(problem: Problem, block: int) -> Tensor:
+    """Amplitudes of the wanted pairs: (thickness, pair); `block` matrices are diagonalised at a time."""
+    reduced, inverse = distinct_reduced(problem)
+    which = inverse[problem.pair_tilt]
+    order = torch.argsort(which, stable=True)
+    bounds = torch.searchsorted(which[order], torch.arange(0, len(reduced) + block, block, device=order.device))
+    complex_type = torch.complex64 if problem.vectors.dtype == torch.float32 else torch.complex128
+    result = torch.empty(
+        (len(problem.thicknesses), len(which)), dtype=complex_type, device=order.device
+    )
+    for number, start in enumerate(range(0, len(reduced), block)):
+        chosen = order[bounds[number] : bounds[number + 1]]
+        pairs = zone_pairs(problem, inverse - start, chosen)
+        matrices = zone_matrices(problem, reduced[start : start + block])
+        result[:, chosen] = amplitudes(matrices, problem.absorptive, None, pairs, problem.thicknesses)
+    return result
