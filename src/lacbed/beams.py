@@ -223,3 +223,20 @@ def check_reflections(
     if not found:
         raise SettingError("no reflection asked for; give at least (0, 0, 0)")
     return tuple(found)
+
+
+def reflections_within(crystal: Crystal, frame: Frame, limit: float) -> tuple[HKL, ...]:
+    """All allowed reflections of the zero-order Laue zone with |g| ≤ limit in 1/Å, by length, then by angle.
+
+    Raises:
+        SettingError: if the limit is not a positive number, or holds over 2,000 reflections.
+    """
+    if not math.isfinite(limit) or limit <= 0:
+        raise SettingError(f"the limit of |g| for all reflections must be a positive number in 1/Å, got {limit}")
+    found = _pool(crystal, frame, limit, 0)
+    if len(found) > 2000:
+        raise SettingError(f"{len(found)} reflections lie within {limit:g} 1/Å; the limit is 2000: lower it")
+    vectors = frame.vectors(found)
+    length = np.round(np.linalg.norm(vectors, axis=1), 9)
+    angle = np.round(np.arctan2(vectors[:, 1], vectors[:, 0]) % (2.0 * math.pi), 9)
+    return tuple((int(h), int(k), int(l)) for h, k, l in found[np.lexsort((angle, length))])  # noqa: E741

@@ -50,9 +50,14 @@ def _plain(values: tuple[float, ...]) -> str:
 def _check_numbers(cell: Cell) -> None:
     if len(cell) != 6:
         raise CrystalError(f"a cell is six numbers a, b, c, α, β, γ; got {len(cell)}")
-    if not all(math.isfinite(v) for v in cell) or min(cell) <= 0 or max(cell[:3]) > MAX_LENGTH:
+    if (
+        not all(math.isfinite(v) for v in cell)
+        or min(cell) <= 0
+        or max(cell[:3]) > MAX_LENGTH
+        or min(cell[:3]) < MIN_SPACING
+    ):
         raise CrystalError(
-            f"cell lengths must be positive and at most {MAX_LENGTH:g} Å, got {_plain(cell)}; "
+            f"cell lengths must be positive, {MIN_SPACING} to {MAX_LENGTH:g} Å, got {_plain(cell)}; "
             "check the cell and its units (Å and degrees)"
         )
     if min(cell[3:]) < 1.0 or max(cell[3:]) > 179.0:

@@ -55,17 +55,18 @@ def parse_cif(text: str, name: str | None = None, block: str | None = None, orig
         CrystalError: see `read_cif`.
     """
     document = _parse(text, origin)
+    title = name or "crystal"
     try:
         data = _choose_block(document, block)
+        title = name or text_of(data.find_value("_chemical_name_common")) or data.name or title
         notes = [text_of(value) for value in data.find_values(NOTE_TAG)]
         cell = _read_cell(data)
         operations, symbol = read_symmetry(data, cell, notes)
         sites = read_sites(data, notes)
-        own_name = text_of(data.find_value("_chemical_name_common")) or data.name or "crystal"
         source = text_of(data.find_value(SOURCE_TAG)) or origin
-        return Crystal(name or own_name, cell, tuple(sites), operations, symbol, tuple(notes), source)
+        return Crystal(title, cell, tuple(sites), operations, symbol, tuple(dict.fromkeys(notes)), source)
     except CrystalError as error:
-        raise CrystalError(f"{origin}: {error}") from None
+        raise CrystalError(f"{origin}: {str(error).removeprefix(f'{title}: ')}") from None
 
 
 def _parse(text: str, origin: str) -> cif.Document:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from gemmi import cif
 
 from lacbed.crystals.cif_values import U_INDICES, number, text_of
+from lacbed.crystals.expand import OCCUPANCY_TOLERANCE
 from lacbed.crystals.site import B_PER_U, DEFAULT_B_ISO, Site, is_element
 from lacbed.errors import CrystalError
 
@@ -40,7 +41,7 @@ def read_sites(data: cif.Block, notes: list[str]) -> list[Site]:
         if charge:
             lacking["charge"].append(text_of(row["type_symbol"]) or label)
         xyz = _coordinates(row)
-        filled = 1.0 if occupancy is None else occupancy
+        filled = 1.0 if occupancy is None or 1.0 < occupancy <= 1.0 + OCCUPANCY_TOLERANCE else occupancy
         sites.append(Site(label, element, xyz, filled, u_iso, u_aniso, charge))
     notes.extend(_remarks(lacking))
     if not sites:

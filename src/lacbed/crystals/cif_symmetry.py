@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import gemmi
 from gemmi import cif
 
@@ -23,6 +25,7 @@ _OPERATION_TAGS = (
     "_symmetry_equiv_pos_as_xyz",
     "_symmetry_equiv.pos_as_xyz",
 )
+_MAGNETIC_TAGS = ("_space_group_symop_magn_operation.xyz", "_space_group_symop_magn_operation_xyz")
 _HALL_TAGS = ("_space_group_name_Hall", "_symmetry_space_group_name_Hall")
 _HM_TAGS = ("_space_group_name_H-M_alt", "_symmetry_space_group_name_H-M", "_space_group_name_H-M")
 _NUMBER_TAGS = ("_space_group_IT_number", "_symmetry_Int_Tables_number")
@@ -34,6 +37,8 @@ def read_symmetry(data: cif.Block, cell: Cell, notes: list[str]) -> tuple[tuple[
     Raises:
         CrystalError: if the operations are damaged or the symbol is not known.
     """
+    if any(data.find_values(tag) for tag in _MAGNETIC_TAGS):
+        raise CrystalError("magnetic symmetry operations; expected the CIF of the nuclear structure")
     for tag in _OPERATION_TAGS:
         listed = [text_of(value) for value in data.find_values(tag)]
         if listed:
@@ -96,6 +101,8 @@ def _from_symbol(data: cif.Block, cell: Cell, notes: list[str]) -> gemmi.SpaceGr
 
 def _named(symbol: str, cell: Cell, notes: list[str]) -> gemmi.SpaceGroup:
     """The cell tells hexagonal from rhombohedral axes; origin choice 2 is taken where none is given."""
+    for letter, choice in (("S", "1"), ("Z", "2")):  # how some data bases write the origin choices
+        symbol = re.sub(rf"\s+{letter}$", f":{choice}", symbol)
     group = gemmi.find_spacegroup_by_name(symbol, cell[3], cell[5], "2")
     if group is None:
         return find_space_group(symbol)

@@ -16,10 +16,9 @@ U_INDICES = ("11", "22", "33", "23", "13", "12")
 
 
 def text_of(value: str | None) -> str:
-    """The string of a CIF value without its quotes; "" for a missing value, ? and a dot."""
-    if value is None or cif.is_null(value):
-        return ""
-    return str(cif.as_string(value)).strip()
+    """The string of a CIF value without its quotes; "" for a missing value, ? and a dot, quoted or not."""
+    text = "" if value is None else str(cif.as_string(value)).strip()
+    return "" if text in ("?", ".") else text
 
 
 def number(value: str | None, what: str) -> float | None:
@@ -28,10 +27,11 @@ def number(value: str | None, what: str) -> float | None:
     Raises:
         CrystalError: if there is something else, naming `what` it was to be.
     """
-    if value is None or cif.is_null(value):
+    text = text_of(value)
+    if not text:
         return None
-    result = float(cif.as_number(text_of(value)))
+    result = float(cif.as_number(text))
     if not math.isfinite(result):
-        shown = text_of(value)[:40].encode("ascii", "backslashreplace").decode()
+        shown = text[:40].encode("ascii", "backslashreplace").decode()
         raise CrystalError(f"{what}: expected a number, got {shown!r}")
     return result

@@ -49,6 +49,8 @@ class Site:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be an atom."""
+        for name in ("xyz", "u_aniso"):
+            object.__setattr__(self, name, self._plain(name))
         if not is_element(self.element):
             raise CrystalError(
                 f"site {self.label}: expected a chemical element such as 'Si' (capital first), "
@@ -59,10 +61,16 @@ class Site:
                 f"site {self.label}: coordinates must be three finite fractions of the cell, got {self.xyz}"
             )
         if not (0.0 < self.occupancy <= 1.0 + 1e-6):
-            raise CrystalError(
-                f"site {self.label}: occupancy must be above 0 and at most 1, got {self.occupancy}"
-            )
+            raise CrystalError(f"site {self.label}: occupancy must be above 0 and at most 1, got {self.occupancy}")
         self._check_displacement()
+
+    def _plain(self, name: str) -> tuple[float, ...] | None:
+        """A field as a tuple of floats, whatever sequence of numbers was given."""
+        values = getattr(self, name)
+        try:
+            return None if values is None and name != "xyz" else tuple(float(v) for v in values)
+        except (TypeError, ValueError):
+            raise CrystalError(f"site {self.label}: {name} must be numbers, got {values!r}") from None
 
     def _check_displacement(self) -> None:
         if (self.u_iso is None) == (self.u_aniso is None):

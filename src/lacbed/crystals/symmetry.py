@@ -117,21 +117,25 @@ def _check_group(operations: tuple[str, ...], rotations: IntArray, steps: IntArr
     """Identity present, no operation twice, every product in the set."""
     if np.abs(rotations).max() > 100:
         raise CrystalError("a symmetry operation has a coefficient above 100; one is damaged")
-    keys = {_key(r, t) for r, t in zip(rotations, steps, strict=True)}
+    keys = np.unique(_keys(rotations, steps))
     if len(keys) != len(operations):
         raise CrystalError("a symmetry operation is listed twice; remove one")
     products = np.einsum("aij,bjk->abik", rotations, rotations).reshape(-1, 3, 3)
     shifts = (np.einsum("aij,bj->abi", rotations, steps) + steps[:, None]).reshape(-1, 3) % gemmi.Op.DEN
-    rows = np.unique(np.concatenate([products.reshape(-1, 9), shifts], axis=1), axis=0)
-    closed = len(rows) == len(keys) and {_key(row[:9], row[9:]) for row in rows} == keys
-    if not closed or _key(np.eye(3, dtype=np.int64), np.zeros(3, dtype=np.int64)) not in keys:
+    closed = np.array_equal(np.unique(_keys(products, shifts)), keys)
+    identity = _keys(np.eye(3, dtype=np.int64)[None], np.zeros((1, 3), dtype=np.int64))
+    if not closed or identity[0] not in keys:
         raise CrystalError(
             f"the {len(operations)} symmetry operations do not form a group; one is missing or damaged"
         )
 
 
-def _key(rotation: IntArray, step: IntArray) -> tuple[int, ...]:
-    return (*rotation.ravel().tolist(), *step.tolist())
+def _keys(rotations: IntArray, steps: IntArray) -> IntArray:
+    """One number for each operation: its twelve integers weighted by fixed random 64-bit numbers."""
+    return np.asarray(np.concatenate([rotations.reshape(-1, 9), steps], axis=1) @ _WEIGHTS)
+
+
+_WEIGHTS = np.random.default_rng(12).integers(1, 2**50, size=12)
 
 
 def check_metric(direct: FloatArray, rotations: IntArray) -> None:

@@ -35,7 +35,7 @@ class Pairs:
 
 
 def amplitudes(
-    matrices: Tensor, absorptive: Tensor | None, basis: Tensor | None, pairs: Pairs, thicknesses: Tensor
+    matrices: Tensor, absorptive: Tensor | None, pairs: Pairs, thicknesses: Tensor
 ) -> Tensor:
     """ψ_out(t) = Σ_j C_out,j exp(2πi γ_j t) C*_in,j with γ_j = (λ_j + shift) scale.
 
@@ -45,7 +45,6 @@ def amplitudes(
     Args:
         matrices: H: (matrix, n, n), real symmetric or Hermitian.
         absorptive: W: (n, n) or (matrix, n, n), or None.
-        basis: vectors that the matrices are written in, as columns: (beam, n); None for the beams.
         pairs: the wanted pairs.
         thicknesses: t in Å: (thickness,).
 
@@ -53,21 +52,14 @@ def amplitudes(
         (thickness, pair) complex.
     """
     values, vectors = torch.linalg.eigh(matrices)
-    incoming = _rows(vectors, basis, pairs.group, pairs.incoming).conj()
-    outgoing = _rows(vectors, basis, pairs.group, pairs.outgoing)
+    incoming = vectors[pairs.group, pairs.incoming].conj()  # (pair, n)
+    outgoing = vectors[pairs.group, pairs.outgoing]
     if absorptive is not None:
         return _absorbed(values, vectors, absorptive, incoming, outgoing, pairs, thicknesses)
-    weight = incoming * outgoing  # (pair, n)
+    weight = incoming * outgoing
     kept = weight.abs().amax(dim=0) > EXCITATION_LIMIT[_real(weight.dtype)]
     gamma = (values[:, kept][pairs.group] + pairs.shift[:, None]) * pairs.scale[:, None]
     return propagate(weight[:, kept], gamma, thicknesses)
-
-
-def _rows(vectors: Tensor, basis: Tensor | None, group: Tensor, beam: Tensor) -> Tensor:
-    """Rows of the eigenvectors at the given beams: (pair, n)."""
-    if basis is None:
-        return vectors[group, beam]
-    return torch.einsum("pm,pmn->pn", basis[beam], vectors[group])
 
 
 def propagate(weight: Tensor, gamma: Tensor, thicknesses: Tensor) -> Tensor:

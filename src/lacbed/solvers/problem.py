@@ -70,6 +70,11 @@ class Problem:
         """Whether the potential is stored as real numbers."""
         return not self.potential.is_complex()
 
+    @property
+    def complex_dtype(self) -> torch.dtype:
+        """Complex type of the amplitudes."""
+        return torch.complex64 if self.vectors.dtype == torch.float32 else torch.complex128
+
     def to(self, device: torch.device, real: torch.dtype) -> Problem:
         """A copy on a device with the given real precision (indices stay integers)."""
         kind = {torch.float32: torch.complex64, torch.float64: torch.complex128}[real]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lacbed.solvers.blocks import Tick
 from lacbed.solvers.problem import Problem
 
 
@@ -37,10 +38,11 @@ def structure_matrix(problem: Problem, tilt: int) -> tuple[np.ndarray, np.ndarra
     return matrix / (2.0 * np.sqrt(along[:, None] * along[None, :])), along
 
 
-def solve_reference(problem: Problem) -> Tensor:
+def solve_reference(problem: Problem, block: int = 1, tick: Tick | None = None) -> Tensor:
     """Amplitudes of the wanted pairs: (thickness, pair) complex128, flux-normalised, on the CPU.
 
-    ψ(t) = C exp(2πi γ t) C⁻¹ ψ(0), with C from `numpy.linalg.eig` (non-Hermitian with absorption).
+    ψ(t) = C exp(2πi γ t) C⁻¹ ψ(0), with C from `numpy.linalg.eig` (non-Hermitian with absorption). `block` is
+    there to be called like the other solvers; the reference takes one tilt at a time.
     """
     anchor, pair_tilt, pair_out = (
         t.numpy() for t in (problem.anchor, problem.pair_tilt, problem.pair_out)
@@ -60,4 +62,6 @@ def solve_reference(problem: Problem) -> Tensor:
         for row, t in enumerate(thicknesses):
             psi = C @ (np.exp(2j * np.pi * gamma * t) * excitation)
             result[row, pairs] = psi[pair_out[pairs]]
+        if tick is not None:
+            tick((tilt + 1) / len(anchor))
     return torch.as_tensor(result)

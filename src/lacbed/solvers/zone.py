@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lacbed.solvers.bloch import Pairs, amplitudes
+from lacbed.solvers.blocks import Tick, solve_blocks
 from lacbed.solvers.problem import Problem
 
 _KEY = 1e9
@@ -49,19 +50,16 @@ def zone_pairs(problem: Problem, group: Tensor, chosen: Tensor) -> Pairs:
     )
 
 
-def solve_zone(problem: Problem, block: int) -> Tensor:
+def solve_zone(problem: Problem, block: int, tick: Tick | None = None) -> Tensor:
     """Amplitudes of the wanted pairs: (thickness, pair); `block` matrices are diagonalised at a time."""
     reduced, inverse = distinct_reduced(problem)
-    which = inverse[problem.pair_tilt]
-    order = torch.argsort(which, stable=True)
-    bounds = torch.searchsorted(which[order], torch.arange(0, len(reduced) + block, block, device=order.device))
-    complex_type = torch.complex64 if problem.vectors.dtype == torch.float32 else torch.complex128
-    result = torch.empty(
-        (len(problem.thicknesses), len(which)), dtype=complex_type, device=order.device
+
+    def body(matrices: Tensor, chosen: Tensor) -> Tensor:
+        pairs = zone_pairs(problem, inverse - matrices[0], chosen)
+        stack = zone_matrices(problem, reduced[matrices])
+        return amplitudes(stack, problem.absorptive, pairs, problem.thicknesses)
+
+    group = inverse[problem.pair_tilt]
+    return solve_blocks(
+        group, len(reduced), block, len(problem.thicknesses), problem.complex_dtype, body, tick
     )
-    for number, start in enumerate(range(0, len(reduced), block)):
-        chosen = order[bounds[number] : bounds[number + 1]]
-        pairs = zone_pairs(problem, inverse - start, chosen)
-        matrices = zone_matrices(problem, reduced[start : start + block])
-        result[:, chosen] = amplitudes(matrices, problem.absorptive, None, pairs, problem.thicknesses)
-    return result

@@ -1,0 +1,5 @@
+"""The command line. Nothing slow is imported before a command runs, so that help and completion are quick."""
+
+from lacbed.cli.program import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,143 @@
+"""What is printed: results on stdout, progress on stderr, one JSON object if asked."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+SHOW_AFTER = 2.0
+"""Seconds before a progress bar appears."""
+
+
+class Reporter:
+    """Prints for people, or for programs, or not at all.
+
+    Args:
+        quiet: print nothing.
+        as_json: print only the object given to `finish`.
+    """
+
+    def __init__(self, quiet: bool, as_json: bool) -> None:
+        self.talks = not quiet and not as_json
+        self.as_json = as_json
+
+    def say(self, text: str = "") -> None:
+        """A line for people."""
+        if self.talks:
+            sys.stdout.write(text + "\n")
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """The result for programs."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(clean(result), ensure_ascii=False) + "\n")
+
+    @contextmanager
+    def progress(self, title: str, measured: bool = True) -> Iterator[Callable[[float], None] | None]:
+        """A bar on stderr for work that takes more than two seconds; yields what takes the fraction done.
+
+        Args:
+            title: of the bar.
+            measured: whether fractions will come; if not the bar only shows that work goes on.
+        """
+        if not self.talks or not sys.stderr.isatty():
+            yield None
+            return
+        bar = _Bar(title, measured)
+        timer = threading.Timer(SHOW_AFTER, bar.show)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield bar.update
+        finally:
+            timer.cancel()
+            bar.close()
+
+
+class _Bar:
+    """A rich progress bar that is created only when it is shown."""
+
+    def __init__(self, title: str, measured: bool) -> None:
+        self._title = title
+        self._total = 1.0 if measured else None
+        self._fraction = 0.0
+        self._lock = threading.Lock()
+        self._bar: Any = None
+        self._task: Any = None
+        self._closed = False
+
+    def show(self) -> None:
+        from rich.console import Console  # noqa: PLC0415
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn  # noqa: PLC0415
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("remaining"),
+            TimeRemainingColumn(),
+        )
+        with self._lock:
+            if self._closed:
+                return
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task(self._title, total=self._total, completed=self._fraction)
+            self._bar.start()
+
+    def update(self, fraction: float) -> None:
+        with self._lock:
+            self._fraction = fraction
+            if self._bar is not None:
+                self._bar.update(self._task, completed=fraction)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            if self._bar is not None:
+                self._bar.stop()
+
+
+def clean(value: Any) -> Any:
+    """A value as standard JSON has it: NaN and infinity, which it lacks, become null."""
+    if isinstance(value, dict):
+        return {str(k): clean(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(v) for v in value]
+    if hasattr(value, "tolist"):
+        return clean(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def columns(rows: Sequence[Sequence[str]], gap: str = "  ") -> list[str]:
+    """Rows of text as aligned lines; the first row is the heading."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [gap.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def size_text(path: Path) -> str:
+    """Size of a file or folder: "1.2 MB"."""
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    size = float(sum(p.stat().st_size for p in files))
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
+
+
+def version() -> str:
+    """Version of the installed package."""
+    from importlib import metadata  # noqa: PLC0415
+
+    try:
+        return metadata.version("lacbed")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"

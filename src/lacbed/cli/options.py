@@ -1,0 +1,82 @@
+"""Options that several commands share, with their help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+CrystalArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CRYSTAL",
+        help="A CIF file, or the name of a built-in crystal (see: lacbed crystals).",
+        show_default=False,
+    ),
+]
+ZoneOption = Annotated[
+    str, typer.Option("--zone", "-z", metavar="U,V,W", help="Zone axis; the beam travels along it.")
+]
+VoltageOption = Annotated[float, typer.Option("--voltage", "-V", metavar="KV", help="Accelerating voltage in kV.")]
+ThicknessOption = Annotated[
+    str,
+    typer.Option(
+        "--thickness",
+        "-t",
+        metavar="Å,...",
+        help="Thicknesses in Å: 300,600,900 or first:last:step, last included.",
+    ),
+]
+HklOption = Annotated[
+    str,
+    typer.Option(
+        "--hkl", metavar="LIST", help='Reflections: "0,0,0 2,0,0", or all, or all:1.5 for |g| up to 1.5 1/Å.'
+    ),
+]
+XDirectionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--x-direction", metavar="H,K,L", help="Reflection that points to the right; default the shortest."
+    ),
+]
+FactorsOption = Annotated[
+    str, typer.Option("--factors", help="Scattering factors: kirkland, lobato, peng or doyle-turner.")
+]
+AbsorptionOption = Annotated[
+    str, typer.Option("--absorption", help="none, proportional:PERCENT, or thomas (Thomas et al. 2024).")
+]
+OutputOption = Annotated[
+    list[Path],
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        help="Where to write; the ending chooses: .nc .zarr .npz .tif .hspy .zspy .png. May be given repeatedly.",
+        show_default=False,
+    ),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.")]
+
+PixelsOption = Annotated[int, typer.Option("--pixels", "-n", help="Pixels along each side of a pattern.")]
+ExtentOption = Annotated[
+    float | None,
+    typer.Option("--extent", metavar="N", help="Half-width in shortest reciprocal vectors (a*). Default 4."),
+]
+KMaxOption = Annotated[float | None, typer.Option("--k-max", metavar="1/Å", help="Half-width in 1/Å instead.")]
+SemiAngleOption = Annotated[
+    float | None, typer.Option("--semi-angle", metavar="MRAD", help="Half-width in mrad instead.")
+]
+ShapeOption = Annotated[str, typer.Option("--shape", help="square, or disc.")]
+CenterOption = Annotated[
+    str, typer.Option("--center", metavar="X,Y", help="Centre of the grid, in the unit of its half-width.")
+]
+LaueOption = Annotated[int, typer.Option("--laue-zones", metavar="N", help="Highest order of Laue zone.")]
+FoilOption = Annotated[
+    str | None, typer.Option("--foil-normal", metavar="U,V,W", help="Normal of the foil; default the zone axis.")
+]
+RefractionOption = Annotated[
+    bool, typer.Option("--refraction/--no-refraction", help="Refraction by the mean inner potential.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]

@@ -1,0 +1,125 @@
+"""The program `lacbed`: its commands, and how every outcome becomes an exit code.
+
+0 done, 1 a fault of the program, 2 something the user can mend (said in one line on stderr), 130 stopped by
+Ctrl-C, 143 stopped by SIGTERM.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from lacbed.cli import cbed, compare, convergence, crystals, info, potential, simulate
+from lacbed.errors import LacbedError
+
+INTERRUPTED, TERMINATED = 130, 143
+
+app = typer.Typer(
+    name="lacbed",
+    help="Large-angle convergent-beam electron diffraction: exact patterns from a CIF, in seconds.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    invoke_without_command=True,
+)
+for _module in (simulate, potential, cbed, compare, convergence, crystals, info):
+    app.command(name=_module.NAME)(_module.command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from lacbed.cli.console import version  # noqa: PLC0415
+
+        typer.echo(f"lacbed {version()}")
+        raise typer.Exit(0)
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; errors are printed in one line on stderr.
+
+    Args:
+        arguments: the words after the program's name; default those of the process.
+    """
+    previous = _handle_termination()
+    try:
+        words = None if arguments is None else list(arguments)
+        outcome = app(args=words, prog_name="lacbed", standalone_mode=False)
+        sys.stdout.flush()
+        code = outcome if isinstance(outcome, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except _Terminated:
+        code = TERMINATED
+    except Exception as error:
+        code = _explain(error)
+    finally:
+        if previous is not None:
+            signal.signal(signal.SIGTERM, previous)
+    if code in (INTERRUPTED, TERMINATED):
+        sys.stderr.write("lacbed: stopped; no unfinished file was left behind\n")
+    return code
+
+
+def _explain(error: Exception) -> int:
+    if isinstance(error, LacbedError):
+        return _fail(str(error), 2)
+    if isinstance(error, BrokenPipeError):  # the reader of a pipe, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    if _is_usage_error(error):
+        return _fail(_usage_text(error), 2)
+    return _fail_inside(error)
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as an exception, so that unfinished files are removed."""
+
+
+def _handle_termination() -> Any:
+    def stop(*_: object) -> None:
+        raise _Terminated
+
+    try:
+        return signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread
+        return None
+
+
+def _fail(message: str, code: int) -> int:
+    line = " ".join(message.split())
+    sys.stderr.write(f"lacbed: {line}\n")
+    return code
+
+
+def _is_usage_error(error: Exception) -> bool:
+    """Errors of the command line itself; typer brings click along, or imports it, depending on its version."""
+    return any(kind.__name__ == "ClickException" for kind in type(error).__mro__)
+
+
+def _usage_text(error: Any) -> str:
+    context = getattr(error, "ctx", None)
+    where = f"; see {context.command_path} --help" if context is not None else ""
+    return f"{str(error.format_message()).rstrip('. ')}{where}"
+
+
+def _fail_inside(error: Exception) -> int:
+    if os.environ.get("LACBED_TRACEBACK"):
+        raise error
+    text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    hint = "this is a fault in lacbed; please report it, with the output under LACBED_TRACEBACK=1"
+    return _fail(f"{text} ({hint})", 1)

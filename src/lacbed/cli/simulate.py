@@ -1,0 +1,144 @@
+"""lacbed simulate: patterns of a crystal into files."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lacbed.cli import options as o
+from lacbed.cli import parse
+from lacbed.cli.console import Reporter, size_text
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+NAME = "simulate"
+
+
+def command(
+    crystal: o.CrystalArgument,
+    out: o.OutputOption,
+    zone: o.ZoneOption = "0,0,1",
+    voltage: o.VoltageOption = 200.0,
+    thickness: o.ThicknessOption = "600",
+    hkl: o.HklOption = "0,0,0",
+    pixels: o.PixelsOption = 128,
+    extent: o.ExtentOption = None,
+    k_max: o.KMaxOption = None,
+    semi_angle: o.SemiAngleOption = None,
+    shape: o.ShapeOption = "square",
+    center: o.CenterOption = "0,0",
+    factors: o.FactorsOption = "kirkland",
+    absorption: o.AbsorptionOption = "none",
+    beams: Annotated[str, typer.Option("--beams", metavar="auto|N", help="Number of beams, or auto.")] = "auto",
+    g_max: Annotated[
+        float | None, typer.Option("--g-max", metavar="1/Å", help="Choose beams by length instead.")
+    ] = None,
+    sg_max: Annotated[
+        float | None, typer.Option("--sg-max", metavar="1/Å", help="Choose beams by excitation error instead.")
+    ] = None,
+    weak: Annotated[int, typer.Option("--weak", metavar="N", help="Further beams by Bethe perturbation.")] = 0,
+    laue_zones: o.LaueOption = 0,
+    foil_normal: o.FoilOption = None,
+    x_direction: o.XDirectionOption = None,
+    refraction: o.RefractionOption = True,
+    solver: Annotated[str, typer.Option("--solver", help="auto, or the name of a solver.")] = "auto",
+    device: o.DeviceOption = "auto",
+    dtype: Annotated[str, typer.Option("--dtype", help="float64 or float32.")] = "float64",
+    output: Annotated[str, typer.Option("--output", help="intensity, or amplitude (complex).")] = "intensity",
+    quiet: o.QuietOption = False,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Simulate LACBED patterns of a crystal.
+
+    Example: lacbed simulate SrTiO3 --thickness 300,600 --hkl "0,0,0 2,0,0" -o pattern.nc -o pattern.png
+    """
+    settings = orientation(zone, foil_normal, x_direction) | {
+        "energy": parse.energy(voltage),
+        "thicknesses": parse.thicknesses(thickness),
+        "hkl": parse.reflections(hkl),
+        "absorption": parse.absorption(absorption),
+        "beams": parse.beams(beams),
+        "g_max": g_max,
+        "sg_max": sg_max,
+        "weak_beams": weak,
+        "laue_zones": laue_zones,
+        "refraction": refraction,
+        "factors": factors,
+        "solver": solver,
+        "device": device,
+        "dtype": dtype,
+        "output": output,
+    }
+    middle = parse.numbers(center, "--center", 2)
+    settings["grid"] = grid(pixels, extent, k_max, semi_angle, shape, middle)
+    run(crystal, settings, out, Reporter(quiet, as_json))
+
+
+def orientation(zone: str, foil_normal: str | None, x_direction: str | None) -> dict[str, Any]:
+    """The arguments that orient the crystal."""
+    return {
+        "zone_axis": parse.integers(zone, "--zone"),
+        "foil_normal": None if foil_normal is None else parse.numbers(foil_normal, "--foil-normal", 3),
+        "x_direction": None if x_direction is None else parse.numbers(x_direction, "--x-direction", 3),
+    }
+
+
+def grid(
+    pixels: int,
+    extent: float | None,
+    k_max: float | None,
+    semi_angle: float | None,
+    shape: str,
+    center: tuple[float, ...] = (0.0, 0.0),
+) -> Any:
+    """The TiltGrid of the options."""
+    from lacbed.geometry.tilts import TiltGrid  # noqa: PLC0415
+
+    return TiltGrid(pixels, k_max, semi_angle, extent, shape, center)  # type: ignore[arg-type]
+
+
+def run(crystal: str, settings: dict[str, Any], out: list[Path], reporter: Reporter) -> None:
+    """Check the places, simulate, and write every file."""
+    import lacbed  # noqa: PLC0415
+    from lacbed.crystals.load import load_crystal  # noqa: PLC0415
+    from lacbed.patterns.files import check_writable, save_pattern  # noqa: PLC0415
+
+    for path in out:
+        check_writable(path, complex_values=settings["output"] == "amplitude")
+    structure = load_crystal(crystal)
+    start = time.perf_counter()
+    with reporter.progress("Simulating") as progress:
+        pattern = lacbed.simulate(structure, **settings, progress=progress)
+    seconds = time.perf_counter() - start
+    for path in out:
+        save_pattern(pattern, path)
+    _report(pattern, out, seconds, reporter)
+
+
+def _report(pattern: xr.DataArray, out: list[Path], seconds: float, reporter: Reporter) -> None:
+    attributes = pattern.attrs
+    zone = ",".join(str(i) for i in attributes["zone_axis"])
+    sizes = dict(pattern.sizes)
+    reporter.say(f"{attributes['crystal']} [{zone}] {attributes['energy'] / 1e3:g} kV, {seconds:.2f} s")
+    shape = (
+        f"{sizes['thickness']} thickness(es) x {sizes['hkl']} reflection(s), {sizes['ky']} x {sizes['kx']} pixels"
+    )
+    reporter.say(f"  {shape}, {attributes.get('beams', '?')} beams")
+    for note in attributes.get("notes", []):
+        reporter.say(f"  note: {note}")
+    for path in out:
+        reporter.say(f"  wrote {path} ({size_text(path)})")
+    reporter.finish(
+        {
+            "files": [str(path) for path in out],
+            "seconds": seconds,
+            "sizes": sizes,
+            "thickness": pattern["thickness"].values,
+            "hkl": pattern["hkl"].values,
+            **{key: value for key, value in attributes.items() if key != "crystal_cif"},
+        }
+    )

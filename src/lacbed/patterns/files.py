@@ -1,0 +1,180 @@
+"""Saving and loading: the ending of the path chooses the format, and a file appears whole or not at all.
+
+| ending       | what                                     | comes back                    |
+|--------------|------------------------------------------|-------------------------------|
+| .nc          | netCDF-4 (HDF5)                          | exactly                       |
+| .zarr        | Zarr folder                              | exactly                       |
+| .npz         | NumPy archive, no pickle                 | exactly                       |
+| .tif, .tiff  | ImageJ hyperstack, calibrated            | values as float32, rest exact |
+| .hspy, .zspy | HyperSpy signal (extra "hyperspy")       | exactly                       |
+| .png         | figure                                   | no                            |
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from lacbed.errors import FileFormatError, LacbedError
+from lacbed.patterns.atomic import reason, replacing
+from lacbed.patterns.schema import check_pattern
+
+FORMATS = {
+    ".nc": "netcdf",
+    ".zarr": "zarr_folder",
+    ".npz": "npz",
+    ".tif": "imagej",
+    ".tiff": "imagej",
+    ".hspy": "hyperspy",
+    ".zspy": "hyperspy",
+    ".png": "picture",
+}
+_REAL_ONLY = (".tif", ".tiff", ".png")
+
+
+def save_pattern(pattern: xr.DataArray, path: str | Path) -> Path:
+    """Write a pattern in the format that the ending of the path names, replacing what is there.
+
+    Args:
+        pattern: (thickness, hkl, ky, kx) as `lacbed.simulate` returns it.
+        path: where to; the folder must exist.
+
+    Returns:
+        the path.
+
+    Raises:
+        SettingError: if it is not a pattern.
+        FileFormatError: if the ending is unknown, the place cannot be written to, or the format cannot hold it
+            (complex amplitudes in a TIFF).
+        MissingExtraError: if the format needs an extra that is not installed.
+    """
+    return save_array(check_pattern(pattern), path)
+
+
+def load_pattern(path: str | Path) -> xr.DataArray:
+    """Read a pattern that `save_pattern` wrote, with its coordinates and metadata.
+
+    Raises:
+        FileFormatError: if there is no such file, or it is damaged, or no pattern of lacbed is in it.
+        MissingExtraError: if the format needs an extra that is not installed.
+    """
+    array = load_array(path)
+    try:
+        return check_pattern(array)
+    except LacbedError as error:
+        raise FileFormatError(f"cannot use {str(path)!r}: {error}") from None
+
+
+def save_array(array: xr.DataArray, path: str | Path) -> Path:
+    """Like `save_pattern` for any labelled image of this package: CBED patterns, projected potentials."""
+    target = check_writable(path, complex_values=array.dtype.kind == "c")
+    writer = _module(target)
+    with replacing(target) as temporary:
+        writer.write(array, temporary)
+    return target
+
+
+def load_array(path: str | Path) -> xr.DataArray:
+    """Like `load_pattern` for any labelled image of this package."""
+    source = Path(path)
+    reader = _module(source)
+    if not hasattr(reader, "read"):
+        raise FileFormatError(f"{str(source)!r} is a picture; patterns can be read from {_list_readable()} files")
+    if not _exists(source):
+        raise FileFormatError(f"no such file: {str(source)!r}")
+    try:
+        array: xr.DataArray = reader.read(source)
+        return array
+    except LacbedError as error:
+        if isinstance(error, FileFormatError):
+            raise FileFormatError(f"cannot read {str(source)!r}: {error}") from None
+        raise
+    except MemoryError:
+        raise FileFormatError(f"cannot read {str(source)!r}: not enough memory for what it announces") from None
+    except Exception as error:  # the readers of damaged files raise anything at all
+        detail = reason(error) if isinstance(error, OSError) and error.errno else "damaged, cut short or foreign"
+        raise FileFormatError(f"cannot read {str(source)!r} as {source.suffix}: {detail}") from None
+
+
+def check_writable(path: str | Path, complex_values: bool = False) -> Path:
+    """Find out before a long computation whether its result can be written.
+
+    Args:
+        path: where to write.
+        complex_values: whether the result is complex amplitudes.
+
+    Returns:
+        the path.
+
+    Raises:
+        FileFormatError: on an unknown ending, a missing or write-protected folder, a folder in the way, or
+            complex amplitudes for a format of real images.
+        MissingExtraError: if the format needs an extra that is not installed.
+    """
+    target = Path(path)
+    writer = _module(target)
+    if complex_values and target.suffix.lower() in _REAL_ONLY:
+        raise FileFormatError(
+            f"{target.suffix} holds no complex amplitudes; choose .nc, .zarr or .npz, or intensities"
+        )
+    if writer.__name__.endswith("hyperspy"):
+        writer.require(target)
+    elif writer.__name__.endswith("netcdf"):
+        writer.require()
+    try:
+        _check_place(target)
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileFormatError):
+            raise
+        raise FileFormatError(f"cannot write {str(target)!r}: {reason(error)}") from None
+    return target
+
+
+def _module(path: Path) -> Any:
+    """The module for the ending of a path, imported only now so that nobody waits for formats not used."""
+    name = FORMATS.get(path.suffix.lower())
+    if name is None:
+        ending = f"the ending {path.suffix!r}" if path.suffix else "no ending"
+        raise FileFormatError(f"{str(path)!r} has {ending}; expected one of {', '.join(FORMATS)}")
+    return importlib.import_module(f"lacbed.patterns.formats.{name}")
+
+
+def _list_readable() -> str:
+    return ", ".join(ending for ending in FORMATS if ending != ".png")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _check_place(target: Path) -> None:
+    folder = target.parent
+    if not folder.exists():
+        raise FileFormatError(f"cannot write {str(target)!r}: there is no folder {str(folder)!r}; make it first")
+    if not folder.is_dir():
+        raise FileFormatError(f"cannot write {str(target)!r}: {str(folder)!r} is not a folder")
+    if target.is_dir() and not _replaceable_folder(target):
+        raise FileFormatError(f"cannot write {str(target)!r}: it is a folder")
+    if target.suffix.lower() == ".zarr" and target.is_file():
+        raise FileFormatError(f"cannot write {str(target)!r}: a .zarr is a folder, and there is a file")
+    if target.is_file() and not os.access(target, os.W_OK):
+        raise FileFormatError(f"cannot write {str(target)!r}: the file is write-protected")
+    probe = folder / f".lacbed.{secrets.token_hex(6)}"
+    probe.touch(exist_ok=False)  # os.access is wrong on network folders and for root
+    probe.unlink()
+
+
+def _replaceable_folder(target: Path) -> bool:
+    """A folder may be replaced only if it is a Zarr store or empty."""
+    if target.suffix.lower() not in (".zarr", ".zspy"):
+        return False
+    marks = (".zgroup", ".zmetadata", "zarr.json")
+    return any((target / name).is_file() for name in marks) or not any(target.iterdir())

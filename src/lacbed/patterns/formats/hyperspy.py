@@ -1,0 +1,118 @@
+"""HyperSpy signals (.hspy, .zspy) through RosettaSciIO, an optional extra.
+
+Thickness and reflection are navigation axes, ky and kx are calibrated signal axes in 1/Å. A thickness series
+without one step, and the reflections, are numbered; their values are in the original metadata, from which
+`read` restores everything exactly.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from lacbed.errors import FileFormatError, MissingExtraError
+from lacbed.patterns.labels import axis_step
+from lacbed.patterns.schema import labels_from_json, labels_to_json, rebuild
+
+
+def require(path: Path) -> Any:
+    """The RosettaSciIO module for the ending of a path.
+
+    Raises:
+        MissingExtraError: if it is not installed, or cannot work with the other packages that are.
+    """
+    try:
+        module = importlib.import_module(f"rsciio.{path.suffix.lower()[1:]}")
+    except ImportError:
+        raise MissingExtraError(
+            f'{path.suffix} files need RosettaSciIO: pip install "lacbed[hyperspy]", or choose .nc or .tif'
+        ) from None
+    if path.suffix.lower() == ".zspy":
+        _try_zspy(module)
+    return module
+
+
+def _try_zspy(module: Any) -> None:
+    """Write one number: RosettaSciIO and Zarr may both be there and not fit together (Zarr 3 came later)."""
+    one = xr.DataArray(np.zeros((1, 1)), {"y": [0.0], "x": [0.0]}, ("y", "x"))
+    try:
+        with TemporaryDirectory() as folder:
+            _write_signal(module, one, Path(folder) / "one.zspy")
+    except (AttributeError, ImportError, TypeError):
+        raise MissingExtraError(
+            "the installed RosettaSciIO cannot write .zspy with the installed Zarr (it needs Zarr 2); choose .hspy"
+        ) from None
+
+
+def _write_signal(module: Any, array: xr.DataArray, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # between RosettaSciIO and Zarr
+        module.file_writer(str(path), _signal(array), show_progressbar=False)
+
+
+def write(array: xr.DataArray, path: Path) -> None:
+    """Write one array as a signal."""
+    _write_signal(require(path), array, path)
+
+
+def _signal(array: xr.DataArray) -> dict[str, Any]:
+    return {
+        "data": array.values,
+        "axes": [_axis(array, i) for i in range(array.ndim)],
+        "metadata": {
+            "General": {"title": str(array.attrs.get("crystal", array.name or "lacbed"))},
+            "Signal": {"signal_type": "", "quantity": str(array.attrs.get("long_name", array.name or ""))},
+        },
+        "original_metadata": {"lacbed": labels_to_json(array, values=True)},
+        "package_info": {"package": "lacbed", "package_version": str(array.attrs.get("software", ""))},
+        "attributes": {"_lazy": False, "ragged": False},
+        "learning_results": {},
+        "models": {},
+        "tmp_parameters": {},
+    }
+
+
+def read(path: Path) -> xr.DataArray:
+    """Read what `write` wrote.
+
+    Raises:
+        FileFormatError: if it is another signal.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        signals = require(path).file_reader(str(path), lazy=False)
+    text = signals[0].get("original_metadata", {}).get("lacbed") if len(signals) == 1 else None
+    if not isinstance(text, str):
+        raise FileFormatError("it is a HyperSpy file without the metadata that lacbed writes")
+    return rebuild(np.asarray(signals[0]["data"]), labels_from_json(text))
+
+
+def _axis(array: xr.DataArray, index: int) -> dict[str, Any]:
+    dim = str(array.dims[index])
+    coordinate = array.coords[dim]
+    axis: dict[str, Any] = {
+        "_type": "UniformDataAxis",
+        "name": dim,
+        "size": array.shape[index],
+        "index_in_array": index,
+        "navigate": index < array.ndim - 2,
+        "units": "",
+        "offset": 0.0,
+        "scale": 1.0,
+    }
+    values = coordinate.values
+    if values.dtype.kind in "fiu":
+        step = axis_step(coordinate)
+        if np.allclose(np.diff(values), step, rtol=1e-6) and step != 0:
+            axis |= {
+                "units": str(coordinate.attrs.get("units", "")),
+                "offset": float(values[0]),
+                "scale": step,
+            }
+    return axis

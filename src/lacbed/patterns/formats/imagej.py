@@ -1,0 +1,128 @@
+"""TIFF (.tif, .tiff): a calibrated float32 hyperstack for ImageJ and Fiji.
+
+Thickness is the time axis, the reflection is the channel, and every slice is labelled ("220  600 Å"). Pixels
+are calibrated in 1/Å with the origin at k = 0, grey levels of each reflection are preset to its range.
+
+Direction of y: an image file has its first row at the top, while ky is ascending and y points up. The rows are
+therefore written in reverse, so that on the screen x points right and y points up as in the figures of this
+package, and ImageJ is told so (inverty), so that it shows ky with its right sign. `read` turns them back.
+
+Values are rounded to float32; everything else (labels, coordinates, metadata) comes back exactly from a JSON
+text in ImageJ's "Info".
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+import xarray as xr
+
+from lacbed.errors import FileFormatError
+from lacbed.patterns.labels import axis_step, number_text
+from lacbed.patterns.schema import labels_from_json, labels_to_json, rebuild
+
+_AXES = {"thickness": "T", "hkl": "C"}
+_MIN_MAX = 1e-30
+
+
+def check_type(dtype: np.dtype[Any]) -> None:
+    """Refuse complex numbers.
+
+    Raises:
+        FileFormatError: saying what to do.
+    """
+    if dtype.kind == "c":
+        raise FileFormatError(
+            'TIFF holds no complex amplitudes; choose .nc, .zarr or .npz, or simulate with output="intensity"'
+        )
+
+
+def write(array: xr.DataArray, path: Path) -> None:
+    """Write one array whose last two dims are y and x."""
+    check_type(array.dtype)
+    data = np.ascontiguousarray(array.values[..., ::-1, :], dtype=np.float32)
+    y, x = (array.coords[dim] for dim in array.dims[-2:])
+    metadata: dict[str, Any] = {
+        "axes": "".join(_AXES[str(dim)] for dim in array.dims[:-2]) + "YX",
+        "mode": "grayscale",
+        "Labels": _slice_labels(array),
+        "Info": labels_to_json(array, values=True),
+        "Ranges": _ranges(data),
+        "min": float(_ranges(data)[0]),
+        "max": float(_ranges(data)[1]),
+    }
+    resolution = None
+    if units := str(x.attrs.get("units", "")):
+        resolution = (1.0 / axis_step(x), 1.0 / axis_step(y))
+        metadata |= {"unit": _escape(units), "inverty": True}
+        metadata["xorigin"] = -float(x[0]) / axis_step(x)
+        metadata["yorigin"] = float(y[-1]) / axis_step(y)
+    metadata |= _time(array)
+    extra: dict[str, Any] = {} if resolution is None else {"resolution": resolution, "resolutionunit": "NONE"}
+    tifffile.imwrite(path, data, imagej=True, metadata=metadata, **extra)
+
+
+def read(path: Path) -> xr.DataArray:
+    """Read what `write` wrote, as float32, also after ImageJ has saved it again.
+
+    Raises:
+        FileFormatError: if the file is another TIFF.
+    """
+    with tifffile.TiffFile(path) as tiff:
+        info = (tiff.imagej_metadata or {}).get("Info")
+        if not isinstance(info, str):
+            raise FileFormatError("it is a TIFF without the metadata that lacbed writes")
+        header = labels_from_json(info)
+        expected = _shape(header)
+        available = sum(n for page in tiff.pages for n in page.databytecounts)
+        if available < 4 * np.prod(expected) and not tiff.pages[0].is_contiguous:
+            raise FileFormatError("its data are cut short")
+        data = np.asarray(tiff.asarray())
+    if data.size != np.prod(expected):
+        raise FileFormatError("its labels do not fit its data; the file is damaged")
+    return rebuild(data.reshape(expected)[..., ::-1, :].astype(np.float32), header)
+
+
+def _shape(header: dict[str, Any]) -> tuple[int, ...]:
+    try:
+        return tuple(len(header["coords"][dim]["values"]) for dim in header["dims"])
+    except (KeyError, TypeError):
+        raise FileFormatError("its metadata are damaged") from None
+
+
+def _slice_labels(array: xr.DataArray) -> list[str]:
+    thicknesses = [f"{number_text(t, 6)} Å" for t in _values(array, "thickness")]
+    reflections = [str(r).replace(",", " ") for r in _values(array, "hkl")]
+    return ["  ".join(part for part in (r, t) if part) for t in thicknesses or [""] for r in reflections or [""]]
+
+
+def _values(array: xr.DataArray, dim: str) -> list[Any]:
+    return list(array.coords[dim].values) if dim in array.dims else []
+
+
+def _ranges(data: np.ndarray) -> tuple[float, ...]:
+    """Darkest and brightest grey of each channel, over all thicknesses."""
+    channels = np.moveaxis(data, -3, 0).reshape(data.shape[-3], -1) if data.ndim == 4 else data.reshape(1, -1)
+    ranges: list[float] = []
+    for channel in channels:
+        finite = channel[np.isfinite(channel)]
+        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+        ranges += [low, high if high > low else low + _MIN_MAX + abs(low) * 1e-6]
+    return tuple(ranges)
+
+
+def _time(array: xr.DataArray) -> dict[str, Any]:
+    """The step of the thicknesses as frame interval, where there is one step."""
+    values = np.asarray(_values(array, "thickness"), dtype=float)
+    steps = np.diff(values)
+    if len(steps) == 0 or not np.allclose(steps, steps[0], rtol=1e-6):
+        return {}
+    return {"finterval": float(steps[0]), "tunit": _escape("Å")}
+
+
+def _escape(text: str) -> str:
+    r"""Text as ImageJ's description has it: ASCII with \uXXXX."""
+    return text.encode("ascii", "backslashreplace").decode().replace("\\xc5", "\\u00C5")

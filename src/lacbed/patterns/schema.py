@@ -1,0 +1,140 @@
+"""What a pattern is, and how its labels and metadata become plain text and come back unchanged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from lacbed.errors import FileFormatError, SettingError
+
+PATTERN_DIMS = ("thickness", "hkl", "ky", "kx")
+SCHEMA_VERSION = 1
+_PLAIN = (str, bool, int, float)
+
+
+def check_pattern(pattern: xr.DataArray) -> xr.DataArray:
+    """Return the pattern if it is one: dims (thickness, hkl, ky, kx) with their coordinates, numbers inside.
+
+    Raises:
+        SettingError: saying what is missing.
+    """
+    if not isinstance(pattern, xr.DataArray):
+        raise SettingError(f"expected a pattern (xarray.DataArray), got {type(pattern).__name__}")
+    if pattern.dims != PATTERN_DIMS:
+        raise SettingError(f"expected a pattern with dims {PATTERN_DIMS}, got {pattern.dims}")
+    missing = [name for name in PATTERN_DIMS if name not in pattern.coords]
+    if missing:
+        raise SettingError(f"the pattern has no coordinate {' and '.join(missing)}")
+    if pattern.size == 0:
+        raise SettingError(f"the pattern is empty: sizes {dict(pattern.sizes)}")
+    if pattern.dtype.kind not in "fciu":
+        raise SettingError(f"a pattern holds numbers, got {pattern.dtype}")
+    return pattern
+
+
+def intensities(pattern: xr.DataArray) -> xr.DataArray:
+    """The pattern itself, or |amplitude|² of a complex one, with all labels."""
+    if pattern.dtype.kind != "c":
+        return pattern
+    squared = xr.DataArray(np.abs(pattern.values) ** 2, pattern.coords, pattern.dims, "intensity")
+    squared.attrs = dict(pattern.attrs)
+    return squared
+
+
+def plain(value: Any) -> Any:
+    """Python's own str, bool, int, float or list of them, from those, NumPy's and tuples.
+
+    Raises:
+        FileFormatError: for anything else, which a file could not hold.
+    """
+    if isinstance(value, np.ndarray):
+        return [plain(v) for v in value.tolist()]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, _PLAIN):
+        return value
+    raise FileFormatError(
+        f"metadata must be text, numbers or lists of them, got {type(value).__name__}; make it a JSON string"
+    )
+
+
+def plain_attributes(attributes: Mapping[Any, Any]) -> dict[str, Any]:
+    """All attributes as `plain` values; those that are None are left out."""
+    return {str(k): plain(v) for k, v in attributes.items() if v is not None}
+
+
+def labels_to_json(array: xr.DataArray, values: bool) -> str:
+    """Name, dims, attributes and coordinates of an array as JSON; all but the data.
+
+    Args:
+        array: the array.
+        values: include the values of the coordinates (floats survive exactly), not only what they are.
+    """
+    coordinates = {}
+    for name, coordinate in array.coords.items():
+        entry: dict[str, Any] = {"dims": list(coordinate.dims), "dtype": _type_name(coordinate.values)}
+        entry["attrs"] = plain_attributes(coordinate.attrs)
+        if values:
+            entry["values"] = coordinate.values.tolist()
+        coordinates[str(name)] = entry
+    header = {
+        "lacbed": SCHEMA_VERSION,
+        "name": None if array.name is None else str(array.name),
+        "dims": list(array.dims),
+        "attrs": plain_attributes(array.attrs),
+        "coords": coordinates,
+    }
+    return json.dumps(header, ensure_ascii=True)
+
+
+def _type_name(values: np.ndarray) -> str:
+    return "str" if values.dtype.kind in "UOST" else values.dtype.str
+
+
+def labels_from_json(text: str) -> dict[str, Any]:
+    """What `labels_to_json` wrote.
+
+    Raises:
+        FileFormatError: if it is not that.
+    """
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError):
+        raise FileFormatError("its metadata are damaged") from None
+    if not isinstance(header, dict) or not isinstance(header.get("lacbed"), int):
+        raise FileFormatError("it was not written by lacbed")
+    if header["lacbed"] > SCHEMA_VERSION:
+        raise FileFormatError("it was written by a newer version of lacbed; upgrade with pip install -U lacbed")
+    return header
+
+
+def rebuild(data: np.ndarray, header: dict[str, Any], values: Mapping[str, Any] | None = None) -> xr.DataArray:
+    """The labelled array from its data, its header and the values of its coordinates (default: the header's).
+
+    Raises:
+        FileFormatError: if they do not belong together.
+    """
+    try:
+        coordinates = {}
+        for name, entry in header["coords"].items():
+            raw = entry["values"] if values is None else values[name]
+            kind = _type_of(entry["dtype"])
+            coordinates[name] = (tuple(entry["dims"]), np.asarray(raw, dtype=kind), entry["attrs"])
+        return xr.DataArray(data, coordinates, tuple(header["dims"]), header["name"], header["attrs"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise FileFormatError("its labels do not fit its data; the file is damaged") from None
+
+
+def _type_of(name: str) -> type[str] | np.dtype[Any]:
+    if name == "str":
+        return str
+    kind = np.dtype(name)
+    if kind.kind not in "fiub":
+        raise ValueError(name)
+    return kind

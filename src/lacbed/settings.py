@@ -1,0 +1,118 @@
+"""Everything that determines a simulation, checked before any work starts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+
+from lacbed.errors import SettingError
+from lacbed.geometry.tilts import TiltGrid
+from lacbed.geometry.wave import electron_wave
+from lacbed.potential import Absorption, check_absorption
+from lacbed.scattering import FACTOR_TABLES
+from lacbed.solvers.choose import SOLVERS
+
+Reflections = Sequence[Sequence[int]] | Literal["all"] | tuple[Literal["all"], float]
+MAX_THICKNESS = 1e5
+MAX_LAUE_ZONES = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """The arguments of `lacbed.simulate`; see there for their meaning."""
+
+    zone_axis: Sequence[float] = (0, 0, 1)
+    energy: float = 200e3
+    thicknesses: Sequence[float] = (600.0,)
+    grid: TiltGrid = TiltGrid()  # noqa: RUF009  frozen
+    hkl: Reflections = ((0, 0, 0),)
+    foil_normal: Sequence[float] | None = None
+    x_direction: Sequence[float] | None = None
+    g_max: float | None = None
+    sg_max: float | None = None
+    beams: int | Literal["auto"] = "auto"
+    weak_beams: int = 0
+    laue_zones: int = 0
+    refraction: bool = True
+    absorption: Absorption = None
+    factors: str = "kirkland"
+    output: Literal["intensity", "amplitude"] = "intensity"
+    solver: str = "auto"
+    device: str = "auto"
+    dtype: str = "float64"
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the crystal.
+
+        Raises:
+            SettingError: saying what was expected, what came and what to do.
+            ScatteringError: on an unknown absorption model.
+        """
+        electron_wave(self.energy)
+        object.__setattr__(self, "thicknesses", _thicknesses(self.thicknesses))
+        if not isinstance(self.grid, TiltGrid):
+            raise SettingError(f"grid must be a TiltGrid, got {type(self.grid).__name__}")
+        self._check_beams()
+        check_absorption(self.absorption)
+        _one_of("factors", self.factors, FACTOR_TABLES)
+        _one_of("output", self.output, ("intensity", "amplitude"))
+        _one_of("solver", self.solver, SOLVERS)
+        object.__setattr__(self, "dtype", str(self.dtype).removeprefix("torch."))
+        _one_of("dtype", self.dtype, ("float32", "float64"))
+
+    def _check_beams(self) -> None:
+        for name in ("g_max", "sg_max"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise SettingError(f"{name} must be a positive number in 1/Å, got {value}")
+        if self.beams != "auto":
+            _whole("beams", self.beams, 1, 20_000)
+        _whole("weak_beams", self.weak_beams, 0, 20_000)
+        _whole("laue_zones", self.laue_zones, 0, MAX_LAUE_ZONES)
+
+    def to_attributes(self) -> dict[str, Any]:
+        """The settings as flat values that every file format can hold."""
+        flat: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "thicknesses":
+                continue  # a coordinate of the result
+            if field.name == "grid":
+                flat["grid"] = json.dumps(value.to_dict())
+            elif field.name == "hkl":
+                flat["hkl_asked"] = json.dumps(value if isinstance(value, str) else list(value))
+            elif field.name == "absorption":
+                flat["absorption"] = json.dumps(value)
+            elif isinstance(value, Sequence) and not isinstance(value, str):
+                flat[field.name] = [float(v) for v in value]
+            elif value is not None:
+                flat[field.name] = value
+        return flat
+
+
+def _thicknesses(values: Sequence[float]) -> tuple[float, ...]:
+    try:
+        numbers = np.atleast_1d(np.asarray(values, dtype=float))
+    except (TypeError, ValueError):
+        raise SettingError(f"thicknesses must be numbers in Å, got {values!r}") from None
+    if numbers.ndim != 1 or len(numbers) == 0:
+        raise SettingError("thicknesses must be a list of at least one number in Å")
+    for t in numbers:
+        if not math.isfinite(t) or not 0 < t <= MAX_THICKNESS:
+            raise SettingError(f"a thickness must be above 0 and at most {MAX_THICKNESS:g} Å, got {t:g}")
+    return tuple(float(t) for t in numbers)
+
+
+def _one_of(name: str, value: Any, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise SettingError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def _whole(name: str, value: Any, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+        raise SettingError(f"{name} must be a whole number between {low} and {high}, got {value!r}")

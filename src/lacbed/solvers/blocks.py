@@ -1,0 +1,99 @@
+"""Work cut into blocks that fit the memory, with progress between them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lacbed.errors import MemoryLimitError
+
+Tick = Callable[[float], None]
+"""Called with the fraction of the work that is done, 0 to 1."""
+
+_CACHE_FRIENDLY = 48 * 2**20
+"""Bytes of matrices in one block on a CPU; larger blocks gain nothing there."""
+
+_SHARE = 0.5
+"""Part of the free memory that one computation may take."""
+
+
+def solve_blocks(
+    group: Tensor,
+    count: int,
+    block: int,
+    thicknesses: int,
+    dtype: torch.dtype,
+    body: Callable[[Tensor, Tensor], Tensor],
+    tick: Tick | None,
+) -> Tensor:
+    """Run `body` on blocks of matrices and collect the amplitudes of their pairs.
+
+    Args:
+        group: the matrix (or tilt) that each pair belongs to: (pair,).
+        count: number of matrices.
+        block: matrices in one block.
+        thicknesses: number of thicknesses.
+        dtype: complex type of the result.
+        body: takes the matrices (block,) and the positions of their pairs (m,), returns (thickness, m).
+        tick: told the fraction done after every block.
+
+    Returns:
+        (thickness, pair).
+    """
+    order = torch.argsort(group, stable=True)
+    starts = torch.arange(0, count + block, block, device=group.device)
+    bounds = torch.searchsorted(group[order], starts).tolist()
+    pieces = []
+    for number, start in enumerate(range(0, count, block)):
+        chosen = order[bounds[number] : bounds[number + 1]]
+        pieces.append(body(torch.arange(start, min(start + block, count), device=group.device), chosen))
+        if tick is not None:
+            tick(min(1.0, (start + block) / count))
+    inverse = torch.empty_like(order)
+    inverse[order] = torch.arange(len(order), device=order.device)
+    return torch.cat(pieces, dim=1)[:, inverse].to(dtype)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (ValueError, OSError, AttributeError):
+        return 4 * 2**30
+
+
+def choose_block(count: int, fixed: int, each: int, device: torch.device, what: str) -> int:
+    """Largest block of matrices that fits.
+
+    Args:
+        count: number of matrices in all.
+        fixed: bytes needed whatever the block.
+        each: bytes needed for each matrix of a block.
+        device: where.
+        what: description of the request for the message.
+
+    Raises:
+        MemoryLimitError: if not even a single matrix fits, with the estimate.
+    """
+    budget = int(_SHARE * free_memory(device))
+    if fixed + each > budget:
+        raise MemoryLimitError(
+            f"{what} needs about {(fixed + each) / 2**30:.1f} GiB, but only {budget / 2**30:.1f} GiB may be "
+            "used on this machine; ask for fewer pixels, reflections, thicknesses or beams"
+        )
+    fits = (budget - fixed) // max(1, each)
+    if device.type == "cpu":
+        fits = min(fits, max(2, _CACHE_FRIENDLY // max(1, each)))
+    return int(max(1, min(count, fits)))

@@ -1,0 +1,102 @@
+"""Which solver serves a problem best, and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lacbed.errors import SettingError
+from lacbed.solvers.blocks import Tick, choose_block
+from lacbed.solvers.chebyshev import solve_chebyshev, spectral_bounds
+from lacbed.solvers.problem import Problem
+from lacbed.solvers.reference import solve_reference
+from lacbed.solvers.tilted import solve_tilted
+from lacbed.solvers.zone import distinct_reduced, solve_zone
+
+Solver = Callable[[Problem, int, Tick | None], Tensor]
+
+BLOCH_SOLVERS: dict[str, Solver] = {
+    "zone": solve_zone,
+    "tilted": solve_tilted,
+    "chebyshev": solve_chebyshev,
+    "reference": solve_reference,
+}
+"""All Bloch-wave solvers by name; tests run over this table."""
+
+SOLVERS = ("auto", *BLOCH_SOLVERS, "multislice")
+
+
+def choose_solver(problem: Problem, device: torch.device) -> tuple[str, str]:
+    """Name of the fastest solver that is exact for the problem, and the reason for the choice."""
+    if problem.strong < len(problem.vectors):
+        return "tilted", "weak beams depend on the tilt, so that every tilt has its own matrix"
+    if device.type == "cuda":
+        return "chebyshev", "matrix products suit a GPU better than diagonalisation"
+    if problem.is_flat_zone:
+        return "zone", "tilts that differ by a reciprocal vector share one diagonalisation"
+    if _chebyshev_cost(problem) < _diagonalisation_cost(problem):
+        return "chebyshev", "fewer operations than one diagonalisation a tilt"
+    return "tilted", "higher Laue zones or a tilted foil give every tilt its own matrix"
+
+
+def _diagonalisation_cost(problem: Problem) -> float:
+    """Operations for one tilt: about 9 n³ real for eigenvalues and vectors, four times that if complex."""
+    cost = 9.0 * problem.strong**3 * (1.0 if problem.is_real else 4.0)
+    return cost if problem.absorptive is None else 2.0 * cost
+
+
+def _chebyshev_cost(problem: Problem) -> float:
+    """Operations for one tilt: terms times one product of the potential with a complex wave."""
+    _, radius = spectral_bounds(problem, torch.arange(min(64, len(problem.anchor))))
+    terms = 2.0 * math.pi * radius * float(problem.thicknesses.max()) + 40.0
+    is_real = problem.is_real and problem.absorptive is None
+    return terms * problem.strong**2 * (4.0 if is_real else 8.0)
+
+
+def check_solver(name: str, problem: Problem) -> None:
+    """Refuse a solver that would not be exact for the problem.
+
+    Raises:
+        SettingError: saying why and which solver to take.
+    """
+    if name == "zone" and not problem.is_flat_zone:
+        raise SettingError(
+            "solver 'zone' holds for one Laue zone and a foil normal along the zone axis only; use 'tilted' or 'auto'"
+        )
+    if name in ("zone", "chebyshev") and problem.strong < len(problem.vectors):
+        raise SettingError(f"solver {name!r} treats all beams as strong; use 'tilted' for weak beams, or 'auto'")
+
+
+def run_solver(
+    name: str, problem: Problem, device: torch.device, precision: torch.dtype, tick: Tick | None = None
+) -> Tensor:
+    """Amplitudes of the wanted pairs with the named solver: (thickness, pair), on the CPU.
+
+    Raises:
+        MemoryLimitError: if the request does not fit, with the estimate.
+    """
+    if name == "reference":
+        return solve_reference(problem, 1, tick)
+    beams, pairs, thicknesses = len(problem.vectors), len(problem.pair_tilt), len(problem.thicknesses)
+    word = 8 if precision == torch.float64 else 4
+    width = word * (1 if problem.is_real and problem.absorptive is None else 2)
+    fixed = 4 * pairs * thicknesses * 2 * word + 3 * beams**2 * width
+    count, each = _block_needs(name, problem, beams, pairs, word, width)
+    what = f"{pairs} pixels and reflections at {thicknesses} thicknesses with {beams} beams"
+    block = choose_block(count, fixed, each, device, what)
+    return BLOCH_SOLVERS[name](problem.to(device, precision), block, tick).cpu()
+
+
+def _block_needs(
+    name: str, problem: Problem, beams: int, pairs: int, word: int, width: int
+) -> tuple[int, int]:
+    """How many matrices (or tilts) there are, and the bytes that each needs in a block."""
+    tilts = len(problem.anchor)
+    if name == "chebyshev":
+        return tilts, beams * 2 * word * 8 + (pairs // tilts + 1) * 4 * word
+    count = len(distinct_reduced(problem)[0]) if name == "zone" else tilts
+    per_matrix = -(-pairs // count)
+    return count, 5 * beams**2 * width + 5 * per_matrix * beams * 2 * word
