@@ -176,9 +176,7 @@ def _pool(crystal: Crystal, frame: Frame, radius: float, laue_zones: int) -> Int
     return np.asarray(chosen[is_allowed(crystal, chosen)])
 
 
-def _scores(
-    vectors: FloatArray, tilts: FloatArray, wave: ElectronWave
-) -> tuple[FloatArray, FloatArray]:
+def _scores(vectors: FloatArray, tilts: FloatArray, wave: ElectronWave) -> tuple[FloatArray, FloatArray]:
     """Least |s_h| over the grid (over its rim and a coarse net of its inside) and |h|."""
     k = wave.wave_number
     squares = np.sum(tilts**2, axis=1)

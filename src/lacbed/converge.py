@@ -133,7 +133,9 @@ def converge(
             steps[-1] = replace(steps[-1], z=z, max_difference=change)
         seconds = time.perf_counter() - start
         steps.append(Step(int(found["beams"]), float(found["beam_g_max"]), np.nan, np.nan, seconds))
-        met = previous is not None and steps[-2].z <= tolerance_z and steps[-2].max_difference <= tolerance_intensity
+        met = (
+            previous is not None and steps[-2].z <= tolerance_z and steps[-2].max_difference <= tolerance_intensity
+        )
         next_count = int(np.ceil(GROWTH * found["beams"]))
         if met or (previous is not None and next_count > max_beams):
             return ConvergenceReport(steps[-2].beams, tuple(steps), tolerance_z, tolerance_intensity, met)

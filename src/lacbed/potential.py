@@ -46,9 +46,7 @@ def check_absorption(absorption: Absorption) -> None:
         if isinstance(percent, int | float) and math.isfinite(percent) and 0 <= percent <= 100:
             return
         raise ScatteringError(f"proportional absorption must be 0 to 100 percent, got {percent}")
-    raise ScatteringError(
-        f'absorption must be None, ("proportional", percent) or "thomas", got {absorption!r}'
-    )
+    raise ScatteringError(f'absorption must be None, ("proportional", percent) or "thomas", got {absorption!r}')
 
 
 def structure_factors(

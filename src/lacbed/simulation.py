@@ -20,7 +20,7 @@ from lacbed.geometry.wave import ElectronWave, electron_wave
 from lacbed.potential import Absorption
 from lacbed.result import label_pattern
 from lacbed.settings import Reflections, Settings
-from lacbed.solvers.blocks import Tick
+from lacbed.solvers.blocks import Tick, one_thread_each
 from lacbed.solvers.choose import check_solver, choose_solver, run_solver
 from lacbed.solvers.problem import Problem, build_problem
 
@@ -226,7 +226,8 @@ def solve(setup: Setup, tick: Tick | None = None) -> tuple[str, str, Tensor]:
     device = choose_device(settings.device)
     name, why = settings.solver, "asked for"
     if name == "auto":
-        name, why = choose_solver(problem, device)
+        with one_thread_each(device):
+            name, why = choose_solver(problem, device)
     check_solver(name, problem)
     precision = torch.float64 if settings.dtype == "float64" else torch.float32
     amplitude = run_solver(name, problem, device, precision, tick)
@@ -242,4 +243,3 @@ def _gauge(problem: Problem) -> Tensor:
     if problem.gauge is None:
         return torch.ones(len(problem.pair_out), dtype=torch.complex128)
     return problem.gauge[problem.pair_out].conj() * problem.gauge[problem.anchor[problem.pair_tilt]]
-

@@ -31,9 +31,7 @@ def test_forward_factor_is_the_cross_section_for_leaving_the_bragg_beams(element
     gamma, lam = relativistic_gamma(ENERGY), wavelength(ENERGY)
     sigma = (gamma * lam) ** 2 * integral
     expected = sigma / (2.0 * lam * gamma)
-    assert einstein_absorptive_factor(element, double(0.0), b, ENERGY).item() == pytest.approx(
-        expected, rel=2e-4
-    )
+    assert einstein_absorptive_factor(element, double(0.0), b, ENERGY).item() == pytest.approx(expected, rel=2e-4)
 
 
 def test_two_dimensional_integral_on_a_plain_cartesian_grid():
@@ -215,9 +213,7 @@ def test_absolute_scale_against_weickenmeier_and_kohl(model, element, b, energy,
 
 def test_mean_absorption_has_the_known_size():
     # V'_0 of silicon at 100 kV and room temperature is about 0.1 V, against V_0 = 13.9 V; gold about 3 V.
-    silicon = (
-        H2_OVER_2M * 8 / (math.pi * 5.4307**3) * absorptive_factor("Si", double(0.0), 0.46, 100e3).item()
-    )
+    silicon = H2_OVER_2M * 8 / (math.pi * 5.4307**3) * absorptive_factor("Si", double(0.0), 0.46, 100e3).item()
     gold = H2_OVER_2M * 4 / (math.pi * 4.0786**3) * absorptive_factor("Au", double(0.0), 0.63, 100e3).item()
     assert silicon == pytest.approx(0.112, rel=0.02)
     assert gold == pytest.approx(2.97, rel=0.02)

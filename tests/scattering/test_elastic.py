@@ -63,9 +63,7 @@ def test_kirkland_approaches_the_mott_bethe_limit():
 def test_hydrogen_is_the_exact_atom():
     # f_e = (1 - f_x) / (8 pi^2 a_0 s^2) with f_x = (1 + (2 pi a_0 s)^2)^-2.
     s = grid(0.05, 1.5)
-    exact = (1.0 - (1.0 + (2.0 * math.pi * BOHR_RADIUS * s) ** 2) ** -2) / (
-        8.0 * math.pi**2 * BOHR_RADIUS * s**2
-    )
+    exact = (1.0 - (1.0 + (2.0 * math.pi * BOHR_RADIUS * s) ** 2) ** -2) / (8.0 * math.pi**2 * BOHR_RADIUS * s**2)
     for table, tolerance in (("kirkland", 5e-3), ("lobato", 1e-3), ("peng", 0.03)):
         torch.testing.assert_close(elastic_factor("H", s, table), exact, rtol=tolerance, atol=0.0)
 
@@ -151,9 +149,7 @@ def test_shape_dtype_and_gradient(table, dtype):
     # Single precision loses nothing, even where large terms cancel (He of Lobato).
     for element in ("He", "Fe"):
         full = elastic_factor(element, s.detach().double(), table)
-        torch.testing.assert_close(
-            elastic_factor(element, s.detach(), table).double(), full, rtol=1e-6, atol=0.0
-        )
+        torch.testing.assert_close(elastic_factor(element, s.detach(), table).double(), full, rtol=1e-6, atol=0.0)
 
 
 @pytest.mark.parametrize("table", FACTOR_TABLES)

@@ -161,6 +161,4 @@ def _unique_pairs(crystal: Crystal, frame: Frame, tilt: FloatArray, hkl: IntArra
     pair_tilts, pair_hkl = tilt.reshape(-1, 2)[first], hkl.reshape(-1, 3)[first]
     _, first_tilt, pair_tilt = np.unique(_key(pair_tilts, frame), axis=0, return_index=True, return_inverse=True)
     tilts = pair_tilts[first_tilt]
-    return Reduction(
-        tilts, fold_tilts(crystal, frame, tilts), pair_tilt.ravel(), pair_hkl, source.reshape(shape)
-    )
+    return Reduction(tilts, fold_tilts(crystal, frame, tilts), pair_tilt.ravel(), pair_hkl, source.reshape(shape))

@@ -42,9 +42,7 @@ def electron_wave(energy: float) -> ElectronWave:
     return ElectronWave(float(energy), 1.0 / wavelength(energy), relativistic_gamma(energy))
 
 
-def internal_wave_vectors(
-    tilts: FloatArray, wave: ElectronWave, normal: FloatArray, mean_u: float
-) -> FloatArray:
+def internal_wave_vectors(tilts: FloatArray, wave: ElectronWave, normal: FloatArray, mean_u: float) -> FloatArray:
     """Wave vectors K of the refracted incident wave in the crystal: (tilt, 2) to (tilt, 3), in 1/Å.
 
     The vacuum wave vector is k = (kx, ky, +sqrt(k² - kx² - ky²)). At the entrance surface its part along the

@@ -16,8 +16,9 @@ from lacbed.errors import FileFormatError
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary sibling to write to; it takes the place of `path` only if the block succeeds.
 
-    Works for a file and for a folder (.zarr). Whatever goes wrong, an exception, Ctrl-C or a full disk, the
-    temporary is removed and what was at `path` before is still there.
+    Works for a file and for a folder (.zarr). A symbolic link stays one: what it points to is replaced.
+    Whatever goes wrong, an exception, Ctrl-C or a full disk, the temporary is removed and what was at `path`
+    before is still there.
 
     Args:
         path: the file or folder to make or replace.
@@ -28,7 +29,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Raises:
         FileFormatError: if the operating system refuses.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
     temporary = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(6)}{target.suffix}")
     try:
         yield temporary

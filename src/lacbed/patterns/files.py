@@ -15,6 +15,7 @@ from __future__ import annotations
 import importlib
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,8 @@ def _check_place(target: Path) -> None:
         raise FileFormatError(f"cannot write {str(target)!r}: there is no folder {str(folder)!r}; make it first")
     if not folder.is_dir():
         raise FileFormatError(f"cannot write {str(target)!r}: {str(folder)!r} is not a folder")
+    with suppress(FileNotFoundError):
+        os.lstat(target)  # says so if the name is too long or impossible
     if target.is_dir() and not _replaceable_folder(target):
         raise FileFormatError(f"cannot write {str(target)!r}: it is a folder")
     if target.suffix.lower() == ".zarr" and target.is_file():

@@ -84,9 +84,7 @@ def _plane_integral(element: str, table: str, s: torch.Tensor, b: torch.Tensor) 
     radius = torch.cat([half * nodes, half + nodes / (1.0 - nodes)], dim=1)  # (point, radius)
     measure = torch.cat([half * weights, (weights / torch.square(1.0 - nodes)).expand(len(s), -1)], dim=1)
 
-    angles, angle_weights = (
-        torch.from_numpy(x).to(s) for x in np.polynomial.legendre.leggauss(_ANGULAR_NODES)
-    )
+    angles, angle_weights = (torch.from_numpy(x).to(s) for x in np.polynomial.legendre.leggauss(_ANGULAR_NODES))
     cosine = torch.cos((angles + 1.0) * (math.pi / 4.0))  # one quadrant stands for four
     angle_weights = angle_weights * math.pi  # 4 quadrants, each of length π/2 = 2 · π/4
 

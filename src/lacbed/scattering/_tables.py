@@ -41,9 +41,7 @@ def covered_elements(table: str) -> frozenset[str]:
 def check_table(table: str) -> None:
     """Raise ScatteringError unless `table` is one of FACTOR_TABLES."""
     if table not in FACTOR_TABLES:
-        raise ScatteringError(
-            f"No scattering-factor table {table!r}; choose one of {', '.join(FACTOR_TABLES)}."
-        )
+        raise ScatteringError(f"No scattering-factor table {table!r}; choose one of {', '.join(FACTOR_TABLES)}.")
 
 
 def coefficients(element: str, table: str) -> torch.Tensor:
@@ -57,9 +55,7 @@ def coefficients(element: str, table: str) -> torch.Tensor:
     rows = _rows(table)
     if symbol not in rows:
         others = [name for name in FACTOR_TABLES if symbol in _rows(name)]
-        remedy = (
-            f"It is in: {', '.join(others)}." if others else "No table holds it; neutral H to Lr are known."
-        )
+        remedy = f"It is in: {', '.join(others)}." if others else "No table holds it; neutral H to Lr are known."
         raise ScatteringError(f"Table {table!r} has no electron scattering factor for {element!r}. {remedy}")
     return rows[symbol][0]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -46,15 +48,40 @@ def solve_blocks(
     order = torch.argsort(group, stable=True)
     starts = torch.arange(0, count + block, block, device=group.device)
     bounds = torch.searchsorted(group[order], starts).tolist()
+
+    def one(number: int) -> Tensor:
+        first = number * block
+        matrices = torch.arange(first, min(first + block, count), device=group.device)
+        return body(matrices, order[bounds[number] : bounds[number + 1]])
+
+    blocks = range(-(-count // block))
     pieces = []
-    for number, start in enumerate(range(0, count, block)):
-        chosen = order[bounds[number] : bounds[number + 1]]
-        pieces.append(body(torch.arange(start, min(start + block, count), device=group.device), chosen))
-        if tick is not None:
-            tick(min(1.0, (start + block) / count))
+    with one_thread_each(group.device) as workers, ThreadPoolExecutor(workers) as pool:
+        for piece in pool.map(one, blocks) if workers > 1 else map(one, blocks):
+            pieces.append(piece)
+            if tick is not None:
+                tick(len(pieces) / len(blocks))
     inverse = torch.empty_like(order)
     inverse[order] = torch.arange(len(order), device=order.device)
     return torch.cat(pieces, dim=1)[:, inverse].to(dtype)
+
+
+@contextmanager
+def one_thread_each(device: torch.device) -> Iterator[int]:
+    """Let every block run on one thread, and say how many blocks may run side by side.
+
+    Threads inside one small diagonalisation mostly wait for each other (and can take a hundred times as long
+    when they share a core); threads that each work on their own block do not.
+    """
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        yield 1
+        return
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
 
 
 def free_memory(device: torch.device) -> int:
@@ -88,6 +115,7 @@ def choose_block(count: int, fixed: int, each: int, device: torch.device, what: 
         MemoryLimitError: if not even a single matrix fits, with the estimate.
     """
     budget = int(_SHARE * free_memory(device))
+    each *= torch.get_num_threads() if device.type == "cpu" else 1
     if fixed + each > budget:
         raise MemoryLimitError(
             f"{what} needs about {(fixed + each) / 2**30:.1f} GiB, but only {budget / 2**30:.1f} GiB may be "
@@ -95,5 +123,5 @@ def choose_block(count: int, fixed: int, each: int, device: torch.device, what: 
         )
     fits = (budget - fixed) // max(1, each)
     if device.type == "cpu":
-        fits = min(fits, max(2, _CACHE_FRIENDLY // max(1, each)))
+        fits = min(fits, max(2, _CACHE_FRIENDLY // max(1, each)), -(-count // (4 * torch.get_num_threads())))
     return int(max(1, min(count, fits)))

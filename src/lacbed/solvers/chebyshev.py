@@ -4,14 +4,15 @@ With the spectrum of the Hermitian part of M inside c ± r and z = 2π r t,
 
     exp(2πi M t) = exp(2πi c t) Σ_n (2 - δ_n0) iⁿ J_n(z) T_n((M - c) / r)
 
-(Tal-Ezer & Kosloff, J. Chem. Phys. 81 (1984) 3967). Each term costs one product of the potential with the waves
-of all tilts; absorption, which only bends the spectrum slightly off the real axis, costs nothing more, and
-nothing is diagonalised, so that gradients flow through degenerate states.
+(Tal-Ezer & Kosloff, J. Chem. Phys. 81 (1984) 3967). Each term costs one product of the potential with the
+waves of all tilts. Absorption bends the spectrum off the real axis, so that the depth is then crossed in
+several steps. Nothing is diagonalised: gradients flow through degenerate states.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ from torch import Tensor
 from lacbed.solvers.blocks import Tick, solve_blocks
 from lacbed.solvers.problem import Problem
 from lacbed.solvers.tilted import tilt_geometry
+
+DAMPING_STEP = 4.0
+"""Largest 2π t Im γ in one expansion: terms grow like its exponential, and cancel."""
 
 TOLERANCE = {torch.float64: 1e-13, torch.float32: 1e-8}
 """Terms whose coefficients stay below this are left out."""
@@ -42,18 +46,21 @@ def solve_chebyshev(problem: Problem, block: int, tick: Tick | None = None) -> T
     )
 
 
-def spectral_bounds(problem: Problem, tilts: Tensor) -> tuple[float, float]:
-    """Centre c and half-width r in 1/Å of an interval that holds the spectrum of all the tilts' matrices."""
+def spectral_bounds(problem: Problem, tilts: Tensor) -> tuple[float, float, float]:
+    """Centre c and half-width r in 1/Å of an interval that holds the spectrum of the tilts' Hermitian parts.
+
+    The third number bounds the spectrum of the absorptive part: 0 ≤ Im γ ≤ third.
+    """
     excitation, along = tilt_geometry(problem, tilts)
     diagonal = excitation / (2.0 * along)
-    coupling = float(problem.potential.abs().sum(dim=1).max() / (2.0 * along.min()))
-    bound = min(coupling, _norm(problem.potential) / (2.0 * float(along.min())))
-    low, high = float(diagonal.min()) - bound, float(diagonal.max()) + bound
-    return 0.5 * (low + high), 0.5 * (high - low) * 1.0001
-
-
-def _norm(matrix: Tensor) -> float:
-    return float(torch.linalg.matrix_norm(matrix.detach()))
+    least = 2.0 * float(along.min())
+    depth = torch.linalg.eigvalsh(problem.potential)
+    low = float(diagonal.min()) + min(0.0, float(depth[0])) / least
+    high = float(diagonal.max()) + max(0.0, float(depth[-1])) / least
+    damping = 0.0
+    if problem.absorptive is not None:
+        damping = float(torch.linalg.eigvalsh(problem.absorptive).abs().max()) / least
+    return 0.5 * (low + high), 0.5 * (high - low) * 1.0001 + 1e-9, damping
 
 
 def _coefficients(radius: float, thicknesses: np.ndarray, tolerance: float) -> np.ndarray:
@@ -64,35 +71,59 @@ def _coefficients(radius: float, thicknesses: np.ndarray, tolerance: float) -> n
     values = jv(terms, z[None, :])
     significant = np.flatnonzero(np.abs(values).max(axis=1) > tolerance)
     values = values[: significant[-1] + 1] if len(significant) else values[:1]
-    factors = np.where(terms[: len(values)] == 0, 1.0, 2.0) * np.array([1, 1j, -1, -1j])[terms[: len(values)] % 4]
-    return np.asarray(factors * values)
+    terms = terms[: len(values)]
+    return np.asarray(np.where(terms == 0, 1.0, 2.0) * np.array([1, 1j, -1, -1j])[terms % 4] * values)
 
 
 def _propagate_block(problem: Problem, tilts: Tensor, column: Tensor, row: Tensor) -> Tensor:
     """Amplitudes at (row, column) of the propagated waves of a block of tilts: (thickness, pair)."""
-    kind = problem.complex_dtype
     excitation, along = tilt_geometry(problem, tilts)
     root = (2.0 * along).rsqrt().T  # (beam, tilt)
-    centre, radius = spectral_bounds(problem, tilts)
+    centre, radius, damping = spectral_bounds(problem, tilts)
     diagonal = (excitation / (2.0 * along)).T - centre
     potential = _complete_potential(problem)
 
     def apply(waves: Tensor) -> Tensor:
         """(M - c) / r on the waves: (beam, tilt)."""
-        scattered = _product(potential, root * waves)
-        return (diagonal * waves + root * scattered) / radius
+        return (diagonal * waves + root * _product(potential, root * waves)) / radius
 
-    thicknesses = problem.thicknesses.detach().cpu().double().numpy()
-    weights = torch.as_tensor(_coefficients(radius, thicknesses, TOLERANCE[problem.vectors.dtype])).to(column.device, kind)
-    previous = torch.zeros(len(problem.vectors), len(tilts), dtype=kind, device=column.device)
-    previous[problem.anchor[tilts], torch.arange(len(tilts), device=column.device)] = 1.0
-    total = weights[0][:, None] * previous[row, column]
-    current = apply(previous)
+    waves = torch.zeros(len(problem.vectors), len(tilts), dtype=problem.complex_dtype, device=column.device)
+    waves[problem.anchor[tilts], torch.arange(len(tilts), device=column.device)] = 1.0
+    wanted = problem.thicknesses.detach().cpu().double().numpy()
+    if damping == 0.0:
+        return _expand(apply, waves, wanted, centre, radius, problem, (row, column))[0]
+    order, sums, depth = np.argsort(wanted), {}, 0.0
+    for position in order:
+        steps = max(1, math.ceil(2.0 * math.pi * damping * (wanted[position] - depth) / DAMPING_STEP))
+        each = np.array([(wanted[position] - depth) / steps])
+        for _ in range(steps if each[0] > 0 else 0):
+            waves = _expand(apply, waves, each, centre, radius, problem, None)[1]
+        sums[int(position)], depth = waves[row, column], wanted[position]
+    return torch.stack([sums[i] for i in range(len(wanted))])
+
+
+def _expand(
+    apply: Callable[[Tensor], Tensor],
+    waves: Tensor,
+    thicknesses: np.ndarray,
+    centre: float,
+    radius: float,
+    problem: Problem,
+    at: tuple[Tensor, Tensor] | None,
+) -> tuple[Tensor, Tensor]:
+    """One Chebyshev expansion: amplitudes `at` some elements for all thicknesses, or the whole wave for one."""
+    tolerance = TOLERANCE[problem.vectors.dtype]
+    kind = {"dtype": waves.dtype, "device": waves.device}
+    weights = torch.as_tensor(_coefficients(radius, thicknesses, tolerance)).to(**kind)
+    previous, current = waves, apply(waves)
+    total = weights[0][:, None] * waves[at] if at else weights[0, 0] * waves
     for n in range(1, len(weights)):
-        total = total + weights[n][:, None] * current[row, column]
-        current, previous = 2.0 * apply(current) - previous, current
-    phase = torch.as_tensor(np.exp(2j * np.pi * centre * thicknesses)).to(column.device, kind)
-    return phase[:, None] * total
+        total = total + (weights[n][:, None] * current[at] if at else weights[n, 0] * current)
+        if n + 1 < len(weights):
+            current, previous = 2.0 * apply(current) - previous, current
+    phase = torch.as_tensor(np.exp(2j * np.pi * centre * thicknesses)).to(**kind)
+    total = phase[:, None] * total if at else phase[0] * total
+    return total, total
 
 
 def _complete_potential(problem: Problem) -> Tensor:

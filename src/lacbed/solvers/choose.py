@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lacbed.errors import SettingError
 from lacbed.solvers.blocks import Tick, choose_block
-from lacbed.solvers.chebyshev import solve_chebyshev, spectral_bounds
+from lacbed.solvers.chebyshev import DAMPING_STEP, solve_chebyshev, spectral_bounds
 from lacbed.solvers.problem import Problem
 from lacbed.solvers.reference import solve_reference
 from lacbed.solvers.tilted import solve_tilted
@@ -35,25 +35,39 @@ def choose_solver(problem: Problem, device: torch.device) -> tuple[str, str]:
         return "tilted", "weak beams depend on the tilt, so that every tilt has its own matrix"
     if device.type == "cuda":
         return "chebyshev", "matrix products suit a GPU better than diagonalisation"
+    tilts = len(problem.anchor)
     if problem.is_flat_zone:
-        return "zone", "tilts that differ by a reciprocal vector share one diagonalisation"
+        matrices = len(distinct_reduced(problem)[0])
+        if matrices * _diagonalisation_cost(problem) <= tilts * _chebyshev_cost(problem):
+            return "zone", f"{tilts} tilts share {matrices} diagonalisations"
+        return "chebyshev", "fewer operations than one absorbing diagonalisation for every tilt"
     if _chebyshev_cost(problem) < _diagonalisation_cost(problem):
         return "chebyshev", "fewer operations than one diagonalisation a tilt"
     return "tilted", "higher Laue zones or a tilted foil give every tilt its own matrix"
 
 
 def _diagonalisation_cost(problem: Problem) -> float:
-    """Operations for one tilt: about 9 n³ real for eigenvalues and vectors, four times that if complex."""
-    cost = 9.0 * problem.strong**3 * (1.0 if problem.is_real else 4.0)
-    return cost if problem.absorptive is None else 2.0 * cost
+    """Operations for one matrix, measured: 9 n³ for real eigenvectors, 22 n³ for complex ones.
+
+    With absorption also a few complex products and a general eigenproblem of the waves inside, 525 m³.
+    """
+    n = problem.strong
+    cost = (9.0 if problem.is_real else 22.0) * n**3
+    if problem.absorptive is None:
+        return cost
+    reach = problem.tail_margin() + float(problem.wave_vectors[:, :2].square().sum(dim=1).max())
+    inside = int((problem.vectors.square().sum(dim=1) < reach).sum()) if problem.is_flat_zone else n
+    return cost + 30.0 * n**3 + 525.0 * inside**3
 
 
 def _chebyshev_cost(problem: Problem) -> float:
-    """Operations for one tilt: terms times one product of the potential with a complex wave."""
-    _, radius = spectral_bounds(problem, torch.arange(min(64, len(problem.anchor))))
-    terms = 2.0 * math.pi * radius * float(problem.thicknesses.max()) + 40.0
+    """Operations for one tilt, measured: terms times 12 n² (real) or 24 n² (complex potential)."""
+    _, radius, damping = spectral_bounds(problem, torch.arange(min(64, len(problem.anchor))))
+    thickest = 2.0 * math.pi * float(problem.thicknesses.max())
+    steps = 1.0 if damping == 0.0 else max(len(problem.thicknesses), damping * thickest / DAMPING_STEP)
+    terms = radius * thickest + 40.0 * steps
     is_real = problem.is_real and problem.absorptive is None
-    return terms * problem.strong**2 * (4.0 if is_real else 8.0)
+    return terms * problem.strong**2 * (12.0 if is_real else 24.0)
 
 
 def check_solver(name: str, problem: Problem) -> None:
@@ -90,9 +104,7 @@ def run_solver(
     return BLOCH_SOLVERS[name](problem.to(device, precision), block, tick).cpu()
 
 
-def _block_needs(
-    name: str, problem: Problem, beams: int, pairs: int, word: int, width: int
-) -> tuple[int, int]:
+def _block_needs(name: str, problem: Problem, beams: int, pairs: int, word: int, width: int) -> tuple[int, int]:
     """How many matrices (or tilts) there are, and the bytes that each needs in a block."""
     tilts = len(problem.anchor)
     if name == "chebyshev":

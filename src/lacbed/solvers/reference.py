@@ -44,9 +44,7 @@ def solve_reference(problem: Problem, block: int = 1, tick: Tick | None = None) 
     ψ(t) = C exp(2πi γ t) C⁻¹ ψ(0), with C from `numpy.linalg.eig` (non-Hermitian with absorption). `block` is
     there to be called like the other solvers; the reference takes one tilt at a time.
     """
-    anchor, pair_tilt, pair_out = (
-        t.numpy() for t in (problem.anchor, problem.pair_tilt, problem.pair_out)
-    )
+    anchor, pair_tilt, pair_out = (t.numpy() for t in (problem.anchor, problem.pair_tilt, problem.pair_out))
     thicknesses = problem.thicknesses.numpy()
     result = np.empty((len(thicknesses), len(pair_tilt)), dtype=complex)
     for tilt in range(len(anchor)):

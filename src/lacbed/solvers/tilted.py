@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lacbed.solvers.bloch import Pairs, amplitudes
+from lacbed.solvers.bloch import amplitudes
 from lacbed.solvers.blocks import Tick, solve_blocks
+from lacbed.solvers.pairs import Pairs
 from lacbed.solvers.problem import Problem
 
 
@@ -59,12 +60,13 @@ def _bethe(problem: Problem, excitation: Tensor) -> tuple[Tensor, Tensor]:
 
 def solve_tilted(problem: Problem, block: int, tick: Tick | None = None) -> Tensor:
     """Amplitudes of the wanted pairs: (thickness, pair); `block` tilts are diagonalised at a time."""
+    margin = problem.tail_margin() / (2.0 * float((problem.wave_vectors @ problem.normal).min()))
 
     def body(tilts: Tensor, chosen: Tensor) -> Tensor:
         matrices, absorptive = tilt_matrices(problem, tilts)
         tilt = problem.pair_tilt[chosen]
         ones = torch.ones(len(chosen), dtype=problem.vectors.dtype, device=tilt.device)
-        pairs = Pairs(tilt - tilts[0], problem.anchor[tilt], problem.pair_out[chosen], 0.0 * ones, ones)
+        pairs = Pairs(tilt - tilts[0], problem.anchor[tilt], problem.pair_out[chosen], 0.0 * ones, ones, margin)
         return amplitudes(matrices, absorptive, pairs, problem.thicknesses)
 
     count = len(problem.anchor)

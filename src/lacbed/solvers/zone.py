@@ -13,8 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lacbed.solvers.bloch import Pairs, amplitudes
+from lacbed.solvers.bloch import amplitudes
 from lacbed.solvers.blocks import Tick, solve_blocks
+from lacbed.solvers.pairs import Pairs
 from lacbed.solvers.problem import Problem
 
 _KEY = 1e9
@@ -37,8 +38,8 @@ def zone_matrices(problem: Problem, reduced: Tensor) -> Tensor:
     return matrices
 
 
-def zone_pairs(problem: Problem, group: Tensor, chosen: Tensor) -> Pairs:
-    """The chosen pairs, with `group` the matrix of each tilt."""
+def zone_pairs(problem: Problem, group: Tensor, chosen: Tensor, margin: float) -> Pairs:
+    """The chosen pairs, with `group` the matrix of each tilt and `margin` that of the tail."""
     tilt = problem.pair_tilt[chosen]
     wave = problem.wave_vectors[tilt]
     return Pairs(
@@ -47,19 +48,19 @@ def zone_pairs(problem: Problem, group: Tensor, chosen: Tensor) -> Pairs:
         outgoing=problem.pair_out[chosen],
         shift=wave[:, :2].square().sum(dim=1),
         scale=0.5 / wave[:, 2],
+        margin=margin,
     )
 
 
 def solve_zone(problem: Problem, block: int, tick: Tick | None = None) -> Tensor:
     """Amplitudes of the wanted pairs: (thickness, pair); `block` matrices are diagonalised at a time."""
     reduced, inverse = distinct_reduced(problem)
+    margin = problem.tail_margin()
 
     def body(matrices: Tensor, chosen: Tensor) -> Tensor:
-        pairs = zone_pairs(problem, inverse - matrices[0], chosen)
+        pairs = zone_pairs(problem, inverse - matrices[0], chosen, margin)
         stack = zone_matrices(problem, reduced[matrices])
         return amplitudes(stack, problem.absorptive, pairs, problem.thicknesses)
 
     group = inverse[problem.pair_tilt]
-    return solve_blocks(
-        group, len(reduced), block, len(problem.thicknesses), problem.complex_dtype, body, tick
-    )
+    return solve_blocks(group, len(reduced), block, len(problem.thicknesses), problem.complex_dtype, body, tick)

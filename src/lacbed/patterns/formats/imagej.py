@@ -13,6 +13,9 @@ text in ImageJ's "Info".
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,19 +74,37 @@ def read(path: Path) -> xr.DataArray:
     Raises:
         FileFormatError: if the file is another TIFF.
     """
-    with tifffile.TiffFile(path) as tiff:
+    with _silent(), tifffile.TiffFile(path) as tiff:
         info = (tiff.imagej_metadata or {}).get("Info")
         if not isinstance(info, str):
             raise FileFormatError("it is a TIFF without the metadata that lacbed writes")
         header = labels_from_json(info)
         expected = _shape(header)
-        available = sum(n for page in tiff.pages for n in page.databytecounts)
-        if available < 4 * np.prod(expected) and not tiff.pages[0].is_contiguous:
-            raise FileFormatError("its data are cut short")
+        _check_length(tiff, int(np.prod(expected)))
         data = np.asarray(tiff.asarray())
     if data.size != np.prod(expected):
         raise FileFormatError("its labels do not fit its data; the file is damaged")
     return rebuild(data.reshape(expected)[..., ::-1, :].astype(np.float32), header)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep tifffile from logging what an exception is going to say."""
+    logger = logging.getLogger("tifffile")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def _check_length(tiff: tifffile.TiffFile, count: int) -> None:
+    """Refuse a file that ends before its data do; tifffile would fill in zeros."""
+    ends = [a + n for page in tiff.pages for a, n in zip(page.dataoffsets, page.databytecounts, strict=False)]
+    if tiff.series[0].dataoffset is not None:
+        ends.append(tiff.series[0].dataoffset + 4 * count)
+    if max(ends, default=0) > tiff.filehandle.size:
+        raise FileFormatError("it is cut short")
 
 
 def _shape(header: dict[str, Any]) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ a checksum (Fletcher 32), so that damage is found on reading.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,10 @@ def write(array: xr.DataArray, path: Path) -> None:
     for name in data.variables:
         if data[name].dtype.kind in "UO":
             encoding[str(name)] = {}
-    data.to_netcdf(path, engine="h5netcdf", encoding=encoding)
+    # In memory first: HDF5 may crash the whole process when a disk runs full under it.
+    buffer = io.BytesIO()
+    data.to_netcdf(buffer, engine="h5netcdf", encoding=encoding)
+    path.write_bytes(buffer.getbuffer())
 
 
 def read(path: Path) -> xr.DataArray:

@@ -1,0 +1,59 @@
+"""Wanted pairs (tilt, reflection) that share a stack of matrices, and their propagation through the foil."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Wanted pairs that share a stack of matrices.
+
+    Attributes:
+        group: which matrix of the stack each pair belongs to: (pair,).
+        incoming: beam index of the incident wave: (pair,).
+        outgoing: beam index of the diffracted wave: (pair,).
+        shift: added to the eigenvalues, so that the incident wave in vacuum has 0: (pair,).
+        scale: from eigenvalue to γ in 1/Å, for example 1 / 2K_n: (pair,).
+        margin: waves whose eigenvalue lies this far below the incident one count as tail (absorption only).
+    """
+
+    group: Tensor
+    incoming: Tensor
+    outgoing: Tensor
+    shift: Tensor
+    scale: Tensor
+    margin: float
+
+
+def propagate(weight: Tensor, gamma: Tensor, thicknesses: Tensor) -> Tensor:
+    """Σ_j weight_j exp(2πi γ_j t) for every thickness: (pair, n), (pair, n), (t,) to (t, pair).
+
+    Equal steps of thickness cost one exponential in all; γ may be complex.
+    """
+    steps = thicknesses.diff()
+    uniform = len(steps) > 1 and bool((steps - steps[0]).abs().max() <= 1e-12 * thicknesses.abs().max())
+    first = thicknesses[:1] if uniform else thicknesses
+    sums = []
+    current = torch.empty(0)
+    for t in first:
+        current = _phase_factor(gamma, float(t)) * weight
+        sums.append(current.sum(dim=1))
+    if uniform:
+        step = _phase_factor(gamma, float(steps[0]))
+        for _ in range(len(steps)):
+            current = current * step
+            sums.append(current.sum(dim=1))
+    return torch.stack(sums)
+
+
+def _phase_factor(gamma: Tensor, t: float) -> Tensor:
+    """exp(2πi γ t)."""
+    if gamma.is_complex():
+        return torch.exp(gamma * (2j * math.pi * t))
+    angle = gamma * (2.0 * math.pi * t)
+    return torch.complex(torch.cos(angle), torch.sin(angle))

@@ -1,0 +1,50 @@
+"""Help and completion answer at once because nothing slow is imported."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SLOW = ("torch", "xarray", "matplotlib", "gemmi", "numpy", "scipy", "zarr", "h5netcdf", "tifffile", "pandas")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["simulate", "--help"], ["--version"], ["compare", "-h"], []])
+def test_help_imports_nothing_slow(words):
+    code = (
+        "import sys\nfrom lacbed.cli import main\ncode = main(sys.argv[1:])\n"
+        f"slow = [m for m in {SLOW!r} if m in sys.modules]\n"
+        "assert not slow, slow\nsys.exit(code)"
+    )
+    run = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "lacbed" in run.stdout
+    assert run.stderr == ""
+
+
+def test_completion_imports_nothing_slow():
+    code = (
+        "import sys\nfrom lacbed.cli import main\n"
+        "try:\n    main([])\n"
+        f"finally:\n    assert not [m for m in {SLOW!r} if m in sys.modules]"
+    )
+    environment = {
+        **os.environ,
+        "_LACBED_COMPLETE": "complete_bash",
+        "COMP_WORDS": "lacbed sim",
+        "COMP_CWORD": "1",
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
+    )
+    assert run.stdout.split() == ["simulate"], run.stderr
+
+
+def test_every_command_has_help():
+    from lacbed.cli.program import app  # noqa: PLC0415
+
+    for command in app.registered_commands:
+        assert command.callback is not None
+        assert command.callback.__doc__
+    names = {command.name for command in app.registered_commands}
+    assert names == {"simulate", "potential", "cbed", "compare", "convergence", "crystals", "info"}
