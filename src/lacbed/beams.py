@@ -73,8 +73,8 @@ def select_beams(
 
         |s_h| = min over tilts of | |q + h|² - |k|² | / 2k     (three-dimensional vectors),
 
-    ties by |h|, those of higher-order Laue zones counting four times; for a grid around the zone axis and one Laue zone that is simply the order of |h| outside
-    the grid. The first `count` are strong, completed to a whole shell of equal rank so that the list keeps the
+    ties by |h|, those of higher-order Laue zones counting four times; for a grid around the zone axis and one
+    Laue zone that is simply the order of |h| outside the grid. The first `count` are strong, completed to a whole shell of equal rank so that the list keeps the
     crystal's symmetry; or all with |s_h| ≤ sg_max. Reflections that are asked for, and the incident
     beam of every tilt, are always in the list, with everything that ranks as high.
 

@@ -182,10 +182,10 @@ def wanted_reflections(crystal: Crystal, frame: Frame, settings: Settings) -> tu
         limit = settings.grid.half_width(frame, settings.energy)
         return reflections_within(crystal, frame, limit)
     if isinstance(wanted, tuple) and len(wanted) == 2 and wanted[0] == "all":
-        return reflections_within(crystal, frame, float(wanted[1]))  # type: ignore[arg-type]
+        return reflections_within(crystal, frame, float(wanted[1]))
     if isinstance(wanted, str):
         raise SettingError(f"hkl must be a list of (h, k, l), 'all' or ('all', g), got {wanted!r}")
-    return check_reflections(crystal, frame, wanted, settings.laue_zones)  # type: ignore[arg-type]
+    return check_reflections(crystal, frame, wanted, settings.laue_zones)
 
 
 def _beams(

@@ -152,7 +152,7 @@ def zone_lattice_basis(zone: tuple[int, int, int], reciprocal: FloatArray) -> In
         divisor, x, y = _extended_gcd(u, v)
         first = np.array([v // divisor, -u // divisor, 0])
         second = np.array([-x * w, -y * w, divisor])
-    return _reduce(first, second, reciprocal)
+    return _reduce(first, second, zone, reciprocal)
 
 
 def _extended_gcd(a: int, b: int) -> tuple[int, int, int]:
@@ -164,7 +164,9 @@ def _extended_gcd(a: int, b: int) -> tuple[int, int, int]:
     return old if old[0] > 0 else (-old[0], -old[1], -old[2])
 
 
-def _reduce(first: IntArray, second: IntArray, reciprocal: FloatArray) -> IntArray:
+def _reduce(
+    first: IntArray, second: IntArray, zone: tuple[int, int, int], reciprocal: FloatArray
+) -> IntArray:
     metric = reciprocal.T @ reciprocal
 
     def dot(p: IntArray, q: IntArray) -> float:
@@ -182,6 +184,7 @@ def _reduce(first: IntArray, second: IntArray, reciprocal: FloatArray) -> IntArr
     shortest = min(dot(p, p) for p in pool)
     first = max((p for p in pool if dot(p, p) < shortest * (1 + 1e-9)), key=tuple)
     rest = [p for p in pool if np.any(np.cross(first, p))]
+    rest = [p for p in rest if np.linalg.det(np.stack([first, p, np.array(zone)])) > 0]  # (x, second, beam) right-handed
     second_length = min(dot(p, p) for p in rest)
     second = max((p for p in rest if dot(p, p) < second_length * (1 + 1e-9)), key=tuple)
     return np.stack([first, second]).astype(np.int64)

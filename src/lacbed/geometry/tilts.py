@@ -65,18 +65,15 @@ class TiltGrid:
         if len(self.center) != 2 or not all(math.isfinite(c) for c in self.center):
             raise SettingError(f"center must be two finite numbers (kx, ky), got {self.center}")
 
-    def unit(self, frame: Frame, energy: float) -> float:
-        """Length in 1/Å of one unit of the half-width: 1, a reciprocal vector; angles are handled by sin."""
-        return frame.shortest if self.extent is not None else 1.0
-
     def half_width(self, frame: Frame, energy: float) -> float:
         """k_max in 1/Å for a crystal and an energy in eV."""
         return self._length(next(v for v in (self.k_max, self.semi_angle, self.extent) if v), frame, energy)
 
     def _length(self, value: float, frame: Frame, energy: float) -> float:
+        """A length in the unit of the half-width as 1/Å."""
         if self.semi_angle is not None:
             return math.sin(value * 1e-3) / wavelength(energy)
-        return value * self.unit(frame, energy)
+        return value * (frame.shortest if self.extent is not None else 1.0)
 
     def axes(self, frame: Frame, energy: float) -> tuple[FloatArray, FloatArray]:
         """Pixel centres along x and y in 1/Å.
@@ -86,7 +83,7 @@ class TiltGrid:
         """
         half = self.half_width(frame, energy)
         steps = (np.arange(self.pixels) - self.pixels / 2 + 0.5) * (2.0 * half / self.pixels)
-        kx, ky = (steps + self._length(c, frame, energy) for c in self.center)
+        kx, ky = (np.asarray(steps + self._length(c, frame, energy)) for c in self.center)
         reach = math.hypot(np.abs(kx).max(), np.abs(ky).max()) * wavelength(energy)
         if reach > math.sin(MAX_ANGLE):
             raise SettingError(

@@ -113,15 +113,14 @@ def _expand(
 ) -> tuple[Tensor, Tensor]:
     """One Chebyshev expansion: amplitudes `at` some elements for all thicknesses, or the whole wave for one."""
     tolerance = TOLERANCE[problem.vectors.dtype]
-    kind = {"dtype": waves.dtype, "device": waves.device}
-    weights = torch.as_tensor(_coefficients(radius, thicknesses, tolerance)).to(**kind)
+    weights = torch.as_tensor(_coefficients(radius, thicknesses, tolerance)).to(waves)
     previous, current = waves, apply(waves)
     total = weights[0][:, None] * waves[at] if at else weights[0, 0] * waves
     for n in range(1, len(weights)):
         total = total + (weights[n][:, None] * current[at] if at else weights[n, 0] * current)
         if n + 1 < len(weights):
             current, previous = 2.0 * apply(current) - previous, current
-    phase = torch.as_tensor(np.exp(2j * np.pi * centre * thicknesses)).to(**kind)
+    phase = torch.as_tensor(np.exp(2j * np.pi * centre * thicknesses)).to(waves)
     total = phase[:, None] * total if at else phase[0] * total
     return total, total
 

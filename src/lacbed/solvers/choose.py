@@ -78,7 +78,8 @@ def check_solver(name: str, problem: Problem) -> None:
     """
     if name == "zone" and not problem.is_flat_zone:
         raise SettingError(
-            "solver 'zone' holds for one Laue zone and a foil normal along the zone axis only; use 'tilted' or 'auto'"
+            "solver 'zone' holds for one Laue zone and a foil normal along the zone axis only; "
+            "use 'tilted' or 'auto'"
         )
     if name in ("zone", "chebyshev") and problem.strong < len(problem.vectors):
         raise SettingError(f"solver {name!r} treats all beams as strong; use 'tilted' for weak beams, or 'auto'")

@@ -1,19 +1,12 @@
 """Multislice through abTEM: the other main method of LACBED, as an independent check of the propagation.
 
-A plane wave of each incident direction runs through thin slices of the crystal (Cowley & Moodie, Acta Cryst. 10
-(1957) 609; Kirkland, Advanced Computing in Electron Microscopy, chapter 6):
+A plane wave of each incident direction runs through thin slices of the crystal; see
+`lacbed.solvers.multislice_propagate`. The tilt is in the propagator, so that it need not fit the cell.
+Transmission functions, anti-aliasing and Fourier convolutions are abTEM's (Madsen & Susi, Open Research Europe 1
+(2021) 24). The potential is made of the same U_g as that of the Bloch waves: only the method differs.
 
-    ψ ← P [ exp(iσ v_slice · k / K_n) ψ ],   P(q) = exp(2πi d [sqrt(K² - |K_t + q|²) - K_n])
-
-with K the wave vector of the refracted wave, K_t and K_n its parts normal to and along the foil normal, and d the
-thickness of a slice. The tilt is in the propagator, so that it need not fit the cell, and k / K_n is the longer
-way that a tilted wave takes through a slice. Transmission functions, anti-aliasing and Fourier convolutions are
-abTEM's (Madsen & Susi, Open Research Europe 1 (2021) 24). The potential is made of the same U_g as that of the
-Bloch waves: only the method differs.
-
-In one Laue zone P is replaced by its first order in K² - |K_t + q|², which is what Bloch waves solve there and
-which is also closer to the truth: the higher orders nearly cancel against mixed terms of potential and propagation
-that no slice has.
+The exit wave keeps only the part of a wave vector in the plane, so that beams of different Laue zones with the
+same part are one.
 
 The cost is high by nature: every direction has its own run, two Fourier transforms a slice.
 """
@@ -22,13 +15,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from lacbed.constants import interaction_constant
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import MemoryLimitError, MissingExtraError, SettingError
@@ -42,6 +33,7 @@ from lacbed.simulation import wanted_reflections
 from lacbed.solvers.blocks import free_memory
 from lacbed.solvers.multislice_cell import Supercell, find_supercell, spectral_potential
 from lacbed.solvers.multislice_phonons import displaced_slices, phonon_cell
+from lacbed.solvers.multislice_propagate import Optics, Stack, propagate
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -53,48 +45,6 @@ WAVE_RADIUS = 4.0
 """1/Å; waves further than that from the zone axis are cut off unless g_max says otherwise."""
 
 _CUTOFF = 2.0 / 3.0  # of the Nyquist limit, abTEM's anti-aliasing aperture
-
-
-@dataclass(frozen=True, eq=False)
-class Stack:
-    """The slices of a foil.
-
-    Attributes:
-        table: different slices: elastic potential in V Å, absorptive one or None, thickness in Å.
-        order: the slices from the entrance to the exit surface, as positions in the table.
-        exits: after how many slices each thickness is reached: (thickness,).
-    """
-
-    table: list[tuple[FloatArray, FloatArray | None, float]]
-    order: list[int]
-    exits: list[int]
-
-
-@dataclass(frozen=True, eq=False)
-class Optics:
-    """What all tilts have in common.
-
-    Attributes:
-        cell: the rectangular cell.
-        shape: its pixels.
-        energy: of the electrons in eV.
-        wave_number: k in vacuum in 1/Å.
-        linear: whether the propagator stops at first order.
-        dtype: complex type of the waves.
-    """
-
-    cell: Supercell
-    shape: tuple[int, int]
-    energy: float
-    wave_number: float
-    linear: bool
-    dtype: np.dtype[Any]
-
-    @property
-    def grid(self) -> tuple[np.ndarray, np.ndarray]:
-        """Spatial frequencies along A and B in 1/Å."""
-        (m, n), (a, b) = self.shape, self.cell.edges
-        return np.fft.fftfreq(m, a / m)[:, None], np.fft.fftfreq(n, b / n)[None, :]
 
 
 def simulate_multislice(
@@ -275,53 +225,6 @@ def _run_tilts(
         if tick is not None:
             tick((tilt + 1) / len(inner))
     return result
-
-
-def propagate(
-    optics: Optics, stack: Stack, wave_vector: FloatArray, place: tuple[np.ndarray, np.ndarray]
-) -> np.ndarray:
-    """Fourier coefficients of the wave of one tilt at the exit planes: (thickness, place).
-
-    Slices are centred: half of the first propagation and of the last only change phases of plane waves, the
-    latter being put in here.
-    """
-    from abtem.antialias import antialias_aperture  # noqa: PLC0415  an optional extra
-    from abtem.core.fft import fft2_convolve  # noqa: PLC0415
-    from abtem.potentials.iam import PotentialArray  # noqa: PLC0415
-
-    (m, n), (a, b) = optics.shape, optics.cell.edges
-    sampling = (a / m, b / n)
-    aperture = antialias_aperture(optics.shape, sampling, np)
-    path = optics.wave_number / wave_vector[2]
-    phase = _advance(optics, wave_vector)
-    kernels = {d: (aperture * np.exp(2j * np.pi * d * phase)).astype(optics.dtype) for _, _, d in stack.table}
-    transmissions = []
-    for elastic, absorptive, thickness in stack.table:
-        slices = PotentialArray(path * elastic[None], slice_thickness=thickness, sampling=sampling)
-        function = slices.transmission_function(optics.energy).array[0]
-        if absorptive is not None:
-            function = function * np.exp(-interaction_constant(optics.energy) * path * absorptive)
-        transmissions.append(fft2_convolve(function.astype(optics.dtype), aperture.astype(optics.dtype)))
-    wave = np.ones(optics.shape, dtype=optics.dtype)
-    spectra = {}
-    for number, slice_ in enumerate(stack.order, start=1):
-        thickness = stack.table[slice_][2]
-        wave = fft2_convolve(wave * transmissions[slice_], kernels[thickness], overwrite_x=True)
-        if number in stack.exits:
-            half = np.exp(-1j * np.pi * thickness * phase[place])
-            spectra[number] = np.fft.fft2(wave)[place] / wave.size * half
-    return np.stack([spectra[n] for n in stack.exits])
-
-
-def _advance(optics: Optics, wave_vector: FloatArray) -> FloatArray:
-    """Change of the wave vector along the normal of the waves K_t + q against q = 0, in 1/Å: (A, B)."""
-    qa, qb = optics.grid
-    ka, kb = optics.cell.axes @ wave_vector[:2]
-    excitation = -((2.0 * ka + qa) * qa + (2.0 * kb + qb) * qb)
-    normal = float(wave_vector[2])
-    if optics.linear:
-        return np.asarray(excitation / (2.0 * normal))
-    return np.asarray(np.sqrt(np.maximum(normal**2 + excitation, 0.0)) - normal)
 
 
 def _values(waves: np.ndarray, output: str) -> np.ndarray:

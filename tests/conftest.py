@@ -1,0 +1,47 @@
+"""Fixtures that several folders use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def reference_folder() -> Path:
+    """Folder of reference patterns; without it the test is skipped, but never in CI."""
+    folder = SHARED / "reference"
+    if folder.is_dir():
+        return folder
+    message = "the reference patterns are not on this machine"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+_FELIX = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="session")
+def felix_table(request: pytest.FixtureRequest) -> list[str]:
+    """Rows about the Felix sets, printed at the end of the run."""
+    return request.config.stash.setdefault(_FELIX, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the table of the Felix sets."""
+    rows = config.stash.get(_FELIX, [])
+    if rows:
+        terminalreporter.section("Felix reference patterns")
+        terminalreporter.line(
+            "Left: beams used here to converge, and Z in % (largest over reflections of mean intensity above 1e-3) "
+            "at 300 600 900 1200 1500 Å."
+        )
+        terminalreporter.line(
+            "Right: Felix's own beams (in the zero-order zone), and max |dI| of 000 on just these beams."
+        )
+        for row in rows:
+            terminalreporter.line(row)
