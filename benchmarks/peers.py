@@ -27,9 +27,9 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from common import FELIX_CPU_SECONDS, measure, number, parser, publish, simulate, table, verdict
 
 import lacbed
+from common import FELIX_CPU_SECONDS, measure, number, parser, publish, simulate, table, verdict
 from lacbed.settings import Settings
 from lacbed.simulation import prepare
 
@@ -151,7 +151,8 @@ def compare(beams: int, pythons: dict[str, str], tilts: int, rounds: int, folder
         label = f"{TITLES[peer]} {process.greeting['version']}, {threads}, scaled" if peer in TITLES else name
         target = verdict(factor, TARGETS[peer], most=False) if peer in TARGETS else ""
         rows.append([
-            str(process.greeting["beams"]), label, number(median(cpu)), f"{number(min(cpu))} to {number(max(cpu))}",
+            str(process.greeting["beams"]), label, number(median(cpu)),
+            f"{number(min(cpu))} to {number(max(cpu))}",
             number(scale * median(a["wall"] for a in answers[name])), number(factor), number(factor32), target,
             f"{difference[first_zone].max(initial=0):.1e}", f"{difference.max():.1e}",
         ])  # fmt: skip
@@ -163,9 +164,8 @@ def felix_rows(repeats: int) -> list[list[str]]:
     rows = []
     for beams, seconds in FELIX_CPU_SECONDS.items():
         settings = dict(energy=ENERGY, thicknesses=(THICKNESS,), beams=beams)
-        timing, pattern = measure(
-            simulate(lacbed.Crystal.named(CRYSTAL), grid=lacbed.TiltGrid(PIXELS, extent=EXTENT), **settings), repeats
-        )
+        grid = lacbed.TiltGrid(PIXELS, extent=EXTENT)
+        timing, pattern = measure(simulate(lacbed.Crystal.named(CRYSTAL), grid=grid, **settings), repeats)
         rows.append([
             str(beams), str(pattern.attrs["beams"]), f"{seconds / 60:g} min", number(timing.cpu),
             number(seconds / timing.cpu),
@@ -201,10 +201,10 @@ def main() -> None:
         felix_rows(chosen.repeats),
     )
     explained = (
-        f"{CRYSTAL} [001], {ENERGY / 1e3:g} kV, {THICKNESS:g} Å, ±{EXTENT:g} a*, {PIXELS} x {PIXELS}, intensity of "
-        f"000. Medians of {chosen.repeats} rounds in which the programs took turns; factors are medians of ratios "
-        f"within a round. lacbed: the whole call of `simulate`, set-up included, default threads. Others: loop over "
-        f"{chosen.tilts} tilts spread over the grid, set-up not counted, on one thread and as installed (BLAS "
+        f"{CRYSTAL} [001], {ENERGY / 1e3:g} kV, {THICKNESS:g} Å, ±{EXTENT:g} a*, {PIXELS} x {PIXELS}, intensity "
+        f"of 000. Medians of {chosen.repeats} rounds in which the programs took turns; factors are medians of ratios "
+        "within a round. lacbed: the whole call of `simulate`, set-up included, default threads. Others: loop "
+        f"over {chosen.tilts} tilts spread over the grid, set-up not counted, on one thread and as installed (BLAS "
         "threads by default, which cost CPU time on matrices of this size), scaled linearly to "
         f"{PIXELS * PIXELS} tilts. Differences of intensity are against lacbed in float64 at those tilts: in the "
         "first Brillouin zone, where all use the same beams, and over the whole grid, where abTEM and py4DSTEM "

@@ -6,9 +6,8 @@ The time is that of the whole call of `simulate`. One small pattern is computed 
 
 from __future__ import annotations
 
-from common import FELIX_CPU_SECONDS, measure, number, parser, publish, simulate, table, verdict
-
 import lacbed
+from common import FELIX_CPU_SECONDS, measure, number, parser, publish, simulate, table, verdict
 
 THICKNESSES = tuple(range(150, 1501, 150))
 TARGETS = {("SrTiO3", None): 3.0}
@@ -35,11 +34,11 @@ def main() -> None:
                 felix = number(FELIX_CPU_SECONDS[500] / timing.cpu) if absorption is None else ""
                 rows.append([
                     name, absorption or "none", dtype, pattern.attrs["beams"], pattern.attrs["solver"],
-                    pattern.attrs["tilts_solved"], number(timing.cpu), f"{number(timing.low)} to {number(timing.high)}",
-                    number(timing.wall), verdict(timing.cpu, limit) if dtype == "float64" else "", felix,
+                    pattern.attrs["tilts_solved"], number(timing.cpu),
+                    f"{number(timing.low)} to {number(timing.high)}", number(timing.wall), verdict(timing.cpu, limit) if dtype == "float64" else "", felix,
                 ])  # fmt: skip
-    header = ["crystal", "absorption", "precision", "beams", "solver", "tilts", "CPU s", "range", "wall s", "target",
-              "Felix / lacbed"]  # fmt: skip
+    header = ["crystal", "absorption", "precision", "beams", "solver", "tilts", "CPU s", "range", "wall s",
+              "target", "Felix / lacbed"]  # fmt: skip
     explained = (
         f"{chosen.beams} beams, ±4 a*, 128 x 128 pixels, {len(THICKNESSES)} thicknesses ({THICKNESSES[0]} to "
         f"{THICKNESSES[-1]} Å), 200 kV, 000. Medians of {chosen.repeats} calls. Felix needs 7 CPU-hours for one "

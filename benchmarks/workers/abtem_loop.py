@@ -30,9 +30,7 @@ def rotation(tilt):
 
 
 def waves(tilt):
-    return BlochWaves(
-        factors, float(job["energy"]), sg_max=0.15, g_max=g_max, orientation_matrix=rotation(tilt)
-    )
+    return BlochWaves(factors, float(job["energy"]), sg_max=0.15, g_max=g_max, orientation_matrix=rotation(tilt))
 
 
 def pixel(tilt):

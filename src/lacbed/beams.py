@@ -23,6 +23,13 @@ from lacbed.geometry.wave import ElectronWave
 
 HKL = tuple[int, int, int]
 MAX_BEAMS = 20_000
+HOLZ_REACH = 0.3
+"""Beams of higher-order Laue zones take part up to this |s|, in units of the distance between zones.
+
+Further from resonance the zones +n and -n shift the phases by amounts that nearly cancel; a list that holds more of
+one side than of the other would be worse than none of them.
+"""
+
 HOLZ_WEIGHT = 4.0
 """Excitation errors of higher-order Laue zones count this many times in the ranking: their U_g are small."""
 
@@ -73,8 +80,9 @@ def select_beams(
 
         |s_h| = min over tilts of | |q + h|² - |k|² | / 2k     (three-dimensional vectors),
 
-    ties by |h|, those of higher-order Laue zones counting four times; for a grid around the zone axis and one
-    Laue zone that is simply the order of |h| outside the grid. The first `count` are strong, completed to a whole shell of equal rank so that the list keeps the
+    ties by |h|; for a grid around the zone axis and one Laue zone that is simply the order of |h| outside the
+    grid. Beams of higher-order Laue zones count four times their |s_h|, and only up to 0.3 of the distance between
+    the zones. The first `count` are strong, completed to a whole shell of equal rank so that the list keeps the
     crystal's symmetry; or all with |s_h| ≤ sg_max. Reflections that are asked for, and the incident
     beam of every tilt, are always in the list, with everything that ranks as high.
 
@@ -99,7 +107,10 @@ def select_beams(
     pool = _pool(crystal, frame, reach, laue_zones)
     vectors = frame.vectors(pool)
     score, size = _scores(vectors, tilts, wave)
+    far = score > HOLZ_WEIGHT * HOLZ_REACH / float(np.linalg.norm(crystal.direct @ np.array(frame.zone_axis)))
+    dropped = far & (np.abs(vectors[:, 2]) > 1e-9) & (_all_positions(pool, required) < 0)
     order = np.lexsort((size, score))
+    order = order[~dropped[order]]
     pool, vectors, score, size = pool[order], vectors[order], score[order], size[order]
     position = BeamList(pool, vectors, len(pool), 0.0).index(required)
     if np.any(position < 0):
@@ -113,6 +124,11 @@ def select_beams(
     if total > MAX_BEAMS:
         raise SettingError(f"the rule selects {total} beams; the limit is {MAX_BEAMS}: lower g_max or beams")
     return BeamList(pool[:total], vectors[:total], strong, float(score[:strong].max()))
+
+
+def _all_positions(hkl: IntArray, among: IntArray) -> IntArray:
+    """Position of every hkl in a list, -1 where absent."""
+    return BeamList(among, among.astype(float), len(among), 0.0).index(hkl)
 
 
 def _wanted(score: FloatArray, count: int | None, sg_max: float | None) -> int:

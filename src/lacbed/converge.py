@@ -16,7 +16,7 @@ from lacbed.patterns.metrics import zncc_loss
 from lacbed.settings import Settings
 from lacbed.simulation import prepare, solve
 
-COARSE_PIXELS = 16
+COARSE_PIXELS = 12
 """Convergence is judged on a coarser grid of the same width; it changes slowly with the tilt."""
 
 GROWTH = 1.5
@@ -85,7 +85,7 @@ def convergence(
 ) -> ConvergenceReport:
     """Raise the number of beams until the pattern stops changing.
 
-    Each number of beams is compared with one and a half times as many, on 16 x 16 tilts over the same
+    Each number of beams is compared with one and a half times as many, on 12 x 12 tilts over the same
     width, at all thicknesses and reflections. A number is accepted when Z ≤ `tolerance_z` for every reflection
     with mean intensity above 1e-3 and |ΔI| ≤ `tolerance_intensity` everywhere.
 
@@ -143,7 +143,7 @@ def converge(
 
 
 def coarse_grid(grid: TiltGrid) -> TiltGrid:
-    """The same area with at most 16 x 16 pixels."""
+    """The same area with at most 12 x 12 pixels."""
     return replace(grid, pixels=min(grid.pixels, COARSE_PIXELS))
 
 

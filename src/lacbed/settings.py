@@ -39,6 +39,7 @@ class Settings:
     weak_beams: int = 0
     laue_zones: int = 0
     refraction: bool = True
+    paraxial: bool = True
     absorption: Absorption = None
     factors: str = "kirkland"
     output: Literal["intensity", "amplitude"] = "intensity"

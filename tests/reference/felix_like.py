@@ -44,9 +44,7 @@ class FelixLike:
         ratio[np.all(hkl == 0, axis=1)] = 0.0
         pool = ratio <= np.sort(ratio)[parameters["pool_reflections"] - 1] + 1e-9
         hkl, vectors = hkl[pool], vectors[pool]
-        difference, index = np.unique(
-            (hkl[:, None] - hkl[None]).reshape(-1, 3), axis=0, return_inverse=True
-        )
+        difference, index = np.unique((hkl[:, None] - hkl[None]).reshape(-1, 3), axis=0, return_inverse=True)
         scale = parameters["gamma_as_felix"] / (np.pi * crystal.volume)
         coefficients = scale * structure_factors(crystal, difference, factors).numpy()
         if absorption == "proportional":

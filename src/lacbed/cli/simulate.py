@@ -45,6 +45,9 @@ def command(
     foil_normal: o.FoilOption = None,
     x_direction: o.XDirectionOption = None,
     refraction: o.RefractionOption = True,
+    paraxial: Annotated[
+        bool, typer.Option("--paraxial/--no-paraxial", help="Leave the term γ² of the wave equation out.")
+    ] = True,
     solver: Annotated[str, typer.Option("--solver", help="auto, or the name of a solver.")] = "auto",
     device: o.DeviceOption = "auto",
     dtype: Annotated[str, typer.Option("--dtype", help="float64 or float32.")] = "float64",
@@ -67,6 +70,7 @@ def command(
         "weak_beams": weak,
         "laue_zones": laue_zones,
         "refraction": refraction,
+        "paraxial": paraxial,
         "factors": factors,
         "solver": solver,
         "device": device,

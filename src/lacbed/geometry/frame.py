@@ -164,9 +164,7 @@ def _extended_gcd(a: int, b: int) -> tuple[int, int, int]:
     return old if old[0] > 0 else (-old[0], -old[1], -old[2])
 
 
-def _reduce(
-    first: IntArray, second: IntArray, zone: tuple[int, int, int], reciprocal: FloatArray
-) -> IntArray:
+def _reduce(first: IntArray, second: IntArray, zone: tuple[int, int, int], reciprocal: FloatArray) -> IntArray:
     metric = reciprocal.T @ reciprocal
 
     def dot(p: IntArray, q: IntArray) -> float:
@@ -184,7 +182,9 @@ def _reduce(
     shortest = min(dot(p, p) for p in pool)
     first = max((p for p in pool if dot(p, p) < shortest * (1 + 1e-9)), key=tuple)
     rest = [p for p in pool if np.any(np.cross(first, p))]
-    rest = [p for p in rest if np.linalg.det(np.stack([first, p, np.array(zone)])) > 0]  # (x, second, beam) right-handed
+    rest = [
+        p for p in rest if np.linalg.det(np.stack([first, p, np.array(zone)])) > 0
+    ]  # (x, second, beam) right-handed
     second_length = min(dot(p, p) for p in rest)
     second = max((p for p in rest if dot(p, p) < second_length * (1 + 1e-9)), key=tuple)
     return np.stack([first, second]).astype(np.int64)

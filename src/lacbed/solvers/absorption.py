@@ -57,8 +57,7 @@ def absorbed_amplitudes(
     tail_energy = energy[:, rest] - (X * matrix[:, inside, rest].mT).sum(dim=2)
     weight = torch.cat([start * end, tail_start * tail_end], dim=1)
     total = torch.cat([eigenvalues, tail_energy], dim=1)
-    gamma = (total[group] + pairs.shift[:, None]) * pairs.scale[:, None]
-    return propagate(weight, gamma, thicknesses)
+    return propagate(weight, pairs.gamma(total), thicknesses)
 
 
 def _tail(values: Tensor, pairs: Pairs) -> int:

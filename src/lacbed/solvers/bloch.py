@@ -30,5 +30,4 @@ def amplitudes(matrices: Tensor, absorptive: Tensor | None, pairs: Pairs, thickn
     weight = vectors[pairs.group, pairs.incoming].conj() * vectors[pairs.group, pairs.outgoing]  # (pair, n)
     real = torch.float32 if values.dtype == torch.float32 else torch.float64
     kept = weight.abs().amax(dim=0) > EXCITATION_LIMIT[real]
-    gamma = (values[:, kept][pairs.group] + pairs.shift[:, None]) * pairs.scale[:, None]
-    return propagate(weight[:, kept], gamma, thicknesses)
+    return propagate(weight[:, kept], pairs.gamma(values[:, kept]), thicknesses)

@@ -33,12 +33,12 @@ def choose_solver(problem: Problem, device: torch.device) -> tuple[str, str]:
     """Name of the fastest solver that is exact for the problem, and the reason for the choice."""
     if problem.strong < len(problem.vectors):
         return "tilted", "weak beams depend on the tilt, so that every tilt has its own matrix"
-    if device.type == "cuda":
+    if device.type == "cuda" and problem.paraxial:
         return "chebyshev", "matrix products suit a GPU better than diagonalisation"
     tilts = len(problem.anchor)
     if problem.is_flat_zone:
         matrices = len(distinct_reduced(problem)[0])
-        if matrices * _diagonalisation_cost(problem) <= tilts * _chebyshev_cost(problem):
+        if not problem.paraxial or matrices * _diagonalisation_cost(problem) <= tilts * _chebyshev_cost(problem):
             return "zone", f"{tilts} tilts share {matrices} diagonalisations"
         return "chebyshev", "fewer operations than one absorbing diagonalisation for every tilt"
     if _chebyshev_cost(problem) < _diagonalisation_cost(problem):
@@ -76,6 +76,11 @@ def check_solver(name: str, problem: Problem) -> None:
     Raises:
         SettingError: saying why and which solver to take.
     """
+    if not problem.paraxial and (name == "chebyshev" or not problem.is_flat_zone):
+        raise SettingError(
+            "paraxial=False needs one Laue zone, a foil normal along the zone axis, and solver 'zone', 'tilted', "
+            "'reference' or 'auto'"
+        )
     if name == "zone" and not problem.is_flat_zone:
         raise SettingError(
             "solver 'zone' holds for one Laue zone and a foil normal along the zone axis only; "

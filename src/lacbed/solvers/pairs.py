@@ -19,6 +19,7 @@ class Pairs:
         outgoing: beam index of the diffracted wave: (pair,).
         shift: added to the eigenvalues, so that the incident wave in vacuum has 0: (pair,).
         scale: from eigenvalue to γ in 1/Å, for example 1 / 2K_n: (pair,).
+        along: n·K in 1/Å, to solve γ² + 2 K_n γ = λ for γ; None for γ = λ / 2K_n: (pair,).
         margin: waves whose eigenvalue lies this far below the incident one count as tail (absorption only).
     """
 
@@ -28,6 +29,15 @@ class Pairs:
     shift: Tensor
     scale: Tensor
     margin: float
+    along: Tensor | None = None
+
+    def gamma(self, values: Tensor) -> Tensor:
+        """γ in 1/Å of every pair's Bloch waves, from the eigenvalues of the stack: (matrix, n) to (pair, n)."""
+        gamma = (values[self.group] + self.shift[:, None]) * self.scale[:, None]
+        if self.along is None:
+            return gamma
+        along = self.along[:, None]
+        return gamma * (2.0 * along) / ((along * along + 2.0 * along * gamma).sqrt() + along)
 
 
 def propagate(weight: Tensor, gamma: Tensor, thicknesses: Tensor) -> Tensor:

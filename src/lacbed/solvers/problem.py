@@ -29,7 +29,9 @@ class Problem:
 
         (K² - |P_h|²) C_h + Σ_h' (U + iU')_{h-h'} C_h' = 2 γ (n · P_h) C_h,
 
-    the terms in γ² (back-scattering) being left out. The wave at depth t is Σ_j c_j C^j exp(2πi γ_j t).
+    the term γ² C_h being left out. In a flat foil and one Laue zone it can be kept (`paraxial=False`): there
+    n · P_h = K_n for all waves, and the forward root of γ² + 2 K_n γ = λ is γ = sqrt(K_n² + λ) - K_n with the
+    same Bloch waves. The wave at depth t is Σ_j c_j C^j exp(2πi γ_j t).
 
     Attributes:
         potential: U_{h-h'} in 1/Å², Hermitian: (beam, beam).
@@ -43,6 +45,7 @@ class Problem:
         pair_out: index of the wave h = G + g of each wanted pair: (pair,).
         normal: unit foil normal: (3,).
         thicknesses: along the foil normal in Å: (thickness,).
+        paraxial: whether the terms in γ² are left out.
         gauge: phases d_h by which the waves were multiplied to make U real, or None.
     """
 
@@ -57,6 +60,7 @@ class Problem:
     pair_out: Tensor
     normal: Tensor
     thicknesses: Tensor
+    paraxial: bool = True
     gauge: Tensor | None = None
 
     @property
@@ -106,6 +110,7 @@ def build_problem(
     factors: str,
     absorption: Absorption,
     refraction: bool,
+    paraxial: bool = True,
 ) -> Problem:
     """Compute the structure matrix and lay out the pairs; everything in float64 on the CPU."""
     total = len(beams.hkl)
@@ -132,6 +137,7 @@ def build_problem(
         pair_out=torch.as_tensor(out),
         normal=torch.as_tensor(frame.normal),
         thicknesses=torch.as_tensor(thicknesses),
+        paraxial=paraxial,
     )
     return _make_real(problem, crystal, beams.hkl)
 

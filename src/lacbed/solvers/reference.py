@@ -1,7 +1,9 @@
 """The literal reference: for every tilt, write the structure matrix down and diagonalise it.
 
-No symmetry, no sharing, no truncation: slow, and meant to be checked against a textbook line by line. The
-approximations are those of `lacbed.solvers.problem.Problem`: a finite list of beams, and no back-scattering.
+No symmetry, no sharing, no truncation: slow, and meant to be checked against a textbook line by line. Every
+approximation has a name and a switch: the finite list of beams (`beams`, `g_max`, `sg_max`), Laue zones
+(`laue_zones`), weak beams (`weak_beams`), no refraction (`refraction`), the term γ² (`paraxial`), absorption
+(`absorption`); back-scattered waves are left out altogether.
 """
 
 from __future__ import annotations
@@ -54,6 +56,9 @@ def solve_reference(problem: Problem, block: int = 1, tick: Tick | None = None) 
             gamma, C = np.linalg.eigh(matrix)
         else:
             gamma, C = np.linalg.eig(matrix)
+        if not problem.paraxial:  # the forward root of γ² + 2 K_n γ = 2 K_n γ_paraxial
+            K_n = float(problem.wave_vectors[tilt] @ problem.normal)
+            gamma = np.sqrt(K_n**2 + 2.0 * K_n * gamma) - K_n
         incident = np.zeros(len(matrix), dtype=complex)
         incident[anchor[tilt]] = 1.0
         excitation = np.linalg.solve(C, incident)  # ψ(0) in Bloch waves

@@ -65,8 +65,11 @@ def solve_tilted(problem: Problem, block: int, tick: Tick | None = None) -> Tens
     def body(tilts: Tensor, chosen: Tensor) -> Tensor:
         matrices, absorptive = tilt_matrices(problem, tilts)
         tilt = problem.pair_tilt[chosen]
+        along = None if problem.paraxial else problem.wave_vectors[tilt] @ problem.normal
         ones = torch.ones(len(chosen), dtype=problem.vectors.dtype, device=tilt.device)
-        pairs = Pairs(tilt - tilts[0], problem.anchor[tilt], problem.pair_out[chosen], 0.0 * ones, ones, margin)
+        pairs = Pairs(
+            tilt - tilts[0], problem.anchor[tilt], problem.pair_out[chosen], 0.0 * ones, ones, margin, along
+        )
         return amplitudes(matrices, absorptive, pairs, problem.thicknesses)
 
     count = len(problem.anchor)

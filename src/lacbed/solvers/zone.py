@@ -49,6 +49,7 @@ def zone_pairs(problem: Problem, group: Tensor, chosen: Tensor, margin: float) -
         shift=wave[:, :2].square().sum(dim=1),
         scale=0.5 / wave[:, 2],
         margin=margin,
+        along=None if problem.paraxial else wave[:, 2],
     )
 
 
