@@ -4,7 +4,7 @@ First table: converged lacbed patterns (beams="auto") against Felix. Second tabl
 own choice of beams is repeated here (`FelixLike`), which shows how much of the distance is due to the number of
 beams. The emulation takes Felix's constants and rules from `params.json`:
 
-* pool: |g| <= RgLimit, of these the `pool_reflections` with the smallest | |k z + g| - k | / |g|, of any Laue zone;
+* pool: |g| <= RgLimit, of them the `pool_reflections` with the smallest | |k z + g| - k | / |g|, of any Laue zone;
 * at every pixel the IMinStrongBeams with the smallest |s_g|, ties included, and those of |U_g / 2 pi s_g| >= 0.5;
 * vacuum wave vector, no U_0, U'_g for g != 0 only, amplitudes normalised by the flux.
 """
@@ -160,7 +160,7 @@ def converged(reference: ReferenceSet) -> tuple[Any, float]:
 
 
 def without_mean_absorption(reference: ReferenceSet, values: np.ndarray) -> np.ndarray:
-    """Undo U'_0, which Felix leaves out: the factor exp(-2 pi U'_0 t / K_n), exact for one Laue zone and flat foil."""
+    """Undo U'_0, which Felix leaves out: the factor exp(-2 pi U'_0 t / K_n), exact for a flat foil, one zone."""
     zero = np.zeros((1, 3), dtype=int)
     _, mean = potential_coefficients(reference.crystal, zero, ENERGY, absorption=reference.absorption)
     assert mean is not None
@@ -242,16 +242,16 @@ def main() -> None:
     explained = (
         f"Z is the largest over reflections with mean intensity above {BRIGHT:g} and the thicknesses named. "
         'lacbed: beams="auto", CPU time of the search for the number of beams included, no refraction (Felix '
-        "applies none). Felix leaves out the mean absorption U'_0; for one Laue zone it is an exact factor, divided "
-        'out in the rows "without U\'_0".'
+        "applies none). Felix leaves out the mean absorption U'_0; for one Laue zone it is an exact factor, "
+        'divided out in the rows "without U\'_0".'
     )
     why = (
         f"At {chosen.pixels} random pixels: max abs dI over all reflections and thicknesses, and in brackets the "
         "largest Z over the bright ones, from those pixels alone. Felix's beams are chosen here with Felix's rule "
         'and constants; "all the zone" takes every zero-order beam of Felix\'s pool at every pixel instead. Where '
-        "the first is near Felix and the last two agree with each other, it is Felix's choice of beams, and not the "
-        "physics, that makes the distance. Absorbing sets: U'_0 divided out; for Bird-King the emulation uses the "
-        "factors of Thomas et al. (2024)."
+        "the first is near Felix and the last two agree with each other, it is Felix's choice of beams, and not "
+        "the physics, that makes the distance. Absorbing sets: U'_0 divided out; for Bird-King the emulation uses "
+        "the factors of Thomas et al. (2024)."
     )
     publish("lacbed and Felix", [explained, table(head, first), why, table(beams, second)], chosen)
 

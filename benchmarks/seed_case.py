@@ -35,7 +35,8 @@ def main() -> None:
                 rows.append([
                     name, absorption or "none", dtype, pattern.attrs["beams"], pattern.attrs["solver"],
                     pattern.attrs["tilts_solved"], number(timing.cpu),
-                    f"{number(timing.low)} to {number(timing.high)}", number(timing.wall), verdict(timing.cpu, limit) if dtype == "float64" else "", felix,
+                    f"{number(timing.low)} to {number(timing.high)}", number(timing.wall),
+                    verdict(timing.cpu, limit) if dtype == "float64" else "", felix,
                 ])  # fmt: skip
     header = ["crystal", "absorption", "precision", "beams", "solver", "tilts", "CPU s", "range", "wall s",
               "target", "Felix / lacbed"]  # fmt: skip

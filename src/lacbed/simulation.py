@@ -20,7 +20,7 @@ from lacbed.geometry.wave import ElectronWave, electron_wave
 from lacbed.potential import Absorption
 from lacbed.result import label_pattern
 from lacbed.settings import Reflections, Settings
-from lacbed.solvers.blocks import Tick, one_thread_each
+from lacbed.solvers.blocks import Tick, check_result_size, one_thread_each
 from lacbed.solvers.choose import check_solver, choose_solver, run_solver
 from lacbed.solvers.problem import Problem, build_problem
 
@@ -98,6 +98,7 @@ def simulate(
         g_max, sg_max, beams, weak_beams, laue_zones, refraction, paraxial, absorption, factors, output, solver,
         device, dtype,
     )  # fmt: skip
+    check_request(crystal, settings)
     if settings.solver == "multislice":
         from lacbed.solvers.multislice import simulate_multislice  # noqa: PLC0415  an optional extra
 
@@ -114,6 +115,16 @@ def simulate(
         values.numpy(), setup.inside, setup.hkl, crystal, setup.frame, settings,
         {"solver": name, **setup.describe()}, [*crystal.notes, f"solver {name}: {why}", remark],
     )  # fmt: skip
+
+
+def check_request(crystal: Crystal, settings: Settings) -> None:
+    """Refuse at once what depends on the crystal: orientation, reflections, a result too large to hold."""
+    frame = make_frame(crystal, settings.zone_axis, settings.foil_normal, settings.x_direction)
+    settings.grid.axes(frame, settings.energy)
+    reflections = len(wanted_reflections(crystal, frame, settings))
+    word = 8 if settings.dtype == "float64" else 4
+    check_result_size(settings.grid.pixels**2, reflections, len(settings.thicknesses), word)
+    choose_device(settings.device)
 
 
 def chooses_beams_by_convergence(settings: Settings) -> bool:

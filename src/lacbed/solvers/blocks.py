@@ -101,6 +101,24 @@ def free_memory(device: torch.device) -> int:
         return 4 * 2**30
 
 
+def check_result_size(pixels: int, reflections: int, thicknesses: int, word: int) -> None:
+    """Refuse a result that cannot be held, before anything is computed.
+
+    Counts the amplitudes and values of all pixels (four copies at worst) and the tables of symmetry.
+
+    Raises:
+        MemoryLimitError: with the estimate.
+    """
+    need = pixels * reflections * (4 * thicknesses * 2 * word + 160) + 400 * pixels
+    budget = int(_SHARE * free_memory(torch.device("cpu")))
+    if need > budget:
+        raise MemoryLimitError(
+            f"{pixels} pixels, {reflections} reflections and {thicknesses} thicknesses need about "
+            f"{need / 2**30:.1f} GiB, but only {budget / 2**30:.1f} GiB may be used on this machine; ask for fewer "
+            "pixels, reflections or thicknesses"
+        )
+
+
 def choose_block(count: int, fixed: int, each: int, device: torch.device, what: str) -> int:
     """Largest block of matrices that fits.
 
