@@ -204,9 +204,9 @@ def main() -> None:
     )
     explained = (
         f"{CRYSTAL} [001], {ENERGY / 1e3:g} kV, {THICKNESS:g} Å, ±{EXTENT:g} a*, {PIXELS} x {PIXELS}, intensity "
-        f"of 000. Medians of {chosen.repeats} rounds in which the programs took turns; factors are "
-        "medians of ratios within a round. lacbed: the whole call of `simulate`, set-up included, default threads. "
-        f"Others: loop over {chosen.tilts} tilts spread over the grid, set-up not counted, on one thread and as installed "
+        f"of 000. Medians of {chosen.repeats} rounds in which the programs took turns; factors are medians of "
+        "ratios within a round. lacbed: the whole call of `simulate`, set-up included, default threads. Others: "
+        f"loop over {chosen.tilts} tilts spread over the grid, set-up not counted, on one thread and as installed "
         "(BLAS threads by default, which cost CPU time on matrices of this size; one round), scaled linearly to "
         f"{PIXELS * PIXELS} tilts. Differences of intensity are against lacbed in float64 at those tilts: in the "
         "first Brillouin zone, where all use the same beams, and over the whole grid, where abTEM and py4DSTEM "

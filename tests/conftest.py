@@ -37,8 +37,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if rows:
         terminalreporter.section("Felix reference patterns")
         terminalreporter.line(
-            "Left: beams used here to converge, and Z in % (largest over reflections of mean intensity above 1e-3) "
-            "at 300 600 900 1200 1500 Å."
+            "Left: beams used here to converge, and Z in % (largest over reflections of mean intensity above "
+            "1e-3) at 300 600 900 1200 1500 Å."
         )
         terminalreporter.line(
             "Right: Felix's own beams (in the zero-order zone), and max |dI| of 000 on just these beams."

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,8 +27,8 @@ MAX_BEAMS = 20_000
 HOLZ_REACH = 0.3
 """Beams of higher-order Laue zones take part up to this |s|, in units of the distance between zones.
 
-Further from resonance the zones +n and -n shift the phases by amounts that nearly cancel; a list that holds more of
-one side than of the other would be worse than none of them.
+Further from resonance the zones +n and -n shift the phases by amounts that nearly cancel; a list that holds more
+of one side than of the other would be worse than none of them.
 """
 
 HOLZ_WEIGHT = 4.0
@@ -208,9 +209,7 @@ def _scores(vectors: FloatArray, tilts: FloatArray, wave: ElectronWave) -> tuple
     return np.round(distance / (2.0 * k), 10), np.round(np.linalg.norm(vectors, axis=1), 9)
 
 
-def check_reflections(
-    crystal: Crystal, frame: Frame, hkl: Sequence[Sequence[float]], laue_zones: int
-) -> tuple[HKL, ...]:
+def check_reflections(crystal: Crystal, frame: Frame, hkl: Sequence[Any], laue_zones: int) -> tuple[HKL, ...]:
     """Reflections as whole numbers that the crystal and the zone can show.
 
     Raises:
@@ -219,7 +218,10 @@ def check_reflections(
     """
     found: list[HKL] = []
     for entry in hkl:
-        values = np.asarray(entry, dtype=float)
+        try:
+            values = np.asarray(entry, dtype=float)
+        except (TypeError, ValueError):
+            values = np.empty(0)
         if values.shape != (3,) or not np.all(np.isfinite(values)) or np.any(values != np.round(values)):
             raise SettingError(f"a reflection is three integers h, k, l, got {entry}")
         h, k, l = (int(v) for v in values)  # noqa: E741

@@ -58,9 +58,13 @@ class Settings:
         object.__setattr__(self, "thicknesses", _thicknesses(self.thicknesses))
         if not isinstance(self.grid, TiltGrid):
             raise SettingError(f"grid must be a TiltGrid, got {type(self.grid).__name__}")
+        for name in ("hkl", "absorption", "beams"):
+            object.__setattr__(self, name, _plain(getattr(self, name)))
         self._check_beams()
         check_absorption(self.absorption)
         _one_of("factors", self.factors, FACTOR_TABLES)
+        if not isinstance(self.device, str):
+            raise SettingError(f"device must be 'auto', 'cpu' or 'cuda', got {self.device!r}")
         _one_of("output", self.output, ("intensity", "amplitude"))
         _one_of("solver", self.solver, SOLVERS)
         object.__setattr__(self, "dtype", str(self.dtype).removeprefix("torch."))
@@ -69,7 +73,7 @@ class Settings:
     def _check_beams(self) -> None:
         for name in ("g_max", "sg_max"):
             value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
+            if value is not None and not (_is_number(value) and value > 0):
                 raise SettingError(f"{name} must be a positive number in 1/Å, got {value}")
         if self.beams != "auto":
             _whole("beams", self.beams, 1, 20_000)
@@ -89,11 +93,17 @@ class Settings:
                 flat["hkl_asked"] = json.dumps(value if isinstance(value, str) else list(value))
             elif field.name == "absorption":
                 flat["absorption"] = json.dumps(value)
-            elif isinstance(value, Sequence) and not isinstance(value, str):
+            elif isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
                 flat[field.name] = [float(v) for v in value]
             elif value is not None:
-                flat[field.name] = value
+                flat[field.name] = _plain(value)
         return flat
+
+
+def _is_number(value: Any) -> bool:
+    return (
+        isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(float(value))
+    )
 
 
 def _thicknesses(values: Sequence[float]) -> tuple[float, ...]:
@@ -107,6 +117,13 @@ def _thicknesses(values: Sequence[float]) -> tuple[float, ...]:
         if not math.isfinite(t) or not 0 < t <= MAX_THICKNESS:
             raise SettingError(f"a thickness must be above 0 and at most {MAX_THICKNESS:g} Å, got {t:g}")
     return tuple(float(t) for t in numbers)
+
+
+def _plain(value: Any) -> Any:
+    """Arrays and numbers of NumPy as tuples and plain numbers, which JSON can hold."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    return tuple(_plain(v) for v in value) if isinstance(value, list | tuple) else value
 
 
 def _one_of(name: str, value: Any, allowed: Sequence[str]) -> None:

@@ -197,8 +197,11 @@ def wanted_reflections(crystal: Crystal, frame: Frame, settings: Settings) -> tu
         limit = settings.grid.half_width(frame, settings.energy)
         return reflections_within(crystal, frame, limit)
     if isinstance(wanted, tuple) and len(wanted) == 2 and wanted[0] == "all":
-        return reflections_within(crystal, frame, float(wanted[1]))
-    if isinstance(wanted, str):
+        limit = wanted[1]
+        if not isinstance(limit, int | float):
+            raise SettingError(f"('all', g) needs a number in 1/Å, got {limit!r}")
+        return reflections_within(crystal, frame, float(limit))
+    if isinstance(wanted, str) or not isinstance(wanted, Sequence):
         raise SettingError(f"hkl must be a list of (h, k, l), 'all' or ('all', g), got {wanted!r}")
     return check_reflections(crystal, frame, wanted, settings.laue_zones)
 

@@ -35,7 +35,9 @@ def test_frames_are_right_handed_with_z_along_the_beam(name: str, zone_axis) -> 
     first = frame.vectors(frame.x_direction)
     np.testing.assert_allclose(first, [frame.shortest, 0, 0], atol=1e-12)
     np.testing.assert_allclose(frame.vectors(frame.zone_basis)[:, 2], 0, atol=1e-12)
-    np.testing.assert_allclose(frame.vectors((1, 2, 3)), frame.rotation @ crystal.reciprocal @ [1, 2, 3], atol=1e-12)
+    np.testing.assert_allclose(
+        frame.vectors((1, 2, 3)), frame.rotation @ crystal.reciprocal @ [1, 2, 3], atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("zone_axis", ZONES)

@@ -16,7 +16,8 @@ from lacbed.geometry.frame import make_frame
 CUBIC = make_frame(Crystal.named("SrTiO3"))
 A_STAR = 1 / 3.90528
 FOLDED = (
-    ("SrTiO3", (0, 0, 1)), ("Au", (0, 0, 1)), ("Si", (1, 1, 0)), ("W", (1, 1, 1)), ("GaN", (0, 0, 1)), ("ZrO2", (0, 1, 0)),
+    ("SrTiO3", (0, 0, 1)), ("Au", (0, 0, 1)), ("Si", (1, 1, 0)), ("W", (1, 1, 1)), ("GaN", (0, 0, 1)),
+    ("ZrO2", (0, 1, 0)),
     ("CuO", (0, 0, 1)), ("Al2SiO5", (1, 0, 0)), ("MgSiO3", (0, 0, 1)), ("FeSi", (1, 2, 3)),
 )  # fmt: skip
 
@@ -36,7 +37,11 @@ def test_the_default_reaches_four_reciprocal_vectors() -> None:
 
 def test_the_three_units_are_equivalent() -> None:
     mrad = 1e3 * np.arcsin(0.5 * wavelength(200e3))
-    grids = [TiltGrid(pixels=8, k_max=0.5), TiltGrid(pixels=8, extent=0.5 / A_STAR), TiltGrid(pixels=8, semi_angle=mrad)]
+    grids = [
+        TiltGrid(pixels=8, k_max=0.5),
+        TiltGrid(pixels=8, extent=0.5 / A_STAR),
+        TiltGrid(pixels=8, semi_angle=mrad),
+    ]
     axes = [grid.axes(CUBIC, 200e3)[0] for grid in grids]
     np.testing.assert_allclose(axes[1], axes[0], atol=1e-12)
     np.testing.assert_allclose(axes[2], axes[0], atol=1e-12)
@@ -149,7 +154,8 @@ def test_on_the_boundary_the_shortest_vector_is_taken() -> None:
     ("name", "hkl", "allowed"),
     [
         ("Si", (1, 0, 0), False), ("Si", (2, 0, 0), True), ("Si", (1, 1, 1), True), ("W", (1, 0, 0), False),
-        ("W", (1, 1, 0), True), ("MgSiO3", (1, 0, 0), False), ("MgSiO3", (1, 1, 0), True), ("CuO", (1, 0, 0), False),
+        ("W", (1, 1, 0), True), ("MgSiO3", (1, 0, 0), False), ("MgSiO3", (1, 1, 0), True),
+        ("CuO", (1, 0, 0), False),
         ("SrTiO3", (1, 0, 0), True), ("FeS2", (1, 0, 0), True),
     ],
 )  # fmt: skip

@@ -144,7 +144,9 @@ def test_two_beams_at_the_bragg_position_show_anomalous_absorption(solver: str) 
     t = np.array(thicknesses)
     weak = np.exp(-2 * np.pi * t * 2 * absorptive / (2 * kz))
     phase = 2 * np.pi * t * u / (2 * kz)
-    expected = np.stack([weak * np.exp(1j * phase) + np.exp(-1j * phase), weak * np.exp(1j * phase) - np.exp(-1j * phase)])
+    expected = np.stack(
+        [weak * np.exp(1j * phase) + np.exp(-1j * phase), weak * np.exp(1j * phase) - np.exp(-1j * phase)]
+    )
     np.testing.assert_allclose(amplitude.T, expected / 2, atol=1e-5)
 
 
@@ -153,7 +155,15 @@ def test_a_thin_foil_diffracts_kinematically(name: str) -> None:
     """I_g → (π t |U_g| / K_z)² (sin(π s t) / π s t)²."""
     crystal, k, t, energy = Crystal.named(name), np.array([0.03, 0.08]), 3.0, 200e3
     pattern = simulate(
-        crystal, (1, 0, 0), energy, (t,), one_tilt(*k), ("all", 0.9), beams=90, refraction=False, solver="reference"
+        crystal,
+        (1, 0, 0),
+        energy,
+        (t,),
+        one_tilt(*k),
+        ("all", 0.9),
+        beams=90,
+        refraction=False,
+        solver="reference",
     )
     hkl = np.stack([pattern.h, pattern.k, pattern.l], axis=1)
     g = make_frame(crystal, (1, 0, 0)).vectors(hkl)[:, :2]

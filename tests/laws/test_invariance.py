@@ -17,7 +17,9 @@ SHEAR = np.array([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
 OBVERSE = np.array([[2.0, -1.0, -1.0], [1.0, 1.0, -2.0], [1.0, 1.0, 1.0]]) / 3.0
 
 
-def compare(crystal: Crystal, change: np.ndarray, zone_axis, hkl, shift=(0.0, 0.0, 0.0), k=(0.04, 0.07), **chosen) -> None:
+def compare(
+    crystal: Crystal, change: np.ndarray, zone_axis, hkl, shift=(0.0, 0.0, 0.0), k=(0.04, 0.07), **chosen
+) -> None:
     """Patterns of a crystal and of its other description, at the same zone axis and x direction."""
     other = other_cell(crystal, change, shift)
     zone = np.linalg.solve(change, np.array(zone_axis, dtype=float))
@@ -90,11 +92,14 @@ def test_any_cell_and_origin_of_any_crystal(crystal: Crystal, steps, shift, k) -
 @pytest.mark.parametrize("turn", [1, 2])
 def test_cubic_axes_are_alike(turn: int) -> None:
     """A cyclic permutation of zone axis, x direction and reflections is a symmetry of every cubic crystal."""
+
     def roll(v):
         return tuple(int(i) for i in np.roll(v, turn))
 
     crystal = Crystal.named("FeSi")
-    expected = at(crystal, (0.1, 0.03), zone_axis=(0, 1, 2), x_direction=(1, 0, 0), hkl=((0, 0, 0), (1, 2, -1)), g_max=1.3)
+    expected = at(
+        crystal, (0.1, 0.03), zone_axis=(0, 1, 2), x_direction=(1, 0, 0), hkl=((0, 0, 0), (1, 2, -1)), g_max=1.3
+    )
     found = at(
         crystal, (0.1, 0.03), zone_axis=roll((0, 1, 2)), x_direction=roll((1, 0, 0)),
         hkl=((0, 0, 0), roll((1, 2, -1))), g_max=1.3,

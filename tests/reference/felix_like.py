@@ -40,7 +40,7 @@ class FelixLike:
         hkl = hkl[is_allowed(crystal, hkl) & (np.linalg.norm(frame.vectors(hkl), axis=1) <= limit)]
         vectors = frame.vectors(hkl)
         size = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)
-        ratio = np.abs(np.linalg.norm(vectors + [0, 0, k], axis=1) - k) / size
+        ratio = np.abs(np.linalg.norm(vectors + np.array([0, 0, k]), axis=1) - k) / size
         ratio[np.all(hkl == 0, axis=1)] = 0.0
         pool = ratio <= np.sort(ratio)[parameters["pool_reflections"] - 1] + 1e-9
         hkl, vectors = hkl[pool], vectors[pool]

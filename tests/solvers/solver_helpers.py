@@ -47,7 +47,7 @@ BIJVOET = ((0, 0, 0), (0, 0, 2), (0, 0, -2), (1, -1, 1), (1, -1, -1))
 
 CASES: dict[str, Case] = {
     "Si [001], zone of equal steps": case("Si", grid=EVEN, thicknesses=(200.0, 400.0, 600.0, 800.0)),
-    "Si [110], real after a shift of origin": case("Si", grid=EVEN, zone_axis=(1, 1, 0), hkl=((0, 0, 0), (1, -1, 1))),
+    "Si [110], shifted origin": case("Si", grid=EVEN, zone_axis=(1, 1, 0), hkl=((0, 0, 0), (1, -1, 1))),
     "GaAs [001]": case("GaAs", grid=EVEN, hkl=((0, 0, 0), (2, 2, 0), (4, 0, 0))),
     "GaAs [110], polar": case("GaAs", grid=EVEN, zone_axis=(1, 1, 0), hkl=BIJVOET),
     "GaAs [110], odd pixels": case("GaAs", grid=TiltGrid(pixels=5, extent=2.5), zone_axis=(1, 1, 0), hkl=BIJVOET),
@@ -76,7 +76,9 @@ CASES: dict[str, Case] = {
         "SiO2", grid=EVEN, zone_axis=(1, 0, 0), hkl=((0, 0, 0), (0, 1, 1)), absorption="thomas"
     ),
     "absorbing grid of odd pixels": case("FeS2", grid=TiltGrid(pixels=5, extent=1.5), absorption="thomas"),
-    "tilted foil": case("GaAs", without=NOT_FLAT, grid=EVEN, foil_normal=(0.1, 0.2, 1.0), hkl=((0, 0, 0), (2, 2, 0))),
+    "tilted foil": case(
+        "GaAs", without=NOT_FLAT, grid=EVEN, foil_normal=(0.1, 0.2, 1.0), hkl=((0, 0, 0), (2, 2, 0))
+    ),
     "foil tilted in a mirror plane": case("SrTiO3", without=NOT_FLAT, grid=EVEN, foil_normal=(0.0, 0.2, 1.0)),
     "tilted foil, absorbing": case(
         "Au", without=NOT_FLAT, grid=EVEN, foil_normal=(0.1, 0.2, 1.0), absorption="thomas"

@@ -24,13 +24,13 @@ class Folding:
         basis: two lattice vectors (h, k, l) of the zone, extinctions by centring left out: (2, 3).
         reduced: q in 1/Å: (tilt, 2).
         anchor: G as h, k, l: (tilt, 3).
-        boundary: whether q lies on the boundary of the zone: (tilt,).
+        tied: whether another G is as near and as short, so that the choice is arbitrary: (tilt,).
     """
 
     basis: IntArray
     reduced: FloatArray
     anchor: IntArray
-    boundary: np.ndarray
+    tied: np.ndarray
 
 
 def is_allowed(crystal: Crystal, hkl: IntArray) -> np.ndarray:
@@ -60,18 +60,20 @@ def fold_tilts(crystal: Crystal, frame: Frame, tilts: FloatArray) -> Folding:
     """
     basis = zone_of_allowed(crystal, frame)
     vectors = frame.vectors(basis)[:, :2].T  # columns
-    start = np.round(tilts @ np.linalg.inv(vectors).T)
-    shifts = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)])
-    steps = start[:, None, :] + shifts  # (tilt, 9, 2)
-    anchors = steps @ vectors.T
-    distance = np.linalg.norm(tilts[:, None, :] - anchors, axis=-1)
-    nearest = distance < distance.min(axis=1, keepdims=True) + 1e-9
-    length = np.where(nearest, np.linalg.norm(anchors, axis=-1), np.inf)
-    best = np.argmin(np.round(length, 9), axis=1)
-    rows = np.arange(len(tilts))
-    return Folding(
-        basis,
-        tilts - anchors[rows, best],
-        steps[rows, best].astype(np.int64) @ basis,
-        np.sum(nearest, axis=1) > 1,
-    )
+    steps = np.round(tilts @ np.linalg.inv(vectors).T)
+    rest = tilts - steps @ vectors.T
+    shifts = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)], dtype=float)
+    moves = shifts @ vectors.T  # (9, 2)
+    # |rest - move|² - |rest|² for all nine neighbours at once: (tilt, 9)
+    gain = np.sum(moves * moves, axis=1) - 2.0 * (rest @ moves.T)
+    nearest = gain < gain.min(axis=1, keepdims=True) + 1e-9 * frame.shortest**2
+    best = np.argmax(nearest, axis=1)
+    boundary = np.count_nonzero(nearest, axis=1) > 1
+    tied = np.zeros(len(tilts), dtype=bool)
+    if np.any(boundary):
+        anchors = (steps[boundary, None, :] + shifts) @ vectors.T
+        length = np.round(np.where(nearest[boundary], np.linalg.norm(anchors, axis=-1), np.inf), 9)
+        best[boundary] = np.argmin(length, axis=1)
+        tied[boundary] = np.count_nonzero(length == length.min(axis=1, keepdims=True), axis=1) > 1
+    steps = steps + shifts[best]
+    return Folding(basis, tilts - steps @ vectors.T, steps.astype(np.int64) @ basis, tied)

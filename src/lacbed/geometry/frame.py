@@ -87,13 +87,11 @@ def make_frame(
     z = crystal.direct @ np.asarray(zone, dtype=float)
     z /= np.linalg.norm(z)
     basis = zone_lattice_basis(zone, crystal.reciprocal)
-    x_hkl = np.asarray(basis[0] if x_direction is None else x_direction, dtype=float)
-    if x_hkl.shape != (3,) or not np.all(np.isfinite(x_hkl)):
-        raise SettingError(f"x_direction must be three finite numbers h, k, l, got {x_direction}")
+    x_hkl = _three("x_direction", "finite numbers h, k, l", basis[0] if x_direction is None else x_direction)
     x = crystal.reciprocal @ x_hkl
     x = x - (x @ z) * z
     if np.linalg.norm(x) < 1e-6 * max(1e-30, float(np.linalg.norm(crystal.reciprocal @ x_hkl))):
-        raise SettingError(f"x_direction {tuple(x_hkl)} lies along the zone axis {zone}; choose another")
+        raise SettingError(f"x_direction {tuple(x_hkl.tolist())} lies along the zone axis {zone}; choose another")
     x /= np.linalg.norm(x)
     rotation = np.stack([x, np.cross(z, x), z])
     normal = _foil_normal(crystal, zone if foil_normal is None else foil_normal, rotation)
@@ -107,10 +105,19 @@ def make_frame(
     )
 
 
+def _three(name: str, kind: str, values: Sequence[float]) -> FloatArray:
+    """Three finite numbers, or a SettingError that says which."""
+    try:
+        numbers = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        numbers = np.empty(0)
+    if numbers.shape != (3,) or not np.all(np.isfinite(numbers)):
+        raise SettingError(f"{name} must be three {kind}, got {values!r}")
+    return numbers
+
+
 def _integer_axis(axis: Sequence[float]) -> tuple[int, int, int]:
-    values = np.asarray(axis, dtype=float)
-    if values.shape != (3,) or not np.all(np.isfinite(values)):
-        raise SettingError(f"zone axis must be three integers u, v, w, got {tuple(axis)}")
+    values = _three("zone axis", "integers u, v, w", axis)
     if np.any(values != np.round(values)):
         raise SettingError(f"zone axis must be integers, got {tuple(axis)}; multiply it out, e.g. (1, 1, 2)")
     whole = values.astype(np.int64)
@@ -122,8 +129,8 @@ def _integer_axis(axis: Sequence[float]) -> tuple[int, int, int]:
 
 
 def _foil_normal(crystal: Crystal, axis: Sequence[float], rotation: FloatArray) -> FloatArray:
-    values = np.asarray(axis, dtype=float)
-    if values.shape != (3,) or not np.all(np.isfinite(values)) or not np.any(values):
+    values = _three("foil normal", "finite numbers u, v, w", axis)
+    if not np.any(values):
         raise SettingError(f"foil normal must be three finite numbers u, v, w, not all zero, got {tuple(axis)}")
     normal = rotation @ crystal.direct @ values
     normal /= np.linalg.norm(normal)

@@ -125,10 +125,11 @@ def reduce_pairs(
         by_zone: whether tilts that differ by a reciprocal vector share their solution, so that what counts is
             the number of different q and not that of tilts.
     """
-    point = fold_tilts(crystal, frame, tilts).reduced if by_zone else tilts
-    if np.any(np.array(hkl)):
-        operations = tuple(o for o in operations if not o.reversed)
+    folding = fold_tilts(crystal, frame, tilts)
+    point = folding.reduced if by_zone else tilts
+    operations = _distinct(operations, only_000=not np.any(np.array(hkl)))
     best = _best_operation(point, operations, frame)
+    best[folding.tied] = 0  # which G is theirs is arbitrary, so that their beams lack the symmetry
     source_tilt = np.empty((len(hkl), len(tilts), 2))
     source_hkl = np.empty((len(hkl), len(tilts), 3), dtype=np.int64)
     for number, operation in enumerate(operations):
@@ -136,6 +137,16 @@ def reduce_pairs(
         source_tilt[:, chosen] = operation.image(tilts[chosen])
         source_hkl[:, chosen] = (np.array(hkl) @ operation.hkl.T)[:, None, :]
     return _unique_pairs(crystal, frame, source_tilt, source_hkl)
+
+
+def _distinct(operations: tuple[PatternOperation, ...], only_000: bool) -> tuple[PatternOperation, ...]:
+    """Operations that hold for the wanted reflections; for 000, one of those that move the tilts alike."""
+    if not only_000:
+        return tuple(o for o in operations if not o.reversed)
+    moves: dict[bytes, PatternOperation] = {}
+    for operation in operations:  # the identity comes first, and stays there
+        moves.setdefault((operation.image(np.eye(2)).round(6) + 0.0).tobytes(), operation)
+    return tuple(moves.values())
 
 
 def _best_operation(point: FloatArray, operations: tuple[PatternOperation, ...], frame: Frame) -> IntArray:
@@ -156,9 +167,21 @@ def _key(tilts: FloatArray, frame: Frame) -> npt.NDArray[np.int64]:
 
 def _unique_pairs(crystal: Crystal, frame: Frame, tilt: FloatArray, hkl: IntArray) -> Reduction:
     shape = tilt.shape[:2]
-    keys = np.concatenate([_key(tilt.reshape(-1, 2), frame), hkl.reshape(-1, 3)], axis=1)
-    _, first, source = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    pair_tilts, pair_hkl = tilt.reshape(-1, 2)[first], hkl.reshape(-1, 3)[first]
-    _, first_tilt, pair_tilt = np.unique(_key(pair_tilts, frame), axis=0, return_index=True, return_inverse=True)
-    tilts = pair_tilts[first_tilt]
-    return Reduction(tilts, fold_tilts(crystal, frame, tilts), pair_tilt.ravel(), pair_hkl, source.reshape(shape))
+    all_tilts = tilt.reshape(-1, 2)
+    first_tilt, tilt_number = _unique_rows(_key(all_tilts, frame))
+    _, hkl_number = _unique_rows(hkl.reshape(-1, 3))
+    first, source = _unique_rows(np.stack([tilt_number, hkl_number], axis=1))
+    tilts = all_tilts[first_tilt]
+    pair_hkl = hkl.reshape(-1, 3)[first]
+    return Reduction(tilts, fold_tilts(crystal, frame, tilts), tilt_number[first], pair_hkl, source.reshape(shape))
+
+
+def _unique_rows(rows: IntArray) -> tuple[IntArray, IntArray]:
+    """First occurrence of every distinct row, and the number of each row among them."""
+    code = np.zeros(len(rows), dtype=np.int64)
+    for column in rows.T:
+        # Compact numbers column by column, so that the code of a whole row cannot overflow.
+        values, inverse = np.unique(column, return_inverse=True)
+        code = np.unique(code * len(values) + inverse, return_inverse=True)[1]
+    _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
+    return first, inverse

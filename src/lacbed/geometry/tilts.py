@@ -54,15 +54,26 @@ class TiltGrid:
         if len(given) > 1:
             raise SettingError(f"give the half-width of the grid once, not as {' and '.join(given)}")
         half = getattr(self, given[0])
-        if not isinstance(half, int | float) or not math.isfinite(half) or half <= 0:
+        if isinstance(half, np.number):
+            half = half.item()
+            object.__setattr__(self, given[0], half)
+        if isinstance(half, bool) or not isinstance(half, int | float) or not math.isfinite(half) or half <= 0:
             raise SettingError(f"{given[0]} must be a positive number, got {half}")
-        if isinstance(self.pixels, bool) or int(self.pixels) != self.pixels:
+        if given[0] == "semi_angle" and half > 1e3 * MAX_ANGLE:
+            raise SettingError(f"semi_angle must be at most {1e3 * MAX_ANGLE:.0f} mrad, got {half:g}")
+        if isinstance(self.pixels, bool) or not isinstance(self.pixels, int | np.integer):
             raise SettingError(f"pixels must be a whole number, got {self.pixels}")
+        object.__setattr__(self, "pixels", int(self.pixels))
         if not 1 <= self.pixels <= MAX_PIXELS:
             raise SettingError(f"pixels must be between 1 and {MAX_PIXELS}, got {self.pixels}")
         if self.shape not in ("square", "disc"):
             raise SettingError(f"shape must be 'square' or 'disc', got {self.shape!r}")
-        if len(self.center) != 2 or not all(math.isfinite(c) for c in self.center):
+        try:
+            x, y = (float(c) for c in self.center)
+        except (TypeError, ValueError):
+            raise SettingError(f"center must be two finite numbers (kx, ky), got {self.center!r}") from None
+        object.__setattr__(self, "center", (x, y))
+        if not (math.isfinite(x) and math.isfinite(y)):
             raise SettingError(f"center must be two finite numbers (kx, ky), got {self.center}")
 
     def half_width(self, frame: Frame, energy: float) -> float:

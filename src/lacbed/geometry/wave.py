@@ -35,6 +35,8 @@ def electron_wave(energy: float) -> ElectronWave:
     Raises:
         SettingError: outside 1 keV to 10 MeV; the likely cause is a voltage given in kV.
     """
+    if isinstance(energy, bool) or not isinstance(energy, int | float | np.number):
+        raise SettingError(f"energy must be a number in eV, got {energy!r}")
     if not np.isfinite(energy) or not MIN_ENERGY <= energy <= MAX_ENERGY:
         raise SettingError(
             f"energy must be between {MIN_ENERGY:g} and {MAX_ENERGY:g} eV, got {energy:g}; 200 kV is 200e3"

@@ -6,7 +6,7 @@ are separated from them by a pair of subspaces [1; X] and [1, Y] that the matrix
 
     X_ts = (V_TS + V_TT X - X V_SS)_ts / (D_s - D_t),    Y_st = (V_ST + Y V_TT - V_SS Y)_st / (D_s - D_t),
 
-iterated twice from X = Y = 0 (van Vleck's transformation; Löwdin, J. Chem. Phys. 19 (1951) 1396). The matrix
+iterated from X = Y = 0 (van Vleck's transformation; Löwdin, J. Chem. Phys. 19 (1951) 1396). The matrix
 D_S + V_SS + V_ST X inside S is diagonalised without further approximation.
 """
 
@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 
 from lacbed.solvers.pairs import Pairs, propagate
+
+SWEEPS = 2
+"""Iterations of X and Y after the first order."""
 
 _RESONANCE = 0.3
 """Couplings V / (D_s - D_t) above this, between two waves right at the border, are left out."""
@@ -67,17 +70,18 @@ def _tail(values: Tensor, pairs: Pairs) -> int:
 
 
 def _separate(matrix: Tensor, energy: Tensor, tail: int) -> tuple[Tensor, Tensor]:
-    """X (matrix, tail, inside) and Y (matrix, inside, tail) to second order in V."""
+    """X (matrix, tail, inside) and Y (matrix, inside, tail) to order 1 + SWEEPS in V."""
     inside, rest = slice(tail, None), slice(0, tail)
     gap = energy[:, None, inside] - energy[:, rest, None]  # (matrix, tail, inside)
     down, up = matrix[:, rest, inside], matrix[:, inside, rest]
     apart = torch.maximum(down.abs(), up.mT.abs()) < _RESONANCE * gap.abs()
     inverse = torch.where(apart, 1.0 / gap, 0.0)
     X, Y = down * inverse, up * inverse.mT
-    X, Y = (
-        (down + matrix[:, rest, rest] @ X - X @ matrix[:, inside, inside]) * inverse,
-        (up + Y @ matrix[:, rest, rest] - matrix[:, inside, inside] @ Y) * inverse.mT,
-    )
+    for _ in range(SWEEPS):
+        X, Y = (
+            (down + matrix[:, rest, rest] @ X - X @ matrix[:, inside, inside]) * inverse,
+            (up + Y @ matrix[:, rest, rest] - matrix[:, inside, inside] @ Y) * inverse.mT,
+        )
     return X, Y
 
 

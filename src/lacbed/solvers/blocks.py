@@ -114,8 +114,8 @@ def check_result_size(pixels: int, reflections: int, thicknesses: int, word: int
     if need > budget:
         raise MemoryLimitError(
             f"{pixels} pixels, {reflections} reflections and {thicknesses} thicknesses need about "
-            f"{need / 2**30:.1f} GiB, but only {budget / 2**30:.1f} GiB may be used on this machine; ask for fewer "
-            "pixels, reflections or thicknesses"
+            f"{need / 2**30:.1f} GiB, but only {budget / 2**30:.1f} GiB may be used on this machine; ask "
+            "for fewer pixels, reflections or thicknesses"
         )
 
 

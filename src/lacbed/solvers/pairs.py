@@ -46,7 +46,8 @@ def propagate(weight: Tensor, gamma: Tensor, thicknesses: Tensor) -> Tensor:
     Equal steps of thickness cost one exponential in all; γ may be complex.
     """
     steps = thicknesses.diff()
-    uniform = len(steps) > 1 and bool((steps - steps[0]).abs().max() <= 1e-12 * thicknesses.abs().max())
+    even = len(steps) > 1 and bool((steps - steps[0]).abs().max() <= 1e-12 * thicknesses.abs().max())
+    uniform = even and bool(steps[0] >= 0)  # stepping back would amplify what absorption has taken
     first = thicknesses[:1] if uniform else thicknesses
     sums = []
     current = torch.empty(0)

@@ -24,7 +24,8 @@ _KEY = 1e9
 def distinct_reduced(problem: Problem) -> tuple[Tensor, Tensor]:
     """Distinct q in 1/Å, and which of them each tilt has: (matrix, 2), (tilt,)."""
     keys = torch.round(problem.reduced.to(torch.float64) * _KEY).to(torch.int64)
-    _, inverse = torch.unique(keys, dim=0, return_inverse=True)
+    numbers = [torch.unique(column, return_inverse=True)[1] for column in keys.unbind(dim=1)]
+    _, inverse = torch.unique(numbers[0] * len(keys) + numbers[1], return_inverse=True)
     first = torch.full((int(inverse.max()) + 1,), len(inverse), dtype=torch.int64, device=keys.device)
     first.scatter_reduce_(0, inverse, torch.arange(len(inverse), device=keys.device), "amin")
     return problem.reduced[first], inverse

@@ -1,0 +1,68 @@
+"""Beam convergence: the report means what it says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lacbed import Crystal, TiltGrid, convergence, simulate, zncc_loss
+from lacbed.converge import COARSE_PIXELS, coarse_grid
+from lacbed.errors import SettingError
+
+SETTINGS = {"grid": TiltGrid(pixels=8, extent=1.5), "thicknesses": (300.0, 600.0), "hkl": ((0, 0, 0), (2, 0, 0))}
+
+
+@pytest.mark.parametrize("name", ["Si", "GaAs", "Au"])
+def test_the_true_error_is_near_the_tolerance(name: str) -> None:
+    """Against three times as many beams, not only one and a half."""
+    crystal = Crystal.named(name)
+    report = convergence(crystal, tolerance_z=1e-3, tolerance_intensity=1e-2, **SETTINGS)
+    assert report.converged
+    found, truth = (simulate(crystal, beams=n, **SETTINGS).values for n in (report.beams, 3 * report.beams))
+    assert np.abs(found - truth).max() <= 3 * 1e-2
+    bright = truth.mean(axis=(2, 3)) > 1e-3
+    assert np.max(np.asarray(zncc_loss(found[bright], truth[bright]))) <= 3 * 1e-3
+
+
+def test_rungs_grow_and_the_chosen_one_meets_both_tolerances() -> None:
+    report = convergence(Crystal.named("Au"), tolerance_z=1e-4, tolerance_intensity=1e-3, **SETTINGS)
+    beams = [step.beams for step in report.steps]
+    assert beams == sorted(set(beams))
+    assert report.beams == beams[-2]
+    chosen = report.steps[-2]
+    assert chosen.z <= 1e-4
+    assert chosen.max_difference <= 1e-3
+    assert all(step.z > 1e-4 or step.max_difference > 1e-3 for step in report.steps[:-2])
+    assert f"converged at {report.beams} beams" in report.summary
+    assert np.isnan(report.steps[-1].z)
+
+
+def test_a_tighter_tolerance_takes_more_beams() -> None:
+    loose, tight = (
+        convergence(Crystal.named("Au"), tolerance_intensity=t, **SETTINGS).beams for t in (3e-2, 1e-3)
+    )
+    assert tight > loose
+
+
+def test_what_does_not_converge_says_so() -> None:
+    report = convergence(
+        Crystal.named("Au"), tolerance_z=1e-9, tolerance_intensity=1e-9, max_beams=100, **SETTINGS
+    )
+    assert not report.converged
+    assert "NOT converged" in report.summary
+
+
+def test_convergence_is_judged_on_few_pixels_of_the_same_width() -> None:
+    grid = TiltGrid(pixels=128, k_max=0.4, shape="disc", center=(0.1, 0.2))
+    coarse = coarse_grid(grid)
+    assert coarse.pixels == COARSE_PIXELS
+    assert (coarse.k_max, coarse.shape, coarse.center) == (0.4, "disc", (0.1, 0.2))
+    assert coarse_grid(TiltGrid(pixels=8)).pixels == 8
+
+
+@pytest.mark.parametrize(
+    "tolerance", [{"tolerance_z": 0.0}, {"tolerance_intensity": -1.0}, {"tolerance_z": float("nan")}]
+)
+def test_impossible_tolerances_are_refused(tolerance) -> None:
+    with pytest.raises(SettingError, match="must be positive"):
+        convergence(Crystal.named("Si"), **tolerance, **SETTINGS)
