@@ -82,7 +82,13 @@ def plot(found: dict[str, tuple[list[float], list[float]]], path: Path) -> None:
         axis.minorticks_off()
         axis.set_xlabel(name)
         axis.grid(alpha=0.3)
-    np.atleast_1d(axes)[0].set_ylabel("CPU seconds")
+    first = np.atleast_1d(axes)[0]
+    marks = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100]
+    low, high = first.get_ylim()
+    first.set_yticks(marks, [f"{m:g}" for m in marks])
+    first.minorticks_off()
+    first.set_ylim(low, high)
+    first.set_ylabel("CPU seconds")
     title = "SrTiO3 [001], 200 kV; unless varied: 128 x 128, 200 beams, 1 thickness, 1 reflection"
     figure.suptitle(title, fontsize=10)
     path.parent.mkdir(parents=True, exist_ok=True)

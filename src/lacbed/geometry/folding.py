@@ -45,11 +45,11 @@ def zone_of_allowed(crystal: Crystal, frame: Frame) -> IntArray:
     grid = np.array([(i, j) for i in range(-6, 7) for j in range(-6, 7) if (i, j) != (0, 0)])
     candidates = grid @ frame.zone_basis
     candidates = candidates[is_allowed(crystal, candidates)]
-    length = np.linalg.norm(frame.vectors(candidates), axis=1)
+    length = np.round(np.linalg.norm(frame.vectors(candidates), axis=1), 9)
     # Among vectors of equal length the largest indices first, so that the choice is reproducible.
-    order = sorted(range(len(candidates)), key=lambda i: (round(length[i], 9), *(-candidates[i]).tolist()))
-    first = candidates[order[0]]
-    second = next(candidates[i] for i in order if np.any(np.cross(first, candidates[i])))
+    candidates = candidates[np.lexsort((*-candidates.T[::-1], length))]
+    first = candidates[0]
+    second = candidates[np.any(np.cross(first, candidates), axis=1)][0]
     return np.stack([first, second])
 
 

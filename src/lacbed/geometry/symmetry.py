@@ -78,12 +78,13 @@ def pattern_operations(crystal: Crystal, frame: Frame, zolz_only: bool) -> tuple
     """
     zone = np.array(frame.zone_axis)
     found: dict[tuple[bytes, bool], PatternOperation] = {}
-    identity = np.eye(3, dtype=np.int64)
-    for matrix in (identity, *crystal.rotations):
-        sign = _sign_on_axis(matrix, zone)
-        if sign == 0:
-            continue
-        cartesian = frame.rotation @ crystal.direct @ matrix @ np.linalg.inv(crystal.direct) @ frame.rotation.T
+    matrices = np.concatenate([np.eye(3, dtype=np.int64)[None], crystal.rotations])
+    along = matrices @ zone
+    keeps_axis = np.all(along == zone, axis=1) | np.all(along == -zone, axis=1)
+    to_frame, from_frame = frame.rotation @ crystal.direct, np.linalg.inv(frame.rotation @ crystal.direct)
+    for matrix in matrices[keeps_axis]:  # the identity first
+        sign = 1 if np.array_equal(matrix @ zone, zone) else -1
+        cartesian = to_frame @ matrix @ from_frame
         indices = np.round(np.linalg.inv(matrix).T).astype(np.int64)
         for is_reversed in (False, True):
             if not _applies(sign, is_reversed, cartesian, frame, zolz_only):
@@ -92,11 +93,6 @@ def pattern_operations(crystal: Crystal, frame: Frame, zolz_only: bool) -> tuple
             key = ((plane + 0.0).round(6).tobytes(), is_reversed)
             found.setdefault(key, PatternOperation(indices, plane, is_reversed))
     return tuple(found.values())
-
-
-def _sign_on_axis(matrix: IntArray, zone: IntArray) -> int:
-    moved = matrix @ zone
-    return 1 if np.array_equal(moved, zone) else -1 if np.array_equal(moved, -zone) else 0
 
 
 def _applies(sign: int, is_reversed: bool, cartesian: FloatArray, frame: Frame, zolz_only: bool) -> bool:

@@ -14,7 +14,7 @@ from lacbed.solvers.chebyshev import DAMPING_STEP, solve_chebyshev, spectral_bou
 from lacbed.solvers.problem import Problem
 from lacbed.solvers.reference import solve_reference
 from lacbed.solvers.tilted import solve_tilted
-from lacbed.solvers.zone import distinct_reduced, solve_zone
+from lacbed.solvers.zone import solve_zone
 
 Solver = Callable[[Problem, int, Tick | None], Tensor]
 
@@ -37,7 +37,7 @@ def choose_solver(problem: Problem, device: torch.device) -> tuple[str, str]:
         return "chebyshev", "matrix products suit a GPU better than diagonalisation"
     tilts = len(problem.anchor)
     if problem.is_flat_zone:
-        matrices = len(distinct_reduced(problem)[0])
+        matrices = len(problem.distinct[0])
         if not problem.paraxial or matrices * _diagonalisation_cost(problem) <= tilts * _chebyshev_cost(problem):
             return "zone", f"{tilts} tilts share {matrices} diagonalisations"
         return "chebyshev", "fewer operations than one absorbing diagonalisation for every tilt"
@@ -115,6 +115,6 @@ def _block_needs(name: str, problem: Problem, beams: int, pairs: int, word: int,
     tilts = len(problem.anchor)
     if name == "chebyshev":
         return tilts, beams * 2 * word * 8 + (pairs // tilts + 1) * 4 * word
-    count = len(distinct_reduced(problem)[0]) if name == "zone" else tilts
+    count = len(problem.distinct[0]) if name == "zone" else tilts
     per_matrix = -(-pairs // count)
     return count, 5 * beams**2 * width + 5 * per_matrix * beams * 2 * word

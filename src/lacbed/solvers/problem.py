@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,8 @@ from lacbed.potential import Absorption, potential_coefficients
 
 if TYPE_CHECKING:
     from lacbed.crystals import Crystal
+
+_KEY = 1e9  # two q that agree to 1e-9 1/Å are one
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +72,16 @@ class Problem:
         along = self.vectors @ self.normal
         return bool(along.abs().max() < 1e-9 and self.normal[:2].abs().max() < 1e-9)
 
+    @cached_property
+    def distinct(self) -> tuple[Tensor, Tensor]:
+        """Tilts with different q, and which of them each tilt shares its q with: (matrix,), (tilt,)."""
+        keys = torch.round(self.reduced.to(torch.float64) * _KEY).to(torch.int64)
+        numbers = [torch.unique(column, return_inverse=True)[1] for column in keys.unbind(dim=1)]
+        _, inverse = torch.unique(numbers[0] * len(keys) + numbers[1], return_inverse=True)
+        first = torch.full((int(inverse.max()) + 1,), len(inverse), dtype=torch.int64, device=keys.device)
+        first.scatter_reduce_(0, inverse, torch.arange(len(inverse), device=keys.device), "amin")
+        return first, inverse
+
     @property
     def is_real(self) -> bool:
         """Whether the potential is stored as real numbers."""
@@ -101,7 +114,9 @@ class Problem:
             return value.to(device, kind if value.is_complex() else real)
 
         moved = {name: move(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **moved)  # type: ignore[arg-type]
+        copy = replace(self, **moved)  # type: ignore[arg-type]
+        copy.__dict__["distinct"] = tuple(t.to(device) for t in self.distinct)  # found in full precision
+        return copy
 
 
 def build_problem(

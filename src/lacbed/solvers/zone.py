@@ -10,25 +10,12 @@ scale 1 / 2K_n, exactly. One diagonalisation gives all zones, reflections and th
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from lacbed.solvers.bloch import amplitudes
 from lacbed.solvers.blocks import Tick, solve_blocks
 from lacbed.solvers.pairs import Pairs
 from lacbed.solvers.problem import Problem
-
-_KEY = 1e9
-
-
-def distinct_reduced(problem: Problem) -> tuple[Tensor, Tensor]:
-    """Distinct q in 1/Å, and which of them each tilt has: (matrix, 2), (tilt,)."""
-    keys = torch.round(problem.reduced.to(torch.float64) * _KEY).to(torch.int64)
-    numbers = [torch.unique(column, return_inverse=True)[1] for column in keys.unbind(dim=1)]
-    _, inverse = torch.unique(numbers[0] * len(keys) + numbers[1], return_inverse=True)
-    first = torch.full((int(inverse.max()) + 1,), len(inverse), dtype=torch.int64, device=keys.device)
-    first.scatter_reduce_(0, inverse, torch.arange(len(inverse), device=keys.device), "amin")
-    return problem.reduced[first], inverse
 
 
 def zone_matrices(problem: Problem, reduced: Tensor) -> Tensor:
@@ -56,7 +43,8 @@ def zone_pairs(problem: Problem, group: Tensor, chosen: Tensor, margin: float) -
 
 def solve_zone(problem: Problem, block: int, tick: Tick | None = None) -> Tensor:
     """Amplitudes of the wanted pairs: (thickness, pair); `block` matrices are diagonalised at a time."""
-    reduced, inverse = distinct_reduced(problem)
+    first, inverse = problem.distinct
+    reduced = problem.reduced[first]
     margin = problem.tail_margin()
 
     def body(matrices: Tensor, chosen: Tensor) -> Tensor:
