@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from lacbed.crystals import Crystal
 from lacbed.errors import SettingError
@@ -15,6 +16,7 @@ from lacbed.geometry.tilts import TiltGrid
 from lacbed.patterns.metrics import zncc_loss
 from lacbed.settings import Settings
 from lacbed.simulation import prepare, solve
+from lacbed.solvers.blocks import one_thread_each
 
 COARSE_PIXELS = 12
 """Convergence is judged on a coarser grid of the same width; it changes slowly with the tilt."""
@@ -99,10 +101,11 @@ def convergence(
     Raises:
         SettingError: on impossible settings or tolerances.
     """
-    return converge(
-        crystal, Settings(**settings), tolerance_z=tolerance_z, tolerance_intensity=tolerance_intensity,
-        max_beams=max_beams,
-    )  # fmt: skip
+    with one_thread_each(torch.device("cpu")):
+        return converge(
+            crystal, Settings(**settings), tolerance_z=tolerance_z, tolerance_intensity=tolerance_intensity,
+            max_beams=max_beams,
+        )  # fmt: skip
 
 
 def converge(

@@ -99,10 +99,16 @@ def simulate(
         device, dtype,
     )  # fmt: skip
     check_request(crystal, settings)
+    with one_thread_each(torch.device("cpu")):
+        return _simulate(crystal, settings, progress)
+
+
+def _simulate(crystal: Crystal, settings: Settings, tick: Tick | None) -> xr.DataArray:
+    """`simulate` with settings that are checked."""
     if settings.solver == "multislice":
         from lacbed.solvers.multislice import simulate_multislice  # noqa: PLC0415  an optional extra
 
-        return simulate_multislice(crystal, settings, progress)
+        return simulate_multislice(crystal, settings, tick)
     remark = ""
     if chooses_beams_by_convergence(settings):
         from lacbed.converge import converge  # noqa: PLC0415  it calls back to this module
@@ -110,7 +116,7 @@ def simulate(
         report = converge(crystal, settings)
         settings, remark = replace(settings, beams=report.beams), report.summary
     setup = prepare(crystal, settings)
-    name, why, values = solve(setup, progress)
+    name, why, values = solve(setup, tick)
     return label_pattern(
         values.numpy(), setup.inside, setup.hkl, crystal, setup.frame, settings,
         {"solver": name, **setup.describe()}, [*crystal.notes, f"solver {name}: {why}", remark],
@@ -244,8 +250,7 @@ def solve(setup: Setup, tick: Tick | None = None) -> tuple[str, str, Tensor]:
     device = choose_device(settings.device)
     name, why = settings.solver, "asked for"
     if name == "auto":
-        with one_thread_each(device):
-            name, why = choose_solver(problem, device)
+        name, why = choose_solver(problem, device)
     check_solver(name, problem)
     precision = torch.float64 if settings.dtype == "float64" else torch.float32
     amplitude = run_solver(name, problem, device, precision, tick)

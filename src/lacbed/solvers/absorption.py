@@ -40,16 +40,16 @@ def absorbed_amplitudes(
         (thickness, pair) complex.
     """
     tail = _tail(values, pairs)
-    matrix = 1j * (vectors.mH @ absorptive @ vectors)
-    energy = values + matrix.diagonal(dim1=1, dim2=2)
-    matrix.diagonal(dim1=1, dim2=2).zero_()
-    incoming = vectors[pairs.group, pairs.incoming].conj().to(matrix.dtype)
-    outgoing = vectors[pairs.group, pairs.outgoing].to(matrix.dtype)
-    X, Y = _separate(matrix, energy, tail)
+    damping = vectors.mH @ absorptive @ vectors  # W in the eigenvectors of H
+    energy = values + 1j * damping.diagonal(dim1=1, dim2=2)
+    damping.diagonal(dim1=1, dim2=2).zero_()
+    incoming = vectors[pairs.group, pairs.incoming].conj().to(energy.dtype)
+    outgoing = vectors[pairs.group, pairs.outgoing].to(energy.dtype)
+    X, Y = _separate(damping, energy, tail)
     inside, rest = slice(tail, None), slice(0, tail)
-    effective = torch.diag_embed(energy[:, inside]) + matrix[:, inside, inside] + matrix[:, inside, rest] @ X
-    eigenvalues, right = torch.linalg.eig(effective)
-    overlap = torch.eye(effective.shape[1], dtype=matrix.dtype, device=matrix.device) + Y @ X
+    coupling = damping[:, inside, inside] + _product(damping[:, inside, rest], X)
+    eigenvalues, right = torch.linalg.eig(torch.diag_embed(energy[:, inside]) + 1j * coupling)
+    overlap = torch.eye(coupling.shape[1], dtype=energy.dtype, device=energy.device) + Y @ X
     left = torch.linalg.inv(overlap @ right)
     group = pairs.group
     start = _columns(left, incoming[:, inside] + _columns(Y, incoming[:, rest], group), group)
@@ -57,7 +57,7 @@ def absorbed_amplitudes(
     tail_start = incoming[:, rest] - _columns(X, incoming[:, inside], group)
     tail_start = tail_start - _columns(X, _columns(Y, tail_start, group), group)  # (1 + X Y)⁻¹ to first order
     tail_end = outgoing[:, rest] - _rows(outgoing[:, inside], Y, group)
-    tail_energy = energy[:, rest] - (X * matrix[:, inside, rest].mT).sum(dim=2)
+    tail_energy = energy[:, rest] - 1j * (X * damping[:, inside, rest].mT).sum(dim=2)
     weight = torch.cat([start * end, tail_start * tail_end], dim=1)
     total = torch.cat([eigenvalues, tail_energy], dim=1)
     return propagate(weight, pairs.gamma(total), thicknesses)
@@ -69,20 +69,30 @@ def _tail(values: Tensor, pairs: Pairs) -> int:
     return int((values <= border).sum(dim=1).min())
 
 
-def _separate(matrix: Tensor, energy: Tensor, tail: int) -> tuple[Tensor, Tensor]:
-    """X (matrix, tail, inside) and Y (matrix, inside, tail) to order 1 + SWEEPS in V."""
+def _separate(damping: Tensor, energy: Tensor, tail: int) -> tuple[Tensor, Tensor]:
+    """X (matrix, tail, inside) and Y (matrix, inside, tail) to order 1 + SWEEPS in V = i W."""
     inside, rest = slice(tail, None), slice(0, tail)
     gap = energy[:, None, inside] - energy[:, rest, None]  # (matrix, tail, inside)
-    down, up = matrix[:, rest, inside], matrix[:, inside, rest]
+    down, up = damping[:, rest, inside], damping[:, inside, rest]
+    tails, insides = damping[:, rest, rest], damping[:, inside, inside]
     apart = torch.maximum(down.abs(), up.mT.abs()) < _RESONANCE * gap.abs()
-    inverse = torch.where(apart, 1.0 / gap, 0.0)
-    X, Y = down * inverse, up * inverse.mT
+    inverse = torch.where(apart, 1j / gap, 0.0)
+    X = down * inverse
     for _ in range(SWEEPS):
-        X, Y = (
-            (down + matrix[:, rest, rest] @ X - X @ matrix[:, inside, inside]) * inverse,
-            (up + Y @ matrix[:, rest, rest] - matrix[:, inside, inside] @ Y) * inverse.mT,
-        )
+        X = (down + _product(tails, X) - _product(insides.mT, X.mT).mT) * inverse
+    if not damping.is_complex():
+        return X, X.mT  # i W is then symmetric
+    Y = up * inverse.mT
+    for _ in range(SWEEPS):
+        Y = (up + Y @ tails - insides @ Y) * inverse.mT
     return X, Y
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """Product with a complex right factor; a real left one is multiplied as real numbers at half the cost."""
+    if left.is_complex():
+        return left @ right
+    return torch.complex(left @ right.real, left @ right.imag)
 
 
 def _columns(matrices: Tensor, vectors: Tensor, group: Tensor) -> Tensor:

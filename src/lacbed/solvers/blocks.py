@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from lacbed.errors import MemoryLimitError
 
 Tick = Callable[[float], None]
 """Called with the fraction of the work that is done, 0 to 1."""
+
+_workers: ContextVar[int] = ContextVar("lacbed_workers", default=0)
+"""Number of blocks side by side within `one_thread_each`; 0 outside."""
 
 _CACHE_FRIENDLY = 48 * 2**20
 """Bytes of matrices in one block on a CPU; larger blocks gain nothing there."""
@@ -68,20 +72,28 @@ def solve_blocks(
 
 @contextmanager
 def one_thread_each(device: torch.device) -> Iterator[int]:
-    """Let every block run on one thread, and say how many blocks may run side by side.
+    """Let every block (and all set-up within) run on one thread, and say how many blocks may run side by side.
 
     Threads inside one small diagonalisation mostly wait for each other (and can take a hundred times as long
-    when they share a core); threads that each work on their own block do not.
+    when they share a core); threads that each work on their own block do not. Nested uses keep the number that
+    the outermost one found.
     """
-    threads = torch.get_num_threads()
-    if device.type != "cpu" or threads == 1:
+    if device.type != "cpu":
         yield 1
         return
+    threads = side_by_side()
+    token = _workers.set(threads)
     torch.set_num_threads(1)
     try:
         yield threads
     finally:
-        torch.set_num_threads(threads)
+        _workers.reset(token)
+        torch.set_num_threads(1 if _workers.get() else threads)
+
+
+def side_by_side() -> int:
+    """How many blocks may run at once on the CPU: the number of threads that the caller gave torch."""
+    return _workers.get() or torch.get_num_threads()
 
 
 def free_memory(device: torch.device) -> int:
@@ -133,7 +145,7 @@ def choose_block(count: int, fixed: int, each: int, device: torch.device, what: 
         MemoryLimitError: if not even a single matrix fits, with the estimate.
     """
     budget = int(_SHARE * free_memory(device))
-    each *= torch.get_num_threads() if device.type == "cpu" else 1
+    each *= side_by_side() if device.type == "cpu" else 1
     if fixed + each > budget:
         raise MemoryLimitError(
             f"{what} needs about {(fixed + each) / 2**30:.1f} GiB, but only {budget / 2**30:.1f} GiB may be "
@@ -141,5 +153,5 @@ def choose_block(count: int, fixed: int, each: int, device: torch.device, what: 
         )
     fits = (budget - fixed) // max(1, each)
     if device.type == "cpu":
-        fits = min(fits, max(2, _CACHE_FRIENDLY // max(1, each)), -(-count // (4 * torch.get_num_threads())))
+        fits = min(fits, max(2, _CACHE_FRIENDLY // max(1, each)), -(-count // (4 * side_by_side())))
     return int(max(1, min(count, fits)))
