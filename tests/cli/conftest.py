@@ -8,8 +8,6 @@ import pytest
 
 from lacbed.cli import main
 
-SMALL = ("--pixels", "16", "--extent", "2", "--beams", "21")
-
 
 @dataclass(frozen=True)
 class Outcome:

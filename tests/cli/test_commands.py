@@ -9,11 +9,12 @@ import time
 
 import numpy as np
 import pytest
-from conftest import SMALL
 
 import lacbed as package
 from lacbed.cli.console import clean, columns, size_text
 from lacbed.patterns import load_array, load_pattern
+
+SMALL = ("--pixels", "16", "--extent", "2", "--beams", "21")
 
 
 def test_simulate_writes_every_file(lacbed, tmp_path):
