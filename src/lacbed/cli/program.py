@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lacbed.cli import cbed, compare, convergence, crystals, info, potential, simulate
+from lacbed.cli import catalog, cbed, compare, convergence, crystals, info, potential, simulate
 from lacbed.errors import LacbedError
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 for _module in (simulate, potential, cbed, compare, convergence, crystals, info):
     app.command(name=_module.NAME)(_module.command)
+app.add_typer(catalog.app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,158 @@
+"""Lattice parameter and free coordinates from wanted bond lengths: distance least squares.
+
+Meier & Villiger, Z. Kristallogr. 129 (1969) 411. The sum over bonds of w (a |r(u)| - d)² is made smallest by
+Gauss-Newton steps in the lattice parameter a and the free coordinates u; w = 1/d⁴ makes short bonds stiff.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import gemmi
+import numpy as np
+import numpy.typing as npt
+
+from lacbed.catalog.prototypes import PROTOTYPES, Prototype
+from lacbed.catalog.wyckoff import operations
+from lacbed.crystals.cell import FloatArray
+
+_STEPS = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A prototype made ready for fitting, in fractions of the cell.
+
+    Attributes:
+        origin: of every bond vector at u = 0: (bond, 3).
+        slope: its change with u: (bond, 3, parameter).
+        kind: index into the prototype's bonds: (bond,).
+        places: coordinates of every site at u = 0, and their change with u.
+    """
+
+    origin: FloatArray
+    slope: FloatArray
+    kind: npt.NDArray[np.int64]
+    places: tuple[tuple[FloatArray, FloatArray], ...]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Lattice parameter in Å, coordinates of every site, and the largest relative error of a bond length."""
+
+    a: float
+    xyz: tuple[tuple[float, float, float], ...]
+    error: float
+
+
+def fit(name: str, wanted: tuple[float, ...]) -> Fit:
+    """Fit a prototype to the length in Å wanted for each of its bonds."""
+    frame, prototype = frame_of(name), PROTOTYPES[name]
+    stretch = prototype.stretch or (1.0,) * len(wanted)
+    target = (np.asarray(wanted) * stretch)[frame.kind]
+    u = np.array(prototype.start, dtype=float)
+    weight = target**-2
+    a = _best_length(frame, u, target, weight)
+    for _ in range(_STEPS if len(u) else 0):
+        vector = frame.origin + frame.slope @ u
+        length = np.linalg.norm(vector, axis=1)
+        change = a * np.einsum("ni,nip->np", vector, frame.slope) / length[:, None]
+        jacobian = np.concatenate([length[:, None], change], axis=1) * weight[:, None]
+        step = np.linalg.lstsq(jacobian, (target - a * length) * weight, rcond=None)[0]
+        a, u = a + float(step[0]), u + np.clip(step[1:], -0.02, 0.02)
+        if np.abs(step).max() < 1e-7:
+            break
+    length = a * np.linalg.norm(frame.origin + frame.slope @ u, axis=1)
+    error = float(np.abs(length / target - 1.0).max())
+    xyz = tuple(_triple(origin + slope @ u) for origin, slope in frame.places)
+    return Fit(round(a, 4), xyz, error)
+
+
+def _best_length(frame: Frame, u: FloatArray, target: FloatArray, weight: FloatArray) -> float:
+    length = np.linalg.norm(frame.origin + frame.slope @ u, axis=1)
+    return float((weight**2 * length * target).sum() / (weight**2 * length**2).sum())
+
+
+def _triple(point: FloatArray) -> tuple[float, float, float]:
+    x, y, z = (float(v) for v in np.round(point, 5) % 1.0)
+    return x, y, z
+
+
+@cache
+def frame_of(name: str) -> Frame:
+    """The bonds of a prototype: for each site the nearest neighbours at the starting coordinates."""
+    prototype = PROTOTYPES[name]
+    places = _places(prototype)
+    start = np.array(prototype.start, dtype=float)
+    origins: list[FloatArray] = []
+    slopes: list[FloatArray] = []
+    kinds: list[int] = []
+    for kind, (first, second, count) in enumerate(prototype.bonds):
+        for i in _sites_of(prototype, first):
+            own, own_slope = places[i]
+            found = [_images(prototype, places[j], start) for j in _sites_of(prototype, second)]
+            origin = np.concatenate([f[0] for f in found]) - own
+            slope = np.concatenate([f[1] for f in found]) - own_slope
+            length = np.linalg.norm(origin + slope @ start, axis=1)
+            near = np.argsort(np.where(length < 0.01, np.inf, length), kind="stable")[:count]
+            origins.append(origin[near])
+            slopes.append(slope[near])
+            kinds += [kind] * count
+    return Frame(
+        np.concatenate(origins) if origins else np.zeros((0, 3)),
+        np.concatenate(slopes) if slopes else np.zeros((0, 3, len(start))),
+        np.array(kinds, dtype=np.int64),
+        tuple(places),
+    )
+
+
+def _sites_of(prototype: Prototype, role: str) -> list[int]:
+    return [i for i, (name, _) in enumerate(prototype.sites) if name == role]
+
+
+def _places(prototype: Prototype) -> list[tuple[FloatArray, FloatArray]]:
+    """Coordinates (3,) at u = 0 of each site and their change with u: (3, parameter)."""
+    places: list[tuple[FloatArray, FloatArray]] = []
+    used = 0
+    for _, text in prototype.sites:
+        op = gemmi.Op(text)
+        free = [k for k, letter in enumerate("xyz") if letter in text]
+        slope = np.zeros((3, len(prototype.start)))
+        slope[:, used : used + len(free)] = (np.array(op.rot) / gemmi.Op.DEN)[:, free]
+        used += len(free)
+        places.append((np.array(op.tran) / gemmi.Op.DEN, slope))
+    return places
+
+
+def _images(
+    prototype: Prototype, place: tuple[FloatArray, FloatArray], start: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """All images of a site in 27 cells, each once: coordinates at u = 0 and change with u."""
+    rotations, translations = operations(prototype.space_group)
+    origin = rotations @ place[0] + translations  # (operation, 3)
+    slope = rotations @ place[1]  # (operation, 3, parameter)
+    home = origin + slope @ start
+    origin = origin - np.floor(home + 1e-9)
+    keys = np.round((origin + slope @ start) * 1e4).astype(int)
+    first = np.sort(np.unique(keys, axis=0, return_index=True)[1])
+    steps = np.stack(np.meshgrid(*[(-1, 0, 1)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    repeated = (origin[first][None] + steps[:, None]).reshape(-1, 3)
+    return repeated, np.tile(slope[first], (len(steps), 1, 1))
+
+
+@cache
+def nearest(name: str) -> tuple[tuple[str, str, float], ...]:
+    """Shortest distance, in lattice parameters at the starting coordinates, for each pair of roles."""
+    prototype = PROTOTYPES[name]
+    places = _places(prototype)
+    start = np.array(prototype.start, dtype=float)
+    shortest: dict[tuple[str, str], float] = {}
+    for i, (role, _) in enumerate(prototype.sites):
+        own = places[i][0] + places[i][1] @ start
+        for j, (other, _) in enumerate(prototype.sites):
+            origin, slope = _images(prototype, places[j], start)
+            length = np.linalg.norm(origin + slope @ start - own, axis=1)
+            pair = (min(role, other), max(role, other))
+            shortest[pair] = min(shortest.get(pair, np.inf), float(length[length > 0.01].min()))
+    return tuple((*pair, length) for pair, length in shortest.items())

@@ -1,0 +1,102 @@
+"""lacbed catalog info, import and generate."""
+
+import json
+
+import pytest
+
+from lacbed.catalog.files import read_catalog, write_catalog
+from lacbed.catalog.schema import table_of
+from lacbed.cli import main
+from lacbed.crystals import Crystal
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words):
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_generate_then_info(run, tmp_path):
+    code, out, err = run("catalog", "generate", "--count", 30, "--seed", 2, "-o", "c.parquet", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["rows"] == 30
+    first = (tmp_path / "c.parquet").read_bytes()
+    assert run("catalog", "generate", "-n", 30, "-s", 2, "-o", "c.parquet")[0] == 0
+    assert (tmp_path / "c.parquet").read_bytes() == first
+    code, out, _ = run("catalog", "info", "c.parquet", "--png", "c.png")
+    assert code == 0
+    assert "30 structures" in out
+    assert "nothing has to be attributed" in out
+    assert (tmp_path / "c.png").read_bytes()[:4] == b"\x89PNG"
+    code, out, _ = run("catalog", "info", "c.parquet", "--json")
+    summary = json.loads(out)
+    assert summary["rows"] == sum(summary["space_groups"].values()) == 30
+    assert summary["made"]["settings"]["seed"] == 2
+    assert summary["sources"] == [{"source": "lacbed generate", "licence": "CC0-1.0", "rows": 30}]
+
+
+def test_info_names_what_must_be_attributed(run, rows):
+    table = table_of([{**rows[0], "source": "OQMD", "licence": "CC-BY-4.0"}, rows[1]])
+    write_catalog(table, "c.parquet", "test")
+    _, out, _ = run("catalog", "info", "c.parquet")
+    assert "OQMD (CC-BY-4.0): Saal" in out
+    assert "Materials Project" not in out
+
+
+def test_import_lists_failures(run, tmp_path):
+    pytest.importorskip("spglib")
+    folder = tmp_path / "cifs"
+    folder.mkdir()
+    (folder / "si.cif").write_text(Crystal.named("Si").to_cif(), encoding="utf-8")
+    (folder / "bad.cif").write_text("hello\n", encoding="utf-8")
+    code, out, _ = run("catalog", "import", folder, "-o", "c.parquet", "--licence", "CC0-1.0")
+    assert code == 0
+    assert "failed bad.cif: " in out
+    assert read_catalog(tmp_path / "c.parquet").num_rows == 1
+    (tmp_path / "c.parquet").unlink()
+    code, out, err = run("catalog", "import", folder, "-o", "c.parquet", "--strict", "--json")
+    assert code == 2
+    assert json.loads(out)["failures"][0]["name"] == "bad.cif"
+    assert "1 of 2 structures" in err
+    assert not (tmp_path / "c.parquet").exists()
+    (folder / "si.cif").unlink()
+    assert run("catalog", "import", folder, "-o", "c.parquet")[0] == 2
+    assert not (tmp_path / "c.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("info", "none.parquet"), "no such file"),
+        (("info", "."), "folder"),
+        (("import", "none", "-o", "c.parquet"), "no such file"),
+        (("import", ".", "-o", "c.parquet"), "holds no .cif files"),
+        (("generate", "-n", "0", "-o", "c.parquet"), "whole number from 1"),
+        (("generate", "-n", "10000000", "-o", "c.parquet"), "at most"),
+        (("generate", "-n", "5", "-s", "-3", "-o", "c.parquet"), "seed"),
+        (("generate", "-n", "5", "-o", "c.csv"), ".parquet"),
+        (("generate", "-n", "5", "-o", "none/c.parquet"), "no such folder"),
+        (("generate", "-n", "5"), "--out"),
+        (("fetch",), "fetch"),
+    ],
+)
+def test_bad_input_is_one_line(run, tmp_path, words, message):
+    code, _, err = run("catalog", *words)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_info_of_an_empty_catalogue(run):
+    write_catalog(table_of([]), "c.parquet", "test")
+    code, _, err = run("catalog", "info", "c.parquet")
+    assert code == 2
+    assert "without any rows" in err
