@@ -18,7 +18,7 @@ def elastic_factor(element: str, s: torch.Tensor, table: str = "kirkland") -> to
       Lobato & Van Dyck, Acta Cryst. A70 (2014) 636.
     * "peng": Σ a exp(-b s²), five Gaussians. H to Cf, only for s < 2 1/Å.
       Peng, Ren, Dudarev & Whelan, Acta Cryst. A52 (1996) 257; Int. Tables C, table 4.3.2.2.
-    * "doyle-turner": Σ a exp(-b s²), four Gaussians. 52 elements, only for s < 2 1/Å.
+    * "doyle-turner": Σ a exp(-b s²), four Gaussians. 54 elements, only for s < 2 1/Å.
       Doyle & Turner, Acta Cryst. A24 (1968) 390.
 
     The Gaussians of the last two vanish above their range, where the true factor falls as 1/s²: see
