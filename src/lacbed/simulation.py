@@ -77,7 +77,7 @@ def simulate(
         refraction: whether the mean inner potential refracts the incident wave.
         paraxial: whether the term γ² of the wave equation is left out, as textbooks, Felix and abTEM do; False
             keeps it (γ → sqrt(K_n² + 2 K_n γ) - K_n, for one Laue zone and a flat foil). The effect on
-            intensities is some 1e-4, up to 2e-3 for gold at 1000 Å.
+            intensities is some 1e-4, up to 4e-3 for gold at 1000 Å.
         absorption: None, ("proportional", percent), or "thomas" for the factors of Thomas et al. (2024).
         factors: "kirkland", "lobato", "peng" or "doyle-turner" scattering factors.
         output: "intensity", or "amplitude" for complex waves (columns of the scattering matrix).
