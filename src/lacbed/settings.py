@@ -46,6 +46,7 @@ class Settings:
     solver: str = "auto"
     device: str = "auto"
     dtype: str = "float64"
+    frozen_phonons: int = 0
 
     def __post_init__(self) -> None:
         """Check what can be checked without the crystal.
@@ -78,6 +79,9 @@ class Settings:
         if self.beams != "auto":
             _whole("beams", self.beams, 1, 20_000)
         _whole("weak_beams", self.weak_beams, 0, 20_000)
+        _whole("frozen_phonons", self.frozen_phonons, 0, 10_000)
+        if self.frozen_phonons and self.solver != "multislice":
+            raise SettingError("frozen_phonons needs solver='multislice'; Bloch waves have Debye-Waller factors")
         _whole("laue_zones", self.laue_zones, 0, MAX_LAUE_ZONES)
 
     def to_attributes(self) -> dict[str, Any]:

@@ -51,6 +51,7 @@ def simulate(
     solver: str = "auto",
     device: str = "auto",
     dtype: str = "float64",
+    frozen_phonons: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> xr.DataArray:
     """Exact LACBED patterns of a crystal by Bloch waves.
@@ -84,6 +85,8 @@ def simulate(
         solver: "auto", or "zone", "tilted", "chebyshev", "reference", "multislice".
         device: "auto", "cpu", "cuda", "cuda:1", ...
         dtype: "float64" or "float32".
+        frozen_phonons: for solver="multislice", number of configurations of displaced atoms to average over; 0
+            for the averaged potential with Debye-Waller factors.
         progress: called with the fraction of the work done.
 
     Returns:
@@ -96,7 +99,7 @@ def simulate(
     settings = Settings(
         zone_axis, energy, thicknesses, TiltGrid() if grid is None else grid, hkl, foil_normal, x_direction,
         g_max, sg_max, beams, weak_beams, laue_zones, refraction, paraxial, absorption, factors, output, solver,
-        device, dtype,
+        device, dtype, frozen_phonons,
     )  # fmt: skip
     check_request(crystal, settings)
     with one_thread_each(torch.device("cpu")):
@@ -108,7 +111,7 @@ def _simulate(crystal: Crystal, settings: Settings, tick: Tick | None) -> xr.Dat
     if settings.solver == "multislice":
         from lacbed.solvers.multislice import simulate_multislice  # noqa: PLC0415  an optional extra
 
-        return simulate_multislice(crystal, settings, tick)
+        return simulate_multislice(crystal, settings, tick, frozen_phonons=settings.frozen_phonons)
     remark = ""
     if chooses_beams_by_convergence(settings):
         from lacbed.converge import converge  # noqa: PLC0415  it calls back to this module

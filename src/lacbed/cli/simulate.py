@@ -51,6 +51,9 @@ def command(
     solver: Annotated[str, typer.Option("--solver", help="auto, or the name of a solver.")] = "auto",
     device: o.DeviceOption = "auto",
     dtype: Annotated[str, typer.Option("--dtype", help="float64 or float32.")] = "float64",
+    frozen_phonons: Annotated[
+        int, typer.Option("--frozen-phonons", metavar="N", help="Configurations, with --solver multislice.")
+    ] = 0,
     output: Annotated[str, typer.Option("--output", help="intensity, or amplitude (complex).")] = "intensity",
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
@@ -76,6 +79,7 @@ def command(
         "device": device,
         "dtype": dtype,
         "output": output,
+        "frozen_phonons": frozen_phonons,
     }
     middle = parse.numbers(center, "--center", 2)
     settings["grid"] = grid(pixels, extent, k_max, semi_angle, shape, middle)
