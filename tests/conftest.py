@@ -7,6 +7,7 @@ import os
 # Before NumPy is loaded: threads inside the reference's small matrices only wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,25 @@ SHARED = Path(__file__).parents[1].parent / "shared"
 
 
 @pytest.fixture(scope="session")
-def reference_folder() -> Path:
-    """Folder of reference patterns; without it the test is skipped, but never in CI."""
-    folder = SHARED / "reference"
-    if folder.is_dir():
-        return folder
-    message = "the reference patterns are not on this machine"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
+def shared() -> Callable[[str], Path]:
+    """Finds what lies beside the project; without it the test is skipped, but never in CI."""
+
+    def find(part: str) -> Path:
+        path = SHARED / part
+        if path.exists():
+            return path
+        message = f"{part} is not on this machine"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def reference_folder(shared: Callable[[str], Path]) -> Path:
+    """Folder of reference patterns."""
+    return shared("reference")
 
 
 _FELIX = pytest.StashKey[list[str]]()

@@ -14,9 +14,6 @@ ELECTRON_REST_ENERGY = 510998.95069
 BOHR_RADIUS = 0.529177210544
 """a_0 in Å."""
 
-HARTREE = 27.211386245981
-"""E_h in eV."""
-
 H2_OVER_2M = PLANCK_TIMES_C**2 / (2.0 * ELECTRON_REST_ENERGY)
 """h² / (2 m_e) in eV Å²: a potential of V volts is V / H2_OVER_2M in 1/Å² for γ = 1."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -158,11 +157,3 @@ def _change(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
         return 0.0, change
     z = zncc_loss(first[bright][:, None, :], second[bright][:, None, :])
     return float(np.max(np.asarray(z))), change
-
-
-def table(report: ConvergenceReport) -> list[Sequence[str]]:
-    """The rungs as rows of text: beams, g_max, Z, max |dI|, seconds."""
-    return [
-        (str(s.beams), f"{s.g_max:.2f}", f"{100 * s.z:.4f} %", f"{s.max_difference:.2e}", f"{s.seconds:.2f}")
-        for s in report.steps
-    ]

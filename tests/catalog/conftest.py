@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,19 +10,11 @@ import pytest
 from lacbed.catalog.generate import generate_rows
 from lacbed.catalog.schema import Row
 
-SHARED = Path(__file__).parents[2].parent / "shared"
-
 
 @pytest.fixture(scope="session")
-def cubic() -> Path:
-    """The open catalogue of cubic crystals; without it the test is skipped, but never in CI."""
-    path = SHARED / "data" / "cubic.parquet"
-    if path.is_file():
-        return path
-    message = "the catalogue of cubic crystals is not on this machine"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
+def cubic(shared: Callable[[str], Path]) -> Path:
+    """The open catalogue of cubic crystals."""
+    return shared("data/cubic.parquet")
 
 
 @pytest.fixture(scope="session")

@@ -54,13 +54,10 @@ def spectral_bounds(problem: Problem, tilts: Tensor) -> tuple[float, float, floa
     excitation, along = tilt_geometry(problem, tilts)
     diagonal = excitation / (2.0 * along)
     least = 2.0 * float(along.min())
-    depth = torch.linalg.eigvalsh(problem.potential)
-    low = float(diagonal.min()) + min(0.0, float(depth[0])) / least
-    high = float(diagonal.max()) + max(0.0, float(depth[-1])) / least
-    damping = 0.0
-    if problem.absorptive is not None:
-        damping = float(torch.linalg.eigvalsh(problem.absorptive).abs().max()) / least
-    return 0.5 * (low + high), 0.5 * (high - low) * 1.0001 + 1e-9, damping
+    lowest, highest, damping = problem.depths
+    low = float(diagonal.min()) + min(0.0, lowest) / least
+    high = float(diagonal.max()) + max(0.0, highest) / least
+    return 0.5 * (low + high), 0.5 * (high - low) * 1.0001 + 1e-9, damping / least
 
 
 def _coefficients(radius: float, thicknesses: np.ndarray, tolerance: float) -> np.ndarray:

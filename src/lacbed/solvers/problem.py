@@ -96,8 +96,15 @@ class Problem:
         """
         if self.absorptive is None:
             return 0.0
-        depth, damping = (float(torch.linalg.eigvalsh(m)[-1]) for m in (self.potential, self.absorptive))
+        _, depth, damping = self.depths
         return 2.0 * depth + 4.0 * damping + 1.0
+
+    @cached_property
+    def depths(self) -> tuple[float, float, float]:
+        """Lowest and highest eigenvalue of U, and the largest magnitude of one of U' (0 without), in 1/Å²."""
+        elastic = torch.linalg.eigvalsh(self.potential)
+        damping = 0.0 if self.absorptive is None else float(torch.linalg.eigvalsh(self.absorptive).abs().max())
+        return float(elastic[0]), float(elastic[-1]), damping
 
     @property
     def complex_dtype(self) -> torch.dtype:
@@ -116,6 +123,8 @@ class Problem:
         moved = {name: move(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
         copy = replace(self, **moved)  # type: ignore[arg-type]
         copy.__dict__["distinct"] = tuple(t.to(device) for t in self.distinct)  # found in full precision
+        if "depths" in self.__dict__:
+            copy.__dict__["depths"] = self.depths
         return copy
 
 
