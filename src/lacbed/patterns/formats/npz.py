@@ -39,26 +39,31 @@ def read(path: Path) -> xr.DataArray:
         FileFormatError: if the archive is not one of ours.
     """
     with zipfile.ZipFile(path) as archive:
-        _check_archive(archive, path.stat().st_size)
+        check_archive(archive, path.stat().st_size)
         if METADATA not in archive.NameToInfo and f"{METADATA}.npy" not in archive.NameToInfo:
             raise FileFormatError("it was not written by lacbed")
-        header = labels_from_json(str(_member(archive, METADATA)))
-        data = _member(archive, str(header.get("name") or "data"))
+        header = labels_from_json(str(read_member(archive, METADATA)))
+        data = read_member(archive, str(header.get("name") or "data"))
         try:
             names = [str(name) for name in header["coords"]]
         except (KeyError, TypeError):
             raise FileFormatError("its metadata are damaged") from None
-        return rebuild(data, header, {name: _member(archive, name) for name in names})
+        return rebuild(data, header, {name: read_member(archive, name) for name in names})
 
 
-def _check_archive(archive: zipfile.ZipFile, size: int) -> None:
+def check_archive(archive: zipfile.ZipFile, size: int) -> None:
     """Refuse archives that expand to far more than they are (zip bombs)."""
     expanded = sum(info.file_size for info in archive.infolist())
     if expanded > _SMALL and expanded > _MAX_EXPANSION * size:
         raise FileFormatError(f"it expands from {size} to {expanded} bytes, which no pattern does")
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+def read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """One plain array of an archive.
+
+    Raises:
+        FileFormatError: if it is not there, is damaged or holds Python objects.
+    """
     info = archive.NameToInfo.get(f"{name}.npy")
     if info is None:
         raise FileFormatError(f"{name} is missing; the file is damaged")

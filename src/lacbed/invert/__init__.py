@@ -1,0 +1,1 @@
+"""From measured patterns back to the crystal."""

@@ -1,0 +1,231 @@
+"""A measured LACBED stack: a pattern with the geometry it was taken in, checked.
+
+The images lie in the layout of every other pattern, (thickness, hkl, ky, kx) with kx and ky ascending, so that
+every figure, metric and file format works for them. The thickness is one value, NaN while it is not known. Pixels
+that are not to be used (masked, saturated, not recorded) are NaN. Values are counts in any unit: scale and
+background of each reflection are unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from lacbed.constants import wavelength
+from lacbed.crystals import Crystal
+from lacbed.crystals.cell import FloatArray
+from lacbed.errors import FileFormatError, LacbedError, SettingError
+from lacbed.geometry.frame import Frame, make_frame
+from lacbed.geometry.tilts import TiltGrid
+from lacbed.invert.orientation import check_orientation, images_to_pattern, pattern_to_images
+from lacbed.patterns.labels import axis_step
+from lacbed.patterns.schema import check_pattern
+from lacbed.result import hkl_label
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """A measured stack of dark-field images on one grid of incident directions.
+
+    Attributes:
+        pattern: (thickness, hkl, ky, kx) with one thickness, float64, NaN where a pixel is masked; its metadata
+            hold energy (eV), zone_axis, x_direction, foil_normal, orientation and notes.
+    """
+
+    pattern: xr.DataArray
+
+    def __post_init__(self) -> None:
+        """Check the layout and the metadata.
+
+        Raises:
+            SettingError: saying what is missing.
+        """
+        check_pattern(self.pattern)
+        if self.pattern.sizes["thickness"] != 1:
+            raise SettingError(f"an experiment has one thickness, got {self.pattern.sizes['thickness']}")
+        if self.pattern.sizes["ky"] != self.pattern.sizes["kx"]:
+            raise SettingError(
+                f"the images of an experiment are square, got {self.pattern.sizes['ky']} x "
+                f"{self.pattern.sizes['kx']} pixels; cut them out"
+            )
+        for name in ("energy", "zone_axis", "x_direction"):
+            if name not in self.pattern.attrs:
+                raise SettingError(f"the metadata of an experiment need {name}")
+
+    @property
+    def images(self) -> FloatArray:
+        """Counts, NaN in masked pixels: (reflection, ky, kx)."""
+        return np.asarray(self.pattern.values[0], dtype=np.float64)
+
+    @property
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """Pixels to be used: (reflection, ky, kx)."""
+        return np.isfinite(self.images)
+
+    @property
+    def hkl(self) -> tuple[tuple[int, int, int], ...]:
+        """The reflections."""
+        columns = (self.pattern.coords[name].values for name in ("h", "k", "l"))
+        return tuple((int(h), int(k), int(l)) for h, k, l in zip(*columns, strict=True))  # noqa: E741
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The reflections as `pattern.sel(hkl=...)` takes them."""
+        return tuple(str(name) for name in self.pattern["hkl"].values)
+
+    @property
+    def energy(self) -> float:
+        """Kinetic energy in eV."""
+        return float(self.pattern.attrs["energy"])
+
+    @property
+    def zone_axis(self) -> tuple[int, ...]:
+        """The beam direction u, v, w."""
+        return tuple(int(i) for i in self.pattern.attrs["zone_axis"])
+
+    @property
+    def x_direction(self) -> tuple[float, ...]:
+        """The reflection h, k, l along +x."""
+        return tuple(float(i) for i in self.pattern.attrs["x_direction"])
+
+    @property
+    def foil_normal(self) -> tuple[float, ...] | None:
+        """The foil normal u, v, w, None for the zone axis."""
+        normal = self.pattern.attrs.get("foil_normal")
+        return None if normal is None else tuple(float(i) for i in normal)
+
+    @property
+    def orientation(self) -> str:
+        """How the images lay when they were read; see `lacbed.invert.orientation`."""
+        return str(self.pattern.attrs.get("orientation", "-y+x"))
+
+    @property
+    def pixels(self) -> int:
+        """Pixels along each side."""
+        return self.pattern.sizes["kx"]
+
+    @property
+    def pixel_size(self) -> float:
+        """Pitch of the pixels in 1/Å."""
+        return axis_step(self.pattern["kx"])
+
+    @property
+    def half_width(self) -> float:
+        """Half the width of an image in 1/Å."""
+        return 0.5 * self.pixels * self.pixel_size
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """Middle of the images (kx, ky) in 1/Å."""
+        kx, ky = (self.pattern[name].values for name in ("kx", "ky"))
+        return float(kx[0] + kx[-1]) / 2, float(ky[0] + ky[-1]) / 2
+
+    @property
+    def grid(self) -> TiltGrid:
+        """The incident directions as `lacbed.simulate` takes them."""
+        return TiltGrid(self.pixels, k_max=self.half_width, center=self.center)
+
+    @property
+    def name(self) -> str:
+        """What was measured."""
+        return str(self.pattern.attrs.get("crystal", "")) or "experiment"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Warnings and decisions made on the way."""
+        return tuple(str(note) for note in self.pattern.attrs.get("notes", []))
+
+    def frame(self, crystal: Crystal) -> Frame:
+        """The orientation of a crystal in this experiment."""
+        return make_frame(crystal, self.zone_axis, self.foil_normal, self.x_direction)
+
+    def select(self, hkl: Sequence[Sequence[int]]) -> Experiment:
+        """Only some of the reflections, in the given order.
+
+        Raises:
+            SettingError: if one was not measured.
+        """
+        wanted = [hkl_label((int(h), int(k), int(l))) for h, k, l in hkl]  # noqa: E741
+        missing = [name for name in wanted if name not in self.labels]
+        if missing:
+            raise SettingError(f"reflection {missing[0]} was not measured; there are {'; '.join(self.labels[:8])}")
+        return Experiment(self.pattern.isel(hkl=[self.labels.index(name) for name in wanted]))
+
+    def masked(self, mask: npt.ArrayLike) -> Experiment:
+        """With further pixels taken out: those where the mask (broadcast to reflection, ky, kx) is False."""
+        pattern = self.pattern.copy()
+        pattern.values[0] = np.where(
+            np.broadcast_to(np.asarray(mask, bool), self.images.shape), self.images, np.nan
+        )
+        return Experiment(pattern)
+
+    def annotated(self, *notes: str, **attributes: Any) -> Experiment:
+        """With further notes and metadata."""
+        pattern = self.pattern.copy()
+        pattern.attrs = {**pattern.attrs, **attributes, "notes": [*self.notes, *notes]}
+        return Experiment(pattern)
+
+    def on_grid(self, half_width: float | None = None, center: tuple[float, float] | None = None) -> Experiment:
+        """The same images with another half-width or centre in 1/Å."""
+        half = self.half_width if half_width is None else half_width
+        middle = self.center if center is None else center
+        kx, ky = grid_axes(self.pixels, half, middle)
+        return Experiment(on_axes(self.pattern, kx, ky, self.energy))
+
+    def turned(self, orientation: str) -> Experiment:
+        """The same stored images, taken to lie another way; see `lacbed.invert.orientation`."""
+        stored = pattern_to_images(self.pattern.values, self.orientation)
+        pattern = self.pattern.copy(data=images_to_pattern(stored, orientation))
+        pattern.attrs = {**self.pattern.attrs, "orientation": check_orientation(orientation)}
+        return Experiment(pattern)
+
+
+def load_experiment(path: str | Path) -> Experiment:
+    """Read an experiment: a file that `lacbed experiment import` wrote, or a folder with experiment.json.
+
+    Raises:
+        FileFormatError: if there is none, or it cannot be used.
+        MissingExtraError: if the format needs an extra that is not installed.
+    """
+    from lacbed.invert.folder import read_folder  # noqa: PLC0415  it calls back to this module
+    from lacbed.patterns.files import load_pattern  # noqa: PLC0415
+
+    source = Path(path)
+    if source.is_dir() and source.suffix.lower() not in (".zarr", ".zspy"):
+        return read_folder(source)
+    pattern = load_pattern(source)
+    try:
+        if pattern.attrs.get("kind") != "measured" and pattern.sizes["thickness"] != 1:
+            raise SettingError("it is a simulation with several thicknesses; choose one")
+        return Experiment(pattern.astype(np.float64, keep_attrs=True))
+    except LacbedError as error:
+        raise FileFormatError(f"cannot use {str(source)!r} as an experiment: {error}") from None
+
+
+def grid_axes(pixels: int, half_width: float, center: tuple[float, float]) -> tuple[FloatArray, FloatArray]:
+    """Pixel centres along x and y in 1/Å."""
+    steps = (np.arange(pixels) - pixels / 2 + 0.5) * (2.0 * half_width / pixels)
+    return np.asarray(steps + center[0]), np.asarray(steps + center[1])
+
+
+def on_axes(pattern: xr.DataArray, kx: FloatArray, ky: FloatArray, energy: float) -> xr.DataArray:
+    """The pattern with other axes, given in 1/Å and labelled in 1/Å and mrad."""
+    scale = wavelength(energy)
+    out = pattern.drop_vars([n for n in ("alpha_x", "alpha_y") if n in pattern.coords])
+    for axis, values in (("y", ky), ("x", kx)):
+        label = {"units": "1/Å", "long_name": f"incident wave vector along {axis}"}
+        angle = 1e3 * np.arcsin(np.clip(values * scale, -1, 1))
+        out = out.assign_coords(
+            {
+                f"k{axis}": (f"k{axis}", values, label),
+                f"alpha_{axis}": (f"k{axis}", angle, {"units": "mrad"}),
+            }
+        )
+    out.attrs = dict(pattern.attrs)
+    return out
