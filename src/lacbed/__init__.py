@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lacbed.converge import ConvergenceReport, convergence
     from lacbed.crystals import Crystal, Site
+    from lacbed.datasets.labelled import open_dataset
+    from lacbed.datasets.read import LacbedDataset
     from lacbed.errors import LacbedError
     from lacbed.geometry.tilts import TiltGrid
     from lacbed.patterns import (
@@ -36,6 +38,7 @@ _HOME = {
     "convergence": "lacbed.converge",
     "Crystal": "lacbed.crystals",
     "Site": "lacbed.crystals",
+    "LacbedDataset": "lacbed.datasets.read",
     "LacbedError": "lacbed.errors",
     "TiltGrid": "lacbed.geometry.tilts",
     "assemble_cbed": "lacbed.patterns",
@@ -43,6 +46,7 @@ _HOME = {
     "load_pattern": "lacbed.patterns",
     "max_difference": "lacbed.patterns",
     "montage": "lacbed.patterns",
+    "open_dataset": "lacbed.datasets.labelled",
     "r_factor": "lacbed.patterns",
     "relative_l2": "lacbed.patterns",
     "save_pattern": "lacbed.patterns",
@@ -54,6 +58,7 @@ _HOME = {
 __all__ = [
     "ConvergenceReport",
     "Crystal",
+    "LacbedDataset",
     "LacbedError",
     "Site",
     "TiltGrid",
@@ -63,6 +68,7 @@ __all__ = [
     "load_pattern",
     "max_difference",
     "montage",
+    "open_dataset",
     "projected_potential",
     "r_factor",
     "relative_l2",

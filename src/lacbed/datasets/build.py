@@ -1,0 +1,230 @@
+"""Building a data set: hand out rows, gather batches, write each one whole, go on where the last run stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lacbed.datasets.duplicates import BOUND, near_duplicates
+from lacbed.datasets.lock import LOCK, OWNER, locked
+from lacbed.datasets.manifest import (
+    JOURNAL,
+    MANIFEST,
+    Entry,
+    append_entry,
+    damaged_files,
+    failure_of,
+    read_journal,
+    read_manifest,
+    rewrite_journal,
+    write_manifest,
+)
+from lacbed.datasets.plan import Batch, Plan
+from lacbed.datasets.storage import CATALOG, create, read_record, write_batch
+from lacbed.datasets.store import Store
+from lacbed.datasets.worker import Outcome
+from lacbed.datasets.workers import Crew, Job, run
+from lacbed.errors import FileFormatError
+from lacbed.patterns.atomic import reason
+
+
+@dataclass
+class Progress:
+    """How far a build is.
+
+    Attributes:
+        rows, done, failed: crystals in all, finished (failures included), and failed.
+        before: of those finished, how many an earlier run did.
+        share: fraction of the estimated work of this run that is done.
+        seconds: wall seconds since this run began to compute.
+        peak_memory: largest resident memory of a worker so far, bytes.
+    """
+
+    rows: int
+    done: int = 0
+    failed: int = 0
+    before: int = 0
+    share: float = 0.0
+    seconds: float = 0.0
+    peak_memory: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Crystals per second of this run."""
+        return (self.done - self.before) / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Built:
+    """The end of a build: the manifest, and how it went."""
+
+    manifest: dict[str, Any]
+    progress: Progress
+
+
+def check_place(folder: Path) -> None:
+    """Refuse a place that is something other than a data set or free, before any work.
+
+    Raises:
+        FileFormatError: saying what is there.
+    """
+    if folder.suffix.lower() != ".zarr":
+        raise FileFormatError(f"a data set is a .zarr folder, got {str(folder)!r}")
+    if not folder.parent.is_dir():
+        raise FileFormatError(f"no such folder: {str(folder.parent)!r}")
+    if folder.exists() and not folder.is_dir():
+        raise FileFormatError(f"{str(folder)!r} is a file; a data set is a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / LOCK).exists():
+        read_record(folder)  # a data set that was copied without its lock is one too
+
+
+def build(
+    plan: Plan,
+    folder: str | Path,
+    crew: Callable[[], AbstractContextManager[Crew]],
+    *,
+    retry_failed: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Built:
+    """Compute a data set, or what is missing of it.
+
+    Args:
+        plan: what to compute.
+        folder: where; a new .zarr folder, or one of the same plan that is not finished.
+        crew: makes the workers; see `lacbed.datasets.workers`.
+        retry_failed: compute batches again in which a crystal failed.
+        progress: called after every crystal.
+
+    Raises:
+        FileFormatError: if the place holds something else, another build is at it, or the disk is full.
+        SettingError: if no scheduler answers.
+    """
+    folder = Path(folder)
+    check_place(folder)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise FileFormatError(f"cannot make {str(folder)!r}: {reason(error)}") from None
+    with locked(folder):
+        _prepare(folder, plan)
+        entries = _finished(folder, plan, retry_failed)
+        state = Progress(plan.table.num_rows)
+        missing = [batch for batch in plan.batches() if batch.key not in entries]
+        if missing:
+            (folder / MANIFEST).unlink(missing_ok=True)
+            _count(state, plan, list(entries.values()))
+            with crew() as workers:
+                _compute(folder, plan, missing, workers, entries, state, progress)
+        manifest = read_manifest(folder) or _finish(folder, plan, list(entries.values()))
+        _count(state, plan, list(entries.values()), finished=True)
+        return Built(manifest, state)
+
+
+def _prepare(folder: Path, plan: Plan) -> None:
+    """Lay the folder out, or check that it holds the same plan."""
+    if (folder / "zarr.json").exists():
+        record = read_record(folder)
+        if record["plan_digest"] != plan.digest:
+            same = record["config_digest"] == plan.config.digest
+            what = "other crystals, another selection or another batch size" if same else "another config"
+            raise FileFormatError(f"{str(folder)!r} was begun with {what}; choose another folder, or remove it")
+        return
+    strangers = [path.name for path in folder.iterdir() if path.name not in _own(plan)]
+    if strangers:
+        raise FileFormatError(f"{str(folder)!r} is no data set: it holds {sorted(strangers)[0]!r}")
+    create(folder, plan)
+
+
+def _own(plan: Plan) -> set[str]:
+    """Names that a build may leave when it is killed before the folder is laid out."""
+    return {LOCK, OWNER, CATALOG, "place", *(group.symmetry.name for group in plan.groups)}
+
+
+def _finished(folder: Path, plan: Plan, retry_failed: bool) -> dict[tuple[int, int], Entry]:
+    """Batches that need not be computed: in the journal, undamaged, and not to be tried again."""
+    entries = read_journal(folder)
+    wanted = {batch.key: batch.rows for batch in plan.batches()}
+    kept = {
+        key: entry
+        for key, entry in entries.items()
+        if wanted.get(key) == entry.rows
+        and not damaged_files(folder, entry)
+        and not (retry_failed and entry.failures)
+    }
+    rewrite_journal(folder, kept.values())
+    return kept
+
+
+def _count(state: Progress, plan: Plan, entries: list[Entry], finished: bool = False) -> None:
+    state.done = len(plan.invalid) + sum(len(entry.rows) for entry in entries)
+    state.failed = len(plan.invalid) + sum(len(entry.failures) for entry in entries)
+    if not finished:
+        state.before = state.done
+
+
+def _compute(
+    folder: Path,
+    plan: Plan,
+    missing: list[Batch],
+    crew: Crew,
+    entries: dict[tuple[int, int], Entry],
+    state: Progress,
+    tell: Callable[[Progress], None] | None,
+) -> None:
+    """Compute and write the missing batches."""
+    batch_of = {row: batch for batch in missing for row in batch.rows}
+    waiting: dict[tuple[int, int], dict[int, Outcome]] = {}
+    work = sum(batch.cost for batch in missing)
+    start = time.monotonic()
+    for outcome in run(crew, _jobs(plan, missing), plan.config):
+        batch = batch_of[outcome.row]
+        gathered = waiting.setdefault(batch.key, {})
+        gathered[outcome.row] = outcome
+        state.done += 1
+        state.failed += outcome.stored is None
+        state.share += plan.size(outcome.row).cost / work
+        state.seconds = time.monotonic() - start
+        state.peak_memory = max(state.peak_memory, outcome.peak_memory)
+        if len(gathered) == len(batch.rows):
+            entries[batch.key] = _write(folder, plan, batch, waiting.pop(batch.key))
+        if tell is not None:
+            tell(state)
+
+
+def _jobs(plan: Plan, missing: list[Batch]) -> Iterator[Job]:
+    for batch in missing:
+        for row in batch.rows:
+            yield Job(row, plan.row(row), plan.size(row).memory)
+
+
+def _write(folder: Path, plan: Plan, batch: Batch, outcomes: dict[int, Outcome]) -> Entry:
+    ordered = [outcomes[row] for row in batch.rows]
+    files = write_batch(folder, plan, batch, [outcome.stored for outcome in ordered])
+    failures = tuple(failure_of(plan, o.row, o.reason, o.explained) for o in ordered if o.stored is None)
+    seconds = round(sum(outcome.seconds for outcome in ordered), 3)
+    entry = Entry(batch.group, batch.number, batch.rows, files, failures, seconds)
+    append_entry(folder, entry)
+    return entry
+
+
+def _finish(folder: Path, plan: Plan, entries: list[Entry]) -> dict[str, Any]:
+    """Find near duplicates and write the manifest."""
+    store = Store(folder)
+    rows = store.by_place(store.done_rows())
+    duplicates = {"bound": BOUND, "groups": near_duplicates(rows, store.pattern)}
+    fixed = sorted(
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in (LOCK, OWNER, JOURNAL, MANIFEST) and not _is_chunk(path, folder)
+    )
+    return write_manifest(folder, plan, entries, fixed, duplicates)
+
+
+def _is_chunk(path: Path, folder: Path) -> bool:
+    """Whether a file is a chunk of the data, whose checksum the journal has."""
+    parts = path.relative_to(folder).parts
+    return len(parts) > 3 and parts[2] == "c" and parts[1] in ("pattern", "potential", "scalars")

@@ -1,0 +1,97 @@
+"""One crystal of a data set: its potential, its pattern, and the numbers that go with them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+import lacbed
+from lacbed.constants import H2_OVER_2M, relativistic_gamma
+from lacbed.crystals import Crystal
+from lacbed.crystals.cell import FloatArray
+from lacbed.datasets.conditions import Conditions
+from lacbed.datasets.config import DatasetConfig
+from lacbed.errors import SettingError
+from lacbed.geometry.frame import make_frame
+from lacbed.potential import potential_coefficients
+
+
+@dataclass(frozen=True, eq=False)
+class Computed:
+    """What a data set holds of one crystal.
+
+    Attributes:
+        pattern: fractions of the incident intensity: (thickness, hkl, ky, kx).
+        potential: mean potential along the beam in V, at x = i / n: (v, u).
+        scalars: further numbers, by name; see `SCALARS`.
+    """
+
+    pattern: FloatArray
+    potential: FloatArray
+    scalars: dict[str, float]
+
+
+SCALARS = {
+    "energy": "eV",
+    "lattice_parameter": "Å, 1 / the shortest reciprocal vector of the zone; a for a cubic crystal at [001]",
+    "period": "Å along the beam",
+    "volume": "Å³ of the unit cell",
+    "atoms": "in the unit cell, weighted by occupancy",
+    "mean_b_iso": "Å², mean over the atoms",
+    "mean_inner_potential": "V",
+    "mean_absorptive_potential": "V",
+    "beams": "number of beams",
+    "z_reached": "Z against one and a half times as many beams",
+    "intensity_change_reached": "largest |ΔI| against one and a half times as many beams",
+}
+"""Numbers kept for every crystal, with unit or meaning."""
+
+
+def compute_one(crystal: Crystal, config: DatasetConfig, conditions: Conditions) -> Computed:
+    """Compute one crystal with as many beams as the tolerances of the config need.
+
+    Raises:
+        SettingError: if `config.max_beams` beams are not enough.
+        LacbedError: whatever else the crystal does not allow.
+    """
+    settings = config.settings(conditions.energy, conditions.thicknesses)
+    report = lacbed.convergence(
+        crystal, tolerance_z=config.tolerance_z, tolerance_intensity=config.tolerance_intensity,
+        max_beams=config.max_beams, **settings,
+    )  # fmt: skip
+    if not report.converged:
+        raise SettingError(f"{report.summary}; max_beams is {config.max_beams}")
+    pattern = lacbed.simulate(crystal, beams=report.beams, **settings)
+    projected = lacbed.projected_potential(
+        crystal, config.zone_axis, config.potential_pixels, config.potential_g_max, config.factors
+    )
+    step = next(s for s in report.steps if s.beams == report.beams)
+    scalars = {
+        **_describe(crystal, config, conditions.energy),
+        "period": float(projected.attrs["period"]),
+        "mean_inner_potential": float(projected.attrs["mean_inner_potential"]),
+        "beams": float(report.beams),
+        "z_reached": step.z,
+        "intensity_change_reached": step.max_difference,
+    }
+    return Computed(pattern.values, projected.values / scalars["period"], scalars)
+
+
+def _describe(crystal: Crystal, config: DatasetConfig, energy: float) -> dict[str, float]:
+    """Numbers that need no simulation."""
+    atoms = crystal.atoms
+    absorptive = potential_coefficients(
+        crystal, np.zeros((1, 3), dtype=np.int64), energy, config.factors, config.absorption
+    )[1]
+    volts = 0.0 if absorptive is None else float(absorptive.real[0]) * H2_OVER_2M / relativistic_gamma(energy)
+    b_iso = float(np.average(np.nan_to_num(atoms.b_iso), weights=atoms.occupancy))
+    return {
+        "energy": energy,
+        "lattice_parameter": 1.0 / make_frame(crystal, config.zone_axis).shortest,
+        "volume": crystal.volume,
+        "atoms": float(math.fsum(atoms.occupancy)),
+        "mean_b_iso": b_iso,
+        "mean_absorptive_potential": volts,
+    }

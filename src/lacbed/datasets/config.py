@@ -1,0 +1,226 @@
+"""Everything that changes the values in a data set, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from lacbed.errors import FileFormatError, SettingError
+from lacbed.geometry.tilts import TiltGrid
+from lacbed.patterns.atomic import reason
+from lacbed.potential import Absorption
+from lacbed.settings import Settings
+
+HASH_VERSION = 1
+"""Raised when the same config comes to mean other values."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """A quantity drawn evenly between two bounds, for each crystal by its compound and the seed.
+
+    Attributes:
+        low, high: the bounds.
+        count: how many values a crystal gets.
+        seed: another seed gives other values.
+
+    Raises:
+        SettingError: if the bounds are not positive and rising, or count or seed not whole.
+    """
+
+    low: float
+    high: float
+    count: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        for name in ("low", "high"):
+            object.__setattr__(self, name, _number(name, getattr(self, name)))
+        if not 0 < self.low < self.high:
+            raise SettingError(f"a range needs 0 < low < high, got low = {self.low:g}, high = {self.high:g}")
+        _whole("count of a range", self.count, 1, 1000)
+        _whole("seed of a range", self.seed, 0, 2**63 - 1)
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """How every crystal of a data set is computed; see `lacbed.simulate` for the meaning of most fields.
+
+    Attributes:
+        zone_axis: [uvw] along which the electrons travel.
+        hkl: reflections that are stored.
+        pixels, extent: of the tilt grid: pixels along a side, half-width in shortest reciprocal vectors (a*).
+        thicknesses: in Å, the same for all crystals, or a `Range`.
+        energy: of the electrons in eV, or a `Range` of one value.
+        factors, absorption, laue_zones, refraction, paraxial: as in `lacbed.simulate`.
+        default_b_iso: Debye-Waller factor B in Å² of sites for which the catalogue has none.
+        tolerance_z, tolerance_intensity, max_beams: as in `lacbed.convergence`; a crystal that does not converge
+            is a failure.
+        potential_pixels, potential_g_max: as in `lacbed.projected_potential`.
+
+    Raises:
+        SettingError: on a value that is impossible.
+        ScatteringError: on an unknown absorption model.
+    """
+
+    zone_axis: tuple[int, int, int] = (0, 0, 1)
+    hkl: tuple[tuple[int, int, int], ...] = ((0, 0, 0),)
+    pixels: int = 128
+    extent: float = 4.0
+    thicknesses: tuple[float, ...] | Range = (600.0,)
+    energy: float | Range = 200e3
+    factors: str = "kirkland"
+    absorption: Absorption = "thomas"
+    laue_zones: int = 0
+    refraction: bool = True
+    paraxial: bool = True
+    default_b_iso: float = 0.5
+    tolerance_z: float = 1e-3
+    tolerance_intensity: float = 1e-2
+    max_beams: int = 6000
+    potential_pixels: int = 128
+    potential_g_max: float = 6.0
+
+    def __post_init__(self) -> None:
+        """Check everything that does not depend on a crystal."""
+        for field in fields(self):
+            object.__setattr__(self, field.name, _tuples(getattr(self, field.name)))
+        if isinstance(self.energy, Range) and self.energy.count != 1:
+            raise SettingError(f"a range of energies gives one value a crystal, got count = {self.energy.count}")
+        _vector("zone_axis", self.zone_axis)
+        if not isinstance(self.hkl, tuple) or not self.hkl:
+            raise SettingError(f"hkl must be a list of (h, k, l) with at least one of them, got {self.hkl!r}")
+        for g in self.hkl:
+            _vector("a reflection of hkl", g)
+        if len(set(self.hkl)) < len(self.hkl):
+            raise SettingError("hkl names a reflection twice")
+        for name in ("refraction", "paraxial"):
+            if not isinstance(getattr(self, name), bool):
+                raise SettingError(f"{name} must be true or false, got {getattr(self, name)!r}")
+        _whole("max_beams", self.max_beams, 40, 20_000)
+        _whole("potential_pixels", self.potential_pixels, 2, 8192)
+        for name in ("extent", "default_b_iso", "tolerance_z", "tolerance_intensity", "potential_g_max"):
+            value = _number(name, getattr(self, name))
+            if not value > 0:
+                raise SettingError(f"{name} must be positive, got {value:g}")
+            object.__setattr__(self, name, value)
+        self._check_conditions()
+
+    def _check_conditions(self) -> None:
+        """Let `lacbed.simulate`'s own checks see both ends of what is sampled."""
+        energies = (self.energy.low, self.energy.high) if isinstance(self.energy, Range) else (self.energy,)
+        bounds = (self.thicknesses.low, self.thicknesses.high) if isinstance(self.thicknesses, Range) else None
+        for energy in energies:
+            settings = Settings(**self.settings(energy, self.thicknesses if bounds is None else bounds))
+        if bounds is None:
+            object.__setattr__(self, "thicknesses", settings.thicknesses)
+        if not isinstance(self.energy, Range):
+            object.__setattr__(self, "energy", float(self.energy))
+
+    @property
+    def thickness_count(self) -> int:
+        """Thicknesses of each crystal."""
+        return self.thicknesses.count if isinstance(self.thicknesses, Range) else len(self.thicknesses)
+
+    def settings(self, energy: float, thicknesses: Any) -> dict[str, Any]:
+        """The arguments of `lacbed.simulate` for one crystal, all but the number of beams."""
+        return {
+            "zone_axis": self.zone_axis,
+            "energy": energy,
+            "thicknesses": thicknesses,
+            "grid": TiltGrid(pixels=self.pixels, extent=self.extent),
+            "hkl": self.hkl,
+            "laue_zones": self.laue_zones,
+            "refraction": self.refraction,
+            "paraxial": self.paraxial,
+            "absorption": self.absorption,
+            "factors": self.factors,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON holds them."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DatasetConfig:
+        """A config from plain values; what is left out has its default.
+
+        Raises:
+            SettingError: on an unknown key or an impossible value.
+        """
+        _check_keys(values, [field.name for field in fields(cls)], "a config")
+        read = dict(values)
+        for name in ("thicknesses", "energy"):
+            if isinstance(read.get(name), Mapping):
+                _check_keys(read[name], [field.name for field in fields(Range)], f"the range of {name}")
+                try:
+                    read[name] = Range(**read[name])
+                except TypeError:
+                    raise SettingError(f"the range of {name} needs low and high") from None
+        return cls(**read)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything in it: equal configs, equal digests."""
+        text = json.dumps([HASH_VERSION, self.to_dict()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_config(path: str | Path) -> DatasetConfig:
+    """Read a config from a .toml or .json file.
+
+    Raises:
+        FileFormatError: if there is no such file or it is neither TOML nor JSON.
+        SettingError: on an unknown key or an impossible value, naming the file.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".toml", ".json"):
+        raise FileFormatError(f"a config is a .toml or .json file, got {str(path)!r}")
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
+    except OSError as error:
+        raise FileFormatError(f"cannot read the config {str(path)!r}: {reason(error)}") from None
+    except ValueError as error:
+        raise FileFormatError(f"{path} is not valid {path.suffix[1:].upper()}: {reason(error)}") from None
+    if not isinstance(values, dict):
+        raise FileFormatError(f"{path} must hold names and values, got a {type(values).__name__}")
+    try:
+        return DatasetConfig.from_dict(values)
+    except ValueError as error:
+        raise SettingError(f"{path}: {error}") from None
+
+
+def _check_keys(values: Mapping[str, Any], known: list[str], what: str) -> None:
+    unknown = [str(name) for name in values if name not in known]
+    if unknown:
+        raise SettingError(f"{what} has no key {', '.join(map(repr, unknown))}; it knows {', '.join(known)}")
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value
+
+
+def _vector(name: str, value: Any) -> None:
+    whole = isinstance(value, tuple) and len(value) == 3 and all(type(i) is int for i in value)
+    if not whole:
+        raise SettingError(f"{name} must be three whole numbers, got {value!r}")
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise SettingError(f"{name} must be a number, got {value!r}")
+    return float(value)
+
+
+def _whole(name: str, value: Any, low: int, high: int) -> None:
+    if type(value) is not int or not low <= value <= high:
+        raise SettingError(f"{name} must be a whole number between {low} and {high}, got {value!r}")

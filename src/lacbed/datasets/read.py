@@ -1,0 +1,106 @@
+"""A data set for training: items by number, as tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lacbed.datasets.compute import SCALARS
+from lacbed.datasets.duplicates import near_duplicates
+from lacbed.datasets.manifest import read_manifest
+from lacbed.datasets.splits import KINDS, SIDES, split_rows
+from lacbed.datasets.store import CACHE_BYTES, Store
+from lacbed.errors import FileFormatError, SettingError
+
+
+class LacbedDataset(Dataset[dict[str, Tensor]]):
+    """Crystals of a data set, map style; safe with any number of workers, in bounded memory.
+
+    An item is a dictionary of tensors:
+
+        potential           (1, v, u) float32, mean potential along the beam in V, at x = i / n
+        pattern             (thickness, hkl, ky, kx) float32, fractions of the incident intensity
+        thickness           (thickness,) float32, Å
+        lattice_parameter   () float32, Å; 1 / the shortest reciprocal vector of the zone
+        energy              () float32, eV
+        index               () int64, row of the data set
+        space_group         () int64
+        atoms, volume, period, mean_b_iso, mean_inner_potential, mean_absorptive_potential, beams, z_reached,
+        intensity_change_reached: () float32, see `lacbed.datasets.compute.SCALARS`
+
+    Args:
+        path: of the data set, a .zarr folder.
+        split: "train", "validation", "test", or None for everything.
+        kind: how crystals are parted: by "compound", by whole "prototype", or by "row", which leaks.
+        seed: of the split.
+        partial: also read a data set that is not finished; what is there so far is then split.
+        cache_bytes: most bytes of compact values that each process keeps in memory.
+
+    Raises:
+        FileFormatError: if it is no data set, damaged, or not finished and `partial` is false.
+        SettingError: on an unknown split or kind, or too few crystals for a split.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        split: str | None = None,
+        kind: str = "compound",
+        seed: int = 0,
+        *,
+        partial: bool = False,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        if split is not None and split not in SIDES:
+            raise SettingError(f"split must be None or one of {', '.join(SIDES)}, got {split!r}")
+        self.store = Store(path, cache_bytes)
+        self.config = self.store.config
+        self.rows = self.store.done_rows()
+        manifest = read_manifest(self.store.path)
+        if manifest is None and not partial:
+            raise FileFormatError(
+                f"{str(path)!r} is not finished ({len(self.rows)} of {self.store.record['rows']} crystals); "
+                "build it to the end, or read it with partial=True"
+            )
+        self._space_group = np.array(self.store.catalog()["space_group"].to_pylist(), dtype=np.int64)
+        if split is not None:
+            side = self._sides(manifest, kind, seed)
+            self.rows = self.rows[side == SIDES.index(split)]
+
+    def _sides(self, manifest: dict[str, Any] | None, kind: str, seed: int) -> np.ndarray:
+        if kind not in KINDS:
+            raise SettingError(f"a split is by {', '.join(KINDS)}, got {kind!r}")
+        column = KINDS[kind]
+        if column is None:
+            return split_rows([""] * len(self.rows), kind=kind, seed=seed)
+        values = self.store.catalog()[column].to_pylist()
+        groups = [str(values[row]) for row in self.rows]
+        if manifest is not None:
+            near = manifest["duplicates"]["groups"]
+        else:
+            near = near_duplicates(self.store.by_place(self.rows), self.store.pattern)
+        position = {int(row): i for i, row in enumerate(self.rows)}
+        return split_rows(groups, [[position[row] for row in rows] for rows in near], kind=kind, seed=seed)
+
+    def __len__(self) -> int:
+        """Crystals in this split."""
+        return len(self.rows)
+
+    def __getitem__(self, position: int) -> dict[str, Tensor]:
+        """One crystal."""
+        row = int(self.rows[position])
+        scalars = dict(zip(self.store.quantities, self.store.scalars(row).tolist(), strict=True))
+        thickness = [scalars[f"thickness_{i}"] for i in range(self.config.thickness_count)]
+        return {
+            "potential": torch.from_numpy(self.store.potential(row))[None],
+            "pattern": torch.from_numpy(self.store.pattern(row)),
+            "thickness": torch.tensor(thickness, dtype=torch.float32),
+            "index": torch.tensor(row),
+            "space_group": torch.tensor(int(self._space_group[row])),
+            **{name: torch.tensor(scalars[name], dtype=torch.float32) for name in SCALARS},
+        }

@@ -1,0 +1,126 @@
+"""What a worker process does: a crystal of the catalogue to the codes that are stored."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lacbed.catalog.rows import crystal_of
+from lacbed.crystals.cell import FloatArray
+from lacbed.datasets.codec import Codes, encode_intensity, encode_potential
+from lacbed.datasets.compute import SCALARS, compute_one
+from lacbed.datasets.conditions import conditions_of
+from lacbed.datasets.config import DatasetConfig
+from lacbed.datasets.orbits import symmetry_of
+from lacbed.errors import LacbedError
+from lacbed.patterns.atomic import reason
+from lacbed.result import software
+
+SCALE_NAMES = ("potential_offset", "potential_scale")
+
+
+def quantities(config: DatasetConfig) -> tuple[str, ...]:
+    """Names of the numbers that are stored for each crystal, in order."""
+    thicknesses = (f"thickness_{i}" for i in range(config.thickness_count))
+    return (*SCALARS, *SCALE_NAMES, *thicknesses)
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """One crystal as it is stored.
+
+    Attributes:
+        pattern: (thickness, stored).
+        potential: (stored,).
+        scalars: (quantity,), in the order of `quantities`.
+    """
+
+    pattern: Codes
+    potential: Codes
+    scalars: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of one row: `stored`, or the reason why there is nothing.
+
+    Attributes:
+        row: number of the row in the data set.
+        stored: None for a failure.
+        reason: "" for a success.
+        explained: whether the failure is one that this package foresees.
+        seconds: CPU seconds that it took.
+        peak_memory: of the worker process so far, in bytes.
+    """
+
+    row: int
+    stored: Stored | None
+    reason: str = ""
+    explained: bool = True
+    seconds: float = 0.0
+    peak_memory: int = 0
+
+
+def store_crystal(row: Mapping[str, Any], config: DatasetConfig) -> Stored:
+    """Compute a row of the catalogue and reduce it to what is stored.
+
+    Raises:
+        LacbedError: if the row is no crystal or cannot be computed.
+    """
+    crystal = crystal_of(row, config.default_b_iso)
+    conditions = conditions_of(config, str(row["compound_id"]))
+    computed = compute_one(crystal, config, conditions)
+    symmetry = symmetry_of(crystal, config)
+    pattern = encode_intensity(symmetry.pattern.fold(computed.pattern))
+    potential, offset, scale = encode_potential(symmetry.potential.fold(computed.potential))
+    numbers = [*(computed.scalars[name] for name in SCALARS), offset, scale, *conditions.thicknesses]
+    return Stored(pattern, potential, np.array(numbers, dtype=np.float64))
+
+
+def compute_rows(
+    rows: Sequence[tuple[int, Mapping[str, Any]]], config: DatasetConfig, made_by: str
+) -> list[Outcome]:
+    """The outcomes of some rows, on one thread.
+
+    A list, because a GPU serves many crystals of similar size at once; on CPUs one row is one piece of work.
+
+    Args:
+        rows: number and catalogue row of each.
+        config: how they are computed.
+        made_by: program and version of whoever asks; an answer from another version would mix two programs in
+            one data set.
+
+    Raises:
+        LacbedError: if this worker has another version.
+    """
+    import torch  # noqa: PLC0415  slow to import, and the command line reads this module
+
+    if made_by != software():
+        raise LacbedError(f"a worker has {software()}, the build {made_by}; install the same version on both")
+    torch.set_num_threads(1)
+    return [_outcome(number, row, config) for number, row in rows]
+
+
+def _outcome(number: int, row: Mapping[str, Any], config: DatasetConfig) -> Outcome:
+    start = time.process_time()
+    try:
+        stored, why, explained = store_crystal(row, config), "", True
+    except LacbedError as error:
+        stored, why, explained = None, " ".join(str(error).split()), True
+    except Exception as error:  # whatever goes wrong with one crystal must not stop the others
+        stored, why, explained = None, f"{type(error).__name__}: {reason(error)}", False
+    return Outcome(number, stored, why, explained, time.process_time() - start, _peak_memory())
+
+
+def _peak_memory() -> int:
+    """Largest resident memory of this process so far in bytes; 0 where that is not known."""
+    if os.name != "posix":
+        return 0
+    import resource  # noqa: PLC0415  not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

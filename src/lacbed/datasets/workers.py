@@ -1,0 +1,280 @@
+"""Who computes: this process, processes on this machine, or a Dask cluster, all behind one interface.
+
+`run` hands out rows in order, never more at once than the workers and the memory can take, and yields outcomes as
+they come. A worker that dies takes nothing with it: its rows are handed out again, one at a time on this machine,
+so that a row that kills its worker is found out and recorded.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing import get_context, parent_process
+from typing import Any
+
+from lacbed.datasets.config import DatasetConfig
+from lacbed.datasets.worker import Outcome, compute_rows
+from lacbed.errors import LacbedError, MissingExtraError, SettingError
+from lacbed.patterns.atomic import reason
+from lacbed.result import software
+
+_DEATHS = 2
+"""Times that a row may lose its worker while it runs alone."""
+
+_CONNECT_SECONDS = 10
+_AHEAD = 2
+"""Rows handed out for each worker of a cluster, so that none waits for its next one."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A row to compute, and the bytes that this is estimated to need."""
+
+    number: int
+    row: Mapping[str, Any]
+    memory: float
+
+
+@dataclass
+class Crew:
+    """Workers.
+
+    Attributes:
+        executor: takes work; replaced when its processes die.
+        width: how many rows may be out at once.
+        memory: bytes that rows on this machine may need together; None if that is not ours to mind.
+        renew: makes a new executor after the old one broke; None if it mends itself.
+    """
+
+    executor: Executor
+    width: Callable[[], int]
+    memory: float | None = None
+    renew: Callable[[], Executor] | None = None
+
+
+class Here(Executor):
+    """Computes in this process, for tests and debuggers."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run at once."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # as every executor does
+            future.set_exception(error)
+        return future
+
+
+def run(crew: Crew, jobs: Iterator[Job], config: DatasetConfig) -> Iterator[Outcome]:
+    """Outcomes of all jobs, in the order in which they come.
+
+    Raises:
+        LacbedError: if a worker has another version, or the cluster is gone.
+    """
+    out: dict[Future[list[Outcome]], Job] = {}
+    queue = _Queue(jobs, crew)
+    while True:
+        while (job := queue.next(list(out.values()))) is not None:
+            out[_submit(crew, job, config)] = job
+        if not out:
+            return
+        lost: list[Job] = []
+        for future in wait(out, return_when=FIRST_COMPLETED).done:
+            job = out.pop(future)
+            error = CancelledError("cancelled") if future.cancelled() else future.exception()
+            if error is None:
+                yield from future.result()
+            elif isinstance(error, BrokenExecutor) and crew.renew is not None:
+                lost.append(job)
+            elif type(error).__name__ == "KilledWorker":  # Dask has tried it on several workers
+                yield _died(job)
+            else:
+                raise error if isinstance(error, LacbedError) else _gone(error)
+        if lost and crew.renew is not None:  # all processes of a pool go together
+            lost += out.values()
+            out.clear()
+            crew.executor = crew.renew()
+            yield from map(_died, queue.take_back(lost))
+
+
+class _Queue:
+    """Jobs in the order in which they are handed out; those that lost their worker come first, and alone."""
+
+    def __init__(self, jobs: Iterator[Job], crew: Crew) -> None:
+        self._jobs, self._crew = jobs, crew
+        self._held: Job | None = None  # taken, but there was no room for it
+        self._again: deque[Job] = deque()
+        self._deaths: dict[int, int] = {}
+
+    def next(self, out: list[Job]) -> Job | None:
+        """The next job, if there is one and there is room for it beside those that are out."""
+        if out and (self._again or any(job.number in self._deaths for job in out)):
+            return None
+        if self._again:
+            return self._again.popleft()
+        if len(out) >= self._crew.width():
+            return None
+        job, self._held = self._held or next(self._jobs, None), None
+        limit = self._crew.memory
+        if job is not None and out and limit is not None and sum(j.memory for j in (*out, job)) > limit:
+            self._held = job
+            return None
+        return job
+
+    def take_back(self, lost: list[Job]) -> list[Job]:
+        """Queue jobs again whose workers died; returns those that have been their death alone."""
+        guilty = []
+        for job in sorted(lost, key=lambda j: j.number):
+            self._deaths[job.number] = self._deaths.get(job.number, 0) + (len(lost) == 1)
+            if self._deaths[job.number] >= _DEATHS:
+                guilty.append(job)
+            else:
+                self._again.append(job)
+        return guilty
+
+
+def _submit(crew: Crew, job: Job, config: DatasetConfig) -> Future[list[Outcome]]:
+    arguments = [(job.number, job.row)], config, software()
+    try:
+        return crew.executor.submit(compute_rows, *arguments)
+    except BrokenExecutor:  # a process died while nothing was asked of it
+        if crew.renew is None:
+            raise
+        crew.executor = crew.renew()
+        return crew.executor.submit(compute_rows, *arguments)
+
+
+def _died(job: Job) -> Outcome:
+    return Outcome(job.number, None, "its worker process died each time, probably for lack of memory")
+
+
+def _gone(error: BaseException) -> LacbedError:
+    what = f"{type(error).__name__}: {reason(error)}"
+    return LacbedError(f"the workers do not answer any more ({what}); the same command goes on from here")
+
+
+# -- the three kinds of crew ------------------------------------------------------------------------------------
+@contextmanager
+def here() -> Iterator[Crew]:
+    """Work in this process."""
+    yield Crew(Here(), lambda: 1)
+
+
+@contextmanager
+def processes(count: int, memory: float) -> Iterator[Crew]:
+    """Processes on this machine, one thread each.
+
+    Args:
+        count: how many.
+        memory: bytes that rows may need together.
+    """
+
+    def start() -> Executor:
+        # Spawned, not forked: a fork of a process with threads can hang, and would share the lock of the folder.
+        return ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_start_worker)
+
+    crew = Crew(start(), lambda: count, memory, start)
+    try:
+        with _one_thread_environment():
+            yield crew
+    finally:
+        _stop(crew.executor)
+
+
+@contextmanager
+def _one_thread_environment() -> Iterator[None]:
+    """Environment for processes started within; libraries read it when they are loaded."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and end when it ends, even by SIGKILL."""
+    import signal  # noqa: PLC0415  only here
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
+
+
+def _follow(sentinel: Any) -> None:
+    from multiprocessing.connection import wait as wait_for  # noqa: PLC0415  only here
+
+    wait_for([sentinel])
+    os._exit(1)
+
+
+def _stop(executor: Executor) -> None:
+    """End the processes at once; what they were at is computed again by the next run."""
+    workers = list((getattr(executor, "_processes", None) or {}).values())
+    executor.shutdown(wait=False, cancel_futures=True)
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        worker.join()
+
+
+@contextmanager
+def cluster(address: str) -> Iterator[Crew]:
+    """The workers of a Dask scheduler, however many there are at any moment.
+
+    Raises:
+        MissingExtraError: without dask.distributed.
+        SettingError: if no scheduler answers.
+    """
+    try:
+        distributed: Any = import_module("dask.distributed")
+    except ImportError:
+        raise MissingExtraError('--scheduler needs dask.distributed: pip install "lacbed[dask]"') from None
+    try:
+        client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError, TypeError, ImportError) as error:
+        raise SettingError(f"no Dask scheduler answers at {address!r}: {reason(error)}") from None
+    try:
+        executor = client.get_executor(pure=False)
+        yield Crew(executor, _Width(client))
+    finally:
+        with suppress(Exception):  # the scheduler may be gone, and what counts is on the disk
+            executor.shutdown(wait=False)
+            client.close()
+
+
+class _Width:
+    """Rows that may be out on a cluster: some for each thread, at least one; asked for once a second."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self._asked, self._width = client, 0.0, 1
+
+    def __call__(self) -> int:
+        if time.monotonic() - self._asked > 1.0:
+            try:
+                self._width = max(1, _AHEAD * sum(self._client.nthreads().values()))
+            except Exception as error:
+                raise _gone(error) from None
+            self._asked = time.monotonic()
+        return self._width
