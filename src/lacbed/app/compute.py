@@ -1,0 +1,223 @@
+"""The steps by which a picture becomes exact: learned, preview, coarse, exact."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lacbed.app import learned
+from lacbed.app.limits import check_budget
+from lacbed.app.request import View, whole_pixels
+from lacbed.app.structure import crystal_of, montage_reach
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from lacbed.crystals import Crystal
+    from lacbed.settings import Settings
+
+Send = Callable[[dict[str, Any], bytes], None]
+"""Takes a header and a payload to the page."""
+
+PREVIEW_BEAMS = 200
+PREVIEW_SECONDS = 0.6
+SLOW_SECONDS = 4.0
+"""A full picture that is expected to take longer is preceded by one with half the pixels."""
+
+MOST_BEAMS = 2400
+"""Where the search for enough beams gives up here."""
+
+MONTAGE_DETAIL = 64
+_OPERATIONS_A_SECOND = 5e9
+_JUDGED = 6
+"""Thicknesses of the series at which convergence is judged."""
+
+
+def preview(view: View, send: Send, budget: int) -> None:
+    """A picture at once: few beams, few pixels, one thickness."""
+    crystal = crystal_of(view)
+    check_budget(view.pixels, 1, len(view.thicknesses), budget)
+    _send_preview(crystal, view, send)
+
+
+def simulate(view: View, send: Send, budget: int) -> None:
+    """The learned picture where there is one, a preview, then the exact series over all thicknesses."""
+    from lacbed.simulation import simulate as run  # noqa: PLC0415
+
+    crystal = crystal_of(view)
+    check_budget(view.pixels, 1, len(view.thicknesses), budget)
+    _send_learned(crystal, view, send)
+    _send_preview(crystal, view, send)
+    settings = exact_settings(view)
+    beams, converged = _enough_beams(crystal, settings, send)
+    settings = replace(settings, beams=beams)
+    extra = {"beams_asked": beams, "converged": converged}
+    if _seconds(crystal, settings) > SLOW_SECONDS:
+        pixels = whole_pixels(view.extent, view.detail // 2)
+        coarse = replace(settings, grid=replace(settings.grid, pixels=pixels))
+        start = time.perf_counter()
+        pattern = run(crystal, **_arguments(coarse), progress=_ticker(send, "coarse picture", pixels))
+        _send_pattern(pattern, "coarse", send, extra | {"seconds": time.perf_counter() - start})
+    start = time.perf_counter()
+    progress = _ticker(send, "exact picture", view.pixels)
+    pattern = run(crystal, **_arguments(settings), progress=progress)
+    _send_result(pattern, "exact", send, extra | {"seconds": time.perf_counter() - start})
+
+
+def montage(view: View, send: Send, budget: int) -> None:
+    """All reflections within the extent at one thickness: first with few beams, then converged."""
+    from lacbed.geometry.frame import make_frame  # noqa: PLC0415
+    from lacbed.simulation import simulate as run  # noqa: PLC0415
+    from lacbed.simulation import wanted_reflections  # noqa: PLC0415
+
+    crystal = crystal_of(view)
+    frame = make_frame(crystal, view.zone_axis)
+    limit = round(montage_reach(crystal, frame, view), 6)
+    pixels = whole_pixels(view.extent, min(view.detail, MONTAGE_DETAIL))
+    settings = exact_settings(view)
+    grid = replace(settings.grid, pixels=pixels)
+    settings = replace(settings, hkl=("all", limit), thicknesses=(view.thickness,), grid=grid)
+    check_budget(pixels, len(wanted_reflections(crystal, frame, settings)), 1, budget)
+    rough = replace(settings, grid=replace(grid, pixels=whole_pixels(view.extent, 32)), dtype="float32")
+    pattern = run(crystal, **_arguments(replace(rough, beams=PREVIEW_BEAMS)))
+    _send_pattern(pattern, "preview", send, {})
+    beams, converged = _enough_beams(crystal, settings, send)
+    start = time.perf_counter()
+    progress = _ticker(send, "all reflections", pixels)
+    pattern = run(crystal, **_arguments(replace(settings, beams=beams)), progress=progress)
+    extra = {"beams_asked": beams, "converged": converged, "reach": limit}
+    _send_result(pattern, "exact", send, extra | {"seconds": time.perf_counter() - start})
+
+
+def exact_settings(view: View) -> Settings:
+    """The settings of the exact series of a view; the number of beams is still open."""
+    from lacbed.geometry.tilts import TiltGrid  # noqa: PLC0415
+    from lacbed.settings import Settings  # noqa: PLC0415
+
+    return Settings(
+        zone_axis=view.zone_axis,
+        energy=view.voltage * 1e3,
+        thicknesses=view.thicknesses,
+        grid=TiltGrid(pixels=view.pixels, extent=view.extent),
+        hkl=(view.hkl,),
+        absorption=view.absorption,  # type: ignore[arg-type]
+        device="cpu",
+    )
+
+
+def _arguments(settings: Settings) -> dict[str, Any]:
+    """Settings as arguments of `lacbed.simulate`."""
+    return {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+
+
+def _enough_beams(crystal: Crystal, settings: Settings, send: Send) -> tuple[int, bool]:
+    """How many beams the whole series needs, judged at a few of its thicknesses, and whether they are enough."""
+    import torch  # noqa: PLC0415
+
+    from lacbed.converge import converge  # noqa: PLC0415
+    from lacbed.solvers.blocks import one_thread_each  # noqa: PLC0415
+
+    send({"kind": "progress", "phase": "finding how many beams are enough", "fraction": None}, b"")
+    places = np.linspace(0, len(settings.thicknesses) - 1, min(_JUDGED, len(settings.thicknesses)))
+    judged = tuple(settings.thicknesses[round(p)] for p in places)
+    with one_thread_each(torch.device("cpu")):
+        report = converge(crystal, replace(settings, thicknesses=judged), max_beams=MOST_BEAMS)
+    return report.beams, report.converged
+
+
+def _seconds(crystal: Crystal, settings: Settings) -> float:
+    """Seconds that the diagonalisations of a picture take, roughly."""
+    import torch  # noqa: PLC0415
+
+    from lacbed.simulation import prepare  # noqa: PLC0415
+    from lacbed.solvers.blocks import one_thread_each  # noqa: PLC0415
+
+    with one_thread_each(torch.device("cpu")):
+        problem = prepare(crystal, settings).problem
+    each = (9.0 if problem.is_real else 22.0) + (60.0 if problem.absorptive is not None else 0.0)
+    return float(len(problem.distinct[0]) * each * problem.strong**3 / _OPERATIONS_A_SECOND)
+
+
+def _send_preview(crystal: Crystal, view: View, send: Send) -> None:
+    """The preview with as many pixels as half a second allows."""
+    from lacbed.simulation import simulate as run  # noqa: PLC0415
+
+    full = exact_settings(view)
+    for detail, beams in ((64, PREVIEW_BEAMS), (32, PREVIEW_BEAMS), (32, PREVIEW_BEAMS // 2)):
+        pixels = whole_pixels(view.extent, min(detail, view.detail))
+        settings = replace(
+            full,
+            grid=replace(full.grid, pixels=pixels),
+            thicknesses=(view.thickness,),
+            beams=beams,
+            dtype="float32",
+        )
+        if _seconds(crystal, settings) < PREVIEW_SECONDS:
+            break
+    start = time.perf_counter()
+    pattern = run(crystal, **_arguments(settings))
+    _send_pattern(pattern, "preview", send, {"seconds": time.perf_counter() - start})
+
+
+def _send_learned(crystal: Crystal, view: View, send: Send) -> None:
+    """The learned picture, if there is a model and it holds here."""
+    found = learned.predict(crystal, view)
+    if found is None:
+        return
+    pattern, remarks, seconds = found
+    _send_pattern(pattern, "learned", send, {"remarks": remarks, "seconds": seconds})
+
+
+def _ticker(send: Send, what: str, pixels: int) -> Callable[[float], None]:
+    """Tells the page the fraction done, at most five times a second."""
+    last = 0.0
+
+    def tick(fraction: float) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > 0.2:
+            last = now
+            send({"kind": "progress", "phase": f"{what}, {pixels} x {pixels} pixels", "fraction": fraction}, b"")
+
+    return tick
+
+
+def describe_pattern(pattern: xr.DataArray, stage: str, extra: dict[str, Any]) -> dict[str, Any]:
+    """The header that goes with the values of a pattern."""
+    attributes = pattern.attrs
+    kx = pattern["kx"].values
+    step = float(kx[-1] - kx[0]) / (len(kx) - 1) if len(kx) > 1 else 1.0
+    return {
+        "kind": "pattern",
+        "stage": stage,
+        "pixels": int(pattern.sizes["kx"]),
+        "thicknesses": pattern["thickness"].values.tolist(),
+        "hkl": [[int(pattern[i][n]) for i in "hkl"] for n in range(pattern.sizes["hkl"])],
+        "gx": pattern["gx"].values.tolist(),
+        "gy": pattern["gy"].values.tolist(),
+        "k_first": float(kx[0]),
+        "k_step": step,
+        "wavelength": float(attributes["wavelength"]),
+        "beams": attributes.get("beams"),
+        "solver": attributes.get("solver"),
+        "notes": list(attributes.get("notes", [])),
+        **extra,
+    }
+
+
+def _send_pattern(pattern: xr.DataArray, stage: str, send: Send, extra: dict[str, Any]) -> None:
+    """Values as float32 (thickness, hkl, ky, kx), to be looked at."""
+    send(describe_pattern(pattern, stage, extra), pattern.values.astype("<f4").tobytes())
+
+
+def _send_result(pattern: xr.DataArray, stage: str, send: Send, extra: dict[str, Any]) -> None:
+    """Values as float64 with all labels: the server keeps them for downloads and passes float32 on."""
+    from lacbed.patterns.schema import labels_to_json  # noqa: PLC0415
+
+    header = {"kind": "result", "view": describe_pattern(pattern, stage, extra)}
+    header["labels"] = labels_to_json(pattern, values=True)
+    send(header, pattern.values.astype("<f8").tobytes())

@@ -1,0 +1,186 @@
+"""Workers kept warm: one computation each, and an end to it at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from lacbed.app.limits import Limits
+from lacbed.app.messages import LENGTHS_SIZE, pack, unpack_lengths
+from lacbed.errors import LacbedError
+
+Header = dict[str, Any]
+
+
+class BusyError(LacbedError):
+    """Too many computations wait already."""
+
+
+class WorkerError(LacbedError):
+    """A worker that ended in the middle of its work."""
+
+
+class TaskError(LacbedError):
+    """What a worker could not do, in its words; the worker itself is well."""
+
+
+class Worker:
+    """One process and its pipes.
+
+    Attributes:
+        process: the process.
+        abilities: what it said when it was ready.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.abilities: Header = {}
+
+    @classmethod
+    async def start(cls, memory: int) -> Worker:
+        """Start a process and wait until it is warm."""
+        pipe = asyncio.subprocess.PIPE
+        # A worker that is ended must not leave children: it has none, its threads end with it.
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "lacbed.app.worker", str(memory), stdin=pipe, stdout=pipe, env=dict(os.environ)
+        )
+        worker = cls(process)
+        try:
+            worker.abilities, _ = await worker.receive()
+        except BaseException:
+            worker.kill()
+            raise
+        return worker
+
+    async def send(self, header: Header, payload: bytes = b"") -> None:
+        """Give it a request."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(pack(header, payload))
+        await self.process.stdin.drain()
+
+    async def receive(self) -> tuple[Header, bytes]:
+        """Its next message.
+
+        Raises:
+            WorkerError: if the process has ended.
+        """
+        stream = self.process.stdout
+        assert stream is not None
+        try:
+            header, payload = unpack_lengths(await stream.readexactly(LENGTHS_SIZE))
+            return json.loads(await stream.readexactly(header)), await stream.readexactly(payload)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            raise WorkerError(
+                "the computation ended unexpectedly, most likely for want of memory; ask for fewer pixels"
+            ) from None
+
+    def kill(self) -> None:
+        """End it now."""
+        with suppress(ProcessLookupError):
+            self.process.kill()
+
+
+class Pool:
+    """So many workers at work and one more in reserve, so that ending one makes nobody wait.
+
+    Args:
+        limits: how many, how long, how much.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._warm: asyncio.Queue[Worker | WorkerError] = asyncio.Queue()
+        self._turn = asyncio.Semaphore(limits.workers)
+        self._waiting = 0
+        self._all: set[Worker] = set()
+        self._starting: set[asyncio.Task[None]] = set()
+        self._one_by_one = asyncio.Lock()
+        self.abilities: Header = {}
+
+    def open(self) -> None:
+        """Begin to start the workers, one after the other, so that the first is ready soon."""
+        for _ in range(self.limits.workers + 1):
+            self._replace()
+
+    def close(self) -> None:
+        """End everything."""
+        for task in self._starting:
+            task.cancel()
+        for worker in self._all:
+            worker.kill()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more computation may wait."""
+        return self._waiting >= self.limits.waiting
+
+    async def ready(self) -> Header:
+        """Wait for the first worker; what it can do."""
+        self._warm.put_nowait(await self._take())
+        return self.abilities
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncIterator[Worker]:
+        """A warm worker; it is ended and replaced if the block does not come to its end.
+
+        Raises:
+            BusyError: if too many wait already.
+        """
+        if self.is_full:
+            raise BusyError("this machine has as much to compute as it can hold; try again in a minute")
+        self._waiting += 1
+        try:
+            await self._turn.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            worker = await self._take()
+            try:
+                yield worker
+            except TaskError:
+                self._warm.put_nowait(worker)
+                raise
+            except BaseException:
+                self._discard(worker)
+                raise
+            self._warm.put_nowait(worker)
+        finally:
+            self._turn.release()
+
+    async def _take(self) -> Worker:
+        """The next warm worker.
+
+        Raises:
+            WorkerError: if one could not be started; another is tried for the next who asks.
+        """
+        worker = await self._warm.get()
+        if isinstance(worker, WorkerError):
+            self._replace()
+            raise worker
+        return worker
+
+    def _discard(self, worker: Worker) -> None:
+        worker.kill()
+        self._all.discard(worker)
+        self._replace()
+
+    def _replace(self) -> None:
+        task = asyncio.create_task(self._start())
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+
+    async def _start(self) -> None:
+        async with self._one_by_one:
+            try:
+                worker = await Worker.start(self.limits.job_bytes)
+            except WorkerError as error:
+                self._warm.put_nowait(error)
+                return
+            self._all.add(worker)
+            self.abilities = worker.abilities
+            self._warm.put_nowait(worker)

@@ -1,0 +1,143 @@
+"""What the page asks for, checked: plain JSON to a `View`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lacbed.app.limits import MAX_CIF_BYTES, MAX_PIXELS, MAX_THICKNESSES
+from lacbed.errors import SettingError
+
+Absorption = tuple[str, float] | str | None
+
+
+@dataclass(frozen=True)
+class View:
+    """One picture that the page wants.
+
+    Attributes:
+        name: built-in crystal, or "" if `cif` holds one.
+        cif: text of a CIF, or "".
+        title: what the CIF is called.
+        zone_axis: [uvw].
+        voltage: in kV.
+        extent: half-width in units of the shortest reciprocal vector of the zone.
+        b_iso: B in Å² for every site, or None for those of the crystal.
+        absorption: as `lacbed.simulate` takes it.
+        hkl: the reflection.
+        thickness: the one that is looked at, in Å.
+        thickness_max: end of the series in Å.
+        thickness_step: its step in Å.
+        detail: pixels along each side, about; see `pixels`.
+    """
+
+    name: str = ""
+    cif: str = ""
+    title: str = ""
+    zone_axis: tuple[int, int, int] = (0, 0, 1)
+    voltage: float = 200.0
+    extent: float = 4.0
+    b_iso: float | None = None
+    absorption: Absorption = None
+    hkl: tuple[int, int, int] = (0, 0, 0)
+    thickness: float = 600.0
+    thickness_max: float = 2000.0
+    thickness_step: float = 20.0
+    detail: int = 128
+
+    def to_json(self) -> dict[str, Any]:
+        """The view as `parse_view` takes it."""
+        absorption = self.absorption[1] if isinstance(self.absorption, tuple) else self.absorption
+        return {**asdict(self), "absorption": absorption}
+
+    @property
+    def pixels(self) -> int:
+        """Pixels near `detail`, a whole number per reciprocal vector if that is possible, which is much faster."""
+        return whole_pixels(self.extent, self.detail)
+
+    @property
+    def thicknesses(self) -> tuple[float, ...]:
+        """The series step, 2 step, ... max, and the thickness that is looked at."""
+        count = int(self.thickness_max / self.thickness_step + 1e-9)
+        series = {round(i * self.thickness_step, 6) for i in range(1, count + 1)}
+        return tuple(sorted(series | {self.thickness}))
+
+
+def whole_pixels(extent: float, detail: int) -> int:
+    """The number nearest to `detail` that has a whole number of pixels per reciprocal vector, if there is one."""
+    per_vector = max(1, round(detail / (2.0 * extent)))
+    pixels = 2.0 * extent * per_vector
+    return round(pixels) if abs(pixels - round(pixels)) < 1e-9 and pixels <= MAX_PIXELS else detail
+
+
+def parse_view(data: Any) -> View:
+    """A view from what the page sent.
+
+    Raises:
+        SettingError: in plain words, naming what was expected.
+    """
+    if not isinstance(data, Mapping):
+        raise SettingError("the request must be a JSON object")
+    name, cif, title = (_text(data, key) for key in ("name", "cif", "title"))
+    if bool(name) == bool(cif.strip()):
+        raise SettingError("choose a built-in crystal or drop a CIF file")
+    if len(cif.encode()) > MAX_CIF_BYTES:
+        raise SettingError(f"the CIF is larger than {MAX_CIF_BYTES // 1000} kB; that is not one crystal's CIF")
+    step = _number(data, "thickness_step", 20.0, 1.0, 1000.0)
+    last = _number(data, "thickness_max", 2000.0, step, 20_000.0)
+    if last / step > MAX_THICKNESSES:
+        raise SettingError(f"the series would have {last / step:.0f} thicknesses, the limit is {MAX_THICKNESSES}")
+    return View(
+        name=name[:80],
+        cif=cif,
+        title=title[:80],
+        zone_axis=_three(data, "zone_axis", (0, 0, 1)),
+        voltage=_number(data, "voltage", 200.0, 10.0, 3000.0),
+        extent=_number(data, "extent", 4.0, 0.25, 16.0),
+        b_iso=None if data.get("b_iso") is None else _number(data, "b_iso", 0.5, 0.0, 20.0),
+        absorption=_absorption(data.get("absorption")),
+        hkl=_three(data, "hkl", (0, 0, 0)),
+        thickness=_number(data, "thickness", 600.0, 1.0, 20_000.0),
+        thickness_max=last,
+        thickness_step=step,
+        detail=int(_number(data, "detail", 128, 16, MAX_PIXELS)),
+    )
+
+
+def _text(data: Mapping[str, Any], key: str) -> str:
+    value = data.get(key, "")
+    if not isinstance(value, str):
+        raise SettingError(f"{key} must be text")
+    return value
+
+
+def _number(data: Mapping[str, Any], key: str, default: float, low: float, high: float) -> float:
+    value = data.get(key, default)
+    label = key.replace("_", " ")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise SettingError(f"{label} must be a number, got {value!r:.40}")
+    if not low <= value <= high:
+        raise SettingError(f"{label} must be between {low:g} and {high:g}, got {value:g}")
+    return float(value)
+
+
+def _three(data: Mapping[str, Any], key: str, default: tuple[int, int, int]) -> tuple[int, int, int]:
+    value = data.get(key, default)
+    label = "a reflection" if key == "hkl" else "a zone axis"
+    is_list = isinstance(value, list | tuple) and len(value) == 3
+    if not is_list or not all(isinstance(v, int) and not isinstance(v, bool) and abs(v) <= 1000 for v in value):
+        raise SettingError(f"{label} is three whole numbers, got {value!r:.60}")
+    first, second, third = value
+    return first, second, third
+
+
+def _absorption(value: Any) -> Absorption:
+    if value is None or value == "none":
+        return None
+    if value == "thomas":
+        return "thomas"
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 100:
+        return ("proportional", float(value))
+    raise SettingError(f"absorption must be none, thomas, or 0 to 100 percent, got {value!r:.40}")

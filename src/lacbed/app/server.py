@@ -1,0 +1,215 @@
+"""The routes: pages, facts about a crystal, streams of pictures, files."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from lacbed.app.export import MEDIA_TYPES, parse_export
+from lacbed.app.limits import Limits
+from lacbed.app.messages import Header, pack
+from lacbed.app.pool import BusyError, Pool, TaskError, Worker
+from lacbed.app.recipe import file_stem, recipe
+from lacbed.app.request import View, parse_view
+from lacbed.app.results import Result, Results
+from lacbed.app.security import Guard
+from lacbed.errors import LacbedError, SettingError
+
+STATIC = {
+    "app.css": "text/css",
+    "app.js": "text/javascript",
+    "chart.js": "text/javascript",
+    "colormaps.js": "text/javascript",
+    "controls.js": "text/javascript",
+    "discs.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+    "picture.js": "text/javascript",
+    "stream.js": "text/javascript",
+    "structure.js": "text/javascript",
+}
+"""The files of the page; nothing else is ever read from the disk on request."""
+
+THICKNESS = "@thickness"
+"""Stands for the thickness in commands; the page, which moves along the series by itself, replaces it."""
+
+STREAMS = ("preview", "simulate", "montage")
+
+
+def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starlette:
+    """The ASGI application.
+
+    Args:
+        limits: bounds on the work.
+        names: host names that are accepted beside localhost and IP addresses.
+    """
+    limits = limits or Limits()
+    pool, results = Pool(limits), Results(limits.kept_bytes, limits.kept_seconds)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        pool.open()
+        try:
+            yield
+        finally:
+            pool.close()
+
+    async def about(_: Request) -> Response:
+        return JSONResponse({**_about(), **await pool.ready()})
+
+    async def describe(request: Request) -> Response:
+        view = parse_view(await _json(request, limits))
+        async with asyncio.timeout(limits.job_seconds), pool.worker() as worker:
+            message = {"task": "describe", "view": view.to_json()}
+            parts = [pack(*message) async for message in _converse(worker, message)]
+        return Response(b"".join(parts), media_type="application/octet-stream")
+
+    async def stream(request: Request) -> Response:
+        task = request.path_params["task"]
+        if task not in STREAMS:
+            raise SettingError(f"there is no task {task!r:.20}")
+        view = parse_view(await _json(request, limits))
+        if pool.is_full:
+            raise BusyError("this machine has as much to compute as it can hold; try again in a minute")
+        parts = _stream(task, view, pool, results)
+        return StreamingResponse(parts, media_type="application/octet-stream")
+
+    async def file(request: Request) -> Response:
+        wanted = await _json(request, limits)
+        ending, thickness = parse_export(wanted)
+        result = results.get(wanted.get("result"))
+        message = {"task": "file", "format": ending, "thickness": thickness, "labels": result.labels}
+        async with asyncio.timeout(limits.job_seconds), pool.worker() as worker:
+            content = [payload async for _, payload in _converse(worker, message, result.payload)]
+        name = f'attachment; filename="{file_stem(result.view)}{ending}"'
+        return Response(b"".join(content), media_type=MEDIA_TYPES[ending], headers={"content-disposition": name})
+
+    routes = [
+        Route("/", _page),
+        Route("/static/{name}", _static),
+        Route("/api/about", about),
+        Route("/api/describe", describe, methods=["POST"]),
+        Route("/api/stream/{task}", stream, methods=["POST"]),
+        Route("/api/file", file, methods=["POST"]),
+    ]
+    handlers: Any = {LacbedError: _refuse, TimeoutError: _too_long, ClientDisconnect: _refuse}
+    guard = Middleware(Guard, names=tuple(names))
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers, middleware=[guard])
+
+
+async def _json(request: Request, limits: Limits) -> dict[str, Any]:
+    """The body of a request, if it arrives in time, is not too large and is a JSON object.
+
+    Raises:
+        SettingError: if not.
+    """
+    body = bytearray()
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > limits.body_bytes:
+                    raise SettingError(f"the request is larger than {limits.body_bytes / 1e6:g} MB")
+    except TimeoutError:
+        raise SettingError("the request took too long to arrive") from None
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        raise SettingError("the request is not JSON") from None
+    if not isinstance(data, dict):
+        raise SettingError("the request must be a JSON object")
+    return data
+
+
+async def _converse(worker: Worker, request: Header, payload: bytes = b"") -> AsyncIterator[tuple[Header, bytes]]:
+    """All messages of a worker about one request.
+
+    Raises:
+        TaskError: with the worker's words, if it could not do it.
+    """
+    await worker.send(request, payload)
+    while True:
+        header, content = await worker.receive()
+        if header["kind"] == "done":
+            return
+        if header["kind"] == "error":
+            raise TaskError(header["message"])
+        yield header, content
+
+
+async def _stream(task: str, view: View, pool: Pool, results: Results) -> AsyncIterator[bytes]:
+    """Messages for the page about one picture; errors too are messages.
+
+    When the page goes away or asks for something else it closes the connection, this generator is ended, and
+    with it the worker.
+    """
+    limits = pool.limits
+    yield pack({"kind": "progress", "phase": "waiting for a free processor", "fraction": None})
+    try:
+        async with asyncio.timeout(limits.job_seconds), pool.worker() as worker:
+            request = {"task": task, "view": view.to_json(), "budget": limits.job_bytes}
+            async for header, payload in _converse(worker, request):
+                yield _forward(header, payload, view, results)
+    except TimeoutError:
+        yield pack({"kind": "error", "message": _too_long_text(limits)})
+    except LacbedError as error:
+        yield pack({"kind": "error", "message": str(error)})
+
+
+def _forward(header: Header, payload: bytes, view: View, results: Results) -> bytes:
+    """A worker's message for the page; a result is kept, and float32 goes on."""
+    if header["kind"] != "result":
+        return pack(header, payload)
+    shown = header["view"]
+    shown["result"] = results.put(Result(view, header["labels"], payload))
+    shown["recipe"] = recipe(view, shown, THICKNESS)
+    return pack(shown, np.frombuffer(payload, "<f8").astype("<f4").tobytes())
+
+
+def _too_long_text(limits: Limits) -> str:
+    return (
+        f"stopped after {limits.job_seconds:g} s, the longest that a computation may take here; ask for fewer "
+        "pixels, a smaller extent or no absorption"
+    )
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    return JSONResponse({"error": " ".join(str(error).split())}, 503 if isinstance(error, BusyError) else 400)
+
+
+async def _too_long(_: Request, __: Exception) -> Response:
+    return JSONResponse({"error": "this took too long and was stopped"}, 503)
+
+
+async def _page(_: Request) -> Response:
+    return Response(_content("index.html"), media_type="text/html")
+
+
+async def _static(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in STATIC:
+        return JSONResponse({"error": "there is no such page"}, 404)
+    return Response(_content(name), media_type=STATIC[name])
+
+
+def _content(name: str) -> bytes:
+    return files("lacbed.app").joinpath("static", name).read_bytes()
+
+
+def _about() -> dict[str, Any]:
+    """Version and built-in crystals."""
+    from lacbed.crystals.named import named_rows  # noqa: PLC0415
+    from lacbed.result import software  # noqa: PLC0415
+
+    rows = [{"name": r.name, "formula": r.formula, "space_group": r.space_group} for r in named_rows()]
+    return {"software": software(), "crystals": rows}

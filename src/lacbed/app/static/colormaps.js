@@ -1,0 +1,57 @@
+// Colour maps as 256 RGB triples in base64, sampled from matplotlib (viridis and its family are CC0).
+// Made with: base64.b64encode((255 * matplotlib.colormaps[name](range(256))[:, :3]).round().astype("u1"))
+
+const TABLES = {
+  gray:
+    "AAAAAQEBAgICAwMDBAQEBQUFBgYGBwcHCAgICQkJCgoKCwsLDAwMDQ0NDg4ODw8PEBAQEREREhISExMTFBQUFRUVFhYWFxcXGBgYGRkZGhoaGxsbHBwcHR0dHh4eHx8fICAgISEhIiIiIyMjJCQkJSUlJiYmJycnKCgoKSkpKioqKysrLCwsLS0tLi4uLy8vMDAwMTExMjIyMzMzNDQ0NTU1NjY2Nzc3ODg4OTk5Ojo6Ozs7PDw8PT09Pj4+Pz8/QEBAQUFBQkJCQ0NDRERERUVFRkZGR0dHSEhISUlJSkpKS0tLTExMTU1NTk5OT09PUFBQUVFRUlJSU1NTVFRUVVVVVlZWV1dXWFhYWVlZWlpaW1tbXFxcXV1dXl5eX19fYGBgYWFhYmJiY2NjZGRkZWVlZmZmZ2dnaGhoaWlpampqa2trbGxsbW1tbm5ub29vcHBwcXFxcnJyc3NzdHR0dXV1dnZ2d3d3eHh4eXl5enp6e3t7fHx8fX19fn5+f39/gICAgYGBgoKCg4ODhISEhYWFhoaGh4eHiIiIiYmJioqKi4uLjIyMjY2Njo6Oj4+PkJCQkZGRkpKSk5OTlJSUlZWVlpaWl5eXmJiYmZmZmpqam5ubnJycnZ2dnp6en5+foKCgoaGhoqKio6OjpKSkpaWlpqamp6enqKioqampqqqqq6urrKysra2trq6ur6+vsLCwsbGxsrKys7OztLS0tbW1tra2t7e3uLi4ubm5urq6u7u7vLy8vb29vr6+v7+/wMDAwcHBwsLCw8PDxMTExcXFxsbGx8fHyMjIycnJysrKy8vLzMzMzc3Nzs7Oz8/P0NDQ0dHR0tLS09PT1NTU1dXV1tbW19fX2NjY2dnZ2tra29vb3Nzc3d3d3t7e39/f4ODg4eHh4uLi4+Pj5OTk5eXl5ubm5+fn6Ojo6enp6urq6+vr7Ozs7e3t7u7u7+/v8PDw8fHx8vLy8/Pz9PT09fX19vb29/f3+Pj4+fn5+vr6+/v7/Pz8/f39/v7+////",
+  magma:
+    "AAAEAQAFAQEGAQEIAgEJAgILAgINAwMPAwMSBAQUBQQWBgUYBgUaBwYcCAceCQcgCggiCwkkDAkmDQopDgsrEAstEQwvEg0xEw00FA42FQ44Fg87GA89GRA/GhBCHBBEHRFHHhFJIBFLIRFOIhFQJBJTJRJVJxJYKRFaKhFcLBFfLRFhLxFjMRFlMxBnNBBpNhBrOBBsOQ9uOw9wPQ9xPw9yQA90Qg91RA92RRB3RxB4SRB4ShB5TBF6ThF7TxJ7URJ8UhN8VBN9VhR9VxV+WRV+WhZ+XBZ/XRd/Xxh/YBiAYhmAZBqAZRqAZxuAaByBahyBax2BbR2Bbh6BcB+Bch+BcyCBdSGBdiGBeCKBeSKCeyOCfCOCfiSCgCWCgSWBgyaBhCaBhieBiCeBiSiBiymBjCmBjiqBkCqBkSuBkyuAlCyAliyAmC2AmS2Amy5/nC5/ni9/oC9/oTB+ozB+pTF+pjF9qDJ9qjN9qzN8rTR8rjR7sDV7sjV7szZ6tTZ6tzd5uDd5ujh4vDl4vTl3vzp3wDp2wjt1xDx1xTx0xz1zyD5zyj5yzD9xzUBxz0Bw0EFv0kJv00Nu1URt1kVs2EVs2UZr20dq3Ehp3klo30po4Exn4k1m405l5E9k5VBk51Jj6FNi6VRi6lZh61dg7Fhg7Vpf7lte711e8F9e8WBd8mJd8mRc82Vc9Gdc9Glc9Wtc9mxc9m5c93Bc93Jc+HRc+HZc+Xhd+Xld+Xtd+n1e+n9e+oFf+4Nf+4Vg+4dh/Ilh/Ipi/Ixj/I5k/JBl/ZJm/ZRn/ZZo/Zhp/Zpq/Ztr/p1s/p9t/qFu/qNv/qVx/qdy/qlz/qp0/qx2/q53/rB4/rJ6/rR7/rZ8/rd+/rl//ruB/r2C/r+E/sGF/sKH/sSI/saK/siM/sqN/syP/s2Q/s+S/tGU/tOV/tWX/teZ/tia/dqc/dye/d6g/eCh/eKj/eOl/eWn/eep/emq/eus/Oyu/O6w/PCy/PK0/PS2/Pa4/Pe5/Pm7/Pu9/P2/",
+  inferno:
+    "AAAEAQAFAQEGAQEIAgEKAgIMAgIOAwIQBAMSBAMUBQQXBgQZBwUbCAUdCQYfCgciCwckDAgmDQgpDgkrEAktEQowEgoyFAs0FQs3Fgs5GAw8GQw+GwxBHAxDHgxFHwxIIQxKIwxMJAxPJgxRKAtTKQtVKwtXLQtZLwpbMQpcMgpeNApfNglhOAliOQljOwlkPQllPglmQApnQgpoRApoRQppRwtqSQtqSgxrTAxrTQ1sTw1sUQ5sUg5tVA9tVQ9tVxBuWRBuWhFuXBJuXRJuXxNuYRNuYhRuZBVuZRVuZxZuaRZuahdubBhubRhubxlucRluchpudBpudRtudxxteBxteh1tfB1tfR5tfx5sgB9sgiBshCBrhSFrhyFriCJqiiJqjCNpjSNpjyRpkCVokiVokyZnlSZnlydmmCdmmihlmylknSlknypjoCpjoitioyxhpSxgpi1gqC5fqS5eqy9erTBdrjBcsDFbsTJaszJatDNZtjRYtzVXuTVWujZVvDdUvThTvzlSwDpRwTpQwztPxDxOxj1Nxz5MyD9LykBKy0FJzEJIzkNHz0RG0EVF0kZE00dD1EhC1UpB10s/2Ew+2U092k4821A73VE63lI431M34FU24VY14lc041kz5Fox5Vww5l0v514u6GAt6WEr6mMq62Qp62Yo7Gcm7Wkl7mok72wj724h8G8g8XEf8XMd8nQc83Yb83gZ9HkY9XsX9X0V9n4U9oAT94IS94QQ+IUP+IcO+IkM+YsL+YwK+Y4J+pAI+pIH+pQH+5YG+5cG+5kG+5sG+50H/J8H/KEI/KMJ/KUK/KYM/KgN/KoP/KwR/K4S/LAU/LIW/LQY+7Ya+7gd+7of+7wh+74j+sAm+sIo+sQq+sYt+ccv+cky+cs1+M03+M8699E999NA9tVD9tdG9dlJ9dtM9N1P9N9T9OFW8+Na8+Vd8uZh8uhl8upp8ext8e1x8e918fF58vJ98vSC8/WG8/aK9PiO9fmS9vqW+Pua+fyd+v2h/P+k",
+  viridis:
+    "RAFURAJWRQRXRQVZRgdaRghcRgpdRgteRw1gRw5hRxBjRxFkRxNlSBRnSBZoSBdpSBhqSBpsSBttSBxuSB1vSB9wSCBxSCFzSCN0SCR1SCV2SCZ3SCh4SCl5Ryp6Ryx6Ry17Ry58Ry99RjB+RjJ+RjN/RjSARTWBRTeBRTiCRDmDRDqDRDuEQz2EQz6FQj+FQkCGQkGGQUKHQUSHQEWIQEaIP0eIP0iJPkmJPkqJPkyKPU2KPU6KPE+KPFCLO1GLO1KLOlOLOlSMOVWMOVaMOFiMOFmMN1qMN1uNNlyNNl2NNV6NNV+NNGCNNGGNM2KNM2ONMmSOMmWOMWaOMWeOMWiOMGmOMGqOL2uOL2yOLm2OLm6OLm+OLXCOLXGOLHGOLHKOLHOOK3SOK3WOKnaOKneOKniOKXmOKXqOKXuOKHyOKH2OJ36OJ3+OJ4COJoGOJoKOJoKOJYOOJYSOJYWOJIaOJIeOI4iOI4mOI4qNIouNIoyNIo2NIY6NIY+NIZCNIZGMIJKMIJKMIJOMH5SMH5WLH5aLH5eLH5iLH5mKH5qKHpuKHpyJHp2JH56JH5+IH6CIH6GIH6GHH6KHIKOGIKSGIaWFIaaFIqeFIqiEI6mDJKqDJauCJayCJq2BJ62BKK6AKa9/KrB/LLF+LbJ9LrN8L7R8MbV7MrZ6NLZ5Nbd5N7h4OLl3Orp2O7t1Pbx0P7xzQL1yQr5xRL9wRsBvSMFuSsFtTMJsTsNrUMRqUsVpVMVoVsZnWMdlWshkXMhjXsliYMpgY8tfZcteZ8xcac1bbM1abs5YcM9Xc9BWddBUd9FTetFRfNJQf9NOgdNNhNRLhtVJidVIi9ZGjtZFkNdDk9dBldhAmNg+m9k8ndk7oNo5oto3pds2qNs0qtwyrdwwsN0vst0ttd4ruN4put4ovd8mwN8lwt8jxeAhyOAgyuEfzeEd0OEc0uIb1eIa2OIZ2uMZ3eMY3+MY4uQY5eQZ5+QZ6uUa7OUb7+Uc8eUd9OYe9uYg+OYh++cj/ecl",
+  cividis:
+    "ACJOACNPACRRACVTACVUACZWACdYAChZAChbACldACpfACphACtiACxkACxmAC1oAC5qAC5sAC9tADBvADBwADFwADFxATJxBTNxCDNwDDRwDzVwEjVwFDZwFjdwGDdvGjhvHDlvHjpvIDpvITtuIzxuJDxuJj1uJz5uKT9uKj9tK0BtLUFtLkFtL0JtMUNtMkNtM0RtNEVsNUVsNkZsOEdsOUhsOkhsO0lsPEpsPUpsPktsP0xsQExsQU1sQk5sQ05sRE9sRVBsRlFsR1FsSFJsSVNsSlNsS1RsTFVsTVVsTlZsT1dsUFdsUVhtUlltU1ptVFptVVttVVxtVlxtV11tWF5tWV5uWl9uW2BuXGFuXWFuXmJuXmNvX2NvYGRvYWVvYmVvY2ZwZGdwZWhwZWhwZmlwZ2pxaGpxaWtxamxxa21ybG1ybG5ybW9ybm9zb3BzcHFzcXJ0cnJ0cnN0c3R1dHR1dXV1dnZ2d3d2d3d3eHh3eXl3enp4e3p4fHt4fXx4fnx4fn14f354gH94gX94goB5g4F5hIJ5hYJ5hoN5h4R4iIV4iYV4ioZ4i4d4jIh4jYh4jol4j4p4kIt4kYt4kox4ko14k454lI53lY93lpB3l5F3mJJ3mZJ3mpN2m5R2nJV2nZV2npZ2n5d1oJh1oZl1opl1o5p0pJt0pZx0ppx0p51zqJ5zqZ9zqqBzq6ByrKFyraJyrqNxr6RxsKVxsaVws6ZwtKdvtahvtqlvt6luuKpuuattuqxtu61tvK5sva5svq9rv7BrwLFqwbJqwrNpw7NpxLRoxbVoxrZnx7dnyLhmyblly7llzLpkzbtjzrxjz71i0L5i0b9h0sBg08Bf1MFf1cJe1sNd18Rc2cVc2sZb28da3MhZ3chY3slY38pX4MtW4cxV4s1U5M5T5c9S5tBR59FQ6NJP6dNO6tNM69RL7dVK7tZJ79dI8NhG8dlF8tpE89tC9dxB9t0/994++N88+eA6++E4/OI2/eM0/uQ0/uU1/uY2/ug4",
+  twilight:
+    "4tni4dni4dni4Nni4Nni39nh3tnh3tnh3dng3Nng3Nnf29jf2tjf2dje2Nje19fd1tfd1dbc1Nbc09bb0tXb0dXa0NTZztPZzdPYzNLYy9LXydHXyNDWx9DVxc/VxM7Uws7Uwc3Tv8zTvszSvMvRu8rRucnQuMnQtsjPtcfPs8bOssbOsMXNr8TNrcPNrMLMqsLMqcHLp8DLpr/KpL7Ko77Kob3JoLzJnrvJnbrInLnImrjImbjIl7fHlrbHlbXHk7TGkrPGkbLGj7HGjrHFjbDFjK/Fiq7Fia3FiKzEh6vEhqrEhanEhKjEgqfDgabDgKXDf6XDfqTDfaPDfKLCe6HCeqDCeZ/CeJ7Cd53CdpzBdpvBdZrBdJnBc5jBcpfBcZbBcZXAcJTAb5PAbpLAbpHAbZDAbI+/bI6/a42/a4y/aou/aYq/aYm+aIi+aIe+Z4a+Z4W+ZoS9ZoO9ZoK9ZYC9ZX+9ZH68ZH28ZHy8Y3u8Y3q7Y3m7Yni7Yne7Yna6YnW6YXO6YXK6YXG5YXC5YW+5YG64YG24YGy4YGq3YGm3YGi2YGe2YGa2X2W1X2S1X2K0X2G0X2C0X1+zX16zX12yX1uyX1qxX1mxX1iwX1ewX1WvXlSuXlOuXlKtXlGtXk+sXk6rXk2rXkyqXkupXkmpXkioXkenXkamXkWmXkOlXUKkXUGjXUCiXT6hXT2hXTygXTufXTqeXDidXDecXDabXDWaXDSZWzKYWzGWWzCVWy+UWi6TWi2SWiuQWSqPWSmOWSiNWCeLWCaKVyWIVySHVyOFViKEViGCVSCBVR9/VB5+Ux58Ux16Uhx5URt3URp1UBp0TxlyTxlwThhvTRdtTBdrTBZpSxZoShVmSRVkSBVjRxRhRxRfRhReRRNcRBNaQxNZQhJXQRJWQRJUQBJTPxJRPhFQPRFOPRFNPBFLOxFKOhFJOhFIORFGOBFFNxFENxFDNhFCNhFBNRFANBE/NBE+MxE9MxE8MhI7MhI6MRI6MRM5MBM4MBQ3LxQ2",
+  difference:
+    "v+b/vOT+ueL9tuD8s977sNz6rdr5qtj5p9b4pNT3odL2ns/1m830mMvzlcnyksfxj8XwjMPvicHuhr/ug73tgLvsfbnrerfqd7XpdLPocbHnbq/ma63laKvkZanjYqfjX6TiXKLhWaDgVp7fU5zeUJrdTZjcSpbbR5TaRJLZQZDYP47XPozUPYrRPIjPO4bMOoTJOYLHOYDEOH7BN3y/Nnq8NXi5NHa2NHS0M3KxMnCuMW6sMGypL2qmLmikLmahLWSeLGKcK2CZKl6WKVyUKVqRKFiOJ1aMJlSJJVKGJFCEI06BI0x+Ikp7IUh5IEZ2H0RzHkJxHkBuHT5rHDxpGzpmGzlkGjhiGjdgGjZeGjVdGTRbGTNZGTJXGTJVGDFTGDBRGC9PGC5OFy1MFyxKFytIFypGFilEFihCFidAFiY+FSU9FSQ7FSM5FSI3FCI1FCEzFCAxEx8vEx4uEx0sExwqEhsoEhomEhkkEhgiERcgERYeERUdERQbEBMZEBIXERIWExMWFRQWFxQWGhUWHBUWHhYWIBcWIhcWJBgWJhkWKRkWKxoWLRsWLxsWMRwWMxwWNR0WOB4WOh4WPB8WPiAWQCAWQiEWRCIWRyIWSSMWSyMWTSQWTyUWUSUWUyYWVicWWCcWWigWXCkWXikWYCoWYioWZSsWZywWaSwWay0Wbi8XcTAXczIYdjMYeTUZfDYafjgagTobhDsbhz0ciT4cjEAdj0EekkMelEUfl0YfmkggnUkhn0shok0ipU4iqFAjqlEkrVMksFQls1YltVgmuFkmu1snvlwowF4ow18pxmEpyWMqy2QrzmYr0Wcs1Gks1mot2Wwu3G4u328v4HEx4XQ04nc343k643w+5H9B5YJE5YRH5odK54pO6IxR6I9U6ZJX6pVb65de65ph7J1k7Z9n7aJr7qVu76dx8Kp08K148bB78rJ+87WB87iE9LqI9b2L9sCO9sOR98WV+MiY+Mub+c2e+tCh+9Ol+9Wo/Nir/duu/t6y/uC1/+O4",
+};
+
+export const NAMES = {
+  gray: "Grey",
+  magma: "Magma",
+  inferno: "Inferno",
+  viridis: "Viridis",
+  cividis: "Cividis",
+  twilight: "Twilight",
+};
+
+const cache = new Map();
+
+/** RGB triples of a colour map: Uint8Array of 768; `inverted` runs it backwards. */
+export function table(name, inverted = false) {
+  const key = name + inverted;
+  if (!cache.has(key)) {
+    const bytes = Uint8Array.from(atob(TABLES[name]), (c) => c.charCodeAt(0));
+    if (inverted) {
+      const turned = new Uint8Array(768);
+      for (let i = 0; i < 256; i++) turned.set(bytes.subarray(3 * (255 - i), 3 * (256 - i)), 3 * i);
+      cache.set(key, turned);
+    } else {
+      cache.set(key, bytes);
+    }
+  }
+  return cache.get(key);
+}
+
+/** The same as the stops of a CSS gradient. */
+export function stops(name, inverted = false) {
+  const rgb = table(name, inverted);
+  const listed = [];
+  for (let i = 0; i <= 16; i++) {
+    const at = 3 * Math.min(255, i * 16);
+    listed.push(`rgb(${rgb[at]} ${rgb[at + 1]} ${rgb[at + 2]})`);
+  }
+  return listed.join(",");
+}

@@ -1,0 +1,130 @@
+"""What the page tells about a crystal: facts, the projected potential and the map of reflections."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lacbed.app.limits import MAX_REFLECTIONS
+from lacbed.app.request import View
+from lacbed.constants import wavelength
+from lacbed.crystals import Crystal
+
+if TYPE_CHECKING:
+    from lacbed.geometry.frame import Frame
+
+POTENTIAL_PIXELS = 128
+MAX_SITES = 60
+_SPOTS = 400
+
+
+def crystal_of(view: View) -> Crystal:
+    """The crystal of a view, with its Debye-Waller factors replaced if the view says so.
+
+    Raises:
+        CrystalError: if there is none of that name, or the CIF cannot be used.
+    """
+    crystal = Crystal.named(view.name) if view.name else Crystal.from_cif_text(view.cif, view.title or None)
+    return crystal if view.b_iso is None else crystal.with_b_iso(view.b_iso)
+
+
+def describe(view: View) -> tuple[dict[str, Any], np.ndarray]:
+    """Facts about the crystal in the orientation of the view, and the potential (v, u) in V Å as float32.
+
+    Raises:
+        CrystalError: see `crystal_of`; SettingError: on an impossible zone axis.
+    """
+    from lacbed.geometry.frame import make_frame  # noqa: PLC0415  slow to import, and only workers need it
+    from lacbed.potential import projected_potential  # noqa: PLC0415
+
+    crystal = crystal_of(view)
+    frame = make_frame(crystal, view.zone_axis)
+    potential = projected_potential(crystal, view.zone_axis, POTENTIAL_PIXELS)
+    facts = {
+        "name": crystal.name,
+        "formula": crystal.formula,
+        "space_group": crystal.space_group,
+        "cell": list(crystal.cell),
+        "volume": crystal.volume,
+        "atoms": len(crystal.atoms.elements),
+        "sites": _sites(crystal),
+        "more_sites": max(0, len(crystal.sites) - MAX_SITES),
+        "notes": list(crystal.notes),
+        "source": crystal.source,
+        "zone_axis": list(frame.zone_axis),
+        "x_direction": list(frame.x_direction),
+        "shortest": frame.shortest,
+        "wavelength": wavelength(view.voltage * 1e3),
+        "period": potential.attrs["period"],
+        "mean_inner_potential": potential.attrs["mean_inner_potential"],
+        "potential": {
+            "pixels": POTENTIAL_PIXELS,
+            "cell": potential.attrs["cell"],
+            "low": float(potential.min()),
+            "high": float(potential.max()),
+        },
+        "spots": spots(crystal, frame, view),
+    }
+    return facts, potential.values.astype("<f4")
+
+
+def _sites(crystal: Crystal) -> list[dict[str, Any]]:
+    b_of_site = dict(zip(crystal.atoms.site.tolist(), crystal.atoms.b_iso.tolist(), strict=True))
+    return [
+        {
+            "label": site.label,
+            "element": site.element,
+            "xyz": list(site.xyz),
+            "occupancy": site.occupancy,
+            "b_iso": b_of_site.get(i),
+        }
+        for i, site in enumerate(crystal.sites[:MAX_SITES])
+    ]
+
+
+def spots(crystal: Crystal, frame: Frame, view: View) -> list[dict[str, Any]]:
+    """Reflections that can be chosen: place in 1/Å, spacing, and the two-beam extinction distance ξ_g = K / |U_g|.
+
+    The reach is one and a half times the extent of the view, at most 400 reflections.
+    """
+    from lacbed.beams import reflections_within  # noqa: PLC0415
+    from lacbed.potential import potential_coefficients  # noqa: PLC0415
+
+    reach = _reach(crystal, frame, 1.5 * max(2.0, min(view.extent, 6.0)) * frame.shortest, _SPOTS)
+    found = np.array(reflections_within(crystal, frame, reach))
+    vectors = frame.vectors(found)
+    elastic, _ = potential_coefficients(crystal, found, view.voltage * 1e3)
+    strength = elastic.abs().numpy()
+    strength[0] = 0.0
+    largest = float(strength.max()) or 1.0
+    wave_number = 1.0 / wavelength(view.voltage * 1e3)
+    listed = []
+    for g, vector, u in zip(found.tolist(), vectors, strength, strict=True):
+        length = float(np.linalg.norm(vector))
+        forbidden = u < 1e-6 * largest
+        listed.append(
+            {
+                "hkl": g,
+                "x": float(vector[0]),
+                "y": float(vector[1]),
+                "strength": 0.0 if forbidden else float(u / largest),
+                "spacing": 1.0 / length if length else None,
+                "extinction": None if forbidden else wave_number / float(u),
+            }
+        )
+    return listed
+
+
+def montage_reach(crystal: Crystal, frame: Frame, view: View) -> float:
+    """|g| in 1/Å up to which the montage shows discs: the extent, or what the limit of reflections allows."""
+    return _reach(crystal, frame, (view.extent + 1e-6) * frame.shortest, MAX_REFLECTIONS)
+
+
+def _reach(crystal: Crystal, frame: Frame, wanted: float, most: int) -> float:
+    """The wanted |g|, or less if more than `most` reflections would lie within."""
+    from lacbed.geometry.folding import zone_of_allowed  # noqa: PLC0415
+
+    area = abs(float(np.linalg.det(frame.vectors(zone_of_allowed(crystal, frame))[:, :2])))
+    return min(wanted, math.sqrt(0.9 * most * area / math.pi))

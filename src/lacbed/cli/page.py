@@ -1,0 +1,111 @@
+"""lacbed app: the page."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lacbed.errors import MissingExtraError, SettingError
+
+if TYPE_CHECKING:
+    from lacbed.app.limits import Limits
+
+NAME = "app"
+
+
+def command(
+    port: Annotated[int, typer.Option("--port", "-p", help="Port; 0 for any that is free.")] = 8765,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to serve on; 0.0.0.0 lets the whole network in.")
+    ] = "127.0.0.1",
+    allow_host: Annotated[
+        list[str] | None, typer.Option("--allow-host", metavar="NAME", help="A further name of this machine.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", help="Computations side by side.")] = 2,
+    memory: Annotated[
+        float | None, typer.Option("--memory", metavar="GIB", help="Most memory of one computation.")
+    ] = None,
+    time_limit: Annotated[
+        float, typer.Option("--time-limit", metavar="S", help="Longest computation in seconds.")
+    ] = 600.0,
+    browser: Annotated[bool, typer.Option("--browser", help="Open the page in the browser.")] = False,
+) -> None:
+    """Serve a page to play with crystals and patterns, on this machine only.
+
+    Example: lacbed app --browser
+    """
+    limits = _limits(workers, memory, time_limit)
+    try:
+        import uvicorn  # noqa: PLC0415
+
+        from lacbed.app.server import create_app  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtraError(
+            f"the page needs the extra 'app' ({error.name} is missing): pip install 'lacbed[app]'"
+        ) from None
+    listener = _listen(host, port)
+    url = _url(host, listener.getsockname()[1])
+    sys.stdout.write(f"lacbed app: {url}   (Ctrl-C stops it)\n")
+    if not _is_local(host):
+        sys.stdout.write("  everyone on the network who can reach this machine can use it; there is no password\n")
+    sys.stdout.flush()
+    if browser:
+        import webbrowser  # noqa: PLC0415
+
+        webbrowser.open(url)
+    app = create_app(limits, allow_host or ())
+    config = uvicorn.Config(
+        app, log_level="warning", server_header=False, limit_concurrency=200, timeout_graceful_shutdown=2
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _limits(workers: int, memory: float | None, time_limit: float) -> Limits:
+    from lacbed.app.limits import Limits, fair_share, free_memory  # noqa: PLC0415
+
+    if not 1 <= workers <= 64:
+        raise SettingError(f"--workers must be between 1 and 64, got {workers}")
+    if not 1 <= time_limit <= 86_400:
+        raise SettingError(f"--time-limit must be between 1 and 86400 s, got {time_limit:g}")
+    if memory is not None and not 0.25 <= memory <= 4096:
+        raise SettingError(f"--memory must be between 0.25 and 4096 GiB, got {memory:g}")
+    share = fair_share(workers, free_memory()) if memory is None else int(memory * 2**30)
+    return Limits(workers=workers, job_bytes=share, job_seconds=time_limit)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket, so that a port that is taken is known before anything starts.
+
+    Raises:
+        SettingError: if the address cannot be used.
+    """
+    if not 0 <= port <= 65_535:
+        raise SettingError(f"--port must be between 0 and 65535, got {port}")
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        if sys.platform != "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        raise SettingError(
+            f"cannot serve on {host} port {port}: {error.strerror or error}; choose another with --port"
+        ) from None
+    return listener
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _url(host: str, port: int) -> str:
+    name = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, host)
+    return f"http://{f'[{name}]' if ':' in name else name}:{port}/"
