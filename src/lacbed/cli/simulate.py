@@ -54,6 +54,9 @@ def command(
     frozen_phonons: Annotated[
         int, typer.Option("--frozen-phonons", metavar="N", help="Configurations, with --solver multislice.")
     ] = 0,
+    b_iso: Annotated[
+        float | None, typer.Option("--b-iso", metavar="Å²", help="Debye-Waller B of every atom instead of its own.")
+    ] = None,
     output: Annotated[str, typer.Option("--output", help="intensity, or amplitude (complex).")] = "intensity",
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
@@ -83,7 +86,7 @@ def command(
     }
     middle = parse.numbers(center, "--center", 2)
     settings["grid"] = grid(pixels, extent, k_max, semi_angle, shape, middle)
-    run(crystal, settings, out, Reporter(quiet, as_json))
+    run(crystal, settings, out, Reporter(quiet, as_json), b_iso)
 
 
 def orientation(zone: str, foil_normal: str | None, x_direction: str | None) -> dict[str, Any]:
@@ -109,7 +112,9 @@ def grid(
     return TiltGrid(pixels, k_max, semi_angle, extent, shape, center)  # type: ignore[arg-type]
 
 
-def run(crystal: str, settings: dict[str, Any], out: list[Path], reporter: Reporter) -> None:
+def run(
+    crystal: str, settings: dict[str, Any], out: list[Path], reporter: Reporter, b_iso: float | None = None
+) -> None:
     """Check the places, simulate, and write every file."""
     import lacbed  # noqa: PLC0415
     from lacbed.crystals.load import load_crystal  # noqa: PLC0415
@@ -118,6 +123,8 @@ def run(crystal: str, settings: dict[str, Any], out: list[Path], reporter: Repor
     for path in out:
         check_writable(path, complex_values=settings["output"] == "amplitude")
     structure = load_crystal(crystal)
+    if b_iso is not None:
+        structure = structure.with_b_iso(b_iso)
     start = time.perf_counter()
     with reporter.progress("Simulating") as progress:
         pattern = lacbed.simulate(structure, **settings, progress=progress)
