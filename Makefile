@@ -15,7 +15,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 $(TESTREADY): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,multislice,adaptors,hyperspy,catalog]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,app,multislice,adaptors,hyperspy,catalog,fetch]"
 	touch $@
 
 demo: $(READY)

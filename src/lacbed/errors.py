@@ -30,3 +30,11 @@ class FileFormatError(LacbedError, ValueError):
 
 class MissingExtraError(LacbedError, ImportError):
     """An optional dependency that is needed and not installed."""
+
+
+class FetchError(LacbedError, RuntimeError):
+    """A database on the network that cannot be reached, refuses, or answers in an unknown way."""
+
+
+class TrainingError(LacbedError, RuntimeError):
+    """Training that cannot go on."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from stand_in import KEY, StandIn, serve, world
 
 from lacbed.catalog.generate import generate_rows
 from lacbed.catalog.schema import Row
@@ -21,3 +22,18 @@ def cubic(shared: Callable[[str], Path]) -> Path:
 def rows() -> list[Row]:
     """120 generated rows, seed 3."""
     return generate_rows(120, 3)
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    """A server that answers as the databases do; repetitions come at once."""
+    pytest.importorskip("requests")
+    pytest.importorskip("spglib")
+    from lacbed.catalog.fetch import web  # noqa: PLC0415
+
+    monkeypatch.setattr(web, "BACKOFF", 0.001)
+    monkeypatch.setenv("MP_API_KEY", KEY)
+    running, server = serve(world())
+    yield running
+    server.shutdown()
+    server.server_close()

@@ -30,6 +30,8 @@ _COLUMNS = (
 
 ATTRIBUTION = {
     "Materials Project": "Jain et al., APL Mater. 1, 011002 (2013)",
+    "Materials Project (GNoME)": "Merchant et al., Nature 624, 80 (2023); Jain et al., APL Mater. 1, 011002",
+    "JARVIS-DFT": "Choudhary et al., npj Comput. Mater. 6, 173 (2020)",
     "OQMD": "Saal et al., JOM 65, 1501 (2013); Kirklin et al., npj Comput. Mater. 1, 15010 (2015)",
     "COD": "Grazulis et al., J. Appl. Cryst. 42, 726 (2009); Nucleic Acids Res. 40, D420 (2012)",
     "NCrystal": "Cai & Kittelmann, Comput. Phys. Commun. 246, 106851 (2020)",

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lacbed.cli import catalog, cbed, compare, convergence, crystals, info, potential, simulate
+from lacbed.cli import catalog, cbed, compare, convergence, crystals, fetch, info, page, potential, simulate
 from lacbed.errors import LacbedError
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -26,8 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     invoke_without_command=True,
 )
-for _module in (simulate, potential, cbed, compare, convergence, crystals, info):
+for _module in (simulate, potential, cbed, compare, convergence, crystals, info, page):
     app.command(name=_module.NAME)(_module.command)
+catalog.app.add_typer(fetch.app)
 app.add_typer(catalog.app)
 
 

@@ -73,6 +73,25 @@ def from_pymatgen(structure: Any, name: str | None = None) -> Crystal:
     return _assemble(title, lattice, species, b_iso, "pymatgen.Structure")
 
 
+def from_lattice(
+    name: str, basis: FloatArray, points: FloatArray, shares: Iterable[Mapping[str, float]], source: str
+) -> Crystal:
+    """A crystal in P 1 from lattice vectors and atoms, as databases and programs give them; B is assumed.
+
+    Args:
+        name: what to call the crystal.
+        basis: rows a, b, c in Å.
+        points: fractional coordinates (atom, 3).
+        shares: occupancy of each element, for every atom.
+        source: where it comes from.
+
+    Raises:
+        CrystalError: if there are not three independent vectors, or as `Crystal`.
+    """
+    species = [[(element, share, 0) for element, share in part.items()] for part in shares]
+    return _assemble(name, _right_handed(basis, points), species, [None] * len(species), source)
+
+
 def _symbol(species: Any) -> str:
     """Chemical symbol of a pymatgen Element or Species; deuterium stays "D"."""
     return str(getattr(getattr(species, "element", species), "value", species.symbol))

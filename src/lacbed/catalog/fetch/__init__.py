@@ -1,0 +1,1 @@
+"""Catalogues from databases on the network: one file for each database, and what they share."""

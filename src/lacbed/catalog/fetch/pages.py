@@ -1,0 +1,176 @@
+"""Finished pages of a fetch, kept beside the catalogue until it is complete."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lacbed.catalog.fetch.source import Cursor
+from lacbed.catalog.schema import FORMAT_VERSION, Row
+from lacbed.errors import FileFormatError, MissingExtraError
+from lacbed.patterns.atomic import reason, replacing
+
+
+@dataclass(frozen=True)
+class Page:
+    """What one page of a database became.
+
+    Attributes:
+        rows: structures that are wanted.
+        failures: id and reason of every entry that cannot be used.
+        unwanted: entries that the filters leave out.
+        following: where the next page begins; None after the last.
+        done: fraction of the whole; None if unknown.
+    """
+
+    rows: list[Row]
+    failures: list[tuple[str, str]]
+    unwanted: int
+    following: Cursor | None
+    done: float | None
+
+
+@dataclass(frozen=True)
+class Pages:
+    """The folder FILE.parquet.fetch of one fetch; a page is written whole or not at all."""
+
+    folder: Path
+
+    def __iter__(self) -> Iterator[Page]:
+        """The finished pages in their order."""
+        number = 0
+        while (path := self._path(number)).exists():
+            yield _read(path)
+            number += 1
+
+    def count(self) -> int:
+        """How many are finished."""
+        return sum(1 for _ in self.folder.glob("page-*.json"))
+
+    def add(self, number: int, page: Page) -> None:
+        """Keep a page.
+
+        Raises:
+            FileFormatError: if the operating system refuses, for example because the disk is full.
+        """
+        write_json(self._path(number), asdict(page))
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"page-{number:06d}.json"
+
+
+def folder_of(out: Path) -> Path:
+    """Where the pages of a catalogue are kept."""
+    return out.with_name(out.name + ".fetch")
+
+
+@contextmanager
+def pages_for(out: Path, request: Mapping[str, Any], restart: bool) -> Iterator[Pages]:
+    """The pages of an earlier, interrupted fetch of the same request, or none yet; removed after success.
+
+    Args:
+        out: the catalogue to be.
+        request: what is asked for; another one may not go on with these pages.
+        restart: throw away what an earlier fetch left.
+
+    Raises:
+        FileFormatError: if the folder belongs to another request, is something else, or is in use.
+    """
+    folder = folder_of(out)
+    wanted = {**request, "lacbed": metadata.version("lacbed"), "format_version": FORMAT_VERSION}
+    if folder.exists() and not _is_ours(folder):
+        raise FileFormatError(f"{folder} is not a folder of an unfinished fetch; move it away")
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise FileFormatError(f"cannot make the folder {folder}: {reason(error)}") from None
+    try:
+        with _only_one(folder):
+            if restart:
+                _clear(folder)
+            _same_request(folder, wanted)
+            yield Pages(folder)
+            _clear(folder)
+    finally:
+        if {path.name for path in folder.iterdir()} <= {"lock", "request.json"}:  # nothing worth keeping
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read what `write_json` wrote.
+
+    Raises:
+        FileFormatError: if it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FileFormatError(f"{path} is damaged ({reason(error)}); begin anew with --restart") from None
+
+
+def _read(path: Path) -> Page:
+    content = read_json(path)
+    try:
+        return Page(**{**content, "failures": [(name, why) for name, why in content["failures"]]})
+    except (KeyError, TypeError, ValueError):
+        raise FileFormatError(f"{path} is not a page of this program; begin anew with --restart") from None
+
+
+def _is_ours(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    content = [path.name for path in folder.iterdir() if path.name != "lock"]
+    return not content or "request.json" in content
+
+
+def _same_request(folder: Path, wanted: dict[str, Any]) -> None:
+    path = folder / "request.json"
+    if not path.exists():
+        write_json(path, wanted)
+        return
+    earlier = read_json(path)
+    if earlier != wanted:
+        keys = sorted({*earlier, *wanted}) if isinstance(earlier, dict) else []
+        pairs = [(k, earlier.get(k), wanted.get(k)) for k in keys]
+        other = [f"{k}: {there!r} there, {here!r} here" for k, there, here in pairs if there != here]
+        raise FileFormatError(
+            f"{folder} holds an unfinished fetch of something else ({'; '.join(other)[:200]}); finish that one, "
+            "or begin anew with --restart"
+        )
+
+
+def _clear(folder: Path) -> None:
+    """Remove everything but the lock, the request last, so that a kill in between leaves a folder of ours."""
+    for path in sorted(folder.iterdir(), key=lambda p: p.name == "request.json"):
+        if path.name != "lock":
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Refuse a second fetch into the same folder; the lock ends with its process, however that ends."""
+    try:
+        from filelock import FileLock, Timeout  # noqa: PLC0415  optional
+    except ImportError:
+        raise MissingExtraError("fetching needs filelock; install it with: pip install 'lacbed[fetch]'") from None
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise FileFormatError(f"{folder} is in use by another fetch") from None
+    try:
+        yield
+    finally:
+        lock.release()
