@@ -114,13 +114,13 @@ def build(
         entries = _finished(folder, plan, retry_failed)
         state = Progress(plan.table.num_rows)
         missing = [batch for batch in plan.batches() if batch.key not in entries]
+        _count(state, plan, list(entries.values()))
+        state.before = state.done
         if missing:
             (folder / MANIFEST).unlink(missing_ok=True)
-            _count(state, plan, list(entries.values()))
             with crew() as workers:
                 _compute(folder, plan, missing, workers, entries, state, progress)
         manifest = read_manifest(folder) or _finish(folder, plan, list(entries.values()))
-        _count(state, plan, list(entries.values()), finished=True)
         return Built(manifest, state)
 
 
@@ -159,11 +159,9 @@ def _finished(folder: Path, plan: Plan, retry_failed: bool) -> dict[tuple[int, i
     return kept
 
 
-def _count(state: Progress, plan: Plan, entries: list[Entry], finished: bool = False) -> None:
+def _count(state: Progress, plan: Plan, entries: list[Entry]) -> None:
     state.done = len(plan.invalid) + sum(len(entry.rows) for entry in entries)
     state.failed = len(plan.invalid) + sum(len(entry.failures) for entry in entries)
-    if not finished:
-        state.before = state.done
 
 
 def _compute(

@@ -158,6 +158,8 @@ class DatasetConfig:
         """
         _check_keys(values, [field.name for field in fields(cls)], "a config")
         read = dict(values)
+        if read.get("absorption") == "none":  # TOML has no null
+            read["absorption"] = None
         for name in ("thicknesses", "energy"):
             if isinstance(read.get(name), Mapping):
                 _check_keys(read[name], [field.name for field in fields(Range)], f"the range of {name}")

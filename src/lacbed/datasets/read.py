@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -69,23 +69,7 @@ class LacbedDataset(Dataset[dict[str, Tensor]]):
             )
         self._space_group = np.array(self.store.catalog()["space_group"].to_pylist(), dtype=np.int64)
         if split is not None:
-            side = self._sides(manifest, kind, seed)
-            self.rows = self.rows[side == SIDES.index(split)]
-
-    def _sides(self, manifest: dict[str, Any] | None, kind: str, seed: int) -> np.ndarray:
-        if kind not in KINDS:
-            raise SettingError(f"a split is by {', '.join(KINDS)}, got {kind!r}")
-        column = KINDS[kind]
-        if column is None:
-            return split_rows([""] * len(self.rows), kind=kind, seed=seed)
-        values = self.store.catalog()[column].to_pylist()
-        groups = [str(values[row]) for row in self.rows]
-        if manifest is not None:
-            near = manifest["duplicates"]["groups"]
-        else:
-            near = near_duplicates(self.store.by_place(self.rows), self.store.pattern)
-        position = {int(row): i for i, row in enumerate(self.rows)}
-        return split_rows(groups, [[position[row] for row in rows] for rows in near], kind=kind, seed=seed)
+            self.rows = sides_of(self.store, kind, seed)[split]
 
     def __len__(self) -> int:
         """Crystals in this split."""
@@ -104,3 +88,30 @@ class LacbedDataset(Dataset[dict[str, Tensor]]):
             "space_group": torch.tensor(int(self._space_group[row])),
             **{name: torch.tensor(scalars[name], dtype=torch.float32) for name in SCALARS},
         }
+
+
+def sides_of(store: Store, kind: str = "compound", seed: int = 0) -> dict[str, npt.NDArray[np.int64]]:
+    """The rows of each side of a split of a data set; see `lacbed.datasets.splits`.
+
+    By compound and by prototype, crystals whose patterns are nearly the same (`lacbed.datasets.duplicates`) stay
+    together; of a data set that is not finished they are found now.
+
+    Raises:
+        SettingError: on an unknown kind, or too few crystals.
+        FileFormatError: if the data set is damaged.
+    """
+    if kind not in KINDS:
+        raise SettingError(f"a split is by {', '.join(KINDS)}, got {kind!r}")
+    rows, column = store.done_rows(), KINDS[kind]
+    groups, near = [""] * len(rows), []
+    if column is not None:
+        values = store.catalog()[column].to_pylist()
+        groups = [str(values[row]) for row in rows]
+        manifest = read_manifest(store.path)
+        if manifest is not None:
+            near = manifest["duplicates"]["groups"]
+        else:
+            near = near_duplicates(store.by_place(rows), store.pattern)
+    position = {int(row): i for i, row in enumerate(rows)}
+    side = split_rows(groups, [[position[row] for row in members] for members in near], kind=kind, seed=seed)
+    return {name: rows[side == i] for i, name in enumerate(SIDES)}

@@ -109,6 +109,11 @@ class Store:
         values: npt.NDArray[np.float64] = self._stored(row, "scalars")[1]
         return values
 
+    def potential_codes(self, row: int) -> npt.NDArray[np.uint16]:
+        """The potential as it is stored: (stored,)."""
+        values: npt.NDArray[np.uint16] = self._stored(row, "potential")[1]
+        return values
+
     def codes(self, row: int) -> npt.NDArray[np.uint16]:
         """The pattern as it is stored: (thickness, stored)."""
         values: npt.NDArray[np.uint16] = self._stored(row, "pattern")[1]

@@ -66,8 +66,17 @@ class Outcome:
     peak_memory: int = 0
 
 
-def store_crystal(row: Mapping[str, Any], config: DatasetConfig) -> Stored:
-    """Compute a row of the catalogue and reduce it to what is stored.
+@dataclass(frozen=True, eq=False)
+class Reduced:
+    """What `compute_one` gives, reduced by symmetry: pattern (thickness, stored), potential (stored,), numbers."""
+
+    pattern: FloatArray
+    potential: FloatArray
+    scalars: dict[str, float]
+
+
+def reduce_crystal(row: Mapping[str, Any], config: DatasetConfig) -> Reduced:
+    """Compute a row of the catalogue and keep its asymmetric part.
 
     Raises:
         LacbedError: if the row is no crystal or cannot be computed.
@@ -76,10 +85,21 @@ def store_crystal(row: Mapping[str, Any], config: DatasetConfig) -> Stored:
     conditions = conditions_of(config, str(row["compound_id"]))
     computed = compute_one(crystal, config, conditions)
     symmetry = symmetry_of(crystal, config)
-    pattern = encode_intensity(symmetry.pattern.fold(computed.pattern))
-    potential, offset, scale = encode_potential(symmetry.potential.fold(computed.potential))
-    numbers = [*(computed.scalars[name] for name in SCALARS), offset, scale, *conditions.thicknesses]
-    return Stored(pattern, potential, np.array(numbers, dtype=np.float64))
+    scalars = computed.scalars | {f"thickness_{i}": t for i, t in enumerate(conditions.thicknesses)}
+    return Reduced(symmetry.pattern.fold(computed.pattern), symmetry.potential.fold(computed.potential), scalars)
+
+
+def store_crystal(row: Mapping[str, Any], config: DatasetConfig) -> Stored:
+    """Compute a row of the catalogue and encode it.
+
+    Raises:
+        LacbedError: if the row is no crystal or cannot be computed.
+    """
+    reduced = reduce_crystal(row, config)
+    pattern = encode_intensity(reduced.pattern)
+    potential, offset, scale = encode_potential(reduced.potential)
+    numbers = reduced.scalars | dict(zip(SCALE_NAMES, (offset, scale), strict=True))
+    return Stored(pattern, potential, np.array([numbers[name] for name in quantities(config)]))
 
 
 def compute_rows(

@@ -1,0 +1,285 @@
+"""lacbed dataset: build, check and show data sets of patterns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lacbed.cli import options as o
+from lacbed.cli.console import Reporter, columns
+from lacbed.errors import FileFormatError, SettingError
+
+if TYPE_CHECKING:
+    from lacbed.datasets.build import Built
+    from lacbed.datasets.config import DatasetConfig
+
+NAME = "dataset"
+app = typer.Typer(name=NAME, help="Build, check and show data sets of patterns.", no_args_is_help=True)
+
+_MOST_SHOWN = 10
+
+DataArgument = Annotated[
+    Path, typer.Argument(metavar="DATA.zarr", help="A data set (.zarr folder).", show_default=False)
+]
+SeedOption = Annotated[int, typer.Option("--seed", "-s", metavar="S", help="Another seed, another choice.")]
+
+
+@app.command("build")
+def build_command(
+    catalog: Annotated[
+        Path, typer.Argument(metavar="CATALOG", help="A catalogue (.parquet).", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DATA.zarr", help="The folder to write.", show_default=False)
+    ],
+    preset: Annotated[str | None, typer.Option("--preset", help="seed (default) or wide.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="A config (.toml or .json) instead.")
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", "-n", metavar="N", help="A random sample of N rows.")
+    ] = None,
+    seed: SeedOption = 0,
+    max_atoms: Annotated[
+        float | None, typer.Option("--max-atoms", metavar="N", help="At most N atoms per conventional cell.")
+    ] = None,
+    known: Annotated[bool, typer.Option("--known", help="Only what is known from experiment.")] = False,
+    per_prototype: Annotated[
+        int | None, typer.Option("--per-prototype", metavar="N", help="At most N rows of one prototype.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-j", metavar="N", help="Processes; default all cores.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="A Dask scheduler instead.")
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", metavar="N", help="Crystals written together.")] = 16,
+    skip_invalid: Annotated[
+        bool, typer.Option("--skip-invalid", help="Leave out rows that are no crystal, and record them.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Compute batches again in which a crystal failed.")
+    ] = False,
+    quiet: o.QuietOption = False,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Compute the pattern of every crystal of a catalogue; the same command goes on after an interruption.
+
+    Example: lacbed dataset build cubic.parquet -o data.zarr --preset seed --count 1000 --max-atoms 64
+    """
+    from lacbed.catalog.files import read_catalog  # noqa: PLC0415
+    from lacbed.cli.dataset_progress import build_progress  # noqa: PLC0415
+    from lacbed.datasets.build import build, check_place  # noqa: PLC0415
+    from lacbed.datasets.plan import make_plan  # noqa: PLC0415
+    from lacbed.datasets.select import Selection, select_rows  # noqa: PLC0415
+
+    if not 1 <= batch <= 4096:
+        raise SettingError(f"--batch must be between 1 and 4096, got {batch}")
+    chosen = _config(preset, config)
+    selection = Selection(count, seed, max_atoms, known, per_prototype)
+    check_place(out)
+    crew = _crew(workers, scheduler)
+    reporter = Reporter(quiet, as_json)
+    table = select_rows(read_catalog(catalog), selection)
+    with reporter.progress("Checking the crystals") as tick:
+        plan = make_plan(table, chosen, selection, batch=batch, skip_invalid=skip_invalid, progress=tick)
+    with build_progress(quiet) as tell:
+        built = build(plan, out, crew, retry_failed=retry_failed, progress=tell)
+    _report(built, out, reporter)
+
+
+def _config(preset: str | None, path: Path | None) -> DatasetConfig:
+    from lacbed.datasets.config import load_config  # noqa: PLC0415
+    from lacbed.datasets.presets import preset as named  # noqa: PLC0415
+
+    if preset is not None and path is not None:
+        raise SettingError("give --preset or --config, not both")
+    return load_config(path) if path is not None else named(preset or "seed")
+
+
+def _crew(workers: int | None, scheduler: str | None) -> Any:
+    """What makes the workers; a scheduler is asked at once, so that a wrong address shows before any work."""
+    from lacbed.datasets import workers as w  # noqa: PLC0415
+    from lacbed.datasets.limits import cores, worker_memory  # noqa: PLC0415
+
+    if workers is not None and workers < 1:
+        raise SettingError(f"--workers must be at least 1, got {workers}")
+    if scheduler is None:
+        return lambda: w.processes(workers or cores(), worker_memory())
+    if workers is not None:
+        raise SettingError("give --workers or --scheduler, not both")
+    with w.cluster(scheduler):
+        return lambda: w.cluster(scheduler)
+
+
+def _report(built: Built, out: Path, reporter: Reporter) -> None:
+    manifest, state = built.manifest, built.progress
+    failures = manifest["failures"]
+    now = state.done - state.before
+    reporter.say(
+        f"{manifest['crystals']} crystals in {out}, {len(failures)} failed; "
+        f"{now} in this run" + (f", {state.rate:.2f} per second" if now else "")
+    )
+    for failure in failures[:_MOST_SHOWN]:
+        reporter.say(f"  failed {failure['formula']} ({failure['source_id']}): {failure['reason']}")
+    if len(failures) > _MOST_SHOWN:
+        reporter.say(f"  and {len(failures) - _MOST_SHOWN} more; see {out / 'manifest.json'}")
+    for line in manifest["attribution"]:
+        reporter.say(f"  to be attributed: {line}")
+    reporter.finish(
+        {
+            "path": out,
+            "crystals": manifest["crystals"],
+            "failures": failures,
+            "this_run": now,
+            "before": state.before,
+            "seconds": state.seconds,
+            "crystals_per_second": state.rate,
+            "peak_memory": state.peak_memory,
+            "cpu_seconds": manifest["cpu_seconds"],
+            "attribution": manifest["attribution"],
+        }
+    )
+
+
+@app.command("verify")
+def verify_command(
+    data: DataArgument,
+    count: Annotated[int, typer.Option("--count", "-n", metavar="N", help="Crystals to compute again.")] = 10,
+    seed: SeedOption = 0,
+    quiet: o.QuietOption = False,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Compare all checksums, and compute a random sample again; exit code 2 if anything differs."""
+    from lacbed.datasets.verify import verify  # noqa: PLC0415
+
+    if count < 0:
+        raise SettingError(f"--count must not be negative, got {count}")
+    reporter = Reporter(quiet, as_json)
+    with reporter.progress("Verifying") as tick:
+        found = verify(data, count, seed, tick)
+    for check in found.checks:
+        state = (
+            check.problem or f"max |dI| {check.intensity_error:.2g}, potential {check.potential_error:.2g} steps"
+        )
+        reporter.say(f"  row {check.row} {check.formula}: {state}")
+    reporter.say(f"{found.files} files and {len(found.checks)} crystals checked, {len(found.problems)} problems")
+    if not found.finished:
+        reporter.say("the data set is not finished")
+    reporter.finish(
+        {
+            "path": data,
+            "files": found.files,
+            "damaged": found.damaged,
+            "finished": found.finished,
+            "checks": [vars(check) for check in found.checks],
+        }
+    )
+    if found.problems:
+        more = f", and {len(found.problems) - 1} more problems" if len(found.problems) > 1 else ""
+        raise FileFormatError(f"{data}: {found.problems[0]}{more}")
+
+
+@app.command("info")
+def info_command(data: DataArgument, quiet: o.QuietOption = False, as_json: o.JsonOption = False) -> None:
+    """Show what a data set holds: crystals, failures, config, convergence, sizes, licences."""
+    from lacbed.datasets.summary import summarise_dataset  # noqa: PLC0415
+
+    found = summarise_dataset(data)
+    reporter = Reporter(quiet, as_json)
+    for line in _summary_lines(found):
+        reporter.say(line)
+    reporter.finish(found)
+
+
+def _summary_lines(found: dict[str, Any]) -> list[str]:
+    state = "finished" if found["finished"] else "NOT finished"
+    lines = [
+        f"{found['crystals']} of {found['rows']} crystals, {found['failed']} failed; {state}",
+        f"{found['compounds']} compounds, {found['prototypes']} prototypes; {found['bytes'] / 1e6:.1f} MB in "
+        f"{found['files']} files; {found['cpu_seconds']:.0f} CPU seconds",
+        f"preset {found['preset'] or '(own config)'}, by {found['software']}",
+        "  " + ", ".join(f"{name} {value}" for name, value in found["config"].items()),
+        "symmetries: " + ", ".join(f"{name} {n}" for name, n in found["symmetries"].items()),
+        f"intensities are stored to ±{found['intensity_bound']:.2g}",
+    ]
+    if found["spread"]:
+        names = ("min", "p05", "median", "p95", "max")
+        rows = [("", *names)]
+        rows += [(name, *(f"{s[n]:.4g}" for n in names)) for name, s in found["spread"].items()]
+        lines += ["", *columns(rows), ""]
+    if found["near_duplicates"] is not None:
+        near = found["near_duplicates"]
+        lines.append(
+            f"{near['rows']} crystals in {near['groups']} groups of near duplicates "
+            f"(Z < {100 * near['bound']:g} %), the largest of {near['largest']}"
+        )
+    lines += [f"failed {n} times: {why}" for why, n in found["failures"].items()]
+    lines += [f"from {s['source']} ({s['licence']}): {s['rows']}" for s in found["sources"]]
+    return lines + [f"to be attributed: {line}" for line in found["attribution"]]
+
+
+@app.command("montage")
+def montage_command(
+    data: DataArgument,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE.png", help="Where to write.", show_default=False)
+    ],
+    count: Annotated[int, typer.Option("--count", "-n", metavar="N", help="How many crystals.")] = 20,
+    seed: SeedOption = 0,
+    width: Annotated[int, typer.Option("--columns", metavar="N", help="Images in a row.")] = 5,
+    quiet: o.QuietOption = False,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Draw different crystals side by side, with formula and lattice parameter."""
+    from lacbed.datasets.figure import dataset_montage  # noqa: PLC0415
+    from lacbed.patterns.atomic import replacing  # noqa: PLC0415
+    from lacbed.patterns.figures import save_figure  # noqa: PLC0415
+    from lacbed.patterns.files import check_writable  # noqa: PLC0415
+
+    if out.suffix.lower() != ".png":
+        raise FileFormatError(f"a montage is a .png, got {str(out)!r}")
+    check_writable(out)
+    figure = dataset_montage(data, count, seed, width)
+    with replacing(out) as temporary:
+        save_figure(figure, temporary)
+    reporter = Reporter(quiet, as_json)
+    reporter.say(f"wrote {out}")
+    reporter.finish({"file": out, "crystals": len(figure.axes)})
+
+
+@app.command("split")
+def split_command(
+    data: DataArgument,
+    kind: Annotated[str, typer.Option("--kind", help="compound, prototype, or row (which leaks).")] = "compound",
+    seed: SeedOption = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE.json", help="Write the rows of each side.")
+    ] = None,
+    quiet: o.QuietOption = False,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Part a data set 85 : 10 : 5 into training, validation and test."""
+    import json  # noqa: PLC0415
+
+    from lacbed.datasets.read import sides_of  # noqa: PLC0415
+    from lacbed.datasets.splits import LEAKING  # noqa: PLC0415
+    from lacbed.datasets.store import Store  # noqa: PLC0415
+    from lacbed.patterns.atomic import replacing  # noqa: PLC0415
+
+    if out is not None and out.suffix.lower() != ".json":
+        raise FileFormatError(f"a split is written as .json, got {str(out)!r}")
+    sides = sides_of(Store(data), kind, seed)
+    result = {"path": str(data), "kind": kind, "seed": seed, "leaks": kind in LEAKING}
+    if out is not None:
+        with replacing(out) as temporary:
+            temporary.write_text(json.dumps({**result, **{k: v.tolist() for k, v in sides.items()}}) + "\n")
+    reporter = Reporter(quiet, as_json)
+    total = sum(len(rows) for rows in sides.values())
+    for name, rows in sides.items():
+        reporter.say(f"{name:10} {len(rows):7d} crystals  {100 * len(rows) / total:5.1f} %")
+    if kind in LEAKING:
+        reporter.say("by row the same compound stands on several sides: a test on it leaks")
+    reporter.finish({**result, "counts": {name: len(rows) for name, rows in sides.items()}, "file": out})

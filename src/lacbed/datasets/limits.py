@@ -1,0 +1,24 @@
+"""How much of this machine a build may use."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from lacbed.solvers.blocks import free_memory
+
+_SHARE = 0.8
+"""Part of the free memory that the crystals in work may need together."""
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def worker_memory() -> float:
+    """Bytes that all workers together may need."""
+    return _SHARE * free_memory(torch.device("cpu"))
