@@ -14,7 +14,24 @@ from typing import Annotated, Any
 
 import typer
 
-from lacbed.cli import catalog, cbed, compare, convergence, crystals, fetch, info, page, potential, simulate
+from lacbed.cli import (
+    catalog,
+    cbed,
+    compare,
+    convergence,
+    crystals,
+    dataset,
+    evaluate,
+    export,
+    fetch,
+    info,
+    learning_curve,
+    page,
+    potential,
+    predict,
+    simulate,
+    train,
+)
 from lacbed.errors import LacbedError
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -26,10 +43,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     invoke_without_command=True,
 )
-for _module in (simulate, potential, cbed, compare, convergence, crystals, info, page):
+for _module in (
+    simulate,
+    potential,
+    cbed,
+    compare,
+    convergence,
+    crystals,
+    info,
+    page,
+    predict,
+    train,
+    evaluate,
+    learning_curve,
+    export,
+):
     app.command(name=_module.NAME)(_module.command)
 catalog.app.add_typer(fetch.app)
 app.add_typer(catalog.app)
+app.add_typer(dataset.app)
 
 
 def _print_version(wanted: bool) -> None:
