@@ -11,9 +11,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from lacbed.catalog.fetch.source import Cursor
 from lacbed.catalog.schema import FORMAT_VERSION, Row
-from lacbed.errors import FileFormatError, MissingExtraError
+from lacbed.errors import FileFormatError
 from lacbed.patterns.atomic import reason, replacing
 
 
@@ -161,10 +163,6 @@ def _clear(folder: Path) -> None:
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
     """Refuse a second fetch into the same folder; the lock ends with its process, however that ends."""
-    try:
-        from filelock import FileLock, Timeout  # noqa: PLC0415  optional
-    except ImportError:
-        raise MissingExtraError("fetching needs filelock; install it with: pip install 'lacbed[fetch]'") from None
     lock = FileLock(folder / "lock")
     try:
         lock.acquire(timeout=0)

@@ -24,7 +24,7 @@ class Fetched(Imported):
         unwanted: entries that the filters left out.
         kept: pages that an earlier, interrupted fetch had finished.
         pages: all pages.
-        rows: as `Imported`, and so on.
+        seen: rows before duplicates are left out.
     """
 
     unwanted: int = 0
