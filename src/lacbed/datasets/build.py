@@ -24,7 +24,7 @@ from lacbed.datasets.manifest import (
     write_manifest,
 )
 from lacbed.datasets.plan import Batch, Plan
-from lacbed.datasets.storage import CATALOG, create, read_record, write_batch
+from lacbed.datasets.storage import CATALOG, create, is_unfinished, read_record, remove_unfinished, write_batch
 from lacbed.datasets.store import Store
 from lacbed.datasets.worker import Outcome
 from lacbed.datasets.workers import Crew, Job, run
@@ -125,17 +125,19 @@ def build(
 
 
 def _prepare(folder: Path, plan: Plan) -> None:
-    """Lay the folder out, or check that it holds the same plan."""
+    """Lay the folder out, or check that it holds the same plan; remove what a killed run left unfinished."""
     if (folder / "zarr.json").exists():
         record = read_record(folder)
         if record["plan_digest"] != plan.digest:
             same = record["config_digest"] == plan.config.digest
             what = "other crystals, another selection or another batch size" if same else "another config"
             raise FileFormatError(f"{str(folder)!r} was begun with {what}; choose another folder, or remove it")
+        remove_unfinished(folder)
         return
-    strangers = [path.name for path in folder.iterdir() if path.name not in _own(plan)]
+    strangers = [p.name for p in folder.iterdir() if p.name not in _own(plan) and not is_unfinished(p)]
     if strangers:
         raise FileFormatError(f"{str(folder)!r} is no data set: it holds {sorted(strangers)[0]!r}")
+    remove_unfinished(folder)
     create(folder, plan)
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
@@ -40,6 +41,7 @@ from lacbed.patterns.atomic import reason
 from lacbed.patterns.labels import number_text
 from lacbed.result import software
 
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{12}(\.parquet)?")
 RECORD = "lacbed_dataset"
 CATALOG, ARRAYS = "catalog.parquet", ("pattern", "potential", "scalars")
 
@@ -178,6 +180,19 @@ def write_bytes(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a file has the name of one that was being written."""
+    return _UNFINISHED.fullmatch(path.name) is not None
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a process that was killed left half written."""
+    for path in folder.rglob(".*"):
+        if is_unfinished(path) and path.is_file():
+            with suppress(OSError):
+                path.unlink()
 
 
 def read_record(folder: Path) -> dict[str, Any]:
