@@ -1,0 +1,126 @@
+"""lacbed predict: patterns by the learned simulator."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lacbed.cli import options as o
+from lacbed.cli import parse
+from lacbed.cli.console import Reporter, size_text
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+NAME = "predict"
+
+
+def command(
+    crystal: o.CrystalArgument,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            show_default=False,
+            help="Where to write, by the ending: .nc .zarr .npz .tif .hspy .zspy .png. May be given repeatedly.",
+        ),
+    ] = None,
+    thickness: o.ThicknessOption = "600",
+    voltage: o.VoltageOption = 200.0,
+    zone: o.ZoneOption = "0,0,1",
+    hkl: o.HklOption = "0,0,0",
+    exact: Annotated[bool, typer.Option("--check", help="Compute it exactly too, and print Z.")] = False,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="FOLDER", help="A model or run; default the packaged model."),
+    ] = None,
+    device: o.DeviceOption = "cpu",
+    quiet: o.QuietOption = False,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Predict the LACBED pattern of a cubic crystal along [001] by the learned simulator.
+
+    Example: lacbed predict SrTiO3 --thickness 300,600 -o pattern.png --check
+    """  # fmt: skip
+    axis, energy, thicknesses = parse.integers(zone, "--zone"), parse.energy(voltage), parse.thicknesses(thickness)
+    reflections: Any = parse.reflections(hkl)
+
+    from lacbed.crystals.load import load_crystal  # noqa: PLC0415
+    from lacbed.learn.surrogate import Surrogate  # noqa: PLC0415
+    from lacbed.patterns.files import check_writable, save_pattern  # noqa: PLC0415
+
+    files = out or []
+    for path in files:
+        check_writable(path)
+    structure = load_crystal(crystal)
+    surrogate = Surrogate.load(model, device)
+    if isinstance(reflections, str) or "all" in reflections:
+        reflections = ((0, 0, 0), (1, 0, 0))  # more than 000, which is refused with the exact command
+    start = time.perf_counter()
+    pattern = surrogate.predict(structure, thicknesses, energy, zone_axis=axis, hkl=reflections, called=crystal)
+    seconds = time.perf_counter() - start
+    reporter = Reporter(quiet, as_json)
+    checked = _check(structure, pattern, surrogate.domain, energy, reporter) if exact else {}
+    for path in files:
+        save_pattern(pattern, path)
+    _report(pattern, files, seconds, checked, reporter)
+
+
+def _check(
+    crystal: Any, pattern: xr.DataArray, domain: dict[str, Any], energy: float, reporter: Reporter
+) -> dict[str, Any]:
+    """The exact answer with the settings that the model learned from: Z of each thickness, and the seconds."""
+    import lacbed  # noqa: PLC0415
+
+    absorption = domain["absorption"]
+    start = time.perf_counter()
+    with reporter.progress("Simulating") as progress:
+        truth = lacbed.simulate(
+            crystal, energy=energy, thicknesses=pattern["thickness"].values.tolist(),
+            grid=lacbed.TiltGrid(pixels=domain["pixels"], extent=domain["extent"]),
+            absorption=tuple(absorption) if isinstance(absorption, list) else absorption,
+            factors=domain["factors"], progress=progress,
+        )  # fmt: skip
+    seconds = time.perf_counter() - start
+    scores = lacbed.compare_patterns(pattern, truth)
+    names = ("Z", "relative_l2", "max_difference")
+    return {"exact_seconds": seconds, **{name: scores[name].values[:, 0].tolist() for name in names}}
+
+
+def _report(
+    pattern: xr.DataArray, files: list[Path], seconds: float, checked: dict[str, Any], reporter: Reporter
+) -> None:
+    attributes = pattern.attrs
+    reporter.say(
+        f"{attributes['crystal']} {attributes['energy'] / 1e3:g} kV by the model {attributes['model']}, "
+        f"{seconds:.3f} s"
+    )
+    if reporter.talks:
+        for remark in attributes["warnings"]:
+            sys.stderr.write(f"lacbed: warning: {remark}\n")
+    for number, thickness in enumerate(pattern["thickness"].values):
+        text = f"  {thickness:g} Å:"
+        if "expected_rms_error" in attributes:
+            text += f" expected rms error {attributes['expected_rms_error'][number]:.2g},"
+        if "expected_z" in attributes:
+            text += f" expected Z {100 * attributes['expected_z'][number]:.2g} %,"
+        if checked:
+            text += (
+                f" Z {100 * checked['Z'][number]:.3g} %,"
+                f" relative L2 {100 * checked['relative_l2'][number]:.3g} %,"
+                f" max |dI| {checked['max_difference'][number]:.2g},"
+            )
+        if not text.endswith(":"):
+            reporter.say(text.rstrip(","))
+    if checked:
+        reporter.say(f"  exact: {checked['exact_seconds']:.2f} s; learned: {seconds:.3f} s")
+    for path in files:
+        reporter.say(f"  wrote {path} ({size_text(path)})")
+    kept = {key: value for key, value in attributes.items() if key != "crystal_cif"}
+    reporter.finish({"files": [str(p) for p in files], "seconds": seconds, **checked, **kept})

@@ -1,0 +1,203 @@
+"""Checkpoints and shipped models: safetensors and JSON, never pickle; written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lacbed.errors import FileFormatError
+from lacbed.learn.models import build_model
+from lacbed.patterns.atomic import reason, replacing
+
+FORMAT_VERSION = 1
+CHECKPOINT, MODEL = "lacbed-checkpoint", "lacbed-model"
+_SPLIT = "/"  # between the group of a tensor and its name
+
+Groups = Mapping[str, Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model with its weights.
+
+    Attributes:
+        model: in evaluation mode, on the CPU.
+        record: the JSON that came with it: "config", "data", "code", "metrics", "domain", "warning" ...
+        descriptors: of training rows, for distances; see `lacbed.learn.warning`. Empty if there are none.
+    """
+
+    model: nn.Module
+    record: dict[str, Any]
+    descriptors: dict[str, Tensor]
+
+
+def write_tensors(path: Path, kind: str, groups: Groups, record: Mapping[str, Any]) -> None:
+    """One safetensors file with groups of tensors, and the record as JSON in its header.
+
+    Raises:
+        FileFormatError: if the operating system refuses.
+    """
+    from safetensors.torch import save_file  # noqa: PLC0415
+
+    tensors = {
+        f"{group}{_SPLIT}{name}": value.detach().cpu().contiguous().clone()
+        for group, members in groups.items()
+        for name, value in members.items()
+    }
+    text = json.dumps(record, ensure_ascii=False, sort_keys=True)
+    header = {
+        "format": kind,
+        "format_version": str(FORMAT_VERSION),
+        "sha256": _digest(tensors, text),
+        "record": text,
+    }
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata=header)
+
+
+def read_tensors(path: Path, kind: str) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """Groups of tensors and the record of a file that `write_tensors` made.
+
+    Raises:
+        FileFormatError: if it is missing, damaged, of another kind or another version.
+    """
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
+
+    if not path.is_file():
+        raise FileFormatError(f"no such file: {path}")
+    try:
+        with safe_open(path, framework="pt") as stream:
+            header = dict(stream.metadata() or {})
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  no mapping
+    except (SafetensorError, OSError, ValueError) as error:
+        raise FileFormatError(f"{path} is damaged or no safetensors file: {reason(error)}") from None
+    if header.get("format") != kind:
+        raise FileFormatError(f"{path} is a {header.get('format', 'foreign safetensors file')}, expected a {kind}")
+    if header.get("format_version") != str(FORMAT_VERSION):
+        raise FileFormatError(
+            f"{path} has format version {header.get('format_version')}, expected {FORMAT_VERSION}; "
+            "use the lacbed that wrote it, or train again"
+        )
+    if header.get("sha256") != _digest(tensors, header.get("record", "")):
+        raise FileFormatError(
+            f"{path} is damaged: its content does not have the checksum that was written with it"
+        )
+    groups: dict[str, dict[str, Tensor]] = {}
+    for full, value in tensors.items():
+        group, _, name = full.partition(_SPLIT)
+        groups.setdefault(group, {})[name] = value
+    return groups, json.loads(header["record"])
+
+
+def _digest(tensors: Mapping[str, Tensor], record: str) -> str:
+    total = hashlib.sha256(record.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        total.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The state of an optimiser as named tensors: "3.exp_avg" for that of parameter 3."""
+    state = optimizer.state_dict()["state"]
+    return {f"{i}.{name}": torch.as_tensor(value) for i, entry in state.items() for name, value in entry.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Give an optimiser back the state that `optimizer_tensors` read; its settings stay."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for full, value in tensors.items():
+        number, _, name = full.partition(".")
+        state.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Put weights into a model.
+
+    Raises:
+        FileFormatError: if names or shapes do not fit.
+    """
+    try:
+        model.load_state_dict({name: value.float() if value.is_floating_point() else value
+                               for name, value in tensors.items()})  # fmt: skip
+    except RuntimeError as error:
+        raise FileFormatError(f"the weights in {path} do not fit its config: {reason(error)}") from None
+
+
+def save_model(
+    folder: Path,
+    weights: Mapping[str, Tensor],
+    descriptors: Mapping[str, Tensor],
+    record: Mapping[str, Any],
+    card: str,
+) -> None:
+    """A folder with model.safetensors, config.json and card.md, which `load_model` reads.
+
+    Raises:
+        FileFormatError: if the operating system refuses.
+    """
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        write_tensors(temporary / "model.safetensors", MODEL, {"model": weights, "descriptors": descriptors}, {})
+        full = {"format": MODEL, "format_version": FORMAT_VERSION, **record}
+        (temporary / "config.json").write_text(json.dumps(full, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        (temporary / "card.md").write_text(card, "utf-8")
+
+
+def load_model(path: str | Path) -> LoadedModel:
+    """A model from its folder, from the folder of a run, or from a checkpoint (the best weights so far).
+
+    Raises:
+        FileFormatError: if there is none, or it is damaged, of another kind or another version.
+    """
+    path = Path(path)
+    if path.is_file():
+        return _from_checkpoint(path)
+    for folder in (path, path / "model"):
+        if (folder / "config.json").is_file():
+            return _from_folder(folder)
+    if (path / "checkpoint.safetensors").is_file():
+        return _from_checkpoint(path / "checkpoint.safetensors")
+    raise FileFormatError(f"{path} is no model: expected a folder with config.json and model.safetensors")
+
+
+def _from_folder(folder: Path) -> LoadedModel:
+    try:
+        record = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise FileFormatError(f"{folder / 'config.json'} cannot be read: {reason(error)}") from None
+    kind = record.get("format") if isinstance(record, dict) else None
+    if kind != MODEL:
+        raise FileFormatError(f"{folder / 'config.json'} is not the config of a {MODEL}")
+    if record.get("format_version") != FORMAT_VERSION:
+        raise FileFormatError(
+            f"{folder} has format version {record.get('format_version')}, expected {FORMAT_VERSION}; update lacbed"
+        )
+    groups, _ = read_tensors(folder / "model.safetensors", MODEL)
+    return _loaded(groups.get("model", {}), record, folder / "model.safetensors", groups.get("descriptors", {}))
+
+
+def _from_checkpoint(path: Path) -> LoadedModel:
+    groups, record = read_tensors(path, CHECKPOINT)
+    weights = groups.get("best") or groups.get("ema") or groups.get("model", {})
+    return _loaded(weights, record, path)
+
+
+def _loaded(
+    weights: Mapping[str, Tensor], record: dict[str, Any], path: Path, descriptors: dict[str, Tensor] | None = None
+) -> LoadedModel:
+    config = record.get("config")
+    if not isinstance(config, dict) or "model" not in config:
+        raise FileFormatError(f"{path}: its config does not say which model it is")
+    model = build_model(config["model"])
+    load_weights(model, weights, path)
+    return LoadedModel(model.eval(), record, descriptors or {})

@@ -1,0 +1,244 @@
+"""What determines a training run, from a TOML or JSON file; unknown keys are refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lacbed.errors import FileFormatError, SettingError
+from lacbed.learn.losses import LossSettings
+from lacbed.patterns.atomic import reason
+
+SPLIT_KINDS = ("row", "compound", "prototype")
+Section = TypeVar("Section")
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which crystals of a data set are learned from.
+
+    Attributes:
+        kind: of the split, "row", "compound" or "prototype"; "row" leaks (the same compound on both sides).
+        seed: of the split.
+        fraction: share of the training crystals; smaller shares are subsets of larger ones.
+    """
+
+    kind: str = "compound"
+    seed: int = 0
+    fraction: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            SettingError: naming the key.
+        """
+        if self.kind not in SPLIT_KINDS:
+            raise SettingError(f"data.kind must be one of {', '.join(SPLIT_KINDS)}, got {self.kind!r}")
+        if not 0 < self.fraction <= 1:
+            raise SettingError(f"data.fraction must be above 0 and at most 1, got {self.fraction:g}")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How the weights are found.
+
+    Attributes:
+        epochs: at most so many passes over the training crystals.
+        batch: crystals in a step, over all processes.
+        learning_rate: of the optimiser, after `warmup` steps and before the decay.
+        schedule: "constant", or "cosine" for a decay to 1 % at the last epoch.
+        warmup: steps over which the rate rises from 0.
+        optimizer: "adam" or "adamw".
+        weight_decay: of AdamW.
+        clip: largest norm of the gradient; 0 for none.
+        ema: decay a step of the averaged weights that are validated and kept; 0 for none.
+        patience: epochs without a better validation loss until training stops; 0 for never.
+        checkpoint_steps: steps between checkpoints; one is written after each epoch in any case.
+        precision: "float32" or "bfloat16" (in the layers; losses and transforms stay in float32).
+        augment: whether crystals are shifted, turned and mirrored at random, which changes no physics.
+        thicknesses: how many of a crystal's thicknesses enter a step, chosen at random; 0 for all.
+        seed: of the weights, the order of the crystals and every random choice.
+        workers: processes that read the data.
+        tensorboard: whether to write TensorBoard files too.
+    """
+
+    epochs: int = 100
+    batch: int = 24
+    learning_rate: float = 1e-3
+    schedule: str = "constant"
+    warmup: int = 0
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    clip: float = 0.0
+    ema: float = 0.0
+    patience: int = 20
+    checkpoint_steps: int = 500
+    precision: str = "float32"
+    augment: bool = False
+    thicknesses: int = 0
+    seed: int = 0
+    workers: int = 0
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            SettingError: naming the key.
+        """
+        allowed = {
+            "schedule": ("constant", "cosine"),
+            "optimizer": ("adam", "adamw"),
+            "precision": ("float32", "bfloat16"),
+        }
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                shown = ", ".join(values)
+                raise SettingError(f"training.{name} must be one of {shown}, got {getattr(self, name)!r}")
+        for name in ("epochs", "batch", "checkpoint_steps"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"training.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("warmup", "weight_decay", "clip", "patience", "thicknesses", "seed", "workers"):
+            if getattr(self, name) < 0:
+                raise SettingError(f"training.{name} must not be negative, got {getattr(self, name)}")
+        if not self.learning_rate > 0 or not 0 <= self.ema < 1:
+            raise SettingError("training.learning_rate must be positive and training.ema from 0 to below 1")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that determines a run, apart from the data set itself."""
+
+    model: Mapping[str, Any]
+    data: DataSettings = field(default_factory=DataSettings)
+    loss: LossSettings = field(default_factory=LossSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON holds them."""
+        return {
+            "model": dict(self.model),
+            "data": asdict(self.data),
+            "loss": asdict(self.loss),
+            "training": asdict(self.training),
+        }
+
+
+def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
+    """A checked configuration with every default written out.
+
+    Raises:
+        SettingError: on an unknown key, a wrong type or an impossible value.
+    """
+    from lacbed.learn.models import complete_settings  # noqa: PLC0415  imports torch
+
+    _refuse_unknown(values, [f.name for f in fields(TrainConfig)], "a training config")
+    for name, section in values.items():
+        if not isinstance(section, Mapping):
+            raise SettingError(f"[{name}] of a training config must be a table of keys, got {section!r}")
+    if "model" not in values:
+        raise SettingError('a training config needs a [model] table with its name, such as name = "vae"')
+    return TrainConfig(
+        complete_settings(values["model"]),
+        build_section(DataSettings, values.get("data", {}), "data"),
+        build_section(LossSettings, values.get("loss", {}), "loss"),
+        build_section(TrainingSettings, values.get("training", {}), "training"),
+    )
+
+
+def load_config(name: str, changes: Sequence[str] = ()) -> TrainConfig:
+    """A configuration from a .toml or .json file, or a packaged one by name (`preset_names`).
+
+    Args:
+        name: path or name.
+        changes: "section.key=value", applied on top.
+
+    Raises:
+        FileFormatError: if the file cannot be read; SettingError: on what is in it.
+    """
+    path = Path(name)
+    if path.suffix.lower() not in (".toml", ".json"):
+        path = _preset(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
+    except OSError as error:
+        raise FileFormatError(f"cannot read the config {str(path)!r}: {reason(error)}") from None
+    except ValueError as error:
+        raise FileFormatError(f"{path} is not valid {path.suffix[1:].upper()}: {reason(error)}") from None
+    if not isinstance(values, dict):
+        raise FileFormatError(f"{path} must hold tables of keys, got a {type(values).__name__}")
+    for change in changes:
+        _apply(values, change)
+    return config_from_dict(values)
+
+
+def preset_names() -> list[str]:
+    """Names of the packaged configurations."""
+    return sorted(p.stem for p in (Path(__file__).parent / "configs").glob("*.toml"))
+
+
+def _preset(name: str) -> Path:
+    if name not in preset_names():
+        raise SettingError(
+            f"a training config is a .toml or .json file or one of {', '.join(preset_names())}, got {name!r}"
+        )
+    return Path(__file__).parent / "configs" / f"{name}.toml"
+
+
+def _apply(values: dict[str, Any], change: str) -> None:
+    place, equals, text = change.partition("=")
+    section, dot, key = place.strip().partition(".")
+    if not (equals and dot and key):
+        raise SettingError(f"a change is section.key=value, such as training.epochs=3, got {change!r}")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text.strip()
+    table = values.setdefault(section, {})
+    if not isinstance(table, dict):
+        raise SettingError(f"[{section}] of a training config must be a table of keys")
+    table[key] = value
+
+
+def build_section(cls: type[Section], values: Mapping[str, Any], title: str) -> Section:
+    """A frozen dataclass of plain numbers, texts and switches from a table of keys.
+
+    Raises:
+        SettingError: on an unknown or missing key or a value of another type.
+    """
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+    _refuse_unknown(values, list(known), f"[{title}]")
+    for name, f in known.items():
+        if f.default is MISSING and f.default_factory is MISSING and name not in values:
+            raise SettingError(f"[{title}] needs {name}")
+    read = {name: _typed(f"{title}.{name}", value, known[name].type) for name, value in values.items()}
+    return cls(**read)
+
+
+def _refuse_unknown(values: Mapping[str, Any], known: Sequence[str], what: str) -> None:
+    unknown = [str(name) for name in values if name not in known]
+    if unknown:
+        raise SettingError(f"{what} has no key {', '.join(map(repr, unknown))}; it knows {', '.join(known)}")
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    """The value as the annotated type; whole numbers may stand for decimal ones, and lists for tuples."""
+    wanted = str(kind if isinstance(kind, str) else getattr(kind, "__name__", kind))
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if wanted == "float" and number:
+        return float(value)
+    if wanted == "int" and number and value == int(value):
+        return int(value)
+    if (wanted == "bool" and isinstance(value, bool)) or (wanted == "str" and isinstance(value, str)):
+        return value
+    if wanted.startswith("tuple") and isinstance(value, list | tuple):
+        return tuple(value)
+    what = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "a text"}
+    raise SettingError(f"{name} must be {what.get(wanted, wanted)}, got {value!r}")

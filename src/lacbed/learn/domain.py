@@ -1,0 +1,125 @@
+"""What a model has learned, and the exact command for everything else."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lacbed.errors import SettingError
+
+if TYPE_CHECKING:
+    from lacbed.crystals import Crystal
+
+_SLACK = 1e-6
+_ANGLE = 1e-3  # degrees
+
+
+def domain_of(config: Mapping[str, Any], lattice: Sequence[float]) -> dict[str, Any]:
+    """The domain of a model that was trained on a data set.
+
+    Args:
+        config: of the data set, as plain values.
+        lattice: least and largest lattice parameter among the training crystals, in Å.
+    """
+    return {
+        "crystal": "cubic",
+        "zone_axis": list(config["zone_axis"]),
+        "hkl": [0, 0, 0],
+        "thickness": _bounds(config["thicknesses"]),
+        "energy": _bounds(config["energy"]),
+        "lattice_parameter": [float(v) for v in lattice],
+        **{
+            name: config[name]
+            for name in ("pixels", "extent", "factors", "absorption", "potential_pixels", "potential_g_max")
+        },
+    }
+
+
+def _bounds(values: Any) -> list[float]:
+    if isinstance(values, Mapping):
+        return [float(values["low"]), float(values["high"])]
+    numbers = values if isinstance(values, list | tuple) else [values]
+    return [float(min(numbers)), float(max(numbers))]
+
+
+def check_domain(
+    domain: Mapping[str, Any],
+    crystal: Crystal,
+    thicknesses: Sequence[float],
+    energy: float,
+    zone_axis: Sequence[float] = (0, 0, 1),
+    hkl: Sequence[Sequence[int]] = ((0, 0, 0),),
+    called: str | None = None,
+) -> None:
+    """Refuse what the model has not learned, and name the exact command.
+
+    Args:
+        domain: of the model.
+        crystal: to be predicted.
+        thicknesses: in Å.
+        energy: in eV.
+        zone_axis: [uvw].
+        hkl: reflections.
+        called: how the crystal is called on the command line; default its name.
+
+    Raises:
+        SettingError: with the command that computes it exactly.
+    """
+    found = _outside(domain, crystal, thicknesses, energy, zone_axis, hkl)
+    if found:
+        command = exact_command(called or crystal.name, thicknesses, energy, zone_axis, hkl)
+        raise SettingError(f"the learned simulator {found}; compute it exactly: {command}")
+
+
+def _outside(
+    domain: Mapping[str, Any],
+    crystal: Crystal,
+    thicknesses: Sequence[float],
+    energy: float,
+    zone_axis: Sequence[float],
+    hkl: Sequence[Sequence[int]],
+) -> str:
+    """What is outside of the domain, in words; "" if nothing is."""
+    if not is_cubic(crystal):
+        a, b, c, *angles = crystal.cell
+        shown = f"a, b, c = {a:.4g}, {b:.4g}, {c:.4g} Å and angles {', '.join(f'{v:.4g}' for v in angles)}°"
+        return f"knows cubic crystals, and {crystal.name} has {shown}"
+    if [float(v) for v in zone_axis] != [float(v) for v in domain["zone_axis"]]:
+        return f"knows the zone axis {list(domain['zone_axis'])}, got {list(zone_axis)}"
+    if any(list(g) != [0, 0, 0] for g in hkl):
+        return "knows the reflection 000 alone"
+    low, high = domain["thickness"]
+    for t in thicknesses:
+        if not low * (1 - _SLACK) <= t <= high * (1 + _SLACK):
+            return f"knows {_range('thickness', low, high, 'Å')}, got {t:g} Å"
+    low, high = (1e-3 * v for v in domain["energy"])
+    if not low * (1 - _SLACK) <= 1e-3 * energy <= high * (1 + _SLACK):
+        return f"knows {_range('voltage', low, high, 'kV')}, got {1e-3 * energy:g} kV"
+    return ""
+
+
+def _range(name: str, low: float, high: float, unit: str) -> str:
+    return f"the {name} {low:g} {unit} alone" if low == high else f"{name} from {low:g} to {high:g} {unit}"
+
+
+def is_cubic(crystal: Crystal) -> bool:
+    """Whether the cell is a cube."""
+    a, b, c, *angles = crystal.cell
+    return max(abs(b - a), abs(c - a)) <= 1e-4 * a and all(abs(v - 90.0) <= _ANGLE for v in angles)
+
+
+def exact_command(
+    called: str,
+    thicknesses: Sequence[float],
+    energy: float,
+    zone_axis: Sequence[float],
+    hkl: Sequence[Sequence[int]],
+) -> str:
+    """The command line that computes the same thing exactly."""
+    words = ["lacbed", "simulate", called]
+    words += ["--zone", ",".join(f"{v:g}" for v in zone_axis)]
+    words += ["--thickness", ",".join(f"{t:g}" for t in thicknesses), "--voltage", f"{1e-3 * energy:g}"]
+    if any(list(g) != [0, 0, 0] for g in hkl):
+        words += ["--hkl", " ".join(",".join(str(i) for i in g) for g in hkl)]
+    return shlex.join([*words, "-o", "pattern.nc"])

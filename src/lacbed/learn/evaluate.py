@@ -1,0 +1,208 @@
+"""How good a model is, on crystals that it has not seen, beside answers that need no learning."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lacbed.learn import baselines, data, warning
+from lacbed.learn.checkpoint import LoadedModel
+from lacbed.learn.metrics import pattern_errors, summary
+
+MODEL = "model"
+SPEED_BATCH = 16
+_BATCH = 16
+_REPEATS = 5
+
+Columns = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Errors of a model and of the baselines, one row a pattern (crystal and thickness).
+
+    Attributes:
+        columns: position (in the split), thickness, energy, lattice_parameter, distance, expected_z, sigma, rms,
+            within_1, within_2 (shares of pixels within so many sigma), flagged, labels of the crystals, and for
+            "model" and each baseline z, relative_l2 and max_difference, such as columns["model z"].
+        names: "model" and the baselines.
+        speed: seconds a pattern in batches, and how measured.
+        warning: how the warning does on these rows; empty if the model has none.
+    """
+
+    columns: Columns
+    names: tuple[str, ...]
+    speed: dict[str, Any]
+    warning: dict[str, Any]
+
+    def summary(self, name: str = MODEL, rows: npt.NDArray[np.bool_] | None = None) -> dict[str, float]:
+        """Percentiles and shares for the model or a baseline, over all rows or some."""
+        chosen = slice(None) if rows is None else rows
+        errors = ("z", "relative_l2", "max_difference")
+        return summary({error: self.columns[f"{name} {error}"][chosen] for error in errors})
+
+
+def evaluate(
+    loaded: LoadedModel,
+    test: data.PatternData,
+    training: data.PatternData,
+    *,
+    members: npt.NDArray[np.int64] | None = None,
+    device: torch.device | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Evaluation:
+    """Predict every pattern of a split with the model and the baselines.
+
+    Args:
+        loaded: the model and its record.
+        test: the crystals to judge on.
+        training: those that the model has learned from, for the baselines and the distance to them.
+        members: positions of the training crystals that it has used; default all.
+        device: what the model computes on.
+        progress: called with the fraction done.
+    """
+    device = device or torch.device("cpu")
+    members = np.arange(len(training)) if members is None else members
+    reference = baselines.make_reference(training, members)
+    table = loaded.descriptors or warning.descriptor_table(training, members)
+    model = loaded.model.to(device).eval()
+    parts: list[Columns] = []
+    batches = list(data.in_order(len(test), _BATCH))
+    for number, (positions, batch) in enumerate(zip(batches, data.load(test, batches), strict=True), start=1):
+        with torch.inference_mode():
+            output = {k: v.cpu() for k, v in model(data.to_device(batch, device)).items()}
+        parts.append(_rows(positions, batch, output, baselines.predict_baselines(reference, batch), table))
+        if progress is not None:
+            progress(number / len(batches))
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    columns |= {name: values[columns["position"]] for name, values in data.labels_of(test).items()}
+    fitted = loaded.record.get("warning") or {}
+    verdict: dict[str, Any] = {}
+    if fitted:
+        flagged = warning.is_flagged(fitted, columns["distance"], columns["expected_z"])
+        columns["flagged"] = flagged
+        columns["predicted_z"] = warning.predicted_z(fitted, columns["distance"], columns["expected_z"])
+        verdict = warning.judge(columns["model z"], flagged)
+    speed = measure_speed(loaded, test, device)
+    return Evaluation(columns, (MODEL, *baselines.NAMES), speed, verdict)
+
+
+def _rows(
+    positions: list[int],
+    batch: data.Batch,
+    output: Mapping[str, Tensor],
+    others: Mapping[str, Tensor],
+    table: Mapping[str, Tensor],
+) -> Columns:
+    """The columns of one batch, crystals slow and thicknesses fast."""
+    truth, pattern = batch["pattern"], output["pattern"].float()
+    t = truth.shape[1]
+    columns: Columns = {
+        "position": np.repeat(positions, t),
+        "thickness": batch["thickness"].flatten().numpy(),
+        "thickness_number": np.tile(np.arange(t), len(positions)),
+        "energy": np.repeat(batch["energy"].numpy(), t),
+        "lattice_parameter": np.repeat(batch["lattice_parameter"].numpy(), t),
+    }
+    for name, prediction in {MODEL: pattern, **others}.items():
+        for error, value in pattern_errors(prediction, truth).items():
+            columns[f"{name} {error}"] = value.flatten().double().numpy()
+    for name, value in warning.warning_inputs(batch, output, table).items():
+        columns[name] = value.flatten().double().numpy()
+    off = pattern - truth
+    columns["rms"] = off.square().mean(dim=(-2, -1)).sqrt().flatten().double().numpy()
+    if "log_sigma" in output:
+        sigma = torch.exp(output["log_sigma"].float()).expand_as(pattern)
+        columns["sigma"] = sigma.square().mean(dim=(-2, -1)).sqrt().flatten().double().numpy()
+        for factor in (1, 2):
+            inside = (off.abs() <= factor * sigma).float().mean(dim=(-2, -1))
+            columns[f"within_{factor}"] = inside.flatten().double().numpy()
+    return columns
+
+
+def measure_speed(loaded: LoadedModel, test: data.PatternData, device: torch.device) -> dict[str, Any]:
+    """Median time of a batch of up to 16 crystals, from tensors to tensors."""
+    count = min(SPEED_BATCH, len(test))
+    batch = data.to_device(data.collate([test[i] for i in range(count)]), device)
+    batch.pop("pattern")
+    patterns = int(batch["thickness"].numel())
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(_REPEATS + 1):
+            start = time.perf_counter()
+            loaded.model(batch)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds.append(time.perf_counter() - start)
+    typical = float(np.median(seconds[1:]))  # the first call sets things up
+    return {
+        "milliseconds_per_pattern": 1e3 * typical / patterns,
+        "crystals_in_a_batch": count,
+        "patterns_in_a_batch": patterns,
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def groups(evaluation: Evaluation, name: str, at_most: int = 15) -> list[tuple[str, npt.NDArray[np.bool_]]]:
+    """Rows grouped by a label, the largest groups first; what is left over is one group.
+
+    "thickness", "energy" and "atoms" are binned.
+    """
+    column = evaluation.columns[name]
+    edges = _EDGES.get(name)
+    if edges is not None:
+        bins = np.digitize(column.astype(float), edges)
+        found = [(_bin_label(name, edges, i), bins == i) for i in range(len(edges) + 1)]
+        return [(label, rows) for label, rows in found if rows.any()]
+    values, counts = np.unique(column, return_counts=True)
+    order = np.lexsort((values, -counts))
+    chosen = [values[i] for i in order[:at_most]]
+    found = [(str(value), column == value) for value in chosen]
+    rest = ~np.isin(column, chosen)
+    return found + ([(f"{len(values) - len(chosen)} others", rest)] if rest.any() else [])
+
+
+_EDGES: dict[str, list[float]] = {
+    "thickness": [200.0, 400.0, 600.0, 800.0, 1000.0, 1500.0, 2000.0],
+    "energy": [80e3, 120e3, 200e3, 250e3],
+    "atoms": [4.5, 8.5, 16.5, 32.5, 64.5, 128.5],
+}
+_UNITS = {"thickness": (1.0, " Å"), "energy": (1e-3, " kV"), "atoms": (1.0, "")}
+
+
+def _bin_label(name: str, edges: list[float], number: int) -> str:
+    factor, unit = _UNITS[name]
+    whole = name == "atoms"
+    low = None if number == 0 else edges[number - 1] * factor
+    high = None if number == len(edges) else edges[number] * factor
+    if whole:
+        low, high = (None if v is None else v + s for v, s in ((low, 0.5), (high, -0.5)))
+    if low is None:
+        return f"{'up to' if whole else 'below'} {high:g}{unit}"
+    if high is None:
+        return f"{low:g}{unit} and more"
+    return f"{low:g} to {'' if whole else 'below '}{high:g}{unit}"
+
+
+def calibration(evaluation: Evaluation, bins: int = 8) -> list[dict[str, float]]:
+    """Rows in bins of equal count by predicted sigma: expected against actual rms error; empty without sigma."""
+    if "sigma" not in evaluation.columns:
+        return []
+    sigma, rms = evaluation.columns["sigma"], evaluation.columns["rms"]
+    parts = np.array_split(np.argsort(sigma), min(bins, len(sigma)))
+    return [
+        {
+            "patterns": len(part),
+            "expected": float(np.sqrt(np.mean(sigma[part] ** 2))),
+            "actual": float(np.sqrt(np.mean(rms[part] ** 2))),
+        }
+        for part in parts
+    ]

@@ -1,0 +1,65 @@
+"""From crystals to what a model takes, the same as a data set holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lacbed.constants import H2_OVER_2M, relativistic_gamma
+from lacbed.learn.symmetry import pattern_symmetry
+from lacbed.potential import potential_coefficients, projected_potential
+
+if TYPE_CHECKING:
+    from lacbed.crystals import Crystal
+
+ZONE = (0, 0, 1)
+
+
+def crystal_inputs(
+    crystals: Sequence[Crystal], thicknesses: Sequence[float], energy: float, domain: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """A batch of crystals at the same thicknesses (Å) and energy (eV); see `lacbed.learn.models`.
+
+    Args:
+        crystals: B of them.
+        thicknesses: T of them.
+        energy: of the electrons.
+        domain: how the data were made: "potential_pixels", "potential_g_max", "factors", "absorption".
+    """
+    images, scalars = [], []
+    for crystal in crystals:
+        projected = projected_potential(
+            crystal, ZONE, domain["potential_pixels"], domain["potential_g_max"], domain["factors"]
+        )
+        period = float(projected.attrs["period"])
+        images.append(torch.as_tensor(projected.values / period, dtype=torch.float32)[None])
+        inner = float(projected.attrs["mean_inner_potential"])
+        scalars.append({"period": period, "mean_inner_potential": inner, **_describe(crystal, energy, domain)})
+    batch = {name: torch.tensor([s[name] for s in scalars], dtype=torch.float32) for name in scalars[0]}
+    batch["potential"] = torch.stack(images)
+    batch["thickness"] = torch.tensor([list(thicknesses)] * len(crystals), dtype=torch.float32)
+    batch["energy"] = torch.full((len(crystals),), energy, dtype=torch.float32)
+    batch["symmetry"] = pattern_symmetry(batch["potential"])
+    return batch
+
+
+def _describe(crystal: Crystal, energy: float, domain: Mapping[str, Any]) -> dict[str, float]:
+    absorption = domain["absorption"]
+    if isinstance(absorption, list):
+        absorption = tuple(absorption)
+    origin = np.zeros((1, 3), dtype=np.int64)
+    absorptive = potential_coefficients(crystal, origin, energy, domain["factors"], absorption)[1]
+    volts = 0.0 if absorptive is None else float(absorptive.real[0]) * H2_OVER_2M / relativistic_gamma(energy)
+    atoms = crystal.atoms
+    return {
+        "lattice_parameter": crystal.cell[0],
+        "volume": crystal.volume,
+        "atoms": math.fsum(atoms.occupancy),
+        "mean_b_iso": float(np.average(np.nan_to_num(atoms.b_iso), weights=atoms.occupancy)),
+        "mean_absorptive_potential": volts,
+    }

@@ -1,0 +1,80 @@
+"""What training minimises: Z, absolute intensity, and what a model adds about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lacbed.patterns.metrics import zncc_loss
+
+_SMALL = 1e-12
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Weights of the terms; each term is a mean over the patterns of a batch.
+
+    Attributes:
+        z: of Z itself, which is blind to scale and offset.
+        root_z: of sqrt(Z), which gives small errors more weight.
+        intensity: of Σ |a - b|² / Σ |b|², the square of the relative L2 error of absolute intensity.
+        root_intensity: of its square root.
+        kl: of the Kullback-Leibler divergence of the latent distribution from the standard normal one, for
+            models that return "mu" and "logvar".
+        nll: of the Gaussian negative log-likelihood of the error under the predicted "log_sigma"; the error
+            itself is held fixed, so that this term trains the uncertainty alone.
+    """
+
+    z: float = 1.0
+    root_z: float = 0.0
+    intensity: float = 1.0
+    root_intensity: float = 0.0
+    kl: float = 0.0
+    nll: float = 0.01
+
+
+def loss_terms(output: Mapping[str, Tensor], truth: Tensor) -> dict[str, Tensor]:
+    """Every term that the output has, each a scalar.
+
+    Args:
+        output: "pattern" (B, T, m, m) and perhaps "log_sigma" (broadcasts with it), "mu" and "logvar" (B, latent).
+        truth: (B, T, m, m).
+    """
+    pattern = output["pattern"].float()
+    error = pattern - truth
+    z = zncc_loss(pattern, truth)
+    squared = error.square().sum(dim=(-2, -1)) / truth.square().sum(dim=(-2, -1)).clamp(min=_SMALL)
+    terms = {
+        "z": z.mean(),
+        "root_z": torch.sqrt(z + 1e-8).mean(),
+        "intensity": squared.mean(),
+        "root_intensity": torch.sqrt(squared + 1e-8).mean(),
+    }
+    if "mu" in output:
+        terms["kl"] = kl_divergence(output["mu"].float(), output["logvar"].float()).mean()
+    if "log_sigma" in output:
+        log_sigma = output["log_sigma"].float()
+        terms["nll"] = (0.5 * error.detach().square() * torch.exp(-2.0 * log_sigma) + log_sigma).mean()
+    return terms
+
+
+def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
+    """½ Σ (μ² + σ² - ln σ² - 1), latent distribution against the standard normal one: (B, latent) to (B,).
+
+    References:
+        Kingma & Welling, Auto-encoding variational Bayes, arXiv 1312.6114 (2013), appendix B.
+    """
+    return 0.5 * (mu.square() + logvar.exp() - logvar - 1.0).sum(dim=1)
+
+
+def total_loss(terms: Mapping[str, Tensor], settings: LossSettings) -> Tensor:
+    """Σ weight · term over the terms that are there."""
+    total = torch.zeros((), device=terms["z"].device)
+    for name, value in terms.items():
+        weight = getattr(settings, name)
+        if weight:
+            total = total + weight * value
+    return total

@@ -1,0 +1,301 @@
+"""The report of an evaluation: Markdown and one HTML file, figures, and the table of all rows."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from lacbed.errors import FileFormatError
+from lacbed.learn import data, figures
+from lacbed.learn.checkpoint import LoadedModel
+from lacbed.learn.evaluate import MODEL, Evaluation, calibration, groups
+from lacbed.patterns.atomic import replacing
+from lacbed.patterns.figures import save_figure
+
+NEIGHBOUR = "nearest neighbour"
+WORST = 20
+_GROUPS = (
+    ("space_group", "space group"),
+    ("prototype", "prototype"),
+    ("thickness", "thickness"),
+    ("energy", "voltage"),
+    ("atoms", "atoms in the cell"),
+)
+
+POSTER = {
+    "z_min": 0.0022, "z_median": 0.036, "z_mean": 0.096, "z_p90": 0.25, "z_max": 1.30, "to_neighbour": 0.82,
+}  # fmt: skip
+"""What poster 295 (mmc2021) and the test losses behind it say: Z as fractions, 263 crystals, split by row."""
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a place where no report can be written, or where something else stands, before any work.
+
+    Raises:
+        FileFormatError: saying why.
+    """
+    if not folder.parent.is_dir():
+        raise FileFormatError(f"no such folder: {folder.parent}")
+    if folder.exists() and not (folder / "summary.json").is_file() and not _is_empty_folder(folder):
+        raise FileFormatError(f"{folder} holds something else than a report; choose another folder")
+
+
+def _is_empty_folder(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def write_report(
+    evaluation: Evaluation,
+    loaded: LoadedModel,
+    test: data.PatternData,
+    folder: str | Path,
+    title: str,
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Write report.md, report.html, rows.parquet, summary.json and figures into a folder that is replaced whole.
+
+    Args:
+        evaluation: what to report.
+        loaded: the model, which draws the examples.
+        test: the crystals of the evaluation.
+        folder: where to.
+        title: of the report.
+        notes: sentences above the tables.
+
+    Returns:
+        what summary.json holds.
+
+    Raises:
+        FileFormatError: if the operating system refuses.
+    """
+    result = overview(evaluation, test)
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        _draw(evaluation, loaded, test, temporary)
+        text = report_text(evaluation, result, title, notes)
+        (temporary / "report.md").write_text(text, "utf-8")
+        (temporary / "report.html").write_text(as_html(text, title, temporary), "utf-8")
+        (temporary / "summary.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        _write_rows(evaluation, temporary / "rows.parquet")
+    return result
+
+
+def overview(evaluation: Evaluation, test: data.PatternData) -> dict[str, Any]:
+    """The numbers of the report as one dictionary."""
+    summaries = {name: evaluation.summary(name) for name in evaluation.names}
+    ratio = summaries[MODEL]["z_mean"] / max(summaries[NEIGHBOUR]["z_mean"], 1e-12)
+    columns = evaluation.columns
+    wins = float(np.mean(columns[f"{MODEL} z"] < columns[f"{NEIGHBOUR} z"]))
+    found: dict[str, Any] = {
+        "summaries": summaries,
+        "z_mean_to_neighbour": ratio,
+        "better_than_neighbour": wins,
+        "speed": evaluation.speed,
+        "exact_cpu_seconds_per_crystal": data.exact_seconds(test),
+        "warning": evaluation.warning,
+        "calibration": calibration(evaluation),
+    }
+    for factor in (1, 2):
+        if f"within_{factor}" in columns:
+            found[f"pixels_within_{factor}_sigma"] = float(columns[f"within_{factor}"].mean())
+    return found
+
+
+def report_text(evaluation: Evaluation, result: Mapping[str, Any], title: str, notes: Sequence[str]) -> str:
+    """The report in Markdown; figures lie beside it."""
+    parts = [f"# {title}", *notes, _main_table(evaluation, result)]
+    parts += ["![best, average and worst prediction](examples.png)"]
+    for name, heading in _GROUPS:
+        if name in evaluation.columns:
+            parts += [f"## By {heading}", _group_table(evaluation, name, heading)]
+    parts += ["## Trust", *_trust(evaluation, result), "![Z against distance; calibration](scatter.png)"]
+    parts += [f"## The {min(WORST, len(evaluation.columns['position']))} worst", _worst_table(evaluation)]
+    parts += ["![the worst predictions](worst.png)", "## Speed", _speed(result)]
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; the first column is text, the others are numbers."""
+    lines = ["| " + " | ".join(heading) + " |", "|---" + "|---:" * (len(heading) - 1) + "|"]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def percent(value: float) -> str:
+    """A fraction as a percentage: 0.0123 becomes "1.23 %"."""
+    return f"{100 * value:.3g} %"
+
+
+def _main_table(evaluation: Evaluation, result: Mapping[str, Any]) -> str:
+    summaries = result["summaries"]
+    lines = [
+        ("Z min", "z_min"), ("Z median", "z_median"), ("Z mean", "z_mean"), ("Z p75", "z_p75"),
+        ("Z p90", "z_p90"), ("Z p95", "z_p95"), ("Z max", "z_max"),
+        ("share with Z < 5 %", "below_5_percent"), ("share with Z < 1 %", "below_1_percent"),
+        ("relative L2 of intensity, median", "relative_l2_median"),
+        ("relative L2 of intensity, mean", "relative_l2_mean"),
+    ]  # fmt: skip
+    rows = [
+        [label, *(percent(summaries[name][key]) for name in evaluation.names), _poster(key)]
+        for label, key in lines
+    ]
+    for label, key in (("max abs ΔI, median", "max_difference_median"), ("max abs ΔI, max", "max_difference_max")):
+        rows.append([label, *(f"{summaries[name][key]:.3g}" for name in evaluation.names), ""])
+    neighbour = summaries[NEIGHBOUR]["z_mean"]
+    ratios = [f"{summaries[name]['z_mean'] / max(neighbour, 1e-12):.3g}" for name in evaluation.names]
+    rows.append(["mean Z relative to nearest neighbour", *ratios, f"{POSTER['to_neighbour']:g}"])
+    count = summaries[MODEL]["patterns"]
+    better = f"The model is better than the nearest neighbour on {percent(result['better_than_neighbour'])}"
+    table = markdown_table(["", *evaluation.names, "poster 295"], rows)
+    return f"{table}\n\n{count} patterns. {better} of them (the poster's autoencoder: 49 %)."
+
+
+def _poster(key: str) -> str:
+    return percent(POSTER[key]) if key in POSTER else ""
+
+
+def _group_table(evaluation: Evaluation, name: str, heading: str) -> str:
+    rows = []
+    for label, members in groups(evaluation, name):
+        own, other = evaluation.summary(MODEL, members), evaluation.summary(NEIGHBOUR, members)
+        values = (own["z_median"], own["z_mean"], own["z_p90"], own["z_max"], own["relative_l2_median"])
+        rows.append([label, str(own["patterns"]), *map(percent, values), percent(other["z_mean"])])
+    head = [heading, "patterns", "Z median", "Z mean", "Z p90", "Z max", "rel. L2 median", "neighbour Z mean"]
+    return markdown_table(head, rows)
+
+
+def _trust(evaluation: Evaluation, result: Mapping[str, Any]) -> list[str]:
+    parts = []
+    if evaluation.warning:
+        caught, others = evaluation.warning["caught"], evaluation.warning["flagged_of_others"]
+        first = "no prediction has Z above 10 %" if caught is None else f"it catches {percent(caught)} of those"
+        first += "" if caught is None else " with Z above 10 %"
+        parts.append(
+            f"The warning: {first}; it flags {'none' if others is None else percent(others)} of the others."
+        )
+    else:
+        parts.append("The model has no warning.")
+    bins = result["calibration"]
+    if not bins:
+        return [*parts, "The model predicts no uncertainty."]
+    inside = [f"{percent(result[f'pixels_within_{n}_sigma'])} within {n} σ" for n in (1, 2)]
+    parts.append(f"Pixels whose error lies {' and '.join(inside)} (a normal distribution: 68.3 % and 95.4 %).")
+    rows = [[str(b["patterns"]), f"{b['expected']:.3g}", f"{b['actual']:.3g}",
+             f"{b['actual'] / max(b['expected'], 1e-12):.3g}"] for b in bins]  # fmt: skip
+    return [*parts, markdown_table(["patterns", "expected rms error", "actual", "ratio"], rows)]
+
+
+def _worst_table(evaluation: Evaluation) -> str:
+    columns, rows = evaluation.columns, []
+    for row in worst_rows(evaluation):
+        label = [str(columns[name][row]) if name in columns else "" for name in ("formula", "space_group")]
+        rows.append(
+            [
+                label[0] or f"crystal {columns['position'][row]}", label[1],
+                f"{columns['lattice_parameter'][row]:.4g}", f"{columns['thickness'][row]:g}",
+                percent(columns[f"{MODEL} z"][row]), percent(columns[f"{NEIGHBOUR} z"][row]),
+                f"{columns['distance'][row]:.3g}", _flag(columns, row),
+            ]
+        )  # fmt: skip
+    head = ["crystal", "space group", "a (Å)", "thickness (Å)", "Z", "neighbour Z", "distance", "flagged"]
+    return markdown_table(head, rows)
+
+
+def _flag(columns: Mapping[str, Any], row: int) -> str:
+    return "" if "flagged" not in columns else ("yes" if columns["flagged"][row] else "no")
+
+
+def worst_rows(evaluation: Evaluation) -> list[int]:
+    """The rows with the largest Z, worst first."""
+    return [int(i) for i in np.argsort(-evaluation.columns[f"{MODEL} z"], kind="stable")[:WORST]]
+
+
+def _speed(result: Mapping[str, Any]) -> str:
+    speed, exact = result["speed"], result["exact_cpu_seconds_per_crystal"]
+    learned = (
+        f"{speed['milliseconds_per_pattern']:.3g} ms a pattern in batches of {speed['crystals_in_a_batch']} "
+        f"crystals on {speed['device']} with {speed['threads']} threads, from tensors to tensors."
+    )
+    if exact is None:
+        return learned
+    times = exact / (1e-3 * speed["milliseconds_per_pattern"])
+    return (
+        f"{learned} The exact engine took {exact:.3g} CPU seconds a crystal on average when the data set was "
+        f"built (choice of the number of beams included): {times:.3g} times as long, on whatever machine that "
+        "was. Small cells are quicker and large ones slower than the average; for a single small cell the exact "
+        "engine is the better choice."
+    )
+
+
+def _draw(evaluation: Evaluation, loaded: LoadedModel, test: data.PatternData, folder: Path) -> None:
+    chosen = figures.chosen_rows(evaluation)
+    examples = [_example(evaluation, loaded, test, row) | {"title": name} for name, row in chosen.items()]
+    save_figure(figures.examples_figure(examples), folder / "examples.png")
+    worst = [_example(evaluation, loaded, test, row) for row in worst_rows(evaluation)]
+    save_figure(figures.worst_figure(worst), folder / "worst.png")
+    save_figure(figures.scatter_figure(evaluation), folder / "scatter.png")
+
+
+def _example(evaluation: Evaluation, loaded: LoadedModel, test: data.PatternData, row: int) -> dict[str, Any]:
+    columns = evaluation.columns
+    device = next(loaded.model.parameters()).device
+    batch = data.to_device(data.collate([test[int(columns["position"][row])]]), device)
+    number = int(columns["thickness_number"][row])
+    with torch.inference_mode():
+        pattern = loaded.model(batch)["pattern"][0, number].float().cpu().numpy()
+    formula = str(columns["formula"][row]) if "formula" in columns else f"crystal {columns['position'][row]}"
+    return {
+        "formula": formula,
+        "thickness": float(columns["thickness"][row]),
+        "energy": float(columns["energy"][row]),
+        "z": float(columns[f"{MODEL} z"][row]),
+        "potential": batch["potential"][0, 0].cpu().numpy(),
+        "truth": batch["pattern"][0, number].cpu().numpy(),
+        "pattern": pattern,
+    }
+
+
+def _write_rows(evaluation: Evaluation, path: Path) -> None:
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    columns: dict[str, npt.NDArray[Any]] = evaluation.columns
+    pq.write_table(pa.table({name: pa.array(values) for name, values in columns.items()}), path)
+
+
+_STYLE = """
+body { background: #0d0f12; color: #e8e6e1; font: 15px/1.5 system-ui, sans-serif; max-width: 60rem;
+       margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
+td, th { border-bottom: 1px solid #2a2d33; padding: .25rem .7rem; } th { color: #8d9096; font-weight: 500; }
+img { max-width: 100%; }
+"""
+
+
+def as_html(text: str, title: str, folder: Path) -> str:
+    """Markdown as one HTML file with its figures inside.
+
+    Args:
+        text: in Markdown.
+        title: of the page.
+        folder: where the figures lie.
+    """
+    from markdown_it import MarkdownIt  # noqa: PLC0415
+
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    for path in folder.glob("*.png"):
+        code = base64.b64encode(path.read_bytes()).decode()
+        body = body.replace(f'src="{path.name}"', f'src="data:image/png;base64,{code}"')
+    safe = title.replace("&", "&amp;").replace("<", "&lt;")
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{safe}</title>\n'
+        f"<style>{_STYLE}</style>\n{body}</html>\n"
+    )

@@ -1,0 +1,243 @@
+"""The learned simulator: patterns of crystals in milliseconds, with an uncertainty and a warning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lacbed.errors import FileFormatError, SettingError
+from lacbed.geometry.frame import make_frame
+from lacbed.geometry.tilts import TiltGrid
+from lacbed.learn.checkpoint import load_model
+from lacbed.learn.domain import check_domain
+from lacbed.learn.inputs import crystal_inputs
+from lacbed.learn.symmetry import pattern_symmetry
+from lacbed.learn.warning import is_flagged, predicted_z, warning_inputs
+from lacbed.result import label_pattern
+from lacbed.settings import Settings
+from lacbed.simulation import choose_device
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from lacbed.crystals import Crystal
+
+WEIGHTS = Path(__file__).parent / "weights"
+DEFAULT = "default"
+BATCH = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Surrogate:
+    """A trained model with everything that belongs to it; `Surrogate.load()` makes one.
+
+    Attributes:
+        model: the network.
+        record: what came with the weights: "config", "data", "metrics", "domain", "warning".
+        descriptors: of training rows.
+        name: of the model, for metadata.
+        device: what it computes on.
+    """
+
+    model: nn.Module
+    record: dict[str, Any]
+    descriptors: dict[str, Tensor]
+    name: str
+    device: torch.device
+
+    @classmethod
+    def load(cls, path: str | Path | None = None, device: str = "cpu") -> Surrogate:
+        """A packaged model by name, or one from the folder that `lacbed train` made.
+
+        Args:
+            path: folder of a model or a run, or the name of a packaged model; default the packaged one.
+            device: "cpu", "cuda" or "auto".
+
+        Raises:
+            FileFormatError: if there is no such model or it is damaged.
+            SettingError: if it was saved without the domain in which it holds.
+        """
+        folder = find_model(path)
+        loaded = load_model(folder)
+        if "domain" not in loaded.record:
+            raise SettingError(
+                f"{folder} does not say what it has learned; finish its training (lacbed train ... --resume) first"
+            )
+        chosen = choose_device(device)
+        return cls(loaded.model.to(chosen), loaded.record, loaded.descriptors, folder.name, chosen)
+
+    @property
+    def domain(self) -> dict[str, Any]:
+        """The crystals, thicknesses and voltages for which it was trained."""
+        domain: dict[str, Any] = self.record["domain"]
+        return domain
+
+    @overload
+    def predict(
+        self,
+        crystal: Crystal,
+        thicknesses: Sequence[float] = ...,
+        energy: float = ...,
+        *,
+        zone_axis: Sequence[float] = ...,
+        hkl: Sequence[Sequence[int]] = ...,
+        called: str | None = ...,
+    ) -> xr.DataArray: ...
+    @overload
+    def predict(
+        self,
+        crystal: Sequence[Crystal],
+        thicknesses: Sequence[float] = ...,
+        energy: float = ...,
+        *,
+        zone_axis: Sequence[float] = ...,
+        hkl: Sequence[Sequence[int]] = ...,
+        called: str | None = ...,
+    ) -> list[xr.DataArray]: ...
+    def predict(
+        self,
+        crystal: Crystal | Sequence[Crystal],
+        thicknesses: Sequence[float] = (600.0,),
+        energy: float = 200e3,
+        *,
+        zone_axis: Sequence[float] = (0, 0, 1),
+        hkl: Sequence[Sequence[int]] = ((0, 0, 0),),
+        called: str | None = None,
+    ) -> xr.DataArray | list[xr.DataArray]:
+        """The pattern of 000 along [001] of one or many cubic crystals.
+
+        Args:
+            crystal: one, or a list of them, which are computed in batches.
+            thicknesses: in Å.
+            energy: in eV.
+            zone_axis: [uvw]; anything the model has not learned is refused.
+            hkl: reflections; 000 is what models learn.
+            called: the crystal's name on the command line, for the message of an error.
+
+        Returns:
+            what `lacbed.simulate` returns, one array a crystal, with the attributes `expected_rms_error`,
+            `expected_z` and `warnings`, one value for each thickness.
+
+        Raises:
+            SettingError: outside what was learned, with the command that computes it exactly.
+        """
+        many = not hasattr(crystal, "cell")
+        crystals: list[Crystal] = list(crystal) if many else [crystal]  # type: ignore[arg-type, list-item]
+        if not crystals:
+            return []
+        settings = self._settings(thicknesses, energy)
+        for one in crystals:
+            check_domain(self.domain, one, settings.thicknesses, energy, zone_axis, hkl, called)
+        found: list[xr.DataArray] = []
+        for start in range(0, len(crystals), BATCH):
+            found += self._predict_batch(crystals[start : start + BATCH], settings)
+        return found if many else found[0]
+
+    def intensities(
+        self, potential: Tensor, lattice_parameter: Tensor, thickness: Tensor, energy: Tensor, **scalars: Tensor
+    ) -> Tensor:
+        """The pattern as a differentiable function of tensors: (B, T, m, m).
+
+        Args:
+            potential: mean along the beam in V, pixel i at i/n: (B, 1, n, n).
+            lattice_parameter: in Å: (B,).
+            thickness: in Å: (B, T).
+            energy: in eV: (B,).
+            scalars: whatever else the model takes: (B,).
+        """
+        batch = {"potential": potential, "lattice_parameter": lattice_parameter, "thickness": thickness,
+                 "energy": energy, "symmetry": pattern_symmetry(potential), **scalars}  # fmt: skip
+        pattern: Tensor = self.model(batch)["pattern"]
+        return pattern
+
+    def _settings(self, thicknesses: Sequence[float], energy: float) -> Settings:
+        domain, absorption = self.domain, self.domain["absorption"]
+        return Settings(
+            zone_axis=domain["zone_axis"], energy=energy, thicknesses=thicknesses,
+            grid=TiltGrid(pixels=domain["pixels"], extent=domain["extent"]),
+            absorption=tuple(absorption) if isinstance(absorption, list) else absorption,
+            factors=domain["factors"], dtype="float32",
+        )  # fmt: skip
+
+    def _predict_batch(self, crystals: list[Crystal], settings: Settings) -> list[xr.DataArray]:
+        batch = crystal_inputs(crystals, settings.thicknesses, settings.energy, self.domain)
+        with torch.inference_mode():
+            output = self.model({name: value.to(self.device) for name, value in batch.items()})
+            output = {name: value.float().cpu() for name, value in output.items()}
+        trust = self._trust(batch, output)
+        return [
+            self._label(crystal, settings, output["pattern"][i].numpy(), {k: v[i] for k, v in trust.items()})
+            for i, crystal in enumerate(crystals)
+        ]
+
+    def _trust(self, batch: dict[str, Tensor], output: dict[str, Tensor]) -> dict[str, np.ndarray]:
+        """Expected errors and warnings, (B, T) each, as far as the model has them."""
+        found: dict[str, np.ndarray] = {}
+        pattern = output["pattern"]
+        if "log_sigma" in output:
+            square = torch.exp(2.0 * output["log_sigma"]).expand_as(pattern).mean(dim=(-2, -1))
+            found["expected_rms_error"] = square.sqrt().numpy()
+        fitted = self.record.get("warning")
+        if fitted and self.descriptors:
+            numbers = {k: v.numpy() for k, v in warning_inputs(batch, output, self.descriptors).items()}
+            found["expected_z"] = predicted_z(fitted, **_renamed(numbers))
+            found["flagged"] = is_flagged(fitted, **_renamed(numbers))
+        return found
+
+    def _label(
+        self, crystal: Crystal, settings: Settings, values: np.ndarray, trust: dict[str, np.ndarray]
+    ) -> xr.DataArray:
+        remarks = []
+        for t, flagged in zip(settings.thicknesses, trust.pop("flagged", ()), strict=False):
+            if flagged:
+                z = 100 * trust["expected_z"][list(settings.thicknesses).index(t)]
+                remarks.append(f"{t:g} Å: unlike what was learned, expected Z {z:.2g} %; check it with --check")
+        extra: dict[str, Any] = {
+            "solver": "learned",
+            "model": self.name,
+            "model_code": self.record.get("code", ""),
+        }
+        extra |= {name: [float(v) for v in numbers] for name, numbers in trust.items()}
+        extra |= {"warnings": remarks}
+        pixels = settings.grid.pixels
+        frame = make_frame(crystal, settings.zone_axis)
+        flat = values.reshape(len(values), 1, pixels * pixels)
+        pattern = label_pattern(
+            flat, np.ones(pixels * pixels, dtype=bool), ((0, 0, 0),), crystal, frame, settings, extra,
+            [*crystal.notes, *remarks],
+        )  # fmt: skip
+        pattern.attrs["kind"] = "learned"
+        return pattern
+
+
+def _renamed(numbers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {"distance": numbers["distance"], "expected": numbers["expected_z"]}
+
+
+def find_model(path: str | Path | None = None) -> Path:
+    """Folder of a packaged model by name, of the packaged default, or a folder itself.
+
+    Raises:
+        FileFormatError: if there is none.
+    """
+    name = DEFAULT if path is None else str(path)
+    packaged = WEIGHTS / name
+    if not Path(name).exists() and (packaged / "config.json").is_file():
+        return packaged
+    if path is None and (WEIGHTS / "config.json").is_file():
+        return WEIGHTS
+    if path is None:
+        raise FileFormatError(
+            "this installation has no trained model; train one (lacbed train) and name its folder (--model)"
+        )
+    if not Path(path).exists():
+        known = sorted(p.parent.name for p in WEIGHTS.glob("*/config.json"))
+        more = f", and the packaged models are {', '.join(known)}" if known else ""
+        raise FileFormatError(f"no model {str(path)!r}: there is no such folder{more}")
+    return Path(path)

@@ -1,0 +1,371 @@
+"""The training loop: read it from top to bottom.
+
+Everything random is a function of the seed and the step, so that a run that was stopped and resumed, and one on
+another number of processes, follow the same curve.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lacbed.errors import FileFormatError, SettingError, TrainingError
+from lacbed.learn import checkpoint, data
+from lacbed.learn.config import TrainConfig, TrainingSettings
+from lacbed.learn.distributed import Ranks, barrier, parallel, share, sum_over
+from lacbed.learn.losses import loss_terms, total_loss
+from lacbed.learn.metrics import pattern_errors
+from lacbed.learn.models import build_model
+from lacbed.patterns.atomic import replacing
+from lacbed.result import software
+
+LOG_STEPS = 10
+"""Steps between lines of metrics."""
+
+_RUN_KEYS = ("epochs", "patience", "checkpoint_steps", "workers", "tensorboard")
+"""What a resumed run may change."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands; everything but the tensors that resuming needs."""
+
+    epoch: int = 0
+    batch: int = 0  # next batch of the epoch
+    step: int = 0
+    loss_sum: float = 0.0  # over the batches of this epoch
+    best_loss: float = math.inf
+    best_epoch: int = -1
+    lines: int = 0  # of metrics
+    finished: str = ""  # why, once it is
+    validation: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Run:
+    """What the loop carries from step to step."""
+
+    config: TrainConfig
+    folder: Path
+    ranks: Ranks
+    record: dict[str, Any]
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    ema: dict[str, Tensor]
+    best: dict[str, Tensor]
+    progress: Progress
+
+
+def train(
+    config: TrainConfig,
+    training: data.PatternData,
+    validation: data.PatternData,
+    folder: str | Path,
+    *,
+    ranks: Ranks | None = None,
+    resume: bool = False,
+    report: Callable[[Mapping[str, Any]], None] | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Progress:
+    """Find the weights of a model; the folder gets checkpoint.safetensors and metrics.jsonl.
+
+    Args:
+        config: what to train and how.
+        training: the crystals to learn from.
+        validation: the crystals that decide which epoch is best and when to stop.
+        folder: of the run.
+        ranks: this process among all.
+        resume: go on from the checkpoint in the folder.
+        report: called with the metrics of every epoch.
+        progress: called with the fraction of the work done.
+
+    Returns:
+        where the run ended; `checkpoint.load_model(folder)` has the best weights.
+
+    Raises:
+        SettingError: if the data do not fit the model, or the config is not that of the run to be resumed.
+        TrainingError: if the loss stops being a number; the batch is saved.
+        FileFormatError: if the folder cannot be used.
+    """
+    ranks = ranks or Ranks()
+    members = data.subset(len(training), config.data.fraction, config.data.seed)
+    record = {
+        "config": config.to_dict(),
+        "data": data.data_record(training) | {"used_for_training": len(members)},
+        "code": software(),
+    }
+    run = _start(config, Path(folder), ranks, record, resume)
+    _check_fit(run.model, validation)
+    if ranks.is_first:
+        _trim_metrics(run)
+    wrapped = parallel(run.model, ranks)
+    settings = config.training
+    while not run.progress.finished:
+        _epoch(run, wrapped, training, members, progress)
+        metrics = _validate(run, validation)
+        _close_epoch(run, metrics, len(data.epoch_batches(members, settings.batch, settings.seed, 0)), report)
+        _save(run)
+    barrier(ranks)
+    return run.progress
+
+
+def _epoch(
+    run: Run, wrapped: nn.Module, training: data.PatternData, members: Any, tick: Callable[[float], None] | None
+) -> None:
+    """The batches of one epoch that are still to come."""
+    settings, at = run.config.training, run.progress
+    batches = data.epoch_batches(members, settings.batch, settings.seed, at.epoch)
+    batches = [b for b in batches if len(b) >= run.ranks.world]
+    if not batches:
+        raise SettingError(f"{len(members)} training crystals are too few for {run.ranks.world} processes")
+    mine = [share(b, run.ranks) for b in batches[at.batch :]]
+    wrapped.train()
+    started, first = time.perf_counter(), at.step
+    for batch, whole in zip(data.load(training, mine, settings.workers), batches[at.batch :], strict=True):
+        rate = learning_rate(settings, at.step, len(batches))
+        for group in run.optimizer.param_groups:
+            group["lr"] = rate
+        terms = _step(run, wrapped, batch, len(whole))
+        at.step, at.batch, at.loss_sum = at.step + 1, at.batch + 1, at.loss_sum + terms["loss"]
+        if at.step % LOG_STEPS == 0:
+            speed = (at.step - first) / (time.perf_counter() - started)
+            _log(run, {"kind": "step", **terms, "learning_rate": rate, "steps_per_second": round(speed, 3)})
+        if at.step % settings.checkpoint_steps == 0:
+            _save(run)
+        if tick is not None:
+            tick(at.step / (settings.epochs * len(batches)))
+
+
+def _step(run: Run, wrapped: nn.Module, batch: data.Batch, whole: int) -> dict[str, float]:
+    """Forward, backward, update; the terms of the loss over all processes."""
+    settings, at, device = run.config.training, run.progress, run.ranks.device
+    torch.manual_seed(_seed(settings.seed, at.step, run.ranks.rank))
+    batch = data.choose_thicknesses(batch, settings.thicknesses, settings.seed, at.step)
+    if settings.augment:
+        batch = data.augment(batch, settings.seed, at.step)
+    batch = data.to_device(batch, device)
+    run.optimizer.zero_grad(set_to_none=True)
+    with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+        output = wrapped(batch)
+    terms = loss_terms(output, batch["pattern"])
+    terms["loss"] = total_loss(terms, run.config.loss)
+    # Processes average their gradients; weighted by their shares the mean is that over the whole batch.
+    weight = len(batch["pattern"]) / whole
+    torch.autograd.backward(terms["loss"] * weight * run.ranks.world)
+    limit = settings.clip or math.inf
+    norm = nn.utils.clip_grad_norm_(run.model.parameters(), limit)
+    means = sum_over(torch.stack([*terms.values()]).detach() * weight, run.ranks)
+    if not bool(torch.isfinite(means).all() and torch.isfinite(norm)):
+        raise _not_a_number(run, batch)
+    run.optimizer.step()
+    with torch.no_grad():
+        for name, value in run.model.state_dict().items():
+            if name in run.ema:
+                # Young averages forget faster, so that the first, random weights do not linger.
+                run.ema[name].lerp_(value, 1.0 - min(settings.ema, (1.0 + at.step) / (10.0 + at.step)))
+    return dict(zip(terms, means.tolist(), strict=True)) | {"gradient_norm": float(norm)}
+
+
+@torch.no_grad()
+def _validate(run: Run, validation: data.PatternData) -> dict[str, float]:
+    """Loss and errors over the validation crystals, with the averaged weights if there are any."""
+    settings, ranks = run.config.training, run.ranks
+    kept = {name: value.clone() for name, value in run.model.state_dict().items()} if run.ema else {}
+    if run.ema:
+        run.model.load_state_dict(run.ema, strict=False)
+    run.model.eval()
+    judged = replace(run.config.loss, nll=0.0)  # how sure a model is of itself must not decide which is best
+    rows = torch.zeros(len(validation), 3, dtype=torch.float64, device=ranks.device)
+    batches = list(data.in_order(len(validation), settings.batch))[ranks.rank :: ranks.world]
+    for positions, batch in zip(batches, data.load(validation, batches, settings.workers), strict=True):
+        batch = data.to_device(batch, ranks.device)  # noqa: PLW2901
+        with torch.autocast(ranks.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+            output = run.model(batch)
+        loss = total_loss(loss_terms(output, batch["pattern"]), judged)
+        errors = pattern_errors(output["pattern"].float(), batch["pattern"])
+        means = torch.stack([torch.full_like(errors["z"][:, 0], loss.item()), errors["z"].mean(dim=1),
+                             errors["relative_l2"].mean(dim=1)], dim=1)  # fmt: skip
+        rows[positions] = means.double()
+    rows = sum_over(rows, ranks)
+    if kept:
+        run.model.load_state_dict(kept)
+    loss, z, relative = rows.T
+    return {
+        "validation_loss": float(loss.mean()),
+        "validation_z_mean": float(z.mean()),
+        "validation_z_median": float(z.median()),
+        "validation_relative_l2_median": float(relative.median()),
+    }
+
+
+def _close_epoch(
+    run: Run, metrics: dict[str, float], batches: int, report: Callable[[Mapping[str, Any]], None] | None
+) -> None:
+    """Keep the best weights, decide whether to go on, and write the line of the epoch."""
+    at, settings = run.progress, run.config.training
+    line = {"train_loss": at.loss_sum / max(1, min(at.batch, batches)), **metrics}
+    if not math.isfinite(metrics["validation_loss"]):
+        raise TrainingError(f"the validation loss is not a number after epoch {at.epoch}; lower the learning rate")
+    better = metrics["validation_loss"] < at.best_loss
+    if better:
+        at.best_loss, at.best_epoch = metrics["validation_loss"], at.epoch
+        at.validation = metrics
+        run.best = {n: v.detach().clone() for n, v in (run.model.state_dict() | run.ema).items()}
+    _log(run, {"kind": "epoch", **line, "best": better})
+    if report is not None and run.ranks.is_first:
+        report({"epoch": at.epoch, "epochs": settings.epochs, **line, "best": better})
+    if settings.patience and at.epoch - at.best_epoch >= settings.patience:
+        at.finished = f"no better validation loss for {settings.patience} epochs"
+    at.epoch, at.batch, at.loss_sum = at.epoch + 1, 0, 0.0
+    if at.epoch >= settings.epochs and not at.finished:
+        at.finished = f"all {settings.epochs} epochs done"
+
+
+def learning_rate(settings: TrainingSettings, step: int, steps_per_epoch: int) -> float:
+    """The rate of a step: a linear rise over the warm-up, then constant or a cosine down to 1 %."""
+    if step < settings.warmup:
+        return settings.learning_rate * (step + 1) / settings.warmup
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    total = max(1, settings.epochs * steps_per_epoch - settings.warmup)
+    fraction = min(1.0, (step - settings.warmup) / total)
+    return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fraction)))
+
+
+# -- starting, saving, resuming ---------------------------------------------------------------------------
+
+
+def _start(config: TrainConfig, folder: Path, ranks: Ranks, record: dict[str, Any], resume: bool) -> Run:
+    """A fresh run, or the one in the folder."""
+    settings = config.training
+    torch.manual_seed(settings.seed)
+    model = build_model(config.model).to(ranks.device)
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    optimizer = kind(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    ema = {n: v.detach().clone() for n, v in model.state_dict().items() if v.is_floating_point()}
+    run = Run(config, folder, ranks, record, model, optimizer, ema if settings.ema else {}, {}, Progress())
+    path = folder / "checkpoint.safetensors"
+    if resume:
+        _restore(run, path)
+    elif path.exists() or (folder.exists() and any(folder.iterdir()) and ranks.is_first):
+        raise FileFormatError(f"{folder} is not empty; resume it (--resume), or choose another folder")
+    barrier(ranks)
+    if ranks.is_first:
+        _make_folder(folder)
+    barrier(ranks)
+    return run
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileFormatError(f"cannot make the folder {folder}: {error.strerror}") from None
+
+
+def _restore(run: Run, path: Path) -> None:
+    groups, record = checkpoint.read_tensors(path, checkpoint.CHECKPOINT)
+    _same_run(run.record, record, path)
+    checkpoint.load_weights(run.model, groups["model"], path)
+    checkpoint.restore_optimizer(run.optimizer, groups.get("optimizer", {}))
+    device = run.ranks.device
+    run.ema = {n: v.to(device) for n, v in groups.get("ema", {}).items()}
+    run.best = {n: v.to(device) for n, v in groups.get("best", {}).items()}
+    run.progress = Progress(**record["progress"] | {"finished": ""})
+    run.progress.best_loss = float(record["progress"]["best_loss"])  # infinity is kept as text
+    if run.progress.epoch >= run.config.training.epochs:
+        run.progress.finished = f"all {run.config.training.epochs} epochs done"
+
+
+def _same_run(mine: Mapping[str, Any], theirs: Mapping[str, Any], path: Path) -> None:
+    for section, values in mine["config"].items():
+        for key, value in values.items():
+            old = theirs["config"].get(section, {}).get(key)
+            if old != value and not (section == "training" and key in _RUN_KEYS):
+                raise SettingError(
+                    f"{path} was trained with {section}.{key} = {old!r}, asked is {value!r}; "
+                    "resume with the config it had, or train into another folder"
+                )
+    if theirs["data"] != mine["data"]:
+        raise SettingError(f"{path} was trained on another data set or another split of it; resume with the same")
+
+
+def _save(run: Run) -> None:
+    """The checkpoint of this moment, in the place of the last one."""
+    if not run.ranks.is_first:
+        return
+    groups = {
+        "model": run.model.state_dict(),
+        "optimizer": checkpoint.optimizer_tensors(run.optimizer),
+        "ema": run.ema,
+        "best": run.best,
+    }
+    state = asdict(run.progress) | {"best_loss": str(run.progress.best_loss)}
+    record = {**run.record, "progress": state, "metrics": run.progress.validation}
+    checkpoint.write_tensors(run.folder / "checkpoint.safetensors", checkpoint.CHECKPOINT, groups, record)
+
+
+def _not_a_number(run: Run, batch: data.Batch) -> TrainingError:
+    at = run.progress
+    path = run.folder / f"bad-batch-{run.ranks.rank}.safetensors"
+    groups = {"batch": batch, "model": run.model.state_dict()}
+    checkpoint.write_tensors(path, "lacbed-batch", groups, {"step": at.step, "epoch": at.epoch})
+    return TrainingError(
+        f"the loss or its gradient is not a number at step {at.step} (epoch {at.epoch}); the batch and the "
+        f"weights are in {path}; lower training.learning_rate or set training.clip, and resume from the last "
+        "checkpoint"
+    )
+
+
+# -- metrics ----------------------------------------------------------------------------------------------
+
+
+def _log(run: Run, values: Mapping[str, Any]) -> None:
+    """One line of metrics.jsonl, and TensorBoard if asked for."""
+    run.progress.lines += 1
+    if not run.ranks.is_first:
+        return
+    at = run.progress
+    line = {"step": at.step, "epoch": at.epoch, "time": round(time.time(), 1), **values}
+    with (run.folder / "metrics.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(line) + "\n")
+    if run.config.training.tensorboard:
+        from lacbed.learn.tensorboard import write_scalars  # noqa: PLC0415  an optional extra
+
+        write_scalars(run.folder, at.step, values)
+
+
+def _trim_metrics(run: Run) -> None:
+    """Drop the lines that came after the checkpoint from which the run goes on."""
+    path = run.folder / "metrics.jsonl"
+    if path.exists():
+        lines = path.read_text("utf-8").splitlines(keepends=True)[: run.progress.lines]
+        with replacing(path) as temporary:
+            temporary.write_text("".join(lines), "utf-8")
+
+
+def _check_fit(model: nn.Module, validation: data.PatternData) -> None:
+    """Refuse data of another size than the model's before any work."""
+    wanted = getattr(getattr(model, "settings", None), "pixels", None)
+    there = torch.as_tensor(validation[0]["pattern"]).shape[-1]
+    if wanted is not None and wanted != there:
+        raise SettingError(
+            f"the patterns of the data set have {there} pixels a side and the model makes {wanted}; "
+            f"set model.pixels = {there}"
+        )
+
+
+def _seed(*numbers: int) -> int:
+    """A seed of 63 bits that depends on all the numbers."""
+    seed = 0
+    for number in numbers:
+        seed = (seed * 1_000_003 + number + 1) % (2**63 - 1)
+    return seed
