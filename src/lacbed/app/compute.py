@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +38,11 @@ _JUDGED = 6
 
 
 def preview(view: View, send: Send, budget: int) -> None:
-    """A picture at once: few beams, few pixels, one thickness."""
+    """A picture at once: learned where that holds, else with few beams and few pixels; one thickness."""
     crystal = crystal_of(view)
     check_budget(view.pixels, 1, len(view.thicknesses), budget)
-    _send_preview(crystal, view, send)
+    if not _send_learned(crystal, view, [view.thickness], send):
+        _send_preview(crystal, view, send)
 
 
 def simulate(view: View, send: Send, budget: int) -> None:
@@ -50,8 +51,9 @@ def simulate(view: View, send: Send, budget: int) -> None:
 
     crystal = crystal_of(view)
     check_budget(view.pixels, 1, len(view.thicknesses), budget)
-    _send_learned(crystal, view, send)
-    _send_preview(crystal, view, send)
+    has_learned = _send_learned(crystal, view, [view.thickness], send)
+    if not has_learned:
+        _send_preview(crystal, view, send)
     settings = exact_settings(view)
     beams, converged = _enough_beams(crystal, settings, send)
     settings = replace(settings, beams=beams)
@@ -66,6 +68,8 @@ def simulate(view: View, send: Send, budget: int) -> None:
     progress = _ticker(send, "exact picture", view.pixels)
     pattern = run(crystal, **_arguments(settings), progress=progress)
     _send_result(pattern, "exact", send, extra | {"seconds": time.perf_counter() - start})
+    if has_learned:
+        _send_learned(crystal, view, view.thicknesses, send)
 
 
 def montage(view: View, send: Send, budget: int) -> None:
@@ -163,13 +167,12 @@ def _send_preview(crystal: Crystal, view: View, send: Send) -> None:
     _send_pattern(pattern, "preview", send, {"seconds": time.perf_counter() - start})
 
 
-def _send_learned(crystal: Crystal, view: View, send: Send) -> None:
-    """The learned picture, if there is a model and it holds here."""
-    found = learned.predict(crystal, view)
-    if found is None:
-        return
-    pattern, remarks, seconds = found
-    _send_pattern(pattern, "learned", send, {"remarks": remarks, "seconds": seconds})
+def _send_learned(crystal: Crystal, view: View, thicknesses: Sequence[float], send: Send) -> bool:
+    """The learned picture, if there is a model and it holds here; says whether."""
+    found = learned.predict(crystal, view, thicknesses)
+    if found is not None:
+        _send_pattern(found[0], "learned", send, found[1])
+    return found is not None
 
 
 def _ticker(send: Send, what: str, pixels: int) -> Callable[[float], None]:

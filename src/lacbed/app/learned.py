@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -18,21 +19,52 @@ if TYPE_CHECKING:
 
 @cache
 def surrogate() -> Any | None:
-    """The model, loaded once; None if this installation has none."""
+    """The packaged model, loaded once; None if this installation has none."""
     try:
         return import_module("lacbed.learn.surrogate").Surrogate.load()
-    except (ImportError, LacbedError, OSError):
+    except (ImportError, AttributeError, LacbedError, OSError):
         return None
 
 
-def predict(crystal: Crystal, view: View) -> tuple[xr.DataArray, list[str], float] | None:
-    """Learned pattern of a view with the model's remarks and the seconds it took; None where it does not hold."""
+def predict(
+    crystal: Crystal, view: View, thicknesses: Sequence[float]
+) -> tuple[xr.DataArray, dict[str, Any]] | None:
+    """Learned pattern of a view at those of the thicknesses that the model knows, with what it says about itself.
+
+    Args:
+        crystal: the crystal of the view.
+        view: what is asked for; the model knows one extent and one kind of absorption.
+        thicknesses: in Å.
+
+    Returns:
+        the pattern and "seconds", "expected_z" (one for each thickness, or none) and "remarks"; or None where the
+        model does not hold.
+    """
     model = surrogate()
-    if model is None or view.hkl != (0, 0, 0):
+    if model is None or not _same_settings(model.domain, view):
+        return None
+    low, high = model.domain["thickness"]
+    known = [t for t in thicknesses if low <= t <= high]
+    if not known:
         return None
     start = time.perf_counter()
     try:
-        pattern = model.predict(crystal, thicknesses=view.thicknesses, energy=view.voltage * 1e3)
+        pattern = model.predict(
+            crystal, thicknesses=known, energy=view.voltage * 1e3, zone_axis=view.zone_axis, hkl=[view.hkl]
+        )
     except LacbedError:
         return None  # outside what it was trained on
-    return pattern, [], time.perf_counter() - start
+    said = {
+        "seconds": time.perf_counter() - start,
+        "expected_z": [float(v) for v in pattern.attrs.get("expected_z", ())],
+        "remarks": [str(v) for v in pattern.attrs.get("warnings", ())],
+    }
+    return pattern, said
+
+
+def _same_settings(domain: dict[str, Any], view: View) -> bool:
+    """Whether the model was trained with the half-width and the absorption of the view."""
+    absorption = domain["absorption"]
+    if isinstance(absorption, list):
+        absorption = tuple(absorption)
+    return bool(abs(domain["extent"] - view.extent) < 1e-9 and absorption == view.absorption)

@@ -25,6 +25,7 @@ class Limits:
         job_seconds: longest computation.
         job_bytes: memory that one computation may take.
         workers: computations side by side.
+        spare: workers in reserve, so that ending one makes nobody wait.
         waiting: computations that may wait for a worker.
         kept_bytes: results kept for downloads, all users together.
         kept_seconds: how long a result is kept.
@@ -35,6 +36,7 @@ class Limits:
     job_seconds: float = 600.0
     job_bytes: int = 2 * 2**30
     workers: int = 2
+    spare: int = 1
     waiting: int = 16
     kept_bytes: int = 512 * 2**20
     kept_seconds: float = 3600.0

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -53,7 +53,7 @@ class Worker:
         try:
             worker.abilities, _ = await worker.receive()
         except BaseException:
-            worker.kill()
+            await worker.end()
             raise
         return worker
 
@@ -79,10 +79,17 @@ class Worker:
                 "the computation ended unexpectedly, most likely for want of memory; ask for fewer pixels"
             ) from None
 
-    def kill(self) -> None:
-        """End it now."""
+    async def end(self) -> None:
+        """End it now, whatever it does, and wait until nothing of it is left."""
         with suppress(ProcessLookupError):
             self.process.kill()
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        with suppress(ConnectionError):
+            while await self.process.stdout.read(2**16):
+                pass
+        await self.process.wait()
 
 
 class Pool:
@@ -98,21 +105,23 @@ class Pool:
         self._turn = asyncio.Semaphore(limits.workers)
         self._waiting = 0
         self._all: set[Worker] = set()
-        self._starting: set[asyncio.Task[None]] = set()
+        self._errands: set[asyncio.Task[None]] = set()
         self._one_by_one = asyncio.Lock()
+        self._closed = False
         self.abilities: Header = {}
 
     def open(self) -> None:
         """Begin to start the workers, one after the other, so that the first is ready soon."""
-        for _ in range(self.limits.workers + 1):
-            self._replace()
+        for _ in range(self.limits.workers + self.limits.spare):
+            self._run(self._start())
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End everything."""
-        for task in self._starting:
+        self._closed = True
+        for task in self._errands:
             task.cancel()
-        for worker in self._all:
-            worker.kill()
+        await asyncio.gather(*self._errands, return_exceptions=True)
+        await asyncio.gather(*(worker.end() for worker in self._all))
 
     @property
     def is_full(self) -> bool:
@@ -146,7 +155,7 @@ class Pool:
                 self._warm.put_nowait(worker)
                 raise
             except BaseException:
-                self._discard(worker)
+                self._run(self._exchange(worker))
                 raise
             self._warm.put_nowait(worker)
         finally:
@@ -160,19 +169,24 @@ class Pool:
         """
         worker = await self._warm.get()
         if isinstance(worker, WorkerError):
-            self._replace()
+            self._run(self._start())
             raise worker
         return worker
 
-    def _discard(self, worker: Worker) -> None:
-        worker.kill()
-        self._all.discard(worker)
-        self._replace()
+    def _run(self, errand: Coroutine[None, None, None]) -> None:
+        """Start something that nobody waits for."""
+        if self._closed:
+            errand.close()
+            return
+        task = asyncio.create_task(errand)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
 
-    def _replace(self) -> None:
-        task = asyncio.create_task(self._start())
-        self._starting.add(task)
-        task.add_done_callback(self._starting.discard)
+    async def _exchange(self, worker: Worker) -> None:
+        """End a worker and start another."""
+        await worker.end()
+        self._all.discard(worker)
+        await self._start()
 
     async def _start(self) -> None:
         async with self._one_by_one:

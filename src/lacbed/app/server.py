@@ -62,7 +62,7 @@ def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starl
         try:
             yield
         finally:
-            pool.close()
+            await pool.close()
 
     async def about(_: Request) -> Response:
         return JSONResponse({**_about(), **await pool.ready()})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -85,18 +86,20 @@ def _listen(host: str, port: int) -> socket.socket:
     """
     if not 0 <= port <= 65_535:
         raise SettingError(f"--port must be between 0 and 65535, got {port}")
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        if sys.platform != "win32":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(128)
-    except OSError as error:
-        raise SettingError(
-            f"cannot serve on {host} port {port}: {error.strerror or error}; choose another with --port"
-        ) from None
-    return listener
+    with ExitStack() as undo:
+        try:
+            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+            listener = undo.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            if sys.platform != "win32":
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+            listener.listen(128)
+        except OSError as error:
+            raise SettingError(
+                f"cannot serve on {host} port {port}: {error.strerror or error}; choose another with --port"
+            ) from None
+        undo.pop_all()
+        return listener
 
 
 def _is_local(host: str) -> bool:

@@ -2,7 +2,7 @@
 
 import { NAMES, stops, table } from "./colormaps.js";
 import { drawChart } from "./chart.js";
-import { $, fromHash, look, pair, state, tabs, toHash } from "./controls.js";
+import { $, fromHash, look, pair, setSeries, state, tabs, toHash } from "./controls.js";
 import { disc, discAt, drawDiscs } from "./discs.js";
 import { digits, draw, histogram, indices, percentiles, roundLength, zncc } from "./picture.js";
 import { allMessages, messages, post } from "./stream.js";
@@ -21,9 +21,9 @@ let about = { crystals: [] };
 /** Something that decides the picture has changed. */
 function changed(isLive, { crystal = false } = {}) {
   turn += 1;
-  shown.stale = true;
   $("frame").classList.add("wait");
   history.replaceState(null, "", toHash() || location.pathname);
+  showPicture();
   if (crystal) describe();
   if (isLive) return previewLive();
   return compute();
@@ -114,7 +114,7 @@ function accept(pattern) {
     shown.discs = pattern;
   } else if (pattern.stage === "learned") {
     shown.learned = pattern;
-    if (!shown.pattern || shown.pattern.turn !== pattern.turn) shown.pattern = null;
+    if (shown.pattern?.turn !== pattern.turn) shown.pattern = null;
   } else {
     const keepsLearned = shown.learned?.turn === pattern.turn;
     if (!keepsLearned) shown.learned = null;
@@ -123,7 +123,6 @@ function accept(pattern) {
     if (old && old.turn === pattern.turn && rank[old.stage] > rank[pattern.stage]) return;
     shown.pattern = pattern;
   }
-  shown.stale = pattern.stage === "preview" || pattern.stage === "learned";
   $("frame").classList.remove("wait");
   if (pattern.stage === "exact") {
     const seconds = pattern.seconds < 10 ? pattern.seconds.toFixed(1) : pattern.seconds.toFixed(0);
@@ -235,7 +234,8 @@ const holds = (pattern) => pattern?.thicknesses.some((t) => Math.abs(t - state.t
 
 /** What is looked at now: { values, size, pattern, signed }. */
 function current() {
-  const { pattern, learned } = shown;
+  const { pattern } = shown;
+  const learned = holds(shown.learned) ? shown.learned : null;
   const exact = pattern && imageAt(pattern).values;
   if (learned && (look.model !== "exact" || !pattern)) {
     const guess = imageAt(learned).values;
@@ -250,11 +250,14 @@ function current() {
 /** Choice between learned, exact and their difference, as far as they are there. */
 function offerModels() {
   const { learned, pattern } = shown;
-  const both = learned && pattern?.stage === "exact" && look.view === "pattern";
+  const both = holds(learned) && pattern?.stage === "exact" && look.view === "pattern";
   $("models").hidden = !both;
   if (!both) return;
-  const z = zncc(imageAt(learned).values, imageAt(pattern).values);
-  const names = { exact: "Exact", learned: "Learned", difference: `Difference, Z = ${(100 * z).toFixed(2)} %` };
+  const same = learned.pixels === pattern.pixels;
+  const z = same && zncc(imageAt(learned).values, imageAt(pattern).values);
+  const names = { exact: "Exact", learned: "Learned" };
+  if (same) names.difference = `Difference, Z = ${(100 * z).toFixed(2)} %`;
+  else if (look.model === "difference") look.model = "exact";
   $("models").replaceChildren(
     ...Object.entries(names).map(([key, text]) =>
       element("button", {
@@ -293,14 +296,24 @@ function paintPicture() {
   showOverlay();
   showCode();
   const pattern = isDiscs ? shown.discs : current()?.pattern;
-  $("badge").hidden = !pattern;
+  $("badge").hidden = !pattern || (pattern.turn !== turn && !live.busy);
   if (pattern) {
     const beams = pattern.stage === "preview" && pattern.beams ? `, ${pattern.beams} beams` : "";
-    $("badge").textContent = `${BADGES[pattern.stage]}${beams}`;
+    $("badge").textContent = isDiscs || !current().signed ? `${BADGES[pattern.stage]}${beams}${trust(pattern)}` : "Learned − exact";
     $("badge").dataset.stage = pattern.stage;
     $("badge").title = pattern.notes.join("\n");
   }
   window.lacbedShown = { thickness: state.thickness, stage: pattern?.stage, turn: pattern?.turn };
+}
+
+/** What the learned simulator expects of itself, at this thickness. */
+function trust(pattern) {
+  if (pattern.stage !== "learned") return "";
+  const near = pattern.thicknesses.findIndex((t) => Math.abs(t - state.thickness) < 1e-6);
+  const expected = pattern.expected_z[near];
+  const unsure = pattern.remarks.some((text) => text.startsWith(`${state.thickness} Å:`));
+  const said = expected === undefined ? "" : `, expects Z ≈ ${(100 * expected).toPrecision(2)} %`;
+  return `${said}${unsure ? ", unlike what it learned" : ""}`;
 }
 
 function paintPattern(colours) {
@@ -560,7 +573,7 @@ function setThickness(value, isLive) {
     showPicture();
     markStrip();
     showCurve();
-    if (shown.learned && look.model !== "exact") offerModels();
+    if (shown.learned) offerModels();
     return undefined;
   }
   if (job && !isLive) return undefined; // the series is on its way and will hold it
@@ -690,6 +703,19 @@ function wireModel() {
   $("absorption").addEventListener("input", () => absorb(true));
   $("absorption").addEventListener("change", () => absorb(false));
   showThickness = pair($("thickness"), $("thickness-number"), setThickness);
+  $("detail").addEventListener("change", () => {
+    state.detail = Number($("detail").value);
+    changed(false);
+  });
+  $("series").addEventListener("change", () => {
+    setSeries(Number($("series").value));
+    state.thickness = Math.min(state.thickness, state.thickness_max);
+    fitSlider();
+    changed(false);
+  });
+  choose($("detail"), state.detail, `${state.detail} × ${state.detail}`);
+  choose($("series"), state.thickness_max, `to ${state.thickness_max} Å`);
+  fitSlider();
   const zone = () => ["u", "v", "w"].map((name) => Number($(`zone-${name}`).value));
   for (const name of ["u", "v", "w"]) {
     $(`zone-${name}`).addEventListener("change", () => {
@@ -716,6 +742,21 @@ function wireModel() {
   if (percent) $("absorption").value = state.absorption;
   $("absorption-row").hidden = !percent;
   $("absorption-note").textContent = `${$("absorption").value} %`;
+}
+
+/** Select a value, added to the list if it is not there. */
+function choose(select, value, text) {
+  if (![...select.options].some((option) => Number(option.value) === value)) {
+    select.append(element("option", { value, textContent: text }));
+  }
+  select.value = value;
+}
+
+/** The thickness slider runs along the series. */
+function fitSlider() {
+  const slider = $("thickness");
+  [slider.min, slider.max, slider.step] = [state.thickness_step, state.thickness_max, state.thickness_step];
+  showThickness(state.thickness);
 }
 
 function wireLook() {

@@ -79,12 +79,20 @@ export function tabs(list, choose) {
   return (id) => take(buttons.find((button) => button.id === id), false);
 }
 
+/** The length of the series in Å; it has a hundred steps. */
+export function setSeries(last) {
+  state.thickness_max = last;
+  state.thickness_step = last / 100;
+}
+
 /** The state as a link, for a built-in crystal. */
 export function toHash() {
   if (!state.name) return "";
   const parts = { crystal: state.name, zone: state.zone_axis.join(","), kv: state.voltage, g: state.extent };
   parts.t = state.thickness;
   parts.hkl = state.hkl.join(",");
+  if (state.detail !== 128) parts.n = state.detail;
+  if (state.thickness_max !== 2000) parts.tmax = state.thickness_max;
   if (state.b_iso !== null) parts.b = state.b_iso;
   if (state.absorption !== "none") parts.abs = state.absorption;
   return "#" + Object.entries(parts).map(([key, value]) => `${key}=${encodeURIComponent(value)}`).join("&");
@@ -107,6 +115,8 @@ export function fromHash(hash, names) {
   state.voltage = number("kv", 10, 3000) ?? state.voltage;
   state.extent = number("g", 0.25, 16) ?? state.extent;
   state.thickness = number("t", 1, 20000) ?? state.thickness;
+  state.detail = Math.round(number("n", 16, 512) ?? state.detail);
+  setSeries(number("tmax", 20, 20000) ?? state.thickness_max);
   state.b_iso = number("b", 0, 20);
   state.absorption = found.get("abs") === "thomas" ? "thomas" : number("abs", 0, 100) ?? "none";
 }

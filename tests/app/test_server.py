@@ -1,0 +1,126 @@
+"""The running server: streams, files, two users at once, leaving in the middle."""
+
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from app_helpers import SMALL
+
+import lacbed
+from lacbed.app.messages import unpack
+
+HEAVY = {**SMALL, "name": "Mg2SiO4", "zone_axis": [1, 1, 0], "extent": 5.5, "detail": 256, "absorption": "thomas"}
+
+
+@pytest.fixture
+def client(address):
+    with httpx.Client(base_url=address, headers={"x-lacbed": "1"}, timeout=120) as client:
+        yield client
+
+
+def stream(client, task, view):
+    answer = client.post(f"/api/stream/{task}", json=view)
+    assert answer.status_code == 200
+    return unpack(answer.content)
+
+
+def test_about(client):
+    found = client.get("/api/about").json()
+    assert {row["name"] for row in found["crystals"]} >= {"Si", "SrTiO3", "GaAs"}
+    assert found["software"].startswith("lacbed")
+    assert found["learned"] in (True, False)
+
+
+def test_a_picture_and_its_files(client, tmp_path):
+    messages = stream(client, "simulate", SMALL)
+    kinds = [header["kind"] for header, _ in messages]
+    assert kinds[0] == "progress"
+    header, payload = messages[-1]
+    assert (header["kind"], header["stage"]) == ("pattern", "exact")
+    values = np.frombuffer(payload, "<f4").reshape(6, 32, 32)
+    expected = lacbed.simulate(
+        lacbed.Crystal.named("Si"),
+        thicknesses=header["thicknesses"],
+        grid=lacbed.TiltGrid(pixels=32, extent=2),
+        beams=header["beams"],
+    )
+    np.testing.assert_array_equal(values, expected.values[:, 0].astype(np.float32))
+    for ending in (".nc", ".tif"):
+        answer = client.post("/api/file", json={"result": header["result"], "format": ending, "thickness": 300})
+        assert answer.headers["content-disposition"] == f'attachment; filename="Si{ending}"'
+        (tmp_path / f"a{ending}").write_bytes(answer.content)
+        found = lacbed.load_pattern(tmp_path / f"a{ending}")
+        np.testing.assert_allclose(found.values[0, 0], expected.values[2, 0], atol=1e-7)
+
+
+def test_errors_are_plain_words(client):
+    for view, words in (
+        ({"name": "Sl"}, "no built-in crystal"),
+        ({"cif": "data_x\n_cell_length_a 4", "title": "mine"}, "no atoms"),
+        ({**SMALL, "hkl": [1, 0, 0]}, "forbidden by the lattice centring"),
+        ({**SMALL, "hkl": [0, 0, 4]}, "Laue zone"),
+        ({**SMALL, "extent": 16, "voltage": 10}, "mrad"),
+    ):
+        header, _ = stream(client, "simulate", view)[-1]
+        assert header["kind"] == "error"
+        assert words in header["message"]
+        assert "Traceback" not in header["message"]
+    answer = client.post("/api/describe", json={"name": "Sl"})
+    assert answer.status_code == 400
+    assert "no built-in crystal" in answer.json()["error"]
+
+
+def test_two_users_do_not_mix(client):
+    found = {}
+
+    def use(name, voltage):
+        with httpx.Client(base_url=client.base_url, headers={"x-lacbed": "1"}, timeout=120) as other:
+            for _ in range(2):
+                header, payload = stream(other, "simulate", {**SMALL, "name": name, "voltage": voltage})[-1]
+                found.setdefault(name, []).append((header, payload))
+                answer = other.post("/api/file", json={"result": header["result"], "format": ".npz"})
+                assert f'"{name}.npz"' in answer.headers["content-disposition"]
+
+    threads = [threading.Thread(target=use, args=user) for user in (("Si", 120), ("Cu", 300), ("NaCl", 200))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name, voltage in (("Si", 120), ("Cu", 300), ("NaCl", 200)):
+        header, payload = found[name][0]
+        assert f'named("{name}")' in header["recipe"]["python"]
+        assert payload == found[name][1][1]
+        expected = lacbed.simulate(
+            lacbed.Crystal.named(name),
+            energy=voltage * 1e3,
+            thicknesses=header["thicknesses"],
+            grid=lacbed.TiltGrid(pixels=header["pixels"], extent=2),
+            beams=header["beams"],
+        )
+        np.testing.assert_array_equal(np.frombuffer(payload, "<f4"), expected.values.astype("f4").ravel())
+
+
+def workers_of(pid):
+    """Processes of the workers of a server (Linux)."""
+    return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_leaving_ends_the_computation(client, server):
+    before = workers_of(server[1])
+    assert before
+    with client.stream("POST", "/api/stream/simulate", json=HEAVY) as answer:
+        parts = answer.iter_raw()
+        received = next(parts)
+        while b"finding" not in received:
+            received += next(parts)
+    end = time.monotonic() + 10
+    while before <= workers_of(server[1]):
+        assert time.monotonic() < end, "the worker goes on"
+        time.sleep(0.05)
+    header, _ = stream(client, "preview", SMALL)[-1]
+    assert header["stage"] == "preview"
