@@ -119,12 +119,16 @@ def converge(
     for name, value in (("tolerance_z", tolerance_z), ("tolerance_intensity", tolerance_intensity)):
         if not value > 0:
             raise SettingError(f"{name} must be positive, got {value}")
+    solver, count = "auto", SMALLEST
+    if settings.solver == "fast":
+        from lacbed.fast import first_beams  # noqa: PLC0415  it calls back to the recipe
+
+        solver, count = "fast", first_beams(crystal, settings)
     coarse = replace(
-        settings, grid=coarse_grid(settings.grid), output="intensity", g_max=None, sg_max=None, solver="auto"
+        settings, grid=coarse_grid(settings.grid), output="intensity", g_max=None, sg_max=None, solver=solver
     )
     steps: list[Step] = []
     previous: np.ndarray | None = None
-    count = SMALLEST
     while True:
         start = time.perf_counter()
         setup = prepare(crystal, replace(coarse, beams=count))

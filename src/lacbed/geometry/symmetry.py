@@ -164,20 +164,25 @@ def _key(tilts: FloatArray, frame: Frame) -> npt.NDArray[np.int64]:
 def _unique_pairs(crystal: Crystal, frame: Frame, tilt: FloatArray, hkl: IntArray) -> Reduction:
     shape = tilt.shape[:2]
     all_tilts = tilt.reshape(-1, 2)
-    first_tilt, tilt_number = _unique_rows(_key(all_tilts, frame))
-    _, hkl_number = _unique_rows(hkl.reshape(-1, 3))
-    first, source = _unique_rows(np.stack([tilt_number, hkl_number], axis=1))
+    first_tilt, tilt_number = unique_rows(_key(all_tilts, frame))
+    _, hkl_number = unique_rows(hkl.reshape(-1, 3))
+    first, source = unique_rows(np.stack([tilt_number, hkl_number], axis=1))
     tilts = all_tilts[first_tilt]
     pair_hkl = hkl.reshape(-1, 3)[first]
     return Reduction(tilts, fold_tilts(crystal, frame, tilts), tilt_number[first], pair_hkl, source.reshape(shape))
 
 
-def _unique_rows(rows: IntArray) -> tuple[IntArray, IntArray]:
+def unique_rows(rows: IntArray) -> tuple[IntArray, IntArray]:
     """First occurrence of every distinct row, and the number of each row among them."""
-    code = np.zeros(len(rows), dtype=np.int64)
-    for column in rows.T:
-        # Compact numbers column by column, so that the code of a whole row cannot overflow.
-        values, inverse = np.unique(column, return_inverse=True)
-        code = np.unique(code * len(values) + inverse, return_inverse=True)[1]
+    low, span = rows.min(axis=0), np.ptp(rows, axis=0) + 1
+    if float(np.prod(span.astype(float))) < 2.0**62:
+        code = np.zeros(len(rows), dtype=np.int64)
+        for column, start, size in zip(rows.T, low, span, strict=True):
+            code = code * size + (column - start)
+    else:  # compact numbers column by column, so that the code of a whole row cannot overflow
+        code = np.zeros(len(rows), dtype=np.int64)
+        for column in rows.T:
+            values, inverse = np.unique(column, return_inverse=True)
+            code = np.unique(code * len(values) + inverse, return_inverse=True)[1]
     _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
     return first, inverse

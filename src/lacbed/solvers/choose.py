@@ -13,6 +13,7 @@ from lacbed.solvers.blocks import Tick, choose_block
 from lacbed.solvers.chebyshev import DAMPING_STEP, solve_chebyshev, spectral_bounds
 from lacbed.solvers.problem import Problem
 from lacbed.solvers.reference import solve_reference
+from lacbed.solvers.subspace import MARGIN, solve_subspace
 from lacbed.solvers.tilted import solve_tilted
 from lacbed.solvers.zone import solve_zone
 
@@ -24,9 +25,12 @@ BLOCH_SOLVERS: dict[str, Solver] = {
     "chebyshev": solve_chebyshev,
     "reference": solve_reference,
 }
-"""All Bloch-wave solvers by name; tests run over this table."""
+"""All exact Bloch-wave solvers by name; tests run over this table."""
 
-SOLVERS = ("auto", *BLOCH_SOLVERS, "multislice")
+APPROXIMATE_SOLVERS: dict[str, Solver] = {"fast": solve_subspace}
+"""Solvers with an error of their own, never chosen automatically."""
+
+SOLVERS = ("auto", *BLOCH_SOLVERS, *APPROXIMATE_SOLVERS, "multislice")
 
 
 def choose_solver(problem: Problem, device: torch.device) -> tuple[str, str]:
@@ -76,17 +80,17 @@ def check_solver(name: str, problem: Problem) -> None:
     Raises:
         SettingError: saying why and which solver to take.
     """
-    if not problem.paraxial and (name == "chebyshev" or not problem.is_flat_zone):
+    if not problem.paraxial and (name in ("chebyshev", "fast") or not problem.is_flat_zone):
         raise SettingError(
             "paraxial=False needs one Laue zone, a foil normal along the zone axis, and solver 'zone', 'tilted', "
             "'reference' or 'auto'"
         )
-    if name == "zone" and not problem.is_flat_zone:
+    if name in ("zone", "fast") and not problem.is_flat_zone:
         raise SettingError(
-            "solver 'zone' holds for one Laue zone and a foil normal along the zone axis only; "
+            f"solver {name!r} holds for one Laue zone and a foil normal along the zone axis only; "
             "use 'tilted' or 'auto'"
         )
-    if name in ("zone", "chebyshev") and problem.strong < len(problem.vectors):
+    if name in ("zone", "chebyshev", "fast") and problem.strong < len(problem.vectors):
         raise SettingError(f"solver {name!r} treats all beams as strong; use 'tilted' for weak beams, or 'auto'")
 
 
@@ -107,7 +111,7 @@ def run_solver(
     count, each = _block_needs(name, problem, beams, pairs, word, width)
     what = f"{pairs} pixels and reflections at {thicknesses} thicknesses with {beams} beams"
     block = choose_block(count, fixed, each, device, what)
-    return BLOCH_SOLVERS[name](problem.to(device, precision), block, tick).cpu()
+    return (BLOCH_SOLVERS | APPROXIMATE_SOLVERS)[name](problem.to(device, precision), block, tick).cpu()
 
 
 def _block_needs(name: str, problem: Problem, beams: int, pairs: int, word: int, width: int) -> tuple[int, int]:
@@ -115,6 +119,10 @@ def _block_needs(name: str, problem: Problem, beams: int, pairs: int, word: int,
     tilts = len(problem.anchor)
     if name == "chebyshev":
         return tilts, beams * 2 * word * 8 + (pairs // tilts + 1) * 4 * word
-    count = len(problem.distinct[0]) if name == "zone" else tilts
+    count = len(problem.distinct[0]) if name in ("zone", "fast") else tilts
     per_matrix = -(-pairs // count)
+    if name == "fast":
+        reach = float(problem.wave_vectors[:, :2].square().sum(dim=1).max()) + MARGIN
+        beams = int((problem.vectors[:, :2].square().sum(dim=1) <= reach).sum())
+        return count, 8 * beams**2 * 2 * word + 6 * per_matrix * beams * 2 * word
     return count, 5 * beams**2 * width + 5 * per_matrix * beams * 2 * word

@@ -20,6 +20,7 @@ from lacbed.potential import Absorption, potential_coefficients
 if TYPE_CHECKING:
     from lacbed.crystals import Crystal
 
+_DENSE = 50_000_000  # differences of indices that may be marked in a table
 _KEY = 1e9  # two q that agree to 1e-9 1/Å are one
 
 
@@ -172,15 +173,18 @@ def build_problem(
 
 def _unique_differences(hkl: IntArray) -> tuple[IntArray, IntArray]:
     """Distinct h - h' and, for every pair of beams, the position of its difference among them."""
-    reach = 2 * int(np.abs(hkl).max()) + 1
-    place = np.array([(2 * reach + 1) ** 2, 2 * reach + 1, 1])
+    reach = hkl.max(axis=0) - hkl.min(axis=0)
+    size = 2 * reach + 1
+    place = np.array([size[1] * size[2], size[2], 1])
     code = hkl @ place
-    table, index = np.unique(code[:, None] - code[None, :], return_inverse=True)
-    low = np.empty((len(table), 3), dtype=np.int64)
-    rest = table + reach * place.sum()
-    low[:, 0], rest = np.divmod(rest, place[0])
-    low[:, 1], low[:, 2] = np.divmod(rest, place[1])
-    return low - reach, index
+    difference = code[:, None] - code[None, :] + reach @ place
+    if size.prod() <= _DENSE:  # marking places of a table is ten times faster than sorting
+        present = np.zeros(size.prod(), dtype=bool)
+        present[difference] = True
+        table, index = np.flatnonzero(present), (np.cumsum(present) - 1)[difference]
+    else:
+        table, index = np.unique(difference, return_inverse=True)
+    return np.stack(np.unravel_index(table, tuple(size)), axis=1) - reach, index
 
 
 def _zero_row(hkl: IntArray) -> int:

@@ -1,0 +1,193 @@
+"""Brillouin-zone reuse in a subspace: one diagonalisation for the whole zone, small exponentials for the rest.
+
+In the zone picture (`lacbed.solvers.zone`) the matrix of a tilt k = q + G is
+
+    M(q) = U + iU' - diag |q + h|² = M(0) - 2 q_x diag h_x - 2 q_y diag h_y - |q|²,
+
+linear in q but for a number. The waves that matter at one q are nearly those that matter at another (the k·p
+method of band structures; Luttinger & Kohn, Phys. Rev. 97 (1955) 869). So M(q) is projected, once for all q, on
+the eigenvectors of the Hermitian part of M(0) with transverse energies up to that of the highest tilt and a margin,
+
+    M_r(q) = V† M(q) V,   V = [C; X],   X_j = (E_j - H_QQ)⁻¹ H_QP C_j,
+
+where C_j are the waves of the near beams P and X_j what the far beams Q add to a wave of eigenvalue E_j (Löwdin,
+J. Chem. Phys. 19 (1951) 1396). Waves bound to heavy columns change most with q: V also holds their derivatives
+h C_j / (E_j + |h|²). exp(2πi M_r t / 2K) is then a matter of products of small matrices.
+What is left out costs some 1e-3 in intensity, up to 0.02 at single tilts; Z stays below 0.01 %.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lacbed.solvers.blocks import Tick, solve_blocks
+from lacbed.solvers.exponential import propagators
+from lacbed.solvers.problem import Problem
+
+MARGIN = 1.0
+"""Transverse energy in 1/Å² above that of the highest tilt up to which Bloch waves are kept."""
+
+NEAR = 4.0
+"""Beams up to this many 1/Å² above the kept energies are diagonalised; further ones follow them."""
+
+ORDER = 2
+"""Powers of E_j - E in the amplitudes with which the far beams follow wave j, beyond the constant one."""
+
+BOUND = 0.0
+"""Waves of positive eigenvalue (in 1/Å², bound to columns of atoms) get company of their change with q."""
+
+_SPLIT = 1e-3
+"""Eigenvalues closer than this (in 1/Å²) are kept or left together, so that symmetry is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subspace:
+    """M(q) = `mean` - 2 q_x `slope_x` - 2 q_y `slope_y` - |q|² in an orthonormal basis.
+
+    Attributes:
+        basis: V, orthonormal columns: (beam, m).
+        mean: V† M(0) V, Hermitian: (m, m).
+        damping: V† U' V, or None: (m, m).
+        slope_x, slope_y: V† diag h_x V, V† diag h_y V: (m, m).
+    """
+
+    basis: Tensor
+    mean: Tensor
+    damping: Tensor | None
+    slope_x: Tensor
+    slope_y: Tensor
+
+    def generator(self, reduced: Tensor, origin: float, scale: float) -> Tensor:
+        """2πi (M(q) + origin) · scale: (matrix, 2) to (matrix, m, m) complex."""
+        x, y = reduced[:, 0, None, None], reduced[:, 1, None, None]
+        elastic = self.mean - 2.0 * (x * self.slope_x + y * self.slope_y)
+        elastic.diagonal(dim1=1, dim2=2).add_((origin - reduced.square().sum(dim=1))[:, None])
+        damping = torch.zeros_like(self.mean) if self.damping is None else self.damping
+        if elastic.is_complex():
+            return (elastic + 1j * damping) * (2j * math.pi * scale)
+        turn = 2.0 * math.pi * scale
+        return torch.complex((-turn * damping).expand_as(elastic), turn * elastic)
+
+
+def subspace_of(problem: Problem, margin: float = MARGIN) -> Subspace:
+    """The subspace of the Bloch waves that take part at any of the tilts of a problem.
+
+    Args:
+        problem: one Laue zone and a flat foil.
+        margin: see `MARGIN`.
+    """
+    plane = problem.vectors[:, :2]
+    highest = float(problem.wave_vectors[:, :2].square().sum(dim=1).max())
+    hermitian = problem.potential - torch.diag_embed(plane.square().sum(dim=1).to(problem.potential.dtype))
+    basis = _joined(hermitian, plane, highest + margin)
+    adjoint = basis.mH
+    return Subspace(
+        basis=basis,
+        mean=adjoint @ hermitian @ basis,
+        damping=None if problem.absorptive is None else adjoint @ problem.absorptive @ basis,
+        slope_x=adjoint @ (plane[:, :1] * basis),
+        slope_y=adjoint @ (plane[:, 1:] * basis),
+    )
+
+
+def _joined(hermitian: Tensor, plane: Tensor, energy: float) -> Tensor:
+    """V, orthonormal: (beam, m); `energy` is the transverse energy up to which waves are kept."""
+    size = plane.square().sum(dim=1)
+    near = size <= energy + NEAR
+    found = None if bool(near.all()) else _with_far_beams(hermitian, near, energy)
+    if found is None:  # no far beams, or such as bind waves of their own: treat all alike
+        values, vectors = torch.linalg.eigh(hermitian)
+        first = _first_kept(values, energy)
+        found = values[first:], vectors[:, first:]
+    values, basis = found
+    bound = values > BOUND
+    weight = basis[:, bound] / (values[bound] + size[:, None])
+    slopes = torch.cat([basis, *(plane[:, i : i + 1] * weight for i in (0, 1))], dim=1)
+    orthonormal: Tensor = torch.linalg.qr(slopes / torch.linalg.vector_norm(slopes, dim=0))[0]
+    return orthonormal
+
+
+def _with_far_beams(hermitian: Tensor, near: Tensor, energy: float) -> tuple[Tensor, Tensor] | None:
+    """Eigenvalues of the near beams and [C; X]; None if the far ones reach the energies of interest."""
+    inside, outside = near.nonzero()[:, 0], (~near).nonzero()[:, 0]
+    values, vectors = torch.linalg.eigh(hermitian[inside[:, None], inside])
+    first = _first_kept(values, energy)
+    values, vectors = values[first:], vectors[:, first:]
+    reference = -0.5 * energy
+    gap = -hermitian[outside[:, None], outside]
+    gap.diagonal().add_(reference)
+    factor, failed = torch.linalg.cholesky_ex(gap)
+    if int(failed):
+        return None
+    basis = hermitian.new_empty((len(near), len(values)))
+    basis[inside] = vectors
+    basis[outside] = _follow(hermitian[outside[:, None], inside] @ vectors, factor, values - reference)
+    return values, basis
+
+
+def _follow(coupling: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
+    """(E_j - H_QQ)⁻¹ times column j, as a series in the offset E_j - E from the reference energy: (far, m)."""
+    term = torch.cholesky_solve(coupling, factor)
+    total = term
+    for _ in range(ORDER):
+        term = torch.cholesky_solve(term, factor) * -offset
+        total = total + term
+    return total
+
+
+def _first_kept(values: Tensor, energy: float) -> int:
+    """Position of the first eigenvalue above -energy, moved down to a gap in the spectrum."""
+    first = int((values < -energy).sum())
+    while first > 0 and float(values[first] - values[first - 1]) < _SPLIT:
+        first -= 1
+    return first
+
+
+def solve_subspace(problem: Problem, block: int, tick: Tick | None = None) -> Tensor:
+    """Amplitudes of the wanted pairs: (thickness, pair); `block` matrices are propagated at a time."""
+    first, inverse = problem.distinct
+    reduced = problem.reduced[first]
+    space = subspace_of(problem)
+    along = problem.wave_vectors[:, 2]
+    middle = 0.5 * float(along.min() + along.max())
+    origin = 0.5 * float(problem.wave_vectors[:, :2].square().sum(dim=1).max())
+    group = inverse[problem.pair_tilt]
+    rows = space.basis.to(problem.complex_dtype)
+
+    def body(matrices: Tensor, chosen: Tensor) -> Tensor:
+        generator = space.generator(reduced[matrices], origin, 0.5 / middle)
+        return _pair_amplitudes(problem, rows, generator, group[chosen] - matrices[0], chosen, origin, middle)
+
+    return solve_blocks(group, len(reduced), block, len(problem.thicknesses), problem.complex_dtype, body, tick)
+
+
+def _pair_amplitudes(
+    problem: Problem, rows: Tensor, generator: Tensor, group: Tensor, chosen: Tensor, origin: float, middle: float
+) -> Tensor:
+    """⟨out| exp(A t) |in⟩ of pairs sorted by their matrix: (thickness, pair).
+
+    K_n differs from its mean `middle` by some 1e-4 with the tilt, which acts like a change of thickness and is
+    taken to first order.
+    """
+    tilt = problem.pair_tilt[chosen]
+    wave = problem.wave_vectors[tilt]
+    shift = (2j * math.pi * 0.5 / middle) * (wave[:, :2].square().sum(dim=1) - origin)  # of the exponent, per Å
+    stretch = middle / wave[:, 2] - 1.0
+    incoming = rows[problem.anchor[tilt]].conj()
+    outgoing = rows[problem.pair_out[chosen]]
+    bounds = torch.searchsorted(group, torch.arange(len(generator) + 1, device=group.device)).tolist()
+    result = rows.new_empty((len(problem.thicknesses), len(chosen)))
+    for place, step in propagators(generator, problem.thicknesses):
+        thickness = float(problem.thicknesses[place])
+        for matrix in range(len(generator)):
+            pairs = slice(bounds[matrix], bounds[matrix + 1])
+            moved = incoming[pairs] @ step[matrix].mT  # (pair, m)
+            change = moved @ generator[matrix].mT + shift[pairs, None] * moved
+            moved = moved + change * (thickness * stretch[pairs, None])
+            result[place, pairs] = (outgoing[pairs] * moved).sum(dim=1)
+        result[place] *= torch.exp(shift * thickness)
+    return result
