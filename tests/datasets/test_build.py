@@ -54,7 +54,7 @@ def test_batches_are_chunks_of_one_symmetry_by_falling_size(plan):
         assert beams == sorted(beams, reverse=True)
 
 
-@pytest.mark.parametrize("write", (1, 7, 13, 18, 20))
+@pytest.mark.parametrize("write", [1, 7, 13, 18, 20])
 def test_killed_at_any_write(plan, built, contents, tmp_path, monkeypatch, write):
     folder = tmp_path / "data.zarr"
     count = 0

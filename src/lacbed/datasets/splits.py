@@ -49,7 +49,7 @@ def split_rows(
     count = int(label.max(initial=-1)) + 1
     sizes = np.bincount(label, minlength=count)
     names = [f"{i:012d}" for i in range(count)] if kind == "row" else _names(groups, label, count)
-    room = [0, round(SHARES[1] * len(groups)), round(SHARES[2] * len(groups))]
+    room = [0, *(max(1, round(share * len(groups))) for share in SHARES[1:])]
     side = np.zeros(count, dtype=np.int8)
     for group in sorted(range(count), key=lambda g: _lot(kind, seed, names[g])):
         for target in (2, 1):

@@ -11,6 +11,7 @@ import numpy as np
 
 from lacbed.datasets.codec import INTENSITY_BOUND, LEVELS
 from lacbed.datasets.manifest import damaged_files, read_journal, read_manifest
+from lacbed.datasets.storage import CATALOG
 from lacbed.datasets.store import Store
 from lacbed.datasets.worker import reduce_crystal
 from lacbed.errors import FileFormatError, LacbedError
@@ -84,9 +85,11 @@ def verify(
     fixed = {} if manifest is None else manifest.get("files", {})
     journaled = {name for entry in entries.values() for name in entry.files}
     damaged += [n for n, digest in fixed.items() if n not in journaled and _digest(store.path / n) != digest]
+    if CATALOG in damaged:
+        count = 0  # nothing says any more what the rows were
     rows = store.done_rows()
     chosen = np.sort(np.random.default_rng(seed).choice(rows, min(count, len(rows)), replace=False))
-    catalog = store.catalog()
+    catalog = store.catalog() if count else None
     checks = []
     for number, row in enumerate(chosen.tolist()):
         checks.append(_check(store, row, catalog.slice(row, 1).to_pylist()[0]))
