@@ -22,8 +22,10 @@ from lacbed.cli import (
     crystals,
     dataset,
     evaluate,
+    experiment,
     export,
     fetch,
+    fit,
     info,
     learning_curve,
     page,
@@ -57,11 +59,13 @@ for _module in (
     evaluate,
     learning_curve,
     export,
+    fit,
 ):
     app.command(name=_module.NAME)(_module.command)
 catalog.app.add_typer(fetch.app)
 app.add_typer(catalog.app)
 app.add_typer(dataset.app)
+app.add_typer(experiment.app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -272,7 +272,7 @@ def _refine(
     step[:2] = 0.02
 
     def residual(parameters: FloatArray) -> FloatArray:
-        return _residual(measured, moved(parameters), weights, matching.background)
+        return image_residual(measured, moved(parameters), weights, matching.background)
 
     def jacobian(parameters: FloatArray) -> FloatArray:
         inward = np.where(parameters + step > limit, -step, step)
@@ -294,11 +294,15 @@ def _refine_distortion_only(
     return _refine(measured, moved, np.zeros(2), wide, weights)
 
 
-def _residual(
-    measured: FloatArray, simulated: FloatArray, weights: FloatArray, background: Background
+def image_residual(
+    measured: FloatArray,
+    simulated: FloatArray,
+    weights: FloatArray | None = None,
+    background: Background = "constant",
 ) -> FloatArray:
     """(m̂ - ŝ) / √2 as a vector of all pixels, so that its square sum is Z; 0 in pixels that are not used."""
     out = np.zeros(measured.size)
+    weights = np.ones(measured.shape) if weights is None else weights
     used = _used(measured, simulated, weights)
     first, second = _normalised_pair(measured, simulated, weights, background)
     if first.size:

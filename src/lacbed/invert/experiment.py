@@ -208,6 +208,12 @@ def load_experiment(path: str | Path) -> Experiment:
         raise FileFormatError(f"cannot use {str(source)!r} as an experiment: {error}") from None
 
 
+def crystal_of(experiment: Experiment) -> Crystal | None:
+    """The crystal that is stored with an experiment, if there is one."""
+    text = str(experiment.pattern.attrs.get("crystal_cif", ""))
+    return Crystal.from_cif_text(text, experiment.name) if text else None
+
+
 def grid_axes(pixels: int, half_width: float, center: tuple[float, float]) -> tuple[FloatArray, FloatArray]:
     """Pixel centres along x and y in 1/Å."""
     steps = (np.arange(pixels) - pixels / 2 + 0.5) * (2.0 * half_width / pixels)

@@ -95,6 +95,8 @@ def _match_reflections(a: xr.DataArray, b: xr.DataArray, intersect: bool) -> tup
 
 def _match_thicknesses(a: xr.DataArray, b: xr.DataArray, intersect: bool) -> tuple[list[int], list[int]]:
     values_a, values_b = (np.asarray(p["thickness"].values, dtype=float) for p in (a, b))
+    if len(values_a) == len(values_b) == 1 and np.isnan([*values_a, *values_b]).any():
+        return [0], [0]  # a measured pattern whose thickness is not known
     pairs = []
     for i, value in enumerate(values_a):
         near = int(np.argmin(np.abs(values_b - value)))

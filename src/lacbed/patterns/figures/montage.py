@@ -117,7 +117,8 @@ class _Page:
         return figure
 
     def _draw_thickness(self, figure: Figure, row: int, left: float, top: float) -> None:
-        text = f"{number_text(float(self.data['thickness'][row]))} Å"
+        thickness = float(self.data["thickness"][row])
+        text = "measured" if math.isnan(thickness) else f"{number_text(thickness)} Å"
         if self.wrapped:
             style.add_text(figure, left, top + 0.08, text, color=style.ACCENT, fontsize=9.0)
             top += _HEAD

@@ -1,0 +1,139 @@
+"""lacbed fit: figures of merit of a crystal against an experiment, and its thickness."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lacbed.cli import options as o
+from lacbed.cli import parse
+from lacbed.cli.console import Reporter, columns
+from lacbed.errors import SettingError
+
+if TYPE_CHECKING:
+    from lacbed.invert.fit import FitResult
+
+NAME = "fit"
+GEOMETRY = "half_width,tilt,rotation,blur"
+
+
+def command(
+    experiment: Annotated[
+        Path,
+        typer.Argument(
+            metavar="EXPERIMENT", help="A file of lacbed experiment import, or a folder.", show_default=False
+        ),
+    ],
+    crystal: o.CrystalArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Where the report goes; a new folder."),
+    ] = None,
+    thickness: o.ThicknessOption = "200:2000:20",
+    absorption: o.AbsorptionOption = "thomas",
+    factors: o.FactorsOption = "kirkland",
+    beams: Annotated[str, typer.Option("--beams", metavar="auto|N", help="Number of beams, or auto.")] = "auto",
+    geometry: Annotated[
+        str,
+        typer.Option("--geometry", metavar="LIST", help=f"Common geometry to fit: none, or a list of {GEOMETRY}."),
+    ] = GEOMETRY,
+    blur: Annotated[float, typer.Option("--blur", metavar="PIXELS", help="Blur to start from (σ).")] = 0.7,
+    align: Annotated[
+        str, typer.Option("--align", help="What may move for each reflection: none, shift or affine.")
+    ] = "shift",
+    max_shift: Annotated[
+        float, typer.Option("--max-shift", metavar="PIXELS", help="Largest shift of a reflection.")
+    ] = 3.0,
+    background: Annotated[
+        str, typer.Option("--background", help="constant or plane, in Z_weighted.")
+    ] = "constant",
+    robust: Annotated[
+        bool, typer.Option("--robust", help="Let pixels that are missed by far count less, in Z_weighted.")
+    ] = False,
+    hkl: Annotated[str | None, typer.Option("--hkl", metavar="LIST", help="Only these reflections.")] = None,
+    mask_zeros: Annotated[
+        bool, typer.Option("--mask-zeros", help="Leave out pixels of exactly zero: not recorded.")
+    ] = False,
+    device: o.DeviceOption = "auto",
+    dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32",
+    quiet: o.QuietOption = False,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Hold a crystal against an experiment: thickness, common geometry, Z of every reflection.
+
+    Example: lacbed fit GaAs/ GaAs/crystal.cif --thickness 700:1200:20 -o fit-GaAs
+    """
+    from lacbed.crystals.load import load_crystal  # noqa: PLC0415
+    from lacbed.invert.align import Matching  # noqa: PLC0415
+    from lacbed.invert.experiment import load_experiment  # noqa: PLC0415
+    from lacbed.invert.fit import FitSettings, fit_experiment  # noqa: PLC0415
+    from lacbed.invert.report import check_folder, summary, write_report  # noqa: PLC0415
+
+    if align not in ("none", "shift", "affine"):
+        raise SettingError(f"--align must be none, shift or affine, got {align!r}")
+    free = () if geometry.strip().lower() == "none" else tuple(geometry.replace(",", " ").split())
+    settings = FitSettings(
+        parse.thicknesses(thickness),
+        parse.absorption(absorption),
+        factors,
+        parse.beams(beams),
+        free,
+        blur,
+        Matching(align != "none", align == "affine", max_shift, background, robust),  # type: ignore[arg-type]
+        device,
+        dtype,
+    )
+    if out is not None:
+        check_folder(out)
+    measured = load_experiment(experiment)
+    if hkl is not None:
+        measured = measured.select(_listed(hkl))
+    if mask_zeros:
+        measured = measured.masked(measured.images != 0)
+    structure = load_crystal(crystal)
+    reporter = Reporter(quiet, as_json)
+    with reporter.progress("Fitting") as progress:
+        result = fit_experiment(measured, structure, settings, progress)
+    files = [] if out is None else write_report(result, out)
+    _print(result, reporter)
+    if out is not None:
+        reporter.say(f"wrote {out}: {', '.join(files)}")
+    reporter.finish({**summary(result), "folder": None if out is None else str(out), "files": files})
+
+
+def _listed(text: str) -> tuple[tuple[int, ...], ...]:
+    found = parse.reflections(text)
+    if found == "all" or (len(found) == 2 and found[0] == "all"):
+        raise SettingError('--hkl of a fit is a list of measured reflections, such as "0,0,0 2,2,0"')
+    return found
+
+
+def _print(result: FitResult, reporter: Reporter) -> None:
+    rows: list[tuple[str, ...]] = [("hkl", "Z stated", "Z", "Z aligned", "shift x, y (pixels)")]
+    stated = result.stated.z
+    for label, match, z in zip(result.merits.labels, result.merits.matches, stated, strict=True):
+        name = label.replace(",", " ")
+        if match is None:
+            rows.append((name, "-", "-", "-", "no contrast, not used"))
+            continue
+        shift = f"{match.shift[1]:+.2f}, {match.shift[0]:+.2f}"
+        rows.append((name, _percent(float(z)), _percent(match.z), _percent(match.z_aligned), shift))
+    for line in columns(rows):
+        reporter.say(line)
+    merits, place = result.merits, result.placement
+    reporter.say(
+        f"{result.experiment.name}: thickness {result.thickness:.5g} Å; mean Z {_percent(merits.mean_z)}, aligned "
+        f"{_percent(merits.mean_z_aligned)}, with the geometry as stated {_percent(result.stated.mean_z)}"
+    )
+    reporter.say(
+        f"  half-width {result.experiment.half_width:.5g} 1/Å (x {place.scale:.4f}), blur {place.blur:.2f} pixels,"
+        f" {result.beams} beams ({result.convergence}), {result.cpu_seconds:.0f} CPU s"
+    )
+    for warning in result.warnings:
+        reporter.say(f"  warning: {warning}")
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f} %"

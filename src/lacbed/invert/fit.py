@@ -1,0 +1,309 @@
+"""A crystal against an experiment: thickness by a scan, the common geometry, and figures of merit.
+
+Nothing of the crystal is changed; see `lacbed.invert.refine` for that.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+
+from lacbed.beams import check_reflections
+from lacbed.crystals import Crystal
+from lacbed.crystals.cell import FloatArray
+from lacbed.errors import SettingError
+from lacbed.geometry.frame import Frame
+from lacbed.invert.align import UNALIGNED, Matching
+from lacbed.invert.bragg import BraggCheck, check_bragg
+from lacbed.invert.experiment import Experiment
+from lacbed.invert.lattice import LatticePattern, simulate_lattice, tilt_lattice
+from lacbed.invert.merit import Merits, score_samplers
+from lacbed.invert.register import PARAMETERS, Placement, Stage, lattice_margin, place
+from lacbed.patterns.metrics import zncc_loss
+from lacbed.potential import Absorption
+from lacbed.result import label_pattern
+from lacbed.settings import Settings
+
+SCAN_STEP, FINAL_STEP = 1.0, 0.8
+"""Steps of the lattice in pixels while the thickness is sought, and for the final figures."""
+
+FINE = 10
+"""The final thicknesses are this many times as close as those of the scan."""
+
+GROWTH, LARGEST = 1.5, 2000
+TOLERANCE_Z, TOLERANCE_INTENSITY = 1e-3, 3e-2
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a crystal is held against an experiment.
+
+    Attributes:
+        thicknesses: to be tried, in Å.
+        absorption: as in `lacbed.simulate`.
+        factors: scattering factors.
+        beams: number of beams, or "auto" for as many as convergence needs.
+        free: common geometry that is fitted: of "half_width", "tilt", "rotation", "blur".
+        blur: standard deviation in pixels of the Gaussian that the simulation is folded with, to start from.
+        matching: what is adapted for each reflection in Z_aligned.
+        device: where to compute.
+        dtype: "float32", which changes intensities by 1e-5, or "float64".
+    """
+
+    thicknesses: tuple[float, ...] = tuple(np.arange(200.0, 2001.0, 20.0).tolist())
+    absorption: Absorption = "thomas"
+    factors: str = "kirkland"
+    beams: int | Literal["auto"] = "auto"
+    free: tuple[str, ...] = PARAMETERS
+    blur: float = 0.7
+    matching: Matching = Matching()  # noqa: RUF009  frozen
+    device: str = "auto"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            SettingError: saying what was expected and what came.
+        """
+        unknown = [name for name in self.free if name not in PARAMETERS]
+        if unknown:
+            raise SettingError(f"the geometry that can be fitted is {', '.join(PARAMETERS)}; got {unknown[0]!r}")
+        if not (math.isfinite(self.blur) and 0 <= self.blur <= 10):
+            raise SettingError(f"the blur must be between 0 and 10 pixels, got {self.blur}")
+
+    def simulation(self, experiment: Experiment, thicknesses: tuple[float, ...]) -> Settings:
+        """The settings of a simulation of an experiment."""
+        return Settings(
+            experiment.zone_axis, experiment.energy, thicknesses, experiment.grid, experiment.hkl,
+            experiment.foil_normal, experiment.x_direction, beams=self.beams, absorption=self.absorption,
+            factors=self.factors, device=self.device, dtype=self.dtype,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """What came out.
+
+    Attributes:
+        experiment: with the fitted half-width and centre, and the thickness.
+        simulation: the pattern at the pixels of the experiment, blurred, not moved reflection by reflection.
+        thickness: best thickness in Å.
+        scan: thicknesses of the scan in Å and the mean Z of each (common geometry, no alignment).
+        placement: the common geometry relative to the stated one.
+        stated: figures of merit with the geometry as stated (and the fitted blur), nothing aligned.
+        merits: with the common geometry; its `z` is before and its `z_aligned` after moving each reflection.
+        bragg: what the Bragg lines say about the stated geometry.
+        beams: number of beams.
+        convergence: what was found about it.
+        cpu_seconds: all threads of this process.
+        warnings: what to look at.
+    """
+
+    experiment: Experiment
+    simulation: xr.DataArray
+    thickness: float
+    scan: tuple[tuple[float, float], ...]
+    placement: Placement
+    stated: Merits
+    merits: Merits
+    bragg: BraggCheck
+    beams: int
+    convergence: str
+    cpu_seconds: float
+    warnings: tuple[str, ...] = field(default=())
+
+
+Progress = Callable[[float], None]
+
+
+def fit_experiment(
+    experiment: Experiment, crystal: Crystal, settings: FitSettings | None = None, progress: Progress | None = None
+) -> FitResult:
+    """Find the thickness and the common geometry at which a crystal meets an experiment best.
+
+    Args:
+        experiment: what was measured.
+        crystal: what it is held against; it is not changed.
+        settings: how.
+        progress: called with the fraction of the work done.
+
+    Raises:
+        SettingError: if the crystal cannot show the measured reflections, or a setting is impossible.
+        MemoryLimitError: if the request does not fit.
+    """
+    start = time.process_time()
+    wanted = FitSettings() if settings is None else settings
+    frame = check_crystal(experiment, crystal)
+    bragg = check_bragg(experiment, crystal)
+    warnings = [*experiment.notes, *crystal.notes, *bragg.warnings(experiment)]
+    wanted, convergence = _with_beams(experiment, crystal, wanted, frame)
+    tick = progress or _silent
+    scan = _simulate(experiment, crystal, wanted, wanted.thicknesses, SCAN_STEP, frame, lambda f: tick(0.5 * f))
+    placement = Placement(blur=wanted.blur)
+    if "half_width" in wanted.free and abs(bragg.scale - 1) < 0.06 and bragg.reflections > 2:
+        placement = replace(placement, scale=float(np.clip(bragg.scale, 0.97, 1.03)))
+    curve = _curve(scan, placement)
+    for _ in range(2 if wanted.free else 0):
+        placement = place(scan, int(np.argmin(curve)), placement, wanted.free)
+        curve = _curve(scan, placement)
+    fine = _fine(wanted.thicknesses, int(np.argmin(curve)))
+    final = _simulate(experiment, crystal, wanted, fine, FINAL_STEP, frame, lambda f: tick(0.5 + 0.5 * f))
+    for _ in range(2):
+        best = int(np.argmin(_curve(final, placement)))
+        placement = place(final, best, placement, wanted.free)
+    warnings += _edges(wanted, placement, curve)
+    merits = score_samplers(experiment, final.samplers(best, placement), wanted.matching)
+    stated = score_samplers(experiment, final.samplers(best, Placement(blur=placement.blur)), UNALIGNED)
+    moved = _moved(experiment, placement, fine[best])
+    simulation = _label(final, best, placement, crystal, frame, wanted, moved)
+    return FitResult(
+        moved, simulation, fine[best], tuple(zip(wanted.thicknesses, curve.tolist(), strict=True)), placement,
+        stated, merits, bragg, final.pattern.beams, convergence, time.process_time() - start,
+        tuple(dict.fromkeys(warnings)),
+    )  # fmt: skip
+
+
+def check_crystal(experiment: Experiment, crystal: Crystal) -> Frame:
+    """The orientation of a crystal in an experiment, if it can show its reflections.
+
+    Raises:
+        SettingError: if not.
+    """
+    frame = experiment.frame(crystal)
+    try:
+        check_reflections(crystal, frame, experiment.hkl, 0)
+    except SettingError as error:
+        raise SettingError(f"{error}; is {crystal.name} in another cell or setting than the experiment?") from None
+    return frame
+
+
+def _silent(_: float) -> None:
+    pass
+
+
+def _simulate(
+    experiment: Experiment,
+    crystal: Crystal,
+    settings: FitSettings,
+    thicknesses: tuple[float, ...],
+    step: float,
+    frame: Frame,
+    progress: Progress,
+) -> Stage:
+    margin = lattice_margin(experiment, settings.matching.max_shift if settings.matching.moves else 1.0)
+    lattice = tilt_lattice(
+        crystal, frame, experiment.half_width, experiment.center, step * experiment.pixel_size, margin
+    )
+    pattern = simulate_lattice(crystal, settings.simulation(experiment, thicknesses), lattice, progress)
+    return Stage(experiment, pattern, experiment.half_width + margin)
+
+
+def _with_beams(
+    experiment: Experiment, crystal: Crystal, settings: FitSettings, frame: Frame
+) -> tuple[FitSettings, str]:
+    """The settings with a number of beams that is enough, and how it was found."""
+    if settings.beams != "auto":
+        return settings, f"{settings.beams} beams as asked for, convergence not checked"
+    thicknesses = (float(np.median(settings.thicknesses)), max(settings.thicknesses))
+    step = frame.shortest / 2.3  # coarse, and no simple fraction, so that no tilt is special
+    lattice = tilt_lattice(crystal, frame, experiment.half_width, experiment.center, step, 0.0)
+    count, before = 40, None
+    while True:
+        tried = replace(settings, beams=count)
+        found = simulate_lattice(crystal, tried.simulation(experiment, thicknesses), lattice)
+        if before is not None:
+            z, change = _change(before, found)
+            text = f"{before.beams} beams: Z = {100 * z:.2g} %, max |dI| = {change:.2g} against {found.beams}"
+            if z <= TOLERANCE_Z and change <= TOLERANCE_INTENSITY:
+                return replace(settings, beams=before.beams), f"converged at {text}"
+            if found.beams > LARGEST:
+                return replace(settings, beams=before.beams), f"NOT converged at {text}"
+        before, count = found, math.ceil(GROWTH * found.beams)
+
+
+def _change(first: LatticePattern, second: LatticePattern) -> tuple[float, float]:
+    """Largest Z over reflections that are bright enough, and largest |ΔI|."""
+    inside = first.lattice.inside
+    a, b = (p.values[..., inside].astype(float) for p in (first, second))
+    bright = b.mean(axis=-1) > 1e-3
+    z = zncc_loss(a[bright][:, None, :], b[bright][:, None, :])
+    return float(np.max(np.asarray(z), initial=0.0)), float(np.abs(a - b).max())
+
+
+def _curve(stage: Stage, placement: Placement) -> FloatArray:
+    """Mean Z at every thickness in the common geometry: (thickness,)."""
+    measured = stage.experiment.images
+    return np.array(
+        [
+            float(np.nanmean(zncc_loss(measured, stage.images(i, placement))))
+            for i in range(len(stage.pattern.thicknesses))
+        ]
+    )
+
+
+def _fine(thicknesses: tuple[float, ...], best: int) -> tuple[float, ...]:
+    """Thicknesses around the best one, much closer than those of the scan."""
+    ordered = sorted(thicknesses)
+    at = ordered.index(thicknesses[best])
+    low, high = ordered[max(0, at - 1)], ordered[min(len(ordered) - 1, at + 1)]
+    if low == high:
+        return (low,)
+    return tuple(float(round(v, 6)) for v in np.linspace(low, high, 2 * FINE + 1))
+
+
+def _edges(settings: FitSettings, placement: Placement, curve: FloatArray) -> list[str]:
+    """Warnings about a minimum at the end of its range."""
+    found = []
+    best = float(np.argmin(curve))
+    if len(curve) > 1 and best in (0, len(curve) - 1):
+        found.append(
+            f"the best thickness lies at the end of the scan ({settings.thicknesses[int(best)]:g} Å): widen it"
+        )
+    if float(np.min(curve)) > 0.5:
+        found.append(f"no thickness fits: the least mean Z is {float(np.min(curve)):.2f}; is it this crystal?")
+    if abs(placement.scale - 1) > 0.055:
+        found.append("the half-width ran to the end of its range; check it")
+    return found
+
+
+def _moved(experiment: Experiment, placement: Placement, thickness: float) -> Experiment:
+    """The experiment with the fitted half-width, centre and thickness."""
+    x, y = experiment.center
+    middle = (x + placement.tilt[0], y + placement.tilt[1])
+    moved = experiment.on_grid(experiment.half_width * placement.scale, middle)
+    pattern = moved.pattern.assign_coords(
+        thickness=("thickness", [thickness], {"units": "Å", "long_name": "fitted thickness"})
+    )
+    return Experiment(pattern)
+
+
+def _label(
+    stage: Stage,
+    best: int,
+    placement: Placement,
+    crystal: Crystal,
+    frame: Frame,
+    settings: FitSettings,
+    moved: Experiment,
+) -> xr.DataArray:
+    """The simulated stack as a pattern at the pixels of the experiment."""
+    images = stage.images(best, placement)[None]
+    pattern = stage.pattern
+    described = {
+        "beams": pattern.beams,
+        "tilts_solved": pattern.solved,
+        "blur_pixels": placement.blur,
+        "turn_degrees": math.degrees(placement.turn),
+    }
+    made = replace(settings, beams=pattern.beams).simulation(moved, (pattern.thicknesses[best],))
+    everywhere = np.ones(moved.pixels**2, dtype=bool)
+    notes = [*crystal.notes, *pattern.notes, "averaged over pixels and blurred"]
+    flat = images.reshape(*images.shape[:2], -1)
+    return label_pattern(flat, everywhere, pattern.hkl, crystal, frame, made, described, notes)

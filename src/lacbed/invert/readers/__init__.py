@@ -1,0 +1,1 @@
+"""Reading measured stacks in the formats of microscopes and of Felix."""
