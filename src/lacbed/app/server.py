@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,18 +27,27 @@ from lacbed.app.results import Result, Results
 from lacbed.app.security import Guard
 from lacbed.errors import LacbedError, SettingError
 
-STATIC = {
-    "app.css": "text/css",
-    "app.js": "text/javascript",
-    "chart.js": "text/javascript",
-    "colormaps.js": "text/javascript",
-    "controls.js": "text/javascript",
-    "discs.js": "text/javascript",
-    "icon.svg": "image/svg+xml",
-    "picture.js": "text/javascript",
-    "stream.js": "text/javascript",
-    "structure.js": "text/javascript",
-}
+KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".html": "text/html"}
+STATIC = (
+    "act.js",
+    "app.css",
+    "app.js",
+    "chart.js",
+    "colormaps.js",
+    "controls.js",
+    "discs.js",
+    "facts.js",
+    "files.js",
+    "icon.svg",
+    "jobs.js",
+    "picture.js",
+    "probe.js",
+    "series.js",
+    "state.js",
+    "stream.js",
+    "structure.js",
+    "view.js",
+)
 """The files of the page; nothing else is ever read from the disk on request."""
 
 THICKNESS = "@thickness"
@@ -192,18 +202,20 @@ async def _too_long(_: Request, __: Exception) -> Response:
 
 
 async def _page(_: Request) -> Response:
-    return Response(_content("index.html"), media_type="text/html")
+    return _content("index.html")
 
 
 async def _static(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in STATIC:
         return JSONResponse({"error": "there is no such page"}, 404)
-    return Response(_content(name), media_type=STATIC[name])
+    return _content(name)
 
 
-def _content(name: str) -> bytes:
-    return files("lacbed.app").joinpath("static", name).read_bytes()
+def _content(name: str) -> Response:
+    """A file of the page."""
+    content = files("lacbed.app").joinpath("static", name).read_bytes()
+    return Response(content, media_type=KINDS[Path(name).suffix])
 
 
 def _about() -> dict[str, Any]:

@@ -1,38 +1,6 @@
-// The controls and the state that they hold.
+// Sliders with fields, tabs, lists.
 
-export const $ = (id) => document.getElementById(id);
-
-/** What decides the picture; the server is sent all of it. */
-export const state = {
-  name: "SrTiO3",
-  cif: "",
-  title: "",
-  zone_axis: [0, 0, 1],
-  voltage: 200,
-  extent: 4,
-  b_iso: null,
-  absorption: "none",
-  hkl: [0, 0, 0],
-  thickness: 600,
-  thickness_max: 2000,
-  thickness_step: 20,
-  detail: 128,
-};
-
-/** What decides only how it looks. */
-export const look = {
-  colours: "gray",
-  inverted: false,
-  logarithmic: false,
-  auto: true,
-  limits: [0, 1],
-  smooth: true,
-  lines: false,
-  together: false,
-  view: "pattern",
-  model: "exact",
-  code: "python",
-};
+import { element } from "./structure.js";
 
 /** A slider and a number field for one value; `change(value, live)` is told, live while it is dragged. */
 export function pair(slider, field, change) {
@@ -79,44 +47,10 @@ export function tabs(list, choose) {
   return (id) => take(buttons.find((button) => button.id === id), false);
 }
 
-/** The length of the series in Å; it has a hundred steps. */
-export function setSeries(last) {
-  state.thickness_max = last;
-  state.thickness_step = last / 100;
-}
-
-/** The state as a link, for a built-in crystal. */
-export function toHash() {
-  if (!state.name) return "";
-  const parts = { crystal: state.name, zone: state.zone_axis.join(","), kv: state.voltage, g: state.extent };
-  parts.t = state.thickness;
-  parts.hkl = state.hkl.join(",");
-  if (state.detail !== 128) parts.n = state.detail;
-  if (state.thickness_max !== 2000) parts.tmax = state.thickness_max;
-  if (state.b_iso !== null) parts.b = state.b_iso;
-  if (state.absorption !== "none") parts.abs = state.absorption;
-  return "#" + Object.entries(parts).map(([key, value]) => `${key}=${encodeURIComponent(value)}`).join("&");
-}
-
-/** Take what a link says; whatever is not a number or a name is left out. */
-export function fromHash(hash, names) {
-  const found = new URLSearchParams(hash.replace(/^#/, ""));
-  const number = (key, low, high) => {
-    const value = Number(found.get(key));
-    return found.has(key) && value >= low && value <= high ? value : null;
-  };
-  const three = (key) => {
-    const values = (found.get(key) ?? "").split(",").map(Number);
-    return values.length === 3 && values.every(Number.isInteger) ? values : null;
-  };
-  if (names.includes(found.get("crystal"))) state.name = found.get("crystal");
-  state.zone_axis = three("zone") ?? state.zone_axis;
-  state.hkl = three("hkl") ?? state.hkl;
-  state.voltage = number("kv", 10, 3000) ?? state.voltage;
-  state.extent = number("g", 0.25, 16) ?? state.extent;
-  state.thickness = number("t", 1, 20000) ?? state.thickness;
-  state.detail = Math.round(number("n", 16, 512) ?? state.detail);
-  setSeries(number("tmax", 20, 20000) ?? state.thickness_max);
-  state.b_iso = number("b", 0, 20);
-  state.absorption = found.get("abs") === "thomas" ? "thomas" : number("abs", 0, 100) ?? "none";
+/** Select a value, added to the list if it is not there. */
+export function choose(select, value, text) {
+  if (![...select.options].some((option) => Number(option.value) === value)) {
+    select.append(element("option", { value, textContent: text }));
+  }
+  select.value = value;
 }

@@ -1,0 +1,54 @@
+// What choosing does.
+
+import { showSpots } from "./facts.js";
+import { changed } from "./jobs.js";
+import { markStrip, showCurve } from "./series.js";
+import { $, holds, knobs, look, run, shown, state, toHash } from "./state.js";
+import { offerModels, showPicture } from "./view.js";
+
+/** Look at another thickness; a series that is there answers at once. */
+export function setThickness(value, isLive) {
+  state.thickness = value;
+  knobs.thickness(value);
+  if (look.view === "discs") return changed(isLive);
+  if (shown.pattern && shown.pattern.turn === run.turn && holds(shown.pattern)) {
+    history.replaceState(null, "", toHash() || location.pathname);
+    showPicture();
+    markStrip();
+    showCurve();
+    if (shown.learned) offerModels();
+    return undefined;
+  }
+  if (run.job && !isLive) return undefined; // the series is on its way and will hold it
+  return changed(isLive && !run.job);
+}
+
+/** Look at another reflection. */
+export function chooseReflection(hkl) {
+  state.hkl = hkl;
+  showSpots();
+  if (look.view === "discs") {
+    $("spoken").textContent = `Reflection ${hkl.join(" ")} chosen`;
+    showPicture();
+    run.turn += 1;
+    if (shown.discs) shown.discs.turn = run.turn;
+    return;
+  }
+  changed(false);
+}
+
+/** Look along another zone axis. */
+export function setZone(zone) {
+  state.zone_axis = zone;
+  state.hkl = [0, 0, 0];
+  ["u", "v", "w"].forEach((name, i) => ($(`zone-${name}`).value = zone[i]));
+  for (const chip of $("zones").children) chip.setAttribute("aria-pressed", chip.dataset.zone === zone.join(","));
+  changed(false, { crystal: true });
+}
+
+/** Look at another crystal: built in, or from a CIF. */
+export function setCrystal({ name = "", cif = "", title = "" }) {
+  Object.assign(state, { name, cif, title, hkl: [0, 0, 0] });
+  shown.pattern = shown.learned = shown.discs = null;
+  changed(false, { crystal: true });
+}

@@ -1,0 +1,60 @@
+// The crystal and the titles on the page.
+
+import { chooseReflection } from "./act.js";
+import { digits, indices } from "./picture.js";
+import { $, knobs, look, plain, shown, state } from "./state.js";
+import { drawPotential, drawSpots, formula, showFacts, showSites, spaceGroup } from "./structure.js";
+
+export function showStructure() {
+  const { facts } = shown;
+  showFacts($("facts"), facts);
+  showSites($("sites"), $("notes"), facts);
+  drawPotential($("potential"), shown.potential, facts.potential);
+  const zone = indices(facts.zone_axis);
+  $("potential").setAttribute("aria-label", `Projected potential of ${facts.name} along [${facts.zone_axis.join(" ")}]`);
+  $("potential-note").textContent =
+    `Along [${zone}], period ${facts.period.toFixed(3)} Å, ${digits(facts.potential.low, 3)} to ${digits(facts.potential.high, 3)} V Å`;
+  $("save-cif").disabled = false;
+  if (state.b_iso === null) knobs.thermal(Number(meanThermal(facts).toFixed(2)));
+  showSpots();
+  showTitles();
+}
+
+/** Mean B of the listed sites in Å², where the slider rests while the crystal's own are taken. */
+function meanThermal({ sites }) {
+  const known = sites.map((site) => site.b_iso).filter((b) => b !== null);
+  return known.length ? known.reduce((sum, b) => sum + b, 0) / known.length : 0.5;
+}
+
+export function showSpots() {
+  const { facts } = shown;
+  if (!facts) return;
+  drawSpots($("spots"), facts, state.hkl, state.extent, chooseReflection);
+  const spot = facts.spots.find((s) => s.hkl.every((v, i) => v === state.hkl[i]));
+  const name = indices(state.hkl);
+  if (!spot || !spot.spacing) $("spot-note").textContent = `${name}: the direct beam`;
+  else {
+    const reach = spot.extinction ? `extinction distance ${digits(spot.extinction, 3)} Å` : "kinematically forbidden";
+    $("spot-note").textContent = `${name}: d = ${spot.spacing.toFixed(4)} Å, ${reach}`;
+  }
+}
+
+export function showTitles() {
+  const { facts } = shown;
+  if (!facts) return;
+  const zone = indices(state.zone_axis);
+  const title = `${formula(facts.name)}  [${zone}]`;
+  $("title").textContent = title;
+  const what = look.view === "discs" ? "all reflections" : `reflection ${indices(state.hkl)}`;
+  const absorption = { none: "no absorption", thomas: "absorption of Thomas et al." }[state.absorption];
+  $("subtitle").textContent = `${what}, ${state.voltage} kV, ${plain(state.thickness)} Å, ${absorption ?? `${state.absorption} % absorption`}`;
+  document.title = `${facts.name} [${state.zone_axis.join("")}] – lacbed`;
+  const mrad = 1e3 * Math.asin(Math.min(1, state.extent * facts.shortest * facts.wavelength));
+  $("extent-note").textContent = `${digits(mrad, 3)} mrad, ${digits(state.extent * facts.shortest, 3)} Å⁻¹`;
+  showSpotTitle(facts);
+}
+
+function showSpotTitle(facts) {
+  const group = facts.space_group ? `, ${spaceGroup(facts.space_group)}` : "";
+  $("spots").setAttribute("aria-label", `Reflections of ${facts.name}${group}; arrow keys choose`);
+}

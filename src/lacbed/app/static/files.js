@@ -1,0 +1,117 @@
+// What can be taken along, and the CIF that is brought.
+
+import { setCrystal } from "./act.js";
+import { complain, finish, say, stop } from "./jobs.js";
+import { $, current, holds, look, plain, run, shown, state, stem } from "./state.js";
+import { post } from "./stream.js";
+import { element } from "./structure.js";
+
+/** Commands and files belong to an exact result. */
+export function showCode() {
+  const result = look.view === "discs" ? shown.discs : shown.pattern;
+  const ready = result?.stage === "exact" && result.turn === run.turn && (look.view === "discs" || holds(result));
+  for (const button of document.querySelectorAll("[data-format], #save-picture, #copy")) button.disabled = !ready;
+  $("whole-row").hidden = look.view === "discs";
+  $("needs").hidden = !ready || !result.recipe.needs;
+  const code = $("code").firstElementChild;
+  if (!ready) {
+    code.textContent = "The commands appear with the exact pattern.";
+    return;
+  }
+  code.textContent = result.recipe[look.code].replaceAll("@thickness", plain(state.thickness));
+  $("needs").textContent = `Download ${result.recipe.needs} next to it (Crystal .cif).`;
+}
+
+async function openCif(file) {
+  if (!file) return;
+  if (file.size > 1e6) {
+    complain(`${file.name} is larger than 1 MB; that is not one crystal's CIF.`);
+    return;
+  }
+  const text = await file.text();
+  const title = file.name.replace(/\.(m?cif|txt)$/i, "");
+  const select = $("crystal");
+  select.querySelector("[data-own]")?.remove();
+  select.prepend(element("option", { value: "", textContent: `${title} (your CIF)` }));
+  select.firstElementChild.dataset.own = "1";
+  select.selectedIndex = 0;
+  openCif.text = text;
+  openCif.title = title;
+  if (!text.trim()) {
+    complain(`${file.name} is empty; expected a CIF, which starts with data_...`);
+    return;
+  }
+  setCrystal({ cif: text, title });
+}
+
+/** Download bytes under a name. */
+function save(blob, name) {
+  const link = element("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 30_000);
+}
+
+async function saveData(format) {
+  const result = look.view === "discs" ? shown.discs : shown.pattern;
+  const whole = look.view === "discs" || $("whole").checked;
+  try {
+    const body = { result: result.result, format, thickness: whole ? null : state.thickness };
+    const response = await post("/api/file", body);
+    save(await response.blob(), `${stem()}${format}`);
+    $("spoken").textContent = `${stem()}${format} downloaded`;
+  } catch (error) {
+    complain(error.message);
+  }
+}
+
+/** The picture as it is shown, large, with a caption. */
+function savePicture() {
+  const side = 1200;
+  const foot = 56;
+  const canvas = new OffscreenCanvas(side, side + foot);
+  const pen = canvas.getContext("2d");
+  const style = getComputedStyle(document.body);
+  pen.fillStyle = style.backgroundColor;
+  pen.fillRect(0, 0, side, side + foot);
+  pen.imageSmoothingEnabled = look.smooth;
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage($("picture"), 0, 0, side, side);
+  pen.fillStyle = style.color;
+  pen.font = "26px system-ui, sans-serif";
+  pen.textBaseline = "middle";
+  const { pattern } = look.view === "discs" ? { pattern: shown.discs } : current();
+  const half = (1e3 * Math.asin((pattern.pixels * pattern.k_step * pattern.wavelength) / 2)).toFixed(1);
+  pen.fillText(`${$("title").textContent}   ${$("subtitle").textContent}, ±${half} mrad`, 14, side + foot / 2, side - 28);
+  canvas.convertToBlob({ type: "image/png" }).then((blob) => save(blob, `${stem()}.png`));
+}
+
+export function wireFiles() {
+  $("crystal").addEventListener("change", () => {
+    const option = $("crystal").selectedOptions[0];
+    if (option.dataset.own) setCrystal({ cif: openCif.text, title: openCif.title });
+    else setCrystal({ name: option.value });
+  });
+  $("cif").addEventListener("change", () => { openCif($("cif").files[0]); $("cif").value = ""; });
+  const drop = $("drop");
+  let inside = 0;
+  addEventListener("dragenter", (event) => { event.preventDefault(); inside += 1; drop.classList.add("over"); });
+  addEventListener("dragleave", () => { inside -= 1; if (inside <= 0) drop.classList.remove("over"); });
+  addEventListener("dragover", (event) => event.preventDefault());
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    inside = 0;
+    drop.classList.remove("over");
+    openCif(event.dataTransfer.files[0]);
+  });
+  for (const button of document.querySelectorAll("[data-format]")) {
+    button.addEventListener("click", () => saveData(button.dataset.format));
+  }
+  $("save-picture").addEventListener("click", savePicture);
+  $("save-cif").addEventListener("click", () => save(new Blob([shown.facts.cif], { type: "chemical/x-cif" }), `${stem()}.cif`));
+  $("copy").addEventListener("click", async () => {
+    await navigator.clipboard.writeText($("code").textContent);
+    $("copy").textContent = "Copied";
+    setTimeout(() => ($("copy").textContent = "Copy"), 1500);
+  });
+  $("cancel").addEventListener("click", () => { stop(); finish(); say("Cancelled.", undefined); });
+}

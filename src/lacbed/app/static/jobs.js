@@ -1,0 +1,149 @@
+// Computations: started, watched, given up; and what arrives from them.
+
+import { showStructure } from "./facts.js";
+import { $, look, run, shown, state, toHash } from "./state.js";
+import { allMessages, messages, post } from "./stream.js";
+import { offerModels, showPicture } from "./view.js";
+
+/** Something that decides the picture has changed. */
+export function changed(isLive, { crystal = false } = {}) {
+  run.turn += 1;
+  $("frame").classList.add("wait");
+  history.replaceState(null, "", toHash() || location.pathname);
+  showPicture();
+  if (crystal) describe();
+  if (isLive) return previewLive();
+  return compute();
+}
+
+/** While a slider is dragged: one preview after the other, always of the newest state. */
+async function previewLive() {
+  stop();
+  if (look.view !== "pattern") return; // discs and fits wait for the end of the drag
+  run.live.again = run.live.busy;
+  if (run.live.busy) return;
+  run.live.busy = true;
+  do {
+    run.live.again = false;
+    const mine = run.turn;
+    try {
+      const response = await post("/api/stream/preview", state);
+      for await (const message of messages(response)) if (mine === run.turn || run.live.again) take(message, mine);
+    } catch (error) {
+      if (mine === run.turn) complain(error.message);
+    }
+  } while (run.live.again);
+  run.live.busy = false;
+}
+
+/** The full computation of what is looked at. */
+export async function compute() {
+  stop();
+  complain("");
+  const task = look.view === "discs" ? "montage" : "simulate";
+  const mine = { controller: new AbortController(), turn: run.turn, start: performance.now() };
+  run.job = mine;
+  $("cancel").hidden = false;
+  say("Computing …", null);
+  try {
+    const response = await post(`/api/stream/${task}`, state, mine.controller.signal);
+    for await (const message of messages(response)) {
+      if (run.job !== mine) return;
+      take(message, mine.turn, mine.start);
+    }
+    if (run.job === mine) finish();
+  } catch (error) {
+    if (run.job !== mine) return;
+    finish();
+    if (error.name === "AbortError") say("Cancelled.", undefined);
+    else complain(error.message);
+  }
+}
+
+/** Give up the computation that runs. */
+export function stop() {
+  run.job?.controller.abort();
+  run.job = null;
+  $("cancel").hidden = true;
+}
+
+export function finish() {
+  run.job = null;
+  $("cancel").hidden = true;
+  $("progress").hidden = true;
+}
+
+/** Use one message of a stream. */
+function take({ header, payload }, mine, start) {
+  if (header.kind === "progress") {
+    say(`${header.phase[0].toUpperCase()}${header.phase.slice(1)} …`, header.fraction);
+  } else if (header.kind === "error") {
+    complain(header.message);
+    say("Not computed.", undefined);
+  } else if (header.kind === "pattern") {
+    const pattern = { ...header, data: new Float32Array(payload), turn: mine };
+    if (mine !== run.turn && !run.live.again && !run.live.busy) return;
+    if (start !== undefined) {
+      window.lacbedTimes ??= {};
+      window.lacbedTimes[header.stage] = performance.now() - start;
+    }
+    accept(pattern);
+  }
+}
+
+/** Show a pattern that has arrived, unless a better one of the same request is there. */
+function accept(pattern) {
+  const rank = { learned: 0, preview: 1, coarse: 2, exact: 3 };
+  if (pattern.hkl.length > 1 || look.view === "discs") {
+    shown.discs = pattern;
+  } else if (pattern.stage === "learned") {
+    shown.learned = pattern;
+    if (shown.pattern?.turn !== pattern.turn) shown.pattern = null;
+  } else {
+    const keepsLearned = shown.learned?.turn === pattern.turn;
+    if (!keepsLearned) shown.learned = null;
+    if (pattern.stage === "preview" && keepsLearned) return;
+    const old = shown.pattern;
+    if (old && old.turn === pattern.turn && rank[old.stage] > rank[pattern.stage]) return;
+    shown.pattern = pattern;
+  }
+  $("frame").classList.remove("wait");
+  if (pattern.stage === "exact") {
+    const seconds = pattern.seconds < 10 ? pattern.seconds.toFixed(1) : pattern.seconds.toFixed(0);
+    const doubt = pattern.converged ? "" : " Convergence was not reached.";
+    say(`Exact: ${pattern.beams} beams, ${pattern.pixels} × ${pattern.pixels} pixels, ${seconds} s.${doubt}`, undefined);
+  }
+  offerModels();
+  showPicture({ everything: true });
+}
+
+/** The crystal's facts, potential and reflections. */
+async function describe() {
+  const mine = run.turn;
+  try {
+    const [{ header, payload }] = await allMessages(await post("/api/describe", state));
+    if (mine !== run.turn && describe.latest > mine) return;
+    describe.latest = mine;
+    shown.facts = header;
+    shown.potential = new Float32Array(payload);
+    showStructure();
+  } catch (error) {
+    if (mine === run.turn) complain(error.message);
+  }
+}
+
+describe.latest = 0;
+
+/** The status line; a fraction of null is a bar that only moves, undefined is none. */
+export function say(text, fraction) {
+  $("status").textContent = text;
+  $("progress").hidden = fraction === undefined;
+  if (fraction === null) $("progress").removeAttribute("value");
+  else if (fraction !== undefined) $("progress").value = fraction;
+}
+
+/** Say what is wrong; "" if nothing is. */
+export function complain(text) {
+  $("error").textContent = text;
+  $("error").hidden = !text;
+}

@@ -1,0 +1,61 @@
+// The series of thicknesses: thumbnails, and the intensity at the probe.
+
+import { setThickness } from "./act.js";
+import { drawChart } from "./chart.js";
+import { table } from "./colormaps.js";
+import { digits, draw, percentiles } from "./picture.js";
+import { $, imageAt, look, plain, probe, shown, state } from "./state.js";
+import { element } from "./structure.js";
+
+const THUMBNAILS = 10;
+
+/** Thumbnails and the curve at the probe, for a series of thicknesses. */
+export function showSeries() {
+  const pattern = look.view === "pattern" ? shown.pattern : null;
+  const series = pattern && pattern.thicknesses.length > 1;
+  if (!series) {
+    if (look.view === "discs") $("strip").hidden = $("curve").hidden = true;
+    return;
+  }
+  $("strip").hidden = $("curve").hidden = false;
+  showStrip(pattern);
+  showCurve();
+}
+
+function showStrip(pattern) {
+  const last = pattern.thicknesses[pattern.thicknesses.length - 1];
+  const colours = table(look.colours, look.inverted);
+  const chosen = Array.from({ length: THUMBNAILS }, (_, i) => imageAt(pattern, (last * (i + 1)) / THUMBNAILS));
+  const nearest = chosen.reduce((a, b) => (Math.abs(b.thickness - state.thickness) < Math.abs(a.thickness - state.thickness) ? b : a));
+  $("strip").replaceChildren(
+    ...chosen.map((image) => {
+      const canvas = element("canvas", {});
+      draw(canvas, image.values, pattern.pixels, percentiles(image.values), look.logarithmic, colours);
+      const button = element("button", { type: "button" }, canvas, element("small", {}, `${plain(image.thickness)} Å`));
+      button.setAttribute("aria-label", `${plain(image.thickness)} Å`);
+      if (image === nearest) button.setAttribute("aria-current", "true");
+      button.onclick = () => setThickness(image.thickness, false);
+      return button;
+    }),
+  );
+  showStrip.thicknesses = chosen.map((image) => image.thickness);
+}
+
+/** Mark the thumbnail nearest to the thickness. */
+export function markStrip() {
+  const buttons = [...$("strip").children];
+  const away = (showStrip.thicknesses ?? []).map((t) => Math.abs(t - state.thickness));
+  const near = away.indexOf(Math.min(...away));
+  buttons.forEach((button, i) => (i === near ? button.setAttribute("aria-current", "true") : button.removeAttribute("aria-current")));
+}
+
+export function showCurve() {
+  const pattern = shown.pattern;
+  if (look.view !== "pattern" || !pattern || pattern.thicknesses.length < 2) return;
+  const at = (v) => Math.max(0, Math.min(pattern.pixels - 1, Math.floor(v * pattern.pixels)));
+  const place = at(1 - probe.y) * pattern.pixels + at(probe.x);
+  const count = pattern.pixels * pattern.pixels;
+  const values = pattern.thicknesses.map((_, i) => pattern.data[i * count + place]);
+  drawChart($("chart"), pattern.thicknesses, values, state.thickness, (t) => setThickness(t, false));
+  $("curve-note").textContent = `Intensity at the probe against thickness, up to ${digits(Math.max(...values), 3)}`;
+}
