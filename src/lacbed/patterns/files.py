@@ -8,6 +8,8 @@
 | .tif, .tiff  | ImageJ hyperstack, calibrated            | values as float32, rest exact |
 | .hspy, .zspy | HyperSpy signal (extra "hyperspy")       | exactly                       |
 | .png         | figure                                   | no                            |
+
+A folder of Felix's images is read too; see `lacbed.patterns.formats.felix`.
 """
 
 from __future__ import annotations
@@ -83,7 +85,7 @@ def save_array(array: xr.DataArray, path: str | Path) -> Path:
 def load_array(path: str | Path) -> xr.DataArray:
     """Like `load_pattern` for any labelled image of this package."""
     source = Path(path)
-    reader = _module(source)
+    reader = _felix(source) or _module(source)
     if not hasattr(reader, "read"):
         raise FileFormatError(f"{str(source)!r} is a picture; patterns can be read from {_list_readable()} files")
     if not _exists(source):
@@ -143,6 +145,14 @@ def _module(path: Path) -> Any:
         ending = f"the ending {path.suffix!r}" if path.suffix else "no ending"
         raise FileFormatError(f"{str(path)!r} has {ending}; expected one of {', '.join(FORMATS)}")
     return importlib.import_module(f"lacbed.patterns.formats.{name}")
+
+
+def _felix(path: Path) -> Any:
+    """The reader of Felix's images for a folder that holds some, else None."""
+    if path.suffix.lower() in FORMATS or not path.is_dir():
+        return None
+    module = importlib.import_module("lacbed.patterns.formats.felix")
+    return module if module.holds_images(path) else None
 
 
 def _list_readable() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from lacbed.errors import FileFormatError, MissingExtraError
 from lacbed.patterns.atomic import reason
 from lacbed.patterns.formats import hyperspy
+from lacbed.patterns.formats.felix import read_raw
 
 LARGEST = 4 * 2**30
 """Bytes of a file, above which it is no stack of LACBED patterns."""
@@ -92,18 +92,6 @@ def _read_npy(path: Path) -> np.ndarray:
     return np.asarray(np.load(path, allow_pickle=False))
 
 
-def _read_raw(path: Path) -> np.ndarray:
-    """A square image of Felix: float64 row by row, or float32 where the size says so."""
-    size = path.stat().st_size
-    for dtype in (np.dtype("<f8"), np.dtype("<f4")):
-        side = math.isqrt(size // dtype.itemsize)
-        if side and side * side * dtype.itemsize == size:
-            image = np.fromfile(path, dtype).reshape(side, side)
-            if np.abs(np.nan_to_num(image)).max() < 1e12:
-                return np.asarray(image, dtype=np.float64)
-    raise FileFormatError(f"{size} bytes are no square image of 8-byte or 4-byte numbers")
-
-
 READERS: dict[str, Callable[[Path], np.ndarray]] = {
     ".dm3": _read_dm,
     ".dm4": _read_dm,
@@ -112,6 +100,6 @@ READERS: dict[str, Callable[[Path], np.ndarray]] = {
     ".tif": _read_tiff,
     ".tiff": _read_tiff,
     ".npy": _read_npy,
-    ".img": _read_raw,
-    ".bin": _read_raw,
+    ".img": read_raw,
+    ".bin": read_raw,
 }

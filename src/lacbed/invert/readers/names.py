@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from lacbed.errors import FileFormatError
+from lacbed.felix.input import read_list
 
 HKL = tuple[int, int, int]
 
@@ -13,7 +14,6 @@ _SIGNED = re.compile(r"([+-]\d+)([+-]\d+)([+-]\d+)$")  # GaAs_+1+1-3
 _SPACED = re.compile(r"(?<![\d.])([+-]?\d{1,2})[ ,_]+([+-]?\d{1,2})[ ,_]+([+-]?\d{1,2})$")  # GaAs_1_-1_3, 2 0 0
 _COMPACT = re.compile(r"(?:^|[^\d+-])(-?\d)(-?\d)(-?\d)$")  # GaAs_1-13
 _NUMBERED = re.compile(r"\.(\d{1,3})$")  # felix.001
-_LISTED = re.compile(r"\[\s*([+-]?\d+)\s*,\s*([+-]?\d+)\s*,\s*([+-]?\d+)\s*\]")
 
 
 def reflection_of(name: str) -> HKL | None:
@@ -40,7 +40,7 @@ def reflections_of(files: list[Path]) -> list[HKL]:
     found = [reflection_of(file.stem) for file in files]
     if all(g is not None for g in found):
         return [g for g in found if g is not None]
-    listed = listed_reflections(files[0].parent)
+    listed = read_list(files[0].parent)
     numbers = [_NUMBERED.search(file.stem) for file in files]
     if listed and all(numbers):
         places = [int(n.group(1)) for n in numbers if n is not None]
@@ -51,12 +51,3 @@ def reflections_of(files: list[Path]) -> list[HKL]:
         f"the name of {bad.name!r} does not end with a reflection such as _+1+1-3 or _1_1_-3, and no felix.hkl "
         "lists the images; rename the file or give --hkl"
     )
-
-
-def listed_reflections(folder: Path) -> list[HKL]:
-    """The reflections of felix.hkl, lines such as [1,1,-3], in their order; none if there is no such file."""
-    path = folder / "felix.hkl"
-    if not path.is_file():
-        return []
-    text = path.read_text(encoding="utf-8", errors="replace")
-    return [(int(h), int(k), int(l)) for h, k, l in _LISTED.findall(text)]  # noqa: E741

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from lacbed.errors import FileFormatError
+from lacbed.felix.input import read_list
 from lacbed.invert.folder import read_stack, saturation_of
 from lacbed.invert.readers.images import READERS, read_images
-from lacbed.invert.readers.names import HKL, listed_reflections, reflection_of, reflections_of
+from lacbed.invert.readers.names import HKL, reflection_of, reflections_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,7 @@ def _read_one(path: Path, hkl: Sequence[HKL] | None) -> tuple[np.ndarray, tuple[
     images = images[None] if images.ndim == 2 else images
     if hkl is None:
         own = reflection_of(path.stem)
-        listed = listed_reflections(path.parent)
+        listed = read_list(path.parent)
         hkl = [own] if own is not None and len(images) == 1 else listed
     if not hkl:
         raise FileFormatError(f"{str(path)!r} holds {len(images)} images without reflections; give --hkl")

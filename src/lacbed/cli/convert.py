@@ -1,0 +1,112 @@
+"""lacbed convert: an input folder of Felix as a simulation of this program, or Felix's images as a pattern."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lacbed.cli import options as o
+from lacbed.cli.console import Reporter, size_text
+from lacbed.errors import SettingError
+
+if TYPE_CHECKING:
+    from lacbed.felix.input import FelixInput
+
+NAME = "convert"
+
+
+def command(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FELIX", help="felix.inp, the folder that holds it, or one of images.", show_default=False
+        ),
+    ],
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Simulate, and write the patterns; may be given repeatedly."
+        ),
+    ] = None,
+    images: Annotated[
+        bool, typer.Option("--images", help="Write the images that Felix computed instead of simulating.")
+    ] = False,
+    unit: Annotated[
+        str,
+        typer.Option(
+            "--unit", metavar="1/A|g", help="Unit of the convergence angle in felix.inp: g before about 2019."
+        ),
+    ] = "1/A",
+    solver: Annotated[
+        str, typer.Option("--solver", help="auto, or the name of a solver; fast suits the grids of Felix.")
+    ] = "auto",
+    quiet: o.QuietOption = False,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Turn the input of Felix into a simulation here: the command, the Python, and with -o the patterns.
+
+    Example: lacbed convert SrTiO3/felix.inp -o pattern.nc && lacbed compare pattern.nc SrTiO3/ --intersect
+    """
+    reporter = Reporter(quiet, as_json)
+    if unit not in ("1/A", "1/Å", "g"):
+        raise SettingError(f"--unit must be 1/A or g, got {unit!r}")
+    if images:
+        _write_images(source, out or [], reporter)
+        return
+    _convert(source, out or [], unit == "g", solver, reporter)
+
+
+def _convert(source: Path, out: list[Path], counts_g: bool, solver: str, reporter: Reporter) -> None:
+    from lacbed.cli.simulate import run  # noqa: PLC0415
+    from lacbed.felix.input import read_felix  # noqa: PLC0415
+    from lacbed.felix.recipe import crystal_of, in_inverse_angstrom, python_text, settings_of, shell_text  # noqa: PLC0415
+    from lacbed.settings import Settings  # noqa: PLC0415
+
+    felix = read_felix(source)
+    crystal, b_iso = crystal_of(felix)
+    if counts_g:
+        felix = in_inverse_angstrom(felix, crystal)
+    settings, left_out = settings_of(felix, crystal)
+    Settings(**settings, solver=solver)  # a mistake shows before anything is printed
+    cif = os.path.relpath(felix.cif)
+    shell, python = (text(cif, settings, b_iso, solver) for text in (shell_text, python_text))
+    remarks = [*felix.remarks, *left_out]
+    reporter.say(_summary(felix))
+    for remark in remarks:
+        reporter.say(f"  note: {remark}")
+    reporter.say(f"\n{shell}\n\n{python}")
+    reporter.finish({"shell": shell, "python": python, "notes": remarks, "files": [str(path) for path in out]})
+    if out:
+        rest = {"beams": "auto", "solver": solver, "output": "intensity"}
+        run(cif, settings | rest, out, Reporter(not reporter.talks, False), b_iso)
+
+
+def _summary(felix: FelixInput) -> str:
+    zone = ",".join(str(i) for i in felix.zone_axis)
+    return (
+        f"Felix: {felix.cif.name} [{zone}] {felix.voltage:g} kV, {len(felix.thicknesses)} thickness(es), "
+        f"{len(felix.hkl)} reflection(s), {felix.pixels} x {felix.pixels} pixels, "
+        f"half-width {felix.half_width:.5g} 1/Å"
+    )
+
+
+def _write_images(source: Path, out: list[Path], reporter: Reporter) -> None:
+    from lacbed.patterns.files import check_writable, load_pattern, save_pattern  # noqa: PLC0415
+
+    if not out:
+        raise SettingError("--images needs -o, such as -o felix.nc")
+    for path in out:
+        check_writable(path)
+    pattern = load_pattern(source.parent if source.is_file() else source)
+    for path in out:
+        save_pattern(pattern, path)
+    sizes = dict(pattern.sizes)
+    reporter.say(
+        f"{sizes['thickness']} thickness(es) x {sizes['hkl']} reflection(s), {sizes['ky']} x {sizes['kx']} pixels"
+    )
+    for path in out:
+        reporter.say(f"  wrote {path} ({size_text(path)})")
+    reporter.finish({"files": [str(path) for path in out], "sizes": sizes})
