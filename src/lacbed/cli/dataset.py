@@ -264,6 +264,7 @@ def split_command(
     """Part a data set 85 : 10 : 5 into training, validation and test."""
     import json  # noqa: PLC0415
 
+    from lacbed.datasets.manifest import read_manifest  # noqa: PLC0415
     from lacbed.datasets.read import sides_of  # noqa: PLC0415
     from lacbed.datasets.splits import LEAKING  # noqa: PLC0415
     from lacbed.datasets.store import Store  # noqa: PLC0415
@@ -271,8 +272,9 @@ def split_command(
 
     if out is not None and out.suffix.lower() != ".json":
         raise FileFormatError(f"a split is written as .json, got {str(out)!r}")
-    sides = sides_of(Store(data), kind, seed)
-    result = {"path": str(data), "kind": kind, "seed": seed, "leaks": kind in LEAKING}
+    store = Store(data)
+    sides, finished = sides_of(store, kind, seed), read_manifest(store.path) is not None
+    result = {"path": str(data), "kind": kind, "seed": seed, "leaks": kind in LEAKING, "finished": finished}
     if out is not None:
         with replacing(out) as temporary:
             temporary.write_text(json.dumps({**result, **{k: v.tolist() for k, v in sides.items()}}) + "\n")
@@ -280,6 +282,8 @@ def split_command(
     total = sum(len(rows) for rows in sides.values())
     for name, rows in sides.items():
         reporter.say(f"{name:10} {len(rows):7d} crystals  {100 * len(rows) / total:5.1f} %")
+    if not finished:
+        reporter.say("the data set is not finished; its split changes with every further crystal")
     if kind in LEAKING:
         reporter.say("by row the same compound stands on several sides: a test on it leaks")
     reporter.finish({**result, "counts": {name: len(rows) for name, rows in sides.items()}, "file": out})

@@ -67,7 +67,7 @@ class Built:
 
 
 def check_place(folder: Path) -> None:
-    """Refuse a place that is something other than a data set or free, before any work.
+    """Refuse, before any work, a place that is not free and no data set, or that another build is at.
 
     Raises:
         FileFormatError: saying what is there.
@@ -80,6 +80,9 @@ def check_place(folder: Path) -> None:
         raise FileFormatError(f"{str(folder)!r} is a file; a data set is a folder")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / LOCK).exists():
         read_record(folder)  # a data set that was copied without its lock is one too
+    elif (folder / LOCK).exists():
+        with locked(folder):
+            pass
 
 
 def build(

@@ -16,8 +16,8 @@ LEVELS = 65535
 INTENSITY_BOUND = 0.5 / LEVELS
 """Largest error of a stored intensity, in units of the incident intensity: 7.6e-6."""
 
-_ROUNDING = 1e-4
-"""How far outside [0, 1] an intensity may be; more is a fault of the computation and not of rounding."""
+_ROUNDING = 5e-3
+"""How far outside [0, 1] an intensity may be, by the error of an approximate solver; more is a fault."""
 
 Codes = npt.NDArray[np.uint16]
 

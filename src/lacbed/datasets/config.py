@@ -59,7 +59,7 @@ class DatasetConfig:
         pixels, extent: of the tilt grid: pixels along a side, half-width in shortest reciprocal vectors (a*).
         thicknesses: in Å, the same for all crystals, or a `Range`.
         energy: of the electrons in eV, or a `Range` of one value.
-        factors, absorption, laue_zones, refraction, paraxial: as in `lacbed.simulate`.
+        factors, absorption, laue_zones, refraction, paraxial, solver, dtype: as in `lacbed.simulate`.
         default_b_iso: Debye-Waller factor B in Å² of sites for which the catalogue has none.
         tolerance_z, tolerance_intensity, max_beams: as in `lacbed.convergence`; a crystal that does not converge
             is a failure.
@@ -81,6 +81,8 @@ class DatasetConfig:
     laue_zones: int = 0
     refraction: bool = True
     paraxial: bool = True
+    solver: str = "auto"
+    dtype: str = "float64"
     default_b_iso: float = 0.5
     tolerance_z: float = 1e-3
     tolerance_intensity: float = 1e-2
@@ -142,6 +144,8 @@ class DatasetConfig:
             "paraxial": self.paraxial,
             "absorption": self.absorption,
             "factors": self.factors,
+            "solver": self.solver,
+            "dtype": self.dtype,
         }
 
     def to_dict(self) -> dict[str, Any]:

@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from lacbed.datasets.codec import INTENSITY_BOUND, LEVELS
+from lacbed.datasets.config import DatasetConfig
 from lacbed.datasets.manifest import damaged_files, read_journal, read_manifest
 from lacbed.datasets.storage import CATALOG
 from lacbed.datasets.store import Store
 from lacbed.datasets.worker import reduce_crystal
 from lacbed.errors import FileFormatError, LacbedError
 
-SOLVER_BOUND = 2e-5
-"""Two exact solvers, or two machines, may differ by so much in intensity."""
+SOLVER_BOUND = {"float64": 2e-5, "float32": 5e-4}
+"""By so much in intensity may two machines (in float64 also two exact solvers) differ, by precision."""
 
 RELATIVE_BOUND = 1e-6
 """The same for the potential, of its range, and for the numbers of a crystal."""
@@ -73,7 +74,7 @@ def verify(
     """Compare all checksums, and recompute `count` random rows.
 
     A stored intensity may differ from the recomputed one by `codec.INTENSITY_BOUND` (rounding to 16 bits) and
-    `SOLVER_BOUND`; a potential by half a step of its storage and 1e-6 of its range.
+    `SOLVER_BOUND` for the precision of the config; a potential by half a step of storage and 1e-6 of its range.
 
     Raises:
         FileFormatError: if it is no data set, or too damaged to be opened.
@@ -89,10 +90,10 @@ def verify(
         count = 0  # nothing says any more what the rows were
     rows = store.done_rows()
     chosen = np.sort(np.random.default_rng(seed).choice(rows, min(count, len(rows)), replace=False))
-    catalog = store.catalog() if count else None
+    picked = store.catalog().take(chosen).to_pylist() if count else []
     checks = []
-    for number, row in enumerate(chosen.tolist()):
-        checks.append(_check(store, row, catalog.slice(row, 1).to_pylist()[0]))
+    for number, (row, values) in enumerate(zip(chosen.tolist(), picked, strict=True)):
+        checks.append(_check(store, row, values))
         if progress is not None:
             progress((number + 1) / len(chosen))
     return Verified(len(journaled | set(fixed)), tuple(sorted(damaged)), tuple(checks), manifest is not None)
@@ -120,15 +121,19 @@ def _check(store: Store, row: int, values: dict[str, object]) -> Check:
     intensity = float(np.abs(codes / LEVELS - again.pattern).max())
     volts = potential_codes * stored["potential_scale"] + stored["potential_offset"]
     potential = float(np.abs(volts - again.potential).max()) / stored["potential_scale"]
-    return Check(row, formula, intensity, potential, _problem(intensity, potential, stored, again.scalars))
+    problem = _problem(store.config, intensity, potential, stored, again.scalars)
+    return Check(row, formula, intensity, potential, problem)
 
 
-def _problem(intensity: float, potential: float, stored: dict[str, float], again: dict[str, float]) -> str:
+def _problem(
+    config: DatasetConfig, intensity: float, potential: float, stored: dict[str, float], again: dict[str, float]
+) -> str:
     for name, value in again.items():
         if name not in _DIAGNOSTIC and not np.isclose(stored[name], value, rtol=RELATIVE_BOUND, atol=1e-9):
             return f"{name} is {stored[name]:g} and should be {value:g}"
-    if not intensity <= INTENSITY_BOUND + SOLVER_BOUND:
-        return f"intensities differ by {intensity:.2g}, at most {INTENSITY_BOUND + SOLVER_BOUND:.2g} is allowed"
+    allowed = INTENSITY_BOUND + SOLVER_BOUND[config.dtype]
+    if not intensity <= allowed:
+        return f"intensities differ by {intensity:.2g}, at most {allowed:.2g} is allowed"
     if not potential <= 0.5 + RELATIVE_BOUND * LEVELS:
         return f"the potential differs by {potential:.2g} steps, at most half a step is allowed"
     return ""
