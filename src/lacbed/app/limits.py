@@ -21,6 +21,7 @@ class Limits:
 
     Attributes:
         body_bytes: largest request.
+        upload_bytes: largest experiment.
         body_seconds: longest time that a request may take to arrive.
         job_seconds: longest computation.
         job_bytes: memory that one computation may take.
@@ -32,6 +33,7 @@ class Limits:
     """
 
     body_bytes: int = 2_000_000
+    upload_bytes: int = 64_000_000
     body_seconds: float = 15.0
     job_seconds: float = 600.0
     job_bytes: int = 2 * 2**30

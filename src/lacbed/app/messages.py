@@ -44,11 +44,17 @@ def unpack_lengths(lengths: bytes) -> tuple[int, int]:
 
 
 def unpack(data: bytes) -> list[tuple[Header, bytes]]:
-    """All messages of some bytes, for tests and short answers."""
+    """All messages of some bytes.
+
+    Raises:
+        FileFormatError: if the bytes end in the middle of one.
+    """
     messages, place = [], 0
     while place < len(data):
         header, payload = unpack_lengths(data[place : place + LENGTHS_SIZE])
         place += LENGTHS_SIZE
+        if place + header + payload > len(data):
+            raise FileFormatError("a message is cut short")
         text = data[place : place + header]
         messages.append((json.loads(text), data[place + header : place + header + payload]))
         place += header + payload

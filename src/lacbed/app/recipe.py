@@ -66,7 +66,9 @@ def _python(view: View, settings: dict[str, Any]) -> str:
 
 
 def _absorption(view: View) -> str:
-    if view.absorption is None or isinstance(view.absorption, str):
+    if view.absorption is None:
+        return "None"
+    if isinstance(view.absorption, str):
         return f'"{view.absorption}"'
     return f'("proportional", {view.absorption[1]:.10g})'
 
@@ -79,13 +81,51 @@ def _shell(view: View, settings: dict[str, Any]) -> str:
     words += ["--pixels", str(settings["pixels"]), "--extent", f"{view.extent:.10g}"]
     if view.b_iso is not None:
         words += ["--b-iso", f"{view.b_iso:.10g}"]
-    if isinstance(view.absorption, str):
-        words += ["--absorption", view.absorption]
-    elif view.absorption is not None:
-        words += ["--absorption", f"proportional:{view.absorption[1]:.10g}"]
+    if view.absorption is not None:
+        words += ["--absorption", _absorption_option(view)]
     words += ["--beams", str(settings["beams"]), "-o", settings["out"]]
     return " ".join(shlex.quote(word) for word in words) + "\n"
 
 
+def _absorption_option(view: View) -> str:
+    if view.absorption is None:
+        return "none"
+    return view.absorption if isinstance(view.absorption, str) else f"proportional:{view.absorption[1]:.10g}"
+
+
 def _comma(values: tuple[int, ...]) -> str:
     return ",".join(str(v) for v in values)
+
+
+def fit_recipe(view: View) -> dict[str, str]:
+    """Commands that hold the crystal of a view against the experiment in a folder or file called `experiment`.
+
+    Returns:
+        "python", "shell" and "needs" as `recipe` does; a crystal with another B is read from its CIF.
+    """
+    is_own = bool(view.name) and view.b_iso is None
+    crystal = view.name if is_own else f"{file_stem(view)}.cif"
+    tried = view.tried_thicknesses
+    first, last = tried[0], tried[-1]
+    step = tried[1] - first if len(tried) > 1 else 1.0
+    read = f'named("{crystal}")' if is_own else f'from_cif("{crystal}")'
+    python = [
+        "import lacbed",
+        "import numpy as np",
+        "from lacbed.invert.experiment import load_experiment",
+        "from lacbed.invert.fit import FitSettings, fit_experiment",
+        "",
+        f"crystal = lacbed.Crystal.{read}",
+        'experiment = load_experiment("experiment")  # the folder, or the file, of the measured patterns',
+        f"thicknesses = tuple(np.arange({first:g}, {last + 0.5 * step:g}, {step:g}))  # Å",
+        f"result = fit_experiment(experiment, crystal, FitSettings(thicknesses, {_absorption(view)}))",
+        "print(result.thickness, result.merits.z)",
+    ]
+    absorption = ["--absorption", _absorption_option(view)]
+    thickness = ["--thickness", f"{first:g}:{last:g}:{step:g}"]
+    words = ["lacbed", "fit", "experiment", crystal, *thickness, *absorption, "-o", "fit"]
+    return {
+        "python": "\n".join(python) + "\n",
+        "shell": " ".join(shlex.quote(word) for word in words) + "\n",
+        "needs": "" if is_own else crystal,
+    }

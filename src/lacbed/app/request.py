@@ -10,6 +10,9 @@ from typing import Any
 from lacbed.app.limits import MAX_CIF_BYTES, MAX_PIXELS, MAX_THICKNESSES
 from lacbed.errors import SettingError
 
+THINNEST, CLOSEST = 100.0, 20.0
+"""Å; where the search for the thickness of an experiment begins, and its smallest step."""
+
 Absorption = tuple[str, float] | str | None
 
 
@@ -63,6 +66,14 @@ class View:
         count = int(self.thickness_max / self.thickness_step + 1e-9)
         series = {round(i * self.thickness_step, 6) for i in range(1, count + 1)}
         return tuple(sorted(series | {self.thickness}))
+
+    @property
+    def tried_thicknesses(self) -> tuple[float, ...]:
+        """The thicknesses among which that of an experiment is sought; the fit looks closer around the best."""
+        step = self.thickness_step * max(1, math.ceil(CLOSEST / self.thickness_step - 1e-9))
+        count = int(self.thickness_max / step + 1e-9)
+        series = [round(i * step, 6) for i in range(1, count + 1)]
+        return tuple(t for t in series if t >= THINNEST) or (self.thickness_max,)
 
 
 def whole_pixels(extent: float, detail: int) -> int:

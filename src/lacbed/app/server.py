@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import struct
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -19,13 +20,14 @@ from starlette.routing import Route
 
 from lacbed.app.export import MEDIA_TYPES, parse_export
 from lacbed.app.limits import Limits
-from lacbed.app.messages import Header, pack
+from lacbed.app.messages import Header, pack, unpack
 from lacbed.app.pool import BusyError, Pool, TaskError, Worker
-from lacbed.app.recipe import file_stem, recipe
+from lacbed.app.recipe import file_stem, fit_recipe, recipe
 from lacbed.app.request import View, parse_view
 from lacbed.app.results import Result, Results
 from lacbed.app.security import Guard
-from lacbed.errors import LacbedError, SettingError
+from lacbed.app.uploads import parse_files
+from lacbed.errors import FileFormatError, LacbedError, SettingError
 
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".html": "text/html"}
 STATIC = (
@@ -38,6 +40,7 @@ STATIC = (
     "discs.js",
     "facts.js",
     "files.js",
+    "fit.js",
     "icon.svg",
     "jobs.js",
     "picture.js",
@@ -94,6 +97,14 @@ def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starl
         parts = _stream(task, view, pool, results)
         return StreamingResponse(parts, media_type="application/octet-stream")
 
+    async def fit(request: Request) -> Response:
+        header, payload = await _upload(request, limits)
+        view = parse_view(header.get("view"))
+        if pool.is_full:
+            raise BusyError("this machine has as much to compute as it can hold; try again in a minute")
+        parts = _stream("fit", view, pool, results, {"files": header["files"]}, payload)
+        return StreamingResponse(parts, media_type="application/octet-stream")
+
     async def file(request: Request) -> Response:
         wanted = await _json(request, limits)
         ending, thickness = parse_export(wanted)
@@ -110,6 +121,7 @@ def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starl
         Route("/api/about", about),
         Route("/api/describe", describe, methods=["POST"]),
         Route("/api/stream/{task}", stream, methods=["POST"]),
+        Route("/api/fit", fit, methods=["POST"]),
         Route("/api/file", file, methods=["POST"]),
     ]
     handlers: Any = {LacbedError: _refuse, TimeoutError: _too_long, ClientDisconnect: _refuse}
@@ -117,8 +129,8 @@ def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starl
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers, middleware=[guard])
 
 
-async def _json(request: Request, limits: Limits) -> dict[str, Any]:
-    """The body of a request, if it arrives in time, is not too large and is a JSON object.
+async def _body(request: Request, limits: Limits, most: int) -> bytes:
+    """The body of a request, if it arrives in time and is not too large.
 
     Raises:
         SettingError: if not.
@@ -128,17 +140,43 @@ async def _json(request: Request, limits: Limits) -> dict[str, Any]:
         async with asyncio.timeout(limits.body_seconds):
             async for piece in request.stream():
                 body += piece
-                if len(body) > limits.body_bytes:
-                    raise SettingError(f"the request is larger than {limits.body_bytes / 1e6:g} MB")
+                if len(body) > most:
+                    raise SettingError(f"the request is larger than {most / 1e6:g} MB")
     except TimeoutError:
         raise SettingError("the request took too long to arrive") from None
+    return bytes(body)
+
+
+async def _json(request: Request, limits: Limits) -> dict[str, Any]:
+    """The JSON object in the body of a request.
+
+    Raises:
+        SettingError: if there is none.
+    """
     try:
-        data = json.loads(body)
+        data = json.loads(await _body(request, limits, limits.body_bytes))
     except (ValueError, RecursionError):
         raise SettingError("the request is not JSON") from None
     if not isinstance(data, dict):
         raise SettingError("the request must be a JSON object")
     return data
+
+
+async def _upload(request: Request, limits: Limits) -> tuple[dict[str, Any], bytes]:
+    """The message in the body of a request: {"view": ..., "files": ...} and the contents of the files.
+
+    Raises:
+        SettingError: if it is none, or the files make no experiment.
+    """
+    body = await _body(request, limits, limits.upload_bytes)
+    try:
+        ((header, payload),) = unpack(body)
+    except (ValueError, RecursionError, struct.error, FileFormatError):
+        raise SettingError("the files did not arrive whole; drop them again") from None
+    if not isinstance(header, dict):
+        raise SettingError("the request must be a JSON object")
+    parse_files(header.get("files"), payload)
+    return header, payload
 
 
 async def _converse(worker: Worker, request: Header, payload: bytes = b"") -> AsyncIterator[tuple[Header, bytes]]:
@@ -157,7 +195,9 @@ async def _converse(worker: Worker, request: Header, payload: bytes = b"") -> As
         yield header, content
 
 
-async def _stream(task: str, view: View, pool: Pool, results: Results) -> AsyncIterator[bytes]:
+async def _stream(
+    task: str, view: View, pool: Pool, results: Results, more: Header | None = None, payload: bytes = b""
+) -> AsyncIterator[bytes]:
     """Messages for the page about one picture; errors too are messages.
 
     When the page goes away or asks for something else it closes the connection, this generator is ended, and
@@ -167,9 +207,9 @@ async def _stream(task: str, view: View, pool: Pool, results: Results) -> AsyncI
     yield pack({"kind": "progress", "phase": "waiting for a free processor", "fraction": None})
     try:
         async with asyncio.timeout(limits.job_seconds), pool.worker() as worker:
-            request = {"task": task, "view": view.to_json(), "budget": limits.job_bytes}
-            async for header, payload in _converse(worker, request):
-                yield _forward(header, payload, view, results)
+            request = {"task": task, "view": view.to_json(), "budget": limits.job_bytes, **(more or {})}
+            async for header, content in _converse(worker, request, payload):
+                yield _forward(header, content, view, results)
     except TimeoutError:
         yield pack({"kind": "error", "message": _too_long_text(limits)})
     except LacbedError as error:
@@ -178,6 +218,8 @@ async def _stream(task: str, view: View, pool: Pool, results: Results) -> AsyncI
 
 def _forward(header: Header, payload: bytes, view: View, results: Results) -> bytes:
     """A worker's message for the page; a result is kept, and float32 goes on."""
+    if header["kind"] == "fit":
+        header["recipe"] = fit_recipe(view)
     if header["kind"] != "result":
         return pack(header, payload)
     shown = header["view"]

@@ -3,7 +3,7 @@
 It reads messages from its standard input and writes messages to its standard output, until its input ends:
 
     request    {"task": "simulate", "view": {...}, "budget": bytes}
-    answers    {"kind": "progress" | "pattern" | "result" | "facts" | "file", ...}, any number of them
+    answers    {"kind": "progress" | "pattern" | "result" | "facts" | "file" | "fit", ...}, any number of them
     the end    {"kind": "done"}, or {"kind": "error", "message": ...}
 """
 
@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any, BinaryIO
 
 from lacbed.app.limits import limit_memory
@@ -66,7 +67,7 @@ def abilities() -> Header:
     """What this installation can do beside the exact simulation."""
     from lacbed.app import learned  # noqa: PLC0415
 
-    return {"learned": learned.surrogate() is not None}
+    return {"learned": learned.surrogate() is not None, "fit": find_spec("lacbed.invert.fit") is not None}
 
 
 def answer(request: Header, payload: bytes, send: Send) -> None:
@@ -90,6 +91,11 @@ def answer(request: Header, payload: bytes, send: Send) -> None:
 
         facts, image = describe(view)
         send({"kind": "facts", **facts, "cif": crystal_of(view).to_cif()}, image.tobytes())
+    elif task == "fit":
+        from lacbed.app.fit import fit  # noqa: PLC0415
+        from lacbed.app.uploads import parse_files  # noqa: PLC0415
+
+        fit(view, parse_files(request["files"], payload), send, request["budget"])
     else:
         steps = {"preview": compute.preview, "simulate": compute.simulate, "montage": compute.montage}
         steps[task](view, send, request["budget"])

@@ -107,14 +107,16 @@ function wireLook() {
       showPicture();
     });
   }
-  tabs($("tab-pattern").parentElement, (id) => {
-    look.view = id === "tab-discs" ? "discs" : "pattern";
+  knobs.view = tabs($("tab-pattern").parentElement, (id) => {
+    look.view = { "tab-discs": "discs", "tab-fit": "fit" }[id] ?? "pattern";
     $("together-row").hidden = look.view !== "discs";
     $("picture").setAttribute("aria-describedby", "keys");
-    const there = look.view === "discs" ? shown.discs : shown.pattern;
-    const fresh = there && there.turn === run.turn && (look.view === "discs" || (holds(there) && sameReflection(there)));
+    const there = { discs: shown.discs, fit: shown.fit, pattern: shown.pattern }[look.view];
+    const fits = look.view !== "pattern" || (holds(there) && sameReflection(there));
+    const fresh = there && there.turn === run.turn && fits;
     showPicture({ everything: true });
-    if (!fresh) compute();
+    const coming = run.job?.turn === run.turn && run.job.view === look.view;
+    if (!fresh && !coming) compute();
   });
   tabs($("tab-python").parentElement, (id) => {
     look.code = id === "tab-shell" ? "shell" : "python";
@@ -165,6 +167,7 @@ async function begin() {
     complain(error.message);
     return;
   }
+  $("tab-fit").hidden = !about.fit;
   fromHash(location.hash, about.crystals.map((c) => c.name));
   $("crystal").append(
     ...about.crystals.map((c) =>

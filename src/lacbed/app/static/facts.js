@@ -45,6 +45,11 @@ export function showTitles() {
   const zone = indices(state.zone_axis);
   const title = `${formula(facts.name)}  [${zone}]`;
   $("title").textContent = title;
+  if (look.view === "fit") {
+    const { fit } = shown;
+    $("subtitle").textContent = fit ? `held against ${fit.name}, [${indices(fit.zone_axis)}], ${fit.voltage} kV` : "held against an experiment";
+    return;
+  }
   const what = look.view === "discs" ? "all reflections" : `reflection ${indices(state.hkl)}`;
   const absorption = { none: "no absorption", thomas: "absorption of Thomas et al." }[state.absorption];
   $("subtitle").textContent = `${what}, ${state.voltage} kV, ${plain(state.thickness)} Å, ${absorption ?? `${state.absorption} % absorption`}`;

@@ -2,20 +2,22 @@
 
 import { setCrystal } from "./act.js";
 import { complain, finish, say, stop } from "./jobs.js";
-import { $, current, holds, look, plain, run, shown, state, stem } from "./state.js";
+import { isMeasured } from "./fit.js";
+import { $, current, holds, knobs, look, plain, run, shown, state, stem } from "./state.js";
 import { post } from "./stream.js";
 import { element } from "./structure.js";
 
 /** Commands and files belong to an exact result. */
 export function showCode() {
-  const result = look.view === "discs" ? shown.discs : shown.pattern;
-  const ready = result?.stage === "exact" && result.turn === run.turn && (look.view === "discs" || holds(result));
+  const result = { discs: shown.discs, fit: shown.fit, pattern: shown.pattern }[look.view];
+  const isWhole = look.view === "pattern" ? result?.stage === "exact" && holds(result) : look.view === "fit" || result?.stage === "exact";
+  const ready = Boolean(result) && isWhole && result.turn === run.turn;
   for (const button of document.querySelectorAll("[data-format], #save-picture, #copy")) button.disabled = !ready;
-  $("whole-row").hidden = look.view === "discs";
+  $("whole-row").hidden = look.view !== "pattern";
   $("needs").hidden = !ready || !result.recipe.needs;
   const code = $("code").firstElementChild;
   if (!ready) {
-    code.textContent = "The commands appear with the exact pattern.";
+    code.textContent = look.view === "fit" ? "The commands appear with the fit." : "The commands appear with the exact pattern.";
     return;
   }
   code.textContent = result.recipe[look.code].replaceAll("@thickness", plain(state.thickness));
@@ -42,6 +44,19 @@ async function openCif(file) {
     return;
   }
   setCrystal({ cif: text, title });
+}
+
+/** Files that were dropped: a CIF, measured patterns, or both. */
+async function bring(files) {
+  const measured = files.filter(isMeasured);
+  const cif = files.find((file) => !isMeasured(file));
+  if (measured.length) {
+    shown.files = measured;
+    shown.fit = null;
+    look.view = "fit";
+  }
+  if (cif) await openCif(cif);
+  if (measured.length) knobs.view("tab-fit");
 }
 
 /** Download bytes under a name. */
@@ -92,6 +107,7 @@ export function wireFiles() {
     else setCrystal({ name: option.value });
   });
   $("cif").addEventListener("change", () => { openCif($("cif").files[0]); $("cif").value = ""; });
+  $("measured").addEventListener("change", () => { bring([...$("measured").files]); $("measured").value = ""; });
   const drop = $("drop");
   let inside = 0;
   addEventListener("dragenter", (event) => { event.preventDefault(); inside += 1; drop.classList.add("over"); });
@@ -101,7 +117,7 @@ export function wireFiles() {
     event.preventDefault();
     inside = 0;
     drop.classList.remove("over");
-    openCif(event.dataTransfer.files[0]);
+    bring([...event.dataTransfer.files]);
   });
   for (const button of document.querySelectorAll("[data-format]")) {
     button.addEventListener("click", () => saveData(button.dataset.format));

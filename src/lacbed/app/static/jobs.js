@@ -1,6 +1,7 @@
 // Computations: started, watched, given up; and what arrives from them.
 
 import { showStructure } from "./facts.js";
+import { packFiles } from "./fit.js";
 import { $, look, run, shown, state, toHash } from "./state.js";
 import { allMessages, messages, post } from "./stream.js";
 import { offerModels, showPicture } from "./view.js";
@@ -38,18 +39,18 @@ async function previewLive() {
 
 /** The full computation of what is looked at. */
 export async function compute() {
+  if (look.view === "fit" && !shown.files) return;
   stop();
   complain("");
-  const task = look.view === "discs" ? "montage" : "simulate";
-  const mine = { controller: new AbortController(), turn: run.turn, start: performance.now() };
+  const mine = { controller: new AbortController(), turn: run.turn, view: look.view, start: performance.now() };
   run.job = mine;
   $("cancel").hidden = false;
   say("Computing …", null);
   try {
-    const response = await post(`/api/stream/${task}`, state, mine.controller.signal);
+    const response = await ask(mine.controller.signal);
     for await (const message of messages(response)) {
       if (run.job !== mine) return;
-      take(message, mine.turn, mine.start);
+      take(message, mine.turn, mine);
     }
     if (run.job === mine) finish();
   } catch (error) {
@@ -58,6 +59,12 @@ export async function compute() {
     if (error.name === "AbortError") say("Cancelled.", undefined);
     else complain(error.message);
   }
+}
+
+/** Send the request for what is looked at. */
+async function ask(signal) {
+  if (look.view === "fit") return post("/api/fit", await packFiles(state, shown.files), signal);
+  return post(`/api/stream/${look.view === "discs" ? "montage" : "simulate"}`, state, signal);
 }
 
 /** Give up the computation that runs. */
@@ -74,27 +81,31 @@ export function finish() {
 }
 
 /** Use one message of a stream. */
-function take({ header, payload }, mine, start) {
+function take({ header, payload }, mine, job) {
   if (header.kind === "progress") {
     say(`${header.phase[0].toUpperCase()}${header.phase.slice(1)} …`, header.fraction);
   } else if (header.kind === "error") {
     complain(header.message);
     say("Not computed.", undefined);
+  } else if (header.kind === "fit") {
+    shown.fit = { ...header, data: new Float32Array(payload), turn: mine };
+    say(`Fitted in ${header.seconds.toFixed(0)} s.`, undefined);
+    showPicture();
   } else if (header.kind === "pattern") {
     const pattern = { ...header, data: new Float32Array(payload), turn: mine };
     if (mine !== run.turn && !run.live.again && !run.live.busy) return;
-    if (start !== undefined) {
+    if (job) {
       window.lacbedTimes ??= {};
-      window.lacbedTimes[header.stage] = performance.now() - start;
+      window.lacbedTimes[header.stage] = performance.now() - job.start;
     }
-    accept(pattern);
+    accept(pattern, job?.view ?? "pattern");
   }
 }
 
 /** Show a pattern that has arrived, unless a better one of the same request is there. */
-function accept(pattern) {
+function accept(pattern, view) {
   const rank = { learned: 0, preview: 1, coarse: 2, exact: 3 };
-  if (pattern.hkl.length > 1 || look.view === "discs") {
+  if (view === "discs") {
     shown.discs = pattern;
   } else if (pattern.stage === "learned") {
     shown.learned = pattern;

@@ -35,7 +35,7 @@ export const look = {
 };
 
 /** What has arrived: patterns, and the facts of the crystal. */
-export const shown = { pattern: null, learned: null, discs: null, facts: null, potential: null };
+export const shown = { pattern: null, learned: null, discs: null, fit: null, files: null, facts: null, potential: null };
 
 /** Where the probe is, in fractions of the picture from its upper left corner. */
 export const probe = { x: 0.5, y: 0.5, pinned: false, over: false };
@@ -43,8 +43,8 @@ export const probe = { x: 0.5, y: 0.5, pinned: false, over: false };
 /** What runs: the computation, the previews of a drag, and a number that grows with every change. */
 export const run = { job: null, live: { busy: false, again: false }, turn: 0 };
 
-/** Put a value into a slider and its field; set when they are made. */
-export const knobs = { thickness: () => {}, thermal: () => {} };
+/** Put a value into a slider and its field, or take a tab; set when they are made. */
+export const knobs = { thickness: () => {}, thermal: () => {}, view: () => {} };
 
 /** The image at the thickness that is looked at, from a series. */
 export function imageAt(pattern, thickness = state.thickness) {

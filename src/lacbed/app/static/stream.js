@@ -2,11 +2,12 @@
 
 const GUARD = { "x-lacbed": "1", "content-type": "application/json" };
 
-/** Send JSON; throws an Error with the server's words if it refuses. */
+/** Send an object as JSON, or bytes as they are; throws an Error with the server's words if it refuses. */
 export async function post(path, body, signal) {
   let response;
   try {
-    response = await fetch(path, { method: "POST", headers: GUARD, body: JSON.stringify(body), signal });
+    const content = body instanceof Blob ? body : JSON.stringify(body);
+    response = await fetch(path, { method: "POST", headers: GUARD, body: content, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Error("The server does not answer. Is “lacbed app” still running?");

@@ -4,6 +4,7 @@ import { stops, table } from "./colormaps.js";
 import { drawDiscs } from "./discs.js";
 import { showTitles } from "./facts.js";
 import { showCode } from "./files.js";
+import { showFit } from "./fit.js";
 import { digits, draw, histogram, percentiles, zncc } from "./picture.js";
 import { showOverlay, showReadout } from "./probe.js";
 import { showSeries } from "./series.js";
@@ -50,6 +51,16 @@ export function showPicture({ everything = false } = {}) {
 
 function paintPicture() {
   const isDiscs = look.view === "discs";
+  const isFit = look.view === "fit";
+  $("fit").hidden = !isFit;
+  for (const id of ["plate", "readout", "thickness-card", "downloads"]) $(id).hidden = isFit;
+  if (isFit) {
+    showTitles();
+    showCode();
+    showFit();
+    $("badge").hidden = true;
+    return;
+  }
   $("frame").classList.toggle("bare", isDiscs);
   $("frame").classList.toggle("pixels", !look.smooth && !isDiscs);
   const colours = table(look.colours, look.inverted);
