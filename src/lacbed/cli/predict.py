@@ -109,7 +109,7 @@ def _report(
         if "expected_rms_error" in attributes:
             text += f" expected rms error {attributes['expected_rms_error'][number]:.2g},"
         if "expected_z" in attributes:
-            text += f" expected Z {100 * attributes['expected_z'][number]:.2g} %,"
+            text += f" expected Z {100 * attributes['expected_z'][number]:.3g} %,"
         if checked:
             text += (
                 f" Z {100 * checked['Z'][number]:.3g} %,"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lacbed.errors import FileFormatError, SettingError
+from lacbed.learn.models import needs_of
 from lacbed.learn.symmetry import OPERATIONS, apply_to_cell, apply_to_pattern, pattern_symmetry
 
 Batch = dict[str, Tensor]
@@ -35,15 +36,22 @@ class PatternData(Protocol):
         ...
 
 
-def open_data(path: str | Path, split: str, kind: str, seed: int) -> Any:
+def open_data(path: str | Path, split: str, kind: str, seed: int, model: str) -> Any:
     """A split of a data set, checked to have what learning needs.
+
+    Args:
+        path: of the data set.
+        split: "train", "validation" or "test".
+        kind: of the split: "row", "compound" or "prototype".
+        seed: of the split.
+        model: name of the model that is to take it, which may need further images.
 
     Raises:
         FileFormatError: if it lacks a field; SettingError: if the split is empty.
     """
     from lacbed.datasets.read import LacbedDataset  # noqa: PLC0415  zarr takes its time
 
-    data = LacbedDataset(path, split=split, kind=kind, seed=seed)
+    data = LacbedDataset(path, split=split, kind=kind, seed=seed, absorptive="absorptive" in needs_of(model))
     check_data(data, f"the {split} split (by {kind}, seed {seed}) of {path}")
     return data
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lacbed.constants import H2_OVER_2M, relativistic_gamma
 from lacbed.learn.symmetry import pattern_symmetry
-from lacbed.potential import potential_coefficients, projected_potential
+from lacbed.potential import mean_absorptive_potential, potential_coefficients, projected_potential
 
 if TYPE_CHECKING:
     from lacbed.crystals import Crystal
@@ -31,17 +31,24 @@ def crystal_inputs(
         energy: of the electrons.
         domain: how the data were made: "potential_pixels", "potential_g_max", "factors", "absorption".
     """
-    images, scalars = [], []
+    images, damping, scalars = [], [], []
+    absorption = domain["absorption"]
+    absorption = tuple(absorption) if isinstance(absorption, list) else absorption
     for crystal in crystals:
         projected = projected_potential(
             crystal, ZONE, domain["potential_pixels"], domain["potential_g_max"], domain["factors"]
         )
         period = float(projected.attrs["period"])
         images.append(torch.as_tensor(projected.values / period, dtype=torch.float32)[None])
+        absorptive = mean_absorptive_potential(
+            crystal, energy, absorption, ZONE, domain["potential_pixels"], domain["potential_g_max"],
+            domain["factors"],
+        )  # fmt: skip
+        damping.append(torch.as_tensor(absorptive, dtype=torch.float32)[None])
         inner = float(projected.attrs["mean_inner_potential"])
         scalars.append({"period": period, "mean_inner_potential": inner, **_describe(crystal, energy, domain)})
     batch = {name: torch.tensor([s[name] for s in scalars], dtype=torch.float32) for name in scalars[0]}
-    batch["potential"] = torch.stack(images)
+    batch["potential"], batch["absorptive"] = torch.stack(images), torch.stack(damping)
     batch["thickness"] = torch.tensor([list(thicknesses)] * len(crystals), dtype=torch.float32)
     batch["energy"] = torch.full((len(crystals),), energy, dtype=torch.float32)
     batch["symmetry"] = pattern_symmetry(batch["potential"])

@@ -197,7 +197,9 @@ class Surrogate:
         for t, flagged in zip(settings.thicknesses, trust.pop("flagged", ()), strict=False):
             if flagged:
                 z = 100 * trust["expected_z"][list(settings.thicknesses).index(t)]
-                remarks.append(f"{t:g} Å: unlike what was learned, expected Z {z:.2g} %; check it with --check")
+                remarks.append(
+                    f"{t:g} Å: unlike what was learned, expected Z {z:.3g} %; compare with the exact answer"
+                )
         extra: dict[str, Any] = {
             "solver": "learned",
             "model": self.name,

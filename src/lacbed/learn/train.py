@@ -222,11 +222,16 @@ def _close_epoch(
     _log(run, {"kind": "epoch", **line, "best": better})
     if report is not None and run.ranks.is_first:
         report({"epoch": at.epoch, "epochs": settings.epochs, **line, "best": better})
-    if settings.patience and at.epoch - at.best_epoch >= settings.patience:
-        at.finished = f"no better validation loss for {settings.patience} epochs"
     at.epoch, at.batch, at.loss_sum = at.epoch + 1, 0, 0.0
-    if at.epoch >= settings.epochs and not at.finished:
-        at.finished = f"all {settings.epochs} epochs done"
+    at.finished = _why_finished(run)
+
+
+def _why_finished(run: Run) -> str:
+    """Why there is no further epoch; "" if there is."""
+    at, settings = run.progress, run.config.training
+    if settings.patience and at.epoch - 1 - at.best_epoch >= settings.patience:
+        return f"no better validation loss for {settings.patience} epochs"
+    return f"all {settings.epochs} epochs done" if at.epoch >= settings.epochs else ""
 
 
 def learning_rate(settings: TrainingSettings, step: int, steps_per_epoch: int) -> float:
@@ -281,8 +286,7 @@ def _restore(run: Run, path: Path) -> None:
     run.best = {n: v.to(device) for n, v in groups.get("best", {}).items()}
     run.progress = Progress(**record["progress"] | {"finished": ""})
     run.progress.best_loss = float(record["progress"]["best_loss"])  # infinity is kept as text
-    if run.progress.epoch >= run.config.training.epochs:
-        run.progress.finished = f"all {run.config.training.epochs} epochs done"
+    run.progress.finished = _why_finished(run) if run.progress.batch == 0 else ""
 
 
 def _same_run(mine: Mapping[str, Any], theirs: Mapping[str, Any], path: Path) -> None:

@@ -7,6 +7,7 @@ A model maps a batch to a batch of patterns:
              "thickness": (B, T) in Å,
              "energy": (B,) in eV,
              "symmetry": (B, 8),                   from `lacbed.learn.symmetry.pattern_symmetry`
+             "absorptive": (B, 1, n, n) in V,      like the potential; only for models that list it in `NEEDS`
              ...})                                 and whatever other scalars (B,) the data set has
     -> {"pattern": (B, T, m, m),                   intensity of 000, fraction of the incident one
         "log_sigma": broadcasts with it,           optional: ln of the expected error of intensity
@@ -28,6 +29,7 @@ MODELS = {
     "vae": "lacbed.learn.models.vae",
     "unet": "lacbed.learn.models.unet",
     "fno": "lacbed.learn.models.fno",
+    "downfold": "lacbed.learn.models.downfold",
 }
 """Name of a model and the module that holds its `Settings` and `Model`."""
 
@@ -62,6 +64,12 @@ def _settings_of(config: Mapping[str, Any]) -> tuple[str, Any]:
     module = importlib.import_module(MODELS[name])
     rest = {key: value for key, value in config.items() if key != "name"}
     return name, build_section(module.Settings, rest, f"model {name}")
+
+
+def needs_of(name: str) -> tuple[str, ...]:
+    """Images that a model takes beside the potential."""
+    found: tuple[str, ...] = getattr(importlib.import_module(MODELS[name]).Model, "NEEDS", ())
+    return found
 
 
 def settings_names(name: str) -> list[str]:

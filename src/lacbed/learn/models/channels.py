@@ -20,7 +20,7 @@ from lacbed.learn.features import (
 from lacbed.learn.symmetry import symmetrise
 
 CHANNELS = 8
-_EDGE = 1e-4  # how near to 0 and 1 the two-beam answer may be where its logit is taken
+_EDGE = 0.02  # how near to 0 and 1 the two-beam answer may come; beyond, its logit would let no gradient pass
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,15 @@ def make_inputs(batch: Mapping[str, Tensor], pixels: int, extent: float, reach: 
 class Head(nn.Module):
     """Hidden images to intensity between 0 and 1 with the pattern's symmetry, and its expected error.
 
-    pattern = mean over the symmetry of sigmoid(guess + correction). The correction starts at zero, so that an
-    untrained model gives the two-beam answer.
+    pattern = mean over the symmetry of sigmoid(gain · guess + correction). The correction starts at zero and the
+    gain at one, so that an untrained model gives the two-beam answer.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.correction = nn.Conv2d(width, 1, 1)
         self.sigma = nn.Linear(width, 1)
+        self.gain = nn.Parameter(torch.ones(()))
         nn.init.zeros_(self.correction.weight)
         nn.init.zeros_(self.sigma.weight)
         nn.init.constant_(self.sigma.bias, -2.5)
@@ -95,6 +96,6 @@ class Head(nn.Module):
         correction = self.correction(hidden).float().reshape(guess.shape)
         log_sigma = self.sigma(hidden.mean(dim=(-2, -1))).float().clamp(-12.0, 2.0)
         return {
-            "pattern": symmetrise(torch.sigmoid(guess + correction), symmetry),
+            "pattern": symmetrise(torch.sigmoid(self.gain * guess + correction), symmetry),
             "log_sigma": log_sigma.reshape(*guess.shape[:2], 1, 1),
         }

@@ -71,23 +71,40 @@ class Model(nn.Module):
 
 
 class FourierLayer(nn.Module):
-    """σ(W h + F⁻¹ R F h): a convolution over the whole periodic image plus a local one."""
+    """σ(W h + F⁻¹ R F h): a convolution over the whole periodic image plus a local one.
+
+    The few frequencies that take part are computed by products with sines and cosines, real numbers throughout,
+    which every device, precision and export format knows.
+    """
 
     def __init__(self, width: int, modes: int) -> None:
         super().__init__()
         self.modes = modes
-        # Real and imaginary part in the last axis: complex parameters do not reduce over gloo.
-        self.weight = nn.Parameter(torch.randn(2, width, width, modes, modes, 2) / (width * math.sqrt(2.0)))
+        self.weight = nn.Parameter(torch.randn(2, width, width, 2 * modes, modes) / width)  # real, imaginary part
         self.local = nn.Conv2d(width, width, 3, padding=1, padding_mode="circular")
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(N, width, m, m) to the same."""
-        with torch.autocast(hidden.device.type, enabled=False):
-            spectrum = torch.fft.rfft2(hidden.float(), norm="ortho")
-            weight = torch.view_as_complex(self.weight.float())
-            n = self.modes
-            mixed = torch.zeros_like(spectrum)
-            mixed[:, :, :n, :n] = torch.einsum("bixy,ioxy->boxy", spectrum[:, :, :n, :n], weight[0])
-            mixed[:, :, -n:, :n] = torch.einsum("bixy,ioxy->boxy", spectrum[:, :, -n:, :n], weight[1])
-            whole = torch.fft.irfft2(mixed, s=hidden.shape[-2:], norm="ortho")
+        m, n = hidden.shape[-1], self.modes
+        cos_y, sin_y = _waves(torch.arange(-n, n, device=hidden.device), m)  # (frequency, pixel)
+        cos_x, sin_x = _waves(torch.arange(n, device=hidden.device), m)
+        real, imag = hidden @ cos_x.T, -(hidden @ sin_x.T)
+        real, imag = cos_y @ real + sin_y @ imag, cos_y @ imag - sin_y @ real
+        real, imag = (
+            _mix(real, self.weight[0]) - _mix(imag, self.weight[1]),
+            _mix(real, self.weight[1]) + _mix(imag, self.weight[0]),
+        )
+        real, imag = cos_y.T @ real - sin_y.T @ imag, cos_y.T @ imag + sin_y.T @ real
+        whole = real @ cos_x - imag @ sin_x
         return nn.functional.silu(whole + self.local(hidden))
+
+
+def _waves(frequency: Tensor, pixels: int) -> tuple[Tensor, Tensor]:
+    """Cos and sin of 2π f x / m, divided by sqrt(m): (frequency, pixel)."""
+    place = torch.arange(pixels, device=frequency.device)
+    angle = (2.0 * math.pi / pixels) * torch.remainder(frequency[:, None] * place[None, :], pixels)
+    return torch.cos(angle) / math.sqrt(pixels), torch.sin(angle) / math.sqrt(pixels)
+
+
+def _mix(image: Tensor, weight: Tensor) -> Tensor:
+    return torch.einsum("bixy,ioxy->boxy", image, weight)

@@ -65,7 +65,17 @@ class Model(nn.Module):
         )  # fmt: skip
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Sample the latent space in training, take its mean otherwise."""
+        """Sample the latent space in training, take its mean otherwise.
+
+        Raises:
+            SettingError: if the potential has another size than the model.
+        """
+        there = batch["potential"].shape[-1]
+        if there != self.settings.pixels:
+            raise SettingError(
+                f"model vae takes potentials of as many pixels as its patterns ({self.settings.pixels}), the data "
+                f"set has {there}; build one with potential_pixels = pixels"
+            )
         hidden = self.encoder(batch["potential"] / self.settings.scale)
         mu, logvar = self.mu(hidden), self.logvar(hidden)
         code = mu

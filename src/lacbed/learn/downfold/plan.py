@@ -1,0 +1,129 @@
+"""What does not depend on the crystal: nodes of the tilt, what they share, and the way back to pixels.
+
+Lengths are in units of a* throughout. The pattern has at least the symmetry 2mm, so that the quadrant kx, ky > 0
+is all of it; with 4mm the half kx ≥ ky of that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lacbed.geometry.nodes import ORDER, PAD, lagrange_weights
+
+LATTICES: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {
+    "every fourth": ((4, 0), (0, 4)),
+    "diamond": ((2, 2), (2, -2)),
+    "face": ((2, 0), (0, 2)),
+    "body": ((1, 1), (1, -1)),
+    "primitive": ((1, 0), (0, 1)),
+}
+"""Lattices of the (h, k) that a projection can have, the sparsest first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How a pattern is made up.
+
+    Attributes:
+        reduced: q of every matrix: (matrix, 2).
+        shift: G of every pair, by matrix: (pair, 2) integers.
+        bounds: the pairs of matrix i are bounds[i] to bounds[i + 1].
+        square: |q + G|² of every pair: (pair,).
+        place: the pair at each node of the quadrant: (n, n), first y, then x.
+        weights: from nodes to pixels along one axis: (m / 2, n).
+    """
+
+    reduced: Tensor
+    shift: Tensor
+    bounds: tuple[int, ...]
+    square: Tensor
+    place: Tensor
+    weights: Tensor
+
+
+def on_lattice(hkl: Tensor, name: str) -> Tensor:
+    """Whether (h, k) lie on a lattice of `LATTICES`: (..., 2) integers to (...)."""
+    (a, b), (c, d) = LATTICES[name]
+    determinant = a * d - b * c
+    h, k = hkl.unbind(dim=-1)
+    first, second = h * d - k * c, k * a - h * b
+    return (first % determinant == 0) & (second % determinant == 0)
+
+
+@lru_cache(maxsize=256)
+def make_plan(lattice: str, four_fold: bool, nodes: int, pixels: int, extent: int) -> Plan:
+    """The plan of a pattern.
+
+    Args:
+        lattice: name in `LATTICES`.
+        four_fold: whether the pattern has 4mm.
+        nodes: for each a*; `pixels / 2 extent` of them make every pixel a node.
+        pixels: m along a side of the pattern.
+        extent: its half-width.
+    """
+    each = pixels // (2 * extent)
+    exact = nodes == each
+    count = extent * nodes + (0 if exact else PAD)
+    y, x = np.divmod(np.arange(count * count), count)
+    if four_fold:
+        y, x = y[x >= y], x[x >= y]
+    tilts = np.stack([2 * x + 1, 2 * y + 1], axis=1)  # in 1 / (2 nodes)
+    reduced, shift = _fold(tilts, np.array(LATTICES[lattice]).T * 2 * nodes, four_fold)
+    _, first, matrix = np.unique(reduced @ [1 << 20, 1], return_index=True, return_inverse=True)
+    order = np.argsort(matrix, kind="stable")
+    number = np.empty(len(order), dtype=np.int64)
+    number[order] = np.arange(len(order))
+    place = np.empty((count, count), dtype=np.int64)
+    place[y, x] = number
+    if four_fold:
+        place[x, y] = number
+    weights = np.eye(count) if exact else _interpolation(pixels, each, nodes, count)
+    return Plan(
+        reduced=torch.tensor(reduced[first] / (2.0 * nodes), dtype=torch.float32),
+        shift=torch.tensor(shift[order] // (2 * nodes)),
+        bounds=tuple(np.searchsorted(matrix[order], np.arange(len(first) + 1)).tolist()),
+        square=torch.tensor((tilts[order] ** 2).sum(axis=1) / (2.0 * nodes) ** 2, dtype=torch.float32),
+        place=torch.tensor(place),
+        weights=torch.tensor(weights, dtype=torch.float32),
+    )
+
+
+def _fold(tilts: np.ndarray, basis: np.ndarray, four_fold: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Q and G of every tilt after the symmetry operation that gives the first q in a fixed order."""
+    best_q, best_g = np.zeros_like(tilts), np.zeros_like(tilts)
+    best = np.full(len(tilts), np.iinfo(np.int64).max)
+    for swap in (False, True)[: 1 + four_fold]:
+        for signs in ((1, 1), (-1, 1), (1, -1), (-1, -1)):
+            moved = (tilts[:, ::-1] if swap else tilts) * np.array(signs)
+            q, g = _nearest(moved, basis)
+            code = (q + (1 << 18)) @ [1 << 20, 1]
+            better = code < best
+            best[better], best_q[better], best_g[better] = code[better], q[better], g[better]
+    return best_q, best_g
+
+
+def _nearest(tilts: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tilt = q + G with G the nearest vector of the lattice, the shortest among equally near ones."""
+    steps = np.round(tilts @ np.linalg.inv(basis).T).astype(np.int64)
+    around = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)])
+    candidates = (steps[:, None] + around) @ basis.T
+    distance = ((tilts[:, None] - candidates) ** 2).sum(axis=2)
+    best = np.argmin(distance * (1 << 32) + (candidates**2).sum(axis=2), axis=1)
+    chosen = candidates[np.arange(len(tilts)), best]
+    return tilts - chosen, chosen
+
+
+def _interpolation(pixels: int, each: int, nodes: int, count: int) -> np.ndarray:
+    """Lagrange weights of the nodes for the pixels of half an axis; nodes below 0 are mirror images."""
+    position = (np.arange(pixels // 2) + 0.5) / each * nodes - 0.5
+    start = np.minimum(np.floor(position).astype(np.int64) - ORDER // 2 + 1, count - ORDER)
+    weights = np.zeros((len(position), count))
+    for j, column in enumerate(lagrange_weights(position - start, ORDER).T):
+        node = start + j
+        np.add.at(weights, (np.arange(len(position)), np.where(node < 0, -1 - node, node)), column)
+    return weights

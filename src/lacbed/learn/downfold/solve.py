@@ -1,0 +1,195 @@
+"""The effective Hamiltonian of one crystal and the pattern that it gives.
+
+Lengths are in Å and 1/Å; the potential is U = U_hk c with c = γ / (h² / 2 m_e) from volts to 1/Å². The waves are
+chosen without gradient: a subspace that is nearly invariant makes the pattern stationary in it, so that gradients
+pass through the matrix elements alone (the theorem of Hellmann and Feynman).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lacbed.geometry.nodes import node_spacing
+from lacbed.learn.downfold.plan import LATTICES, Plan, make_plan, on_lattice
+from lacbed.solvers.exponential import matrix_exponential
+from lacbed.solvers.subspace import Subspace, wave_basis
+
+_EXTINCT = 2e-4  # of the largest coefficient: what images of finite resolution leave of a forbidden one
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How much of the Hamiltonian is kept; all in 1/Å² but `g_max` in 1/Å.
+
+    Attributes:
+        margin: transverse energy above that of the highest tilt up to which waves are kept, in a thin foil.
+        near: beams up to this much above are diagonalised, further ones follow.
+        g_max: beams up to this length take part.
+        beams: but no more than about so many.
+        spacing: of the nodes, in units of `lacbed.geometry.nodes.node_spacing`.
+    """
+
+    margin: float = 0.5
+    near: float = 2.0
+    g_max: float = 3.0
+    beams: int = 1200
+    spacing: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One crystal in one foil of electrons.
+
+    Attributes:
+        elastic, absorptive: U_hk and U'_hk in 1/Å², complex, orders -r ... r: (2r + 1, 2r + 1), first k, then h.
+        lattice_parameter: a in Å.
+        wavelength: λ in Å.
+        four_fold: whether the pattern has 4mm.
+    """
+
+    elastic: Tensor
+    absorptive: Tensor
+    lattice_parameter: Tensor
+    wavelength: Tensor
+    four_fold: bool
+
+
+def lattice_of(table: Tensor) -> str:
+    """The sparsest lattice that holds all coefficients of a table (2r + 1, 2r + 1) that are not extinct."""
+    r = table.shape[0] // 2
+    orders = torch.arange(-r, r + 1)
+    k, h = torch.meshgrid(orders, orders, indexing="ij")
+    size = table.abs()
+    strong = torch.stack([h, k], dim=-1)[size > _EXTINCT * size.max()]
+    return next(name for name in LATTICES if bool(on_lattice(strong, name).all()))
+
+
+def solve_cell(cell: Cell, thickness: Tensor, pixels: int, extent: int, reach: Reach) -> tuple[Tensor, Tensor]:
+    """Intensity of 000 in the quadrant kx, ky > 0, and what says how far to trust it.
+
+    Args:
+        cell: the crystal and the electrons.
+        thickness: in Å: (T,).
+        pixels: m along a side of the whole pattern.
+        extent: its half-width in a*.
+        reach: how much is kept.
+
+    Returns:
+        (T, m / 2, m / 2) and signs of the error (T, 6): ln λt, ln of what is lost of the incident waves (largest
+        and mean), depth of the potential, highest energy, ln of the number of waves.
+    """
+    a, wavelength = float(cell.lattice_parameter.detach()), float(cell.wavelength.detach())
+    lattice = lattice_of(cell.elastic.detach())
+    plan = _plan_for(
+        lattice, cell.four_fold, a, wavelength, float(thickness.detach().max()), pixels, extent, reach
+    )
+    highest = float(plan.square.max()) / a**2
+    spread = wavelength * float(thickness.detach().max()) / 15.0  # 1 at 200 kV and 600 Å
+    energy = highest + reach.margin + 0.3 * max(0.0, math.log2(spread))
+    hk = _beams(lattice, a, highest, energy, reach)
+    elastic, absorptive = _matrices(cell, hk)
+    plane = hk / cell.lattice_parameter
+    hermitian = elastic - torch.diag_embed(plane.square().sum(dim=1).to(elastic.dtype))
+    with torch.no_grad():
+        basis = wave_basis(hermitian.detach(), plane.detach(), energy, reach.near, order=1)
+    adjoint = basis.mH
+    space = Subspace(
+        basis, adjoint @ hermitian @ basis, adjoint @ absorptive @ basis,
+        adjoint @ (plane[:, :1] * basis), adjoint @ (plane[:, 1:] * basis),
+    )  # fmt: skip
+    rows = basis[_positions(hk, plan.shift)]
+    amplitude = _amplitudes(cell, plan, space, rows, thickness)
+    weights = plan.weights.to(amplitude.dtype)
+    pixels_amplitude = weights @ amplitude[:, plan.place] @ weights.T
+    lost = (1.0 - rows.abs().square().sum(dim=1)).clamp(min=1e-7).detach()
+    depth = torch.linalg.eigvalsh(space.mean.detach())[-1]
+    signs = torch.stack([lost.max().log(), lost.mean().log(), depth, torch.tensor(highest), _log(basis.shape[1])])
+    ln_spread = torch.log(cell.wavelength.detach() * thickness.detach())[:, None]
+    return pixels_amplitude.abs().square(), torch.cat([ln_spread, signs.expand(len(thickness), -1)], dim=1)
+
+
+def _log(value: float) -> Tensor:
+    return torch.tensor(math.log(value))
+
+
+def _plan_for(
+    lattice: str, four_fold: bool, a: float, wavelength: float, thickest: float, pixels: int, extent: int,
+    reach: Reach,
+) -> Plan:  # fmt: skip
+    each = pixels // (2 * extent)
+    nodes = math.ceil(1.0 / (reach.spacing * node_spacing(wavelength, thickest) * a))
+    return make_plan(lattice, four_fold, nodes if nodes <= 0.7 * each else each, pixels, extent)
+
+
+def _beams(lattice: str, a: float, highest: float, energy: float, reach: Reach) -> Tensor:
+    """The (h, k) that take part, by length: (beam, 2) integers."""
+    (p, q), (r, s) = LATTICES[lattice]
+    cell = abs(p * s - q * r)  # of the lattice, in a*²
+    limit = max(
+        math.sqrt(energy + 0.5 * reach.near), min(reach.g_max, math.sqrt(reach.beams * cell / math.pi) / a)
+    )
+    limit = max(limit, math.sqrt(highest) + 1.5 * math.sqrt(cell) / a)
+    order = math.floor(limit * a)
+    orders = torch.arange(-order, order + 1)
+    k, h = torch.meshgrid(orders, orders, indexing="ij")
+    hk = torch.stack([h.flatten(), k.flatten()], dim=1)
+    hk = hk[on_lattice(hk, lattice) & (hk.square().sum(dim=1) <= (limit * a) ** 2)]
+    return hk[torch.argsort(hk.square().sum(dim=1), stable=True)]
+
+
+def _matrices(cell: Cell, hk: Tensor) -> tuple[Tensor, Tensor]:
+    """U and U' between the beams, real if there is a centre at the origin: two (beam, beam)."""
+    tables = [cell.elastic, cell.absorptive]
+    scale = float(tables[0].detach().abs().max())
+    if all(float(t.detach().imag.abs().max()) < 1e-4 * scale for t in tables):
+        tables = [t.real for t in tables]
+    r = cell.elastic.shape[0] // 2
+    wide = 2 * int(hk.abs().max())
+    if wide > r:  # an image of n pixels has no further coefficients
+        tables = [torch.nn.functional.pad(t, (wide - r,) * 4) for t in tables]
+        r = wide
+    code = hk[:, 1] * (2 * r + 1) + hk[:, 0]
+    index = code[:, None] - code[None, :] + r * (2 * r + 2)
+    elastic, absorptive = (t.flatten()[index] for t in tables)
+    return elastic - torch.diag_embed(elastic.diagonal()), absorptive
+
+
+def _positions(hk: Tensor, wanted: Tensor) -> Tensor:
+    """Where the wanted (h, k) stand in the list: (n, 2) to (n,)."""
+    order = int(hk.abs().max())
+    table = torch.zeros(2 * order + 1, 2 * order + 1, dtype=torch.int64)
+    table[hk[:, 1] + order, hk[:, 0] + order] = torch.arange(len(hk))
+    return table[wanted[:, 1] + order, wanted[:, 0] + order]
+
+
+def _amplitudes(cell: Cell, plan: Plan, space: Subspace, rows: Tensor, thickness: Tensor) -> Tensor:
+    """⟨G| exp(A t) |G⟩ of every pair: (T, pair).
+
+    As in `lacbed.solvers.subspace`: a common K_n for all pairs, and its change with the tilt to first order.
+    """
+    a, vacuum = cell.lattice_parameter, 1.0 / cell.wavelength
+    square = plan.square / a**2
+    inner = cell.elastic[(cell.elastic.shape[0] // 2,) * 2].real
+    along = torch.sqrt(vacuum**2 - square + inner)
+    middle = 0.5 * (along.min() + along.max())
+    origin = 0.5 * float(square.detach().max())
+    generator = space.generator(plan.reduced / a, origin, 1.0) * (0.5 / middle)
+    shift = 1j * math.pi * (square - origin) / middle
+    stretch = middle / along - 1.0
+    outgoing = rows.to(generator.dtype)
+    results = []
+    for t in thickness:
+        step = matrix_exponential(generator * t)
+        parts = []
+        for matrix, (start, stop) in enumerate(zip(plan.bounds[:-1], plan.bounds[1:], strict=True)):
+            pairs = slice(start, stop)
+            moved = outgoing[pairs].conj() @ step[matrix].mT
+            change = moved @ generator[matrix].mT + shift[pairs, None] * moved
+            moved = moved + change * (t * stretch[pairs, None])
+            parts.append((outgoing[pairs] * moved).sum(dim=1))
+        results.append(torch.cat(parts) * torch.exp(shift * t))
+    return torch.stack(results)

@@ -1,0 +1,117 @@
+"""An effective Hamiltonian of few waves with an exact exponential behind it, and a network that knows its error.
+
+Potential and absorptive potential become a small matrix for each of the few tilts that a pattern
+needs (`lacbed.learn.downfold`): unitarity, thickness, reciprocity, symmetry, the kinematic and the thin limit hold
+by construction. What is left out grows with the depth of the potential and the thickness in a way that a small
+network has learned; it turns that into the standard deviation of the intensity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lacbed.constants import ELECTRON_REST_ENERGY, H2_OVER_2M
+from lacbed.errors import SettingError
+from lacbed.learn.downfold.solve import Cell, Reach, solve_cell
+from lacbed.learn.features import wavelength
+from lacbed.solvers.blocks import one_thread_each
+
+_SWAP = 4  # of `lacbed.learn.symmetry.OPERATIONS`: the exchange of the axes, which makes 2mm into 4mm
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is kept of the Hamiltonian (see `lacbed.learn.downfold.solve.Reach`) and the size of the network.
+
+    Attributes:
+        margin, near, g_max, beams, spacing: as in `Reach`.
+        extent: half-width of the pattern in a*.
+        pixels: of the pattern along a side.
+        hidden: width of the network for the error.
+    """
+
+    margin: float = 0.5
+    near: float = 2.0
+    g_max: float = 3.0
+    beams: int = 1200
+    spacing: float = 1.0
+    extent: int = 4
+    pixels: int = 128
+    hidden: int = 24
+
+
+class Model(nn.Module):
+    """See the module."""
+
+    NEEDS = ("absorptive",)
+    """Images that a batch must have beside the potential."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        if settings.pixels % (2 * settings.extent):
+            raise SettingError(
+                f"pixels = {settings.pixels} must be a multiple of 2 extent = {2 * settings.extent}"
+            )
+        self.settings = settings
+        self.reach = Reach(settings.margin, settings.near, settings.g_max, settings.beams, settings.spacing)
+        self.error = nn.Sequential(
+            nn.Linear(6, settings.hidden), nn.SiLU(), nn.Linear(settings.hidden, settings.hidden), nn.SiLU(),
+            nn.Linear(settings.hidden, 1),
+        )  # fmt: skip
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `lacbed.learn.models`; the batch also has "absorptive", an image like the potential, in V.
+
+        Raises:
+            SettingError: if it has not.
+        """
+        if "absorptive" not in batch:
+            raise SettingError("this model needs the absorptive potential of every crystal beside its potential")
+        cells = self._cells(batch)
+        enabled = torch.is_grad_enabled()
+
+        def solve(number: int) -> tuple[Tensor, Tensor]:
+            with torch.set_grad_enabled(enabled):
+                thickness = batch["thickness"][number]
+                return solve_cell(cells[number], thickness, self.settings.pixels, self.settings.extent, self.reach)
+
+        with one_thread_each(batch["potential"].device) as workers, ThreadPoolExecutor(workers) as pool:
+            solved = list(pool.map(solve, range(len(cells))))
+        quadrant = torch.stack([pattern for pattern, _ in solved])
+        signs = torch.stack([s for _, s in solved])
+        half = torch.cat([quadrant.flip(-1), quadrant], dim=-1)
+        pattern = torch.cat([half.flip(-2), half], dim=-2).clamp(0.0, 1.0)
+        return {"pattern": pattern, "log_sigma": self.error(signs)[..., None] - 5.0}
+
+    def _cells(self, batch: Mapping[str, Tensor]) -> list[Cell]:
+        elastic, absorptive = (
+            _table(batch[name][:, 0]) * self._per_volt(batch["energy"]) for name in ("potential", "absorptive")
+        )
+        waves = wavelength(batch["energy"])
+        return [
+            Cell(
+                elastic[i],
+                absorptive[i],
+                batch["lattice_parameter"][i],
+                waves[i],
+                bool(batch["symmetry"][i, _SWAP]),
+            )
+            for i in range(len(elastic))
+        ]
+
+    @staticmethod
+    def _per_volt(energy: Tensor) -> Tensor:
+        """γ / (h² / 2 m_e), from V to 1/Å²: (B,) to (B, 1, 1)."""
+        return ((1.0 + energy / ELECTRON_REST_ENERGY) / H2_OVER_2M)[:, None, None]
+
+
+def _table(image: Tensor) -> Tensor:
+    """Fourier coefficients V_hk, V(x, y) = Σ V_hk exp(2πi (h x + k y)): (B, n, n) to (B, n - 1, n - 1)."""
+    n = image.shape[-1]
+    table: Tensor = torch.fft.fftshift(torch.fft.fft2(image), dim=(-2, -1))[:, 1:, 1:] / n**2
+    return table
