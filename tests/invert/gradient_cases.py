@@ -29,7 +29,7 @@ def small_plan(
     state = start_state(crystal, 200e3, half, thickness=settings.pop("thickness", 420.0), blur=0.8)
     plan = make_plan(
         crystal, frame, hkl, pixels, state, absorption=absorption, sampling=sampling, exact=True,  # type: ignore[arg-type]
-        **({"beams": 12} | ({"divisions": 6} if sampling == "lattice" else {}) | settings),
+        **({"beams": 12, "weak_beams": 8} | ({"divisions": 6} if sampling == "lattice" else {}) | settings),
     )  # fmt: skip
     changes = torch.zeros(3, len(plan.structure.hkl), dtype=torch.complex128)
     near = (abs(plan.structure.hkl).sum(axis=1) <= 4).nonzero()[0]

@@ -6,6 +6,7 @@ import torch
 from gradient_cases import FIELDS, finite_difference, parts, small_plan, with_part
 
 from lacbed import Crystal, TiltGrid, simulate
+from lacbed.geometry.frame import make_frame
 from lacbed.invert.model import images, jacobian
 from lacbed.invert.plan import make_plan
 from lacbed.invert.structure import State, start_state
@@ -57,21 +58,21 @@ def test_every_parameter_against_finite_differences(name):
 
 def test_pixels_equal_the_simulation():
     crystal = Crystal.named("GaAs")
-    plan, state = small_plan(crystal, (1, 1, 0), "thomas", "pixels")
+    plan, state = small_plan(crystal, (1, 1, 0), "thomas", "pixels", weak_beams=0)
     state = state.changed(blur=torch.tensor(0.0, dtype=torch.float64), extra=torch.zeros(3, dtype=torch.float64))
     grid = TiltGrid(5, k_max=float(state.half_width))
     reference = simulate(
-        crystal, (1, 1, 0), 200e3, (420.0,), grid, plan.reflections, absorption="thomas", beams=len(plan.beams)
+        crystal, (1, 1, 0), 200e3, (420.0,), grid, plan.reflections, absorption="thomas", beams=plan.layout.beams
     )
     np.testing.assert_allclose(images(plan, state).numpy(), reference.values[0], rtol=0, atol=1e-10)
 
 
 def test_anisotropic_displacements_equal_the_simulation():
     crystal = Crystal.named("TiO2")
-    plan, state = small_plan(crystal, (1, 1, 0), None, "pixels", beams=20)
+    plan, state = small_plan(crystal, (1, 1, 0), None, "pixels", beams=20, weak_beams=0)
     state = state.changed(blur=torch.tensor(0.0, dtype=torch.float64), extra=torch.zeros(3, dtype=torch.float64))
     grid = TiltGrid(5, k_max=float(state.half_width))
-    reference = simulate(crystal, (1, 1, 0), 200e3, (420.0,), grid, plan.reflections, beams=len(plan.beams))
+    reference = simulate(crystal, (1, 1, 0), 200e3, (420.0,), grid, plan.reflections, beams=plan.layout.beams)
     np.testing.assert_allclose(images(plan, state).numpy(), reference.values[0], rtol=0, atol=1e-10)
 
 
@@ -88,6 +89,25 @@ def test_lattice_reads_the_pixels():
         errors.append(float((images(plan, state) - whole).abs().max()))
     assert errors[1] < 0.1 * errors[0]
     assert errors[1] < 1e-3
+
+
+@pytest.mark.parametrize("absorption", [None, "thomas"])
+def test_weak_beams_stand_for_strong_ones(absorption):
+    crystal = Crystal.named("GaAs")
+    _, state = small_plan(crystal, (1, 1, 0), absorption, "pixels")
+    state = state.changed(extra=torch.zeros(3, dtype=torch.float64))
+    frame = make_frame(crystal, (1, 1, 0))
+    hkl = ((0, 0, 0), (1, -1, 1))
+
+    def run(beams, weak):
+        plan = make_plan(
+            crystal, frame, hkl, 3, state, beams=beams, weak_beams=weak, absorption=absorption, sampling="pixels"
+        )
+        return images(plan, state)
+
+    exact = run(170, 0)
+    without, with_weak = (float((run(60, weak) - exact).abs().max()) for weak in (0, 110))
+    assert with_weak < 0.3 * without
 
 
 def test_gradient_does_not_need_kept_eigenvectors():

@@ -119,7 +119,7 @@ def pull_back(system: Eigensystem, incoming: Tensor, phase: Tensor, cotangent: T
 
 
 def push_forward(
-    system: Eigensystem, incoming: Tensor, phase: Tensor, direction: Tensor, phase_direction: Tensor
+    system: Eigensystem, incoming: Tensor, phase: Tensor, direction: Tensor | None, phase_direction: Tensor
 ) -> Tensor:
     """The tangents of `waves` along several directions at once.
 
@@ -127,22 +127,22 @@ def push_forward(
         system: as for `waves`.
         incoming: as for `waves`.
         phase: as for `waves`.
-        direction: dA: (direction, matrix, n, n).
+        direction: dA: (direction, matrix, n, n); None for 0.
         phase_direction: dτ: (direction, matrix, column).
 
     Returns:
         dψ: (direction, matrix, column, n) complex.
     """
     start, turned = _start(system, incoming, phase)
-    inverse, series = _differences(system.values, phase)
-    half = _half(system.values, phase)
     turned_start = turned * start
-    inner = _matmul(_matmul(system.left, direction), system.right)  # (direction, matrix, n, n)
-    far = (inner * inverse).mT
-    moved = turned * _matmul(start, far) - turned_start @ far.to(turned.dtype)
-    near = (half * start) @ (inner * series).mT.to(turned.dtype)
-    moved = moved + (1j * phase)[:, :, None] * half * near
-    moved = moved + phase_direction[..., None] * (1j * system.values[:, None, :] * turned_start)
+    moved = phase_direction[..., None] * (1j * system.values[:, None, :] * turned_start)
+    if direction is not None:
+        inverse, series = _differences(system.values, phase)
+        half = _half(system.values, phase)
+        inner = _matmul(_matmul(system.left, direction), system.right)  # (direction, matrix, n, n)
+        far, close = (inner * inverse).mT, (inner * series).mT
+        moved = moved + turned * _matmul(start, far) - _matmul(turned_start, far)
+        moved = moved + (1j * phase)[:, :, None] * half * _matmul(half * start, close)
     return _matmul(moved, system.right.mT)
 
 

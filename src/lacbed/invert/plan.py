@@ -59,8 +59,10 @@ class Plan:
         divisions: N; 0 if the points are the pixels themselves.
         table: number of the point at (i, j) - `corner` of the lattice: (rows, columns).
         corner: least i and j.
+        energy: E of the weak beams in 1/Å², see `lacbed.invert.waves.Matrices`.
         margin: see `Problem.tail_margin`; 0 without absorption or for the exact general eigenproblem.
         excitation_error: largest |s| of the beams in 1/Å.
+        binning: pixels of the experiment along a side of one pixel here.
     """
 
     structure: Structure
@@ -81,8 +83,10 @@ class Plan:
     divisions: int
     table: Tensor
     corner: tuple[int, int]
+    energy: float
     margin: float
     excitation_error: float
+    binning: int
 
 
 def make_plan(
@@ -93,11 +97,13 @@ def make_plan(
     state: State,
     *,
     beams: int,
+    weak_beams: int = 0,
     factors: str = "kirkland",
     absorption: Absorption = None,
     sampling: Sampling = "lattice",
     divisions: int | None = None,
     exact: bool = False,
+    binning: int = 1,
 ) -> Plan:
     """Choose beams, points and matrices for a crystal near a state.
 
@@ -108,10 +114,12 @@ def make_plan(
         pixels: of a side of the images.
         state: first values, which decide which beams take part and how far the points reach.
         beams: number of beams, completed to a whole shell.
+        weak_beams: number of further beams that enter by perturbation.
         factors: scattering factors.
         absorption: model of absorption.
         sampling: "lattice" (fast) or "pixels" (every pixel is computed).
         divisions: N; default as many as make the points no further apart than the pixels.
+        binning: pixels of the experiment along a side of one pixel here.
         exact: no separation of weakly excited waves where there is absorption.
 
     Raises:
@@ -125,7 +133,7 @@ def make_plan(
     if sampling == "lattice":
         if divisions is None:
             divisions = max(4, math.ceil(float(np.linalg.norm(vectors, axis=0).max()) / (2.0 * half / pixels)))
-        points, table, corner = _lattice_points(vectors, divisions, half, pixels)
+        points, table, corner = _lattice_points(vectors, divisions, half, state.tilt.numpy())
         operations = pattern_operations(crystal, frame, zolz_only=True)
     else:
         divisions = 0
@@ -135,7 +143,9 @@ def make_plan(
     reduction = reduce_pairs(crystal, frame, points, reflections, operations, by_zone=True)
     wave = electron_wave(energy)
     anchors = reduction.folding.anchor
-    chosen = select_beams(crystal, frame, wave, reduction.tilts, np.unique(anchors, axis=0), count=beams)
+    chosen = select_beams(
+        crystal, frame, wave, reduction.tilts, np.unique(anchors, axis=0), count=beams, weak=weak_beams
+    )
     pixel = np.zeros(0, dtype=np.int64) if divisions else _pixel_of_tilt(reduction)
     reduction, source = _within(reduction, chosen)
     problem = build_problem(
@@ -146,7 +156,7 @@ def make_plan(
     total = len(chosen.hkl)
     wide = 8 if problem.is_real and absorption is None else 32
     layout = make_layout(
-        total, number, problem.anchor.numpy(), reduction.pair_tilt, problem.pair_out.numpy(), wide
+        chosen.strong, number, problem.anchor.numpy(), reduction.pair_tilt, problem.pair_out.numpy(), wide
     )
     inverse = np.linalg.inv(vectors).T
     return Plan(
@@ -168,8 +178,10 @@ def make_plan(
         divisions=divisions,
         table=torch.as_tensor(table),
         corner=corner,
+        energy=-2.0 / 3.0 * half**2,
         margin=0.0 if exact or absorption is None else problem.tail_margin(),
         excitation_error=chosen.excitation_error,
+        binning=binning,
     )
 
 
@@ -180,23 +192,24 @@ def _within(reduction: Reduction, beams: BeamList) -> tuple[Reduction, np.ndarra
     taken as 0 (the number one past the last pair).
     """
     outgoing = beams.index(reduction.folding.anchor[reduction.pair_tilt] + reduction.pair_hkl)
-    kept = outgoing >= 0
+    kept = (outgoing >= 0) & (outgoing < beams.strong)
     number = np.where(kept, np.cumsum(kept) - 1, kept.sum())
     smaller = replace(reduction, pair_tilt=reduction.pair_tilt[kept], pair_hkl=reduction.pair_hkl[kept])
     return smaller, number[reduction.source]
 
 
 def _lattice_points(
-    vectors: np.ndarray, divisions: int, half: float, pixels: int
+    vectors: np.ndarray, divisions: int, half: float, centre: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
     """Points of the lattice that interpolation within the grid may need, and their number by (i, j)."""
     pitch = float(np.linalg.norm(vectors, axis=0).max()) / divisions
     reach = half * ROOM + TAPS / 2 * pitch
-    bound = np.ceil(divisions * np.abs(np.linalg.inv(vectors)).sum(axis=1) * reach).astype(int) + TAPS
+    span = reach + float(np.abs(centre).max())
+    bound = np.ceil(divisions * np.abs(np.linalg.inv(vectors)).sum(axis=1) * span).astype(int) + TAPS
     i, j = np.meshgrid(*(np.arange(-b, b + 1) for b in bound), indexing="ij")
     steps = np.stack([i.ravel(), j.ravel()], axis=1)
     places = steps @ vectors.T / divisions
-    wanted = np.all(np.abs(places) <= reach, axis=1)
+    wanted = np.all(np.abs(places - centre) <= reach, axis=1)
     table = np.full(i.shape, -1, dtype=np.int64)
     table.ravel()[wanted] = np.arange(wanted.sum())
     return places[wanted], table, (-int(bound[0]), -int(bound[1]))
@@ -266,7 +279,7 @@ def geometry(plan: Plan, state: State, mean_u: Tensor) -> tuple[Tensor, Tensor]:
 def matrices(plan: Plan, state: State) -> tuple[Matrices, Tensor]:
     """The matrices of a state and τ of every tilt."""
     potential, absorptive, diagonal, phase = numbers(plan, state)
-    return Matrices(potential, absorptive, diagonal, border(plan, diagonal, state)), phase
+    return Matrices(potential, absorptive, diagonal, plan.layout.beams, plan.energy, border(plan, state)), phase
 
 
 def numbers(plan: Plan, state: State) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
@@ -285,7 +298,7 @@ def _matrix(plan: Plan, values: Tensor) -> Tensor:
     return (plan.gauge[:, None] * matrix * plan.gauge.conj()).real
 
 
-def border(plan: Plan, diagonal: Tensor, state: State) -> float | None:
+def border(plan: Plan, state: State) -> float | None:
     """Eigenvalue below which waves are hardly excited, or None."""
     if not plan.margin:
         return None

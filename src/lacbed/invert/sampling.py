@@ -75,6 +75,13 @@ def _gather(points: Tensor, index: Tensor, weights: Tensor) -> Tensor:
     return total
 
 
+def binned_sigma(sigma: Tensor, binning: int) -> Tensor:
+    """The blur σ of full pixels in binned ones; the mean over b x b pixels adds (b² - 1) / 12 to its square."""
+    if binning == 1:
+        return sigma
+    return torch.sqrt(torch.square(sigma) + (binning**2 - 1) / 12.0) / binning
+
+
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
     """Convolution with a Gaussian of standard deviation σ pixels, differentiable in σ: (..., n, n).
 

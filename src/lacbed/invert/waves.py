@@ -97,25 +97,83 @@ def make_layout(
 
 @dataclass(frozen=True, eq=False)
 class Matrices:
-    """The numbers of all matrices A(q) = U - diag + iU'.
+    """The numbers of all matrices.
+
+    With M = U + iU', x = |q + h|², and weak beams w behind the n strong ones,
+
+        A(q) = M_ss - diag x_s + M_sw D M_ws,    D = 1 / (x_w + E),
+
+    Löwdin's (Bethe's) correction with one energy E for all Bloch waves: the transverse energy -|k|² of an average
+    tilt. Weak beams are far from every Bragg condition, so that the change of E over the grid hardly matters.
 
     Attributes:
-        potential: U, real or Hermitian: (n, n).
-        absorptive: U' or None: (n, n).
-        diagonal: |q + h|² in 1/Å²: (matrix, n).
+        potential: U, real or Hermitian: (beam, beam).
+        absorptive: U' or None: (beam, beam).
+        diagonal: x in 1/Å²: (matrix, beam).
+        strong: n.
+        energy: E in 1/Å².
         border: see `lacbed.invert.derivative.eigensystem`.
     """
 
     potential: Tensor
     absorptive: Tensor | None
     diagonal: Tensor
+    strong: int
+    energy: float
     border: float | None
 
     def solve(self, start: int, stop: int) -> Eigensystem:
         """Eigensystem of some of them."""
-        stack = self.potential.expand(stop - start, -1, -1).clone()
-        stack.diagonal(dim1=1, dim2=2).sub_(self.diagonal[start:stop])
-        return eigensystem(stack, self.absorptive, self.border)
+        n = self.strong
+        stack = self.potential[:n, :n].expand(stop - start, -1, -1).clone()
+        stack.diagonal(dim1=1, dim2=2).sub_(self.diagonal[start:stop, :n])
+        damping = None if self.absorptive is None else self.absorptive[:n, :n]
+        if n < len(self.potential):
+            scaled = self.potential[:n, n:] * self.inverse(start, stop)[:, None, :]  # U_sw D
+            stack = stack + scaled @ self.potential[n:, :n]
+            if self.absorptive is not None and damping is not None:
+                cross = scaled @ self.absorptive[n:, :n]
+                damping = damping + cross + cross.mH
+                stack = (
+                    stack
+                    - self.absorptive[:n, n:] * self.inverse(start, stop)[:, None, :] @ self.absorptive[n:, :n]
+                )
+        return eigensystem(stack, damping, self.border)
+
+    def inverse(self, start: int, stop: int) -> Tensor:
+        """D of some matrices: (matrix, weak)."""
+        return 1.0 / (self.diagonal[start:stop, self.strong :] + self.energy)
+
+    @property
+    def complete(self) -> Tensor:
+        """M: (beam, beam)."""
+        return self.potential if self.absorptive is None else self.potential + 1j * self.absorptive
+
+    def change(self, direction: Tensor, diagonal: Tensor, start: int, stop: int) -> Tensor:
+        """Change dA of some matrices for dM, (beam, beam), and dx, (matrix, beam): (matrix, n, n)."""
+        n = self.strong
+        change = direction[:n, :n].expand(stop - start, -1, -1).clone()
+        change.diagonal(dim1=1, dim2=2).sub_(diagonal[start:stop, :n])
+        if n == len(direction):
+            return change
+        D, M = self.inverse(start, stop)[:, None, :], self.complete
+        weak = direction[:n, n:] * D - M[:n, n:] * (D * D * diagonal[start:stop, None, n:])
+        return change + weak @ M[n:, :n] + (M[:n, n:] * D) @ direction[n:, :n]
+
+    def pull_back(self, P: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """From dL = Re Σ P dA to the same of M, summed over matrices, (beam, beam), and of x, (matrix, beam)."""
+        n = self.strong
+        by_strong = -P.diagonal(dim1=1, dim2=2).real
+        if n == len(self.potential):
+            return P.sum(dim=0), by_strong
+        D, M = self.inverse(start, stop), self.complete.to(P.dtype)
+        right = P @ M[n:, :n].mT  # (matrix, n, weak)
+        below = M[:n, n:].mT @ P
+        top = torch.cat([P.sum(dim=0), (right * D[:, None, :]).sum(dim=0)], dim=1)
+        bottom = (below * D[:, :, None]).sum(dim=0)
+        total = torch.cat([top, torch.cat([bottom, torch.zeros(len(D[0]), len(D[0]), dtype=P.dtype)], dim=1)])
+        by_weak = -D * D * (M[:n, n:] * right).sum(dim=1).real
+        return total, torch.cat([by_strong, by_weak], dim=1)
 
 
 class Systems:
@@ -192,6 +250,7 @@ def tangents(
         (pair,) and (direction, pair).
     """
     layout = systems.layout
+    steers = [bool(a.any()) or bool(b.any()) for a, b in zip(direction, diagonal_direction, strict=True)]
 
     def one(number: int) -> tuple[Tensor, Tensor]:
         start, stop = layout.blocks[number]
@@ -200,11 +259,19 @@ def tangents(
         psi = waves(system, incoming, phase[tilt]).reshape(-1)[places]
         moved = []
         for d in range(len(direction)):
-            change = direction[d].expand(stop - start, -1, -1)
-            if bool(diagonal_direction[d].any()):
-                change = change.clone()
-                change.diagonal(dim1=1, dim2=2).sub_(diagonal_direction[d, start:stop])
-            step = push_forward(system, incoming, phase[tilt], change[None], phase_direction[d, tilt][None])
+            if not (steers[d] or phase_direction[d].any()):
+                moved.append(torch.zeros(len(places), dtype=phase.dtype))  # geometry alone
+                continue
+            change = None
+            if steers[d]:
+                change = systems.matrices.change(direction[d], diagonal_direction[d], start, stop)
+            step = push_forward(
+                system,
+                incoming,
+                phase[tilt],
+                None if change is None else change[None],
+                phase_direction[d, tilt][None],
+            )
             moved.append(2.0 * (psi.conj() * step.reshape(-1)[places]).real)
         return torch.square(psi.real) + torch.square(psi.imag), torch.stack(moved)
 
@@ -221,6 +288,7 @@ def differentiable_intensities(
     absorptive: Tensor | None,
     diagonal: Tensor,
     phase: Tensor,
+    energy: float = 0.0,
     border: float | None = None,
     keep: int = KEPT_BYTES,
 ) -> Tensor:
@@ -230,7 +298,7 @@ def differentiable_intensities(
     parameters there are, and only eigenvectors up to `keep` bytes are held for it.
     """
     result: Tensor = _PairIntensities.apply(  # type: ignore[no-untyped-call]
-        potential, absorptive, diagonal, phase, layout, border, keep
+        potential, absorptive, diagonal, phase, layout, energy, border, keep
     )
     return result
 
@@ -244,10 +312,11 @@ class _PairIntensities(torch.autograd.Function):
         diagonal: Tensor,
         phase: Tensor,
         layout: Layout,
+        energy: float,
         border: float | None,
         keep: int,
     ) -> Tensor:
-        systems = Systems(Matrices(potential, absorptive, diagonal, border), layout, keep)
+        systems = Systems(Matrices(potential, absorptive, diagonal, layout.beams, energy, border), layout, keep)
         ctx.systems = systems
         ctx.save_for_backward(phase)
         return intensities(systems, [phase])[0]
@@ -257,11 +326,11 @@ class _PairIntensities(torch.autograd.Function):
         (phase,) = ctx.saved_tensors
         by_matrix, by_diagonal, by_phase = adjoint(ctx.systems, phase, grad)
         potential, absorptive = ctx.systems.matrices.potential, ctx.systems.matrices.absorptive
-        by_potential = by_matrix if potential.is_complex() else by_matrix.real
+        by_potential = by_matrix if potential.is_complex() or not by_matrix.is_complex() else by_matrix.real
         by_absorptive = None
         if absorptive is not None:
             by_absorptive = -1j * by_matrix if absorptive.is_complex() else by_matrix.imag
-        return by_potential, by_absorptive, by_diagonal, by_phase, None, None, None
+        return by_potential, by_absorptive, by_diagonal, by_phase, None, None, None, None
 
 
 def adjoint(systems: Systems, phase: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -280,9 +349,9 @@ def adjoint(systems: Systems, phase: Tensor, grad: Tensor) -> tuple[Tensor, Tens
         weight = torch.zeros(psi.numel(), dtype=phase.dtype)
         weight.index_add_(0, places, 2.0 * grad[layout.pairs[number]])
         P, by_phase = pull_back(system, incoming, phase[tilt], psi * weight.reshape(psi.shape))
-        return P.sum(dim=0), -P.diagonal(dim1=1, dim2=2).real, by_phase
+        return *systems.matrices.pull_back(P, start, stop), by_phase
 
-    total, diagonal = torch.zeros(layout.beams, layout.beams), []
+    total, diagonal = torch.zeros_like(systems.matrices.complete), []
     by_tilt = torch.zeros_like(phase)
     for number, (P, by_diagonal, by_phase) in enumerate(side_by_side(layout, one)):
         start, stop = layout.blocks[number]

@@ -1,0 +1,145 @@
+"""lacbed refine: from a measured stack to thickness, displacements, positions, occupancies, with uncertainties."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lacbed.cli import options as o
+from lacbed.cli import parse
+from lacbed.cli.console import Reporter, columns
+from lacbed.errors import SettingError
+
+if TYPE_CHECKING:
+    from lacbed.invert.refine import Options
+
+NAME = "refine"
+
+
+def command(
+    experiment: Annotated[
+        Path,
+        typer.Argument(
+            metavar="EXPERIMENT", help="A file of lacbed experiment import, or a folder.", show_default=False
+        ),
+    ],
+    crystal: o.CrystalArgument,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go.", show_default=False)
+    ],
+    free: Annotated[
+        str,
+        typer.Option(
+            "--free",
+            metavar="LIST",
+            help="What to refine: thickness, half_width, tilt, rotation, stretch, shear, blur, voltage, "
+            "absorption, B, U, x, occupancy, cell, factor, Ug:h,k,l; one site as B:LABEL.",
+        ),
+    ] = "thickness,B,half_width,tilt,blur",
+    thickness: o.ThicknessOption = "300:2000:20",
+    absorption: o.AbsorptionOption = "thomas",
+    factors: o.FactorsOption = "kirkland",
+    beams: Annotated[int, typer.Option("--beams", metavar="N", help="Number of beams.")] = 120,
+    weak: Annotated[int, typer.Option("--weak", metavar="N", help="Further beams by Bethe perturbation.")] = 200,
+    method: Annotated[str, typer.Option("--method", help="lm (Levenberg-Marquardt) or lbfgs.")] = "lm",
+    starts: Annotated[int, typer.Option("--starts", help="Minima of the thickness scan to follow.")] = 2,
+    align: Annotated[
+        bool, typer.Option("--align/--no-align", help="Shift each image by itself.")
+    ] = True,
+    blur: Annotated[float, typer.Option("--blur", metavar="PIXELS", help="Blur to start from (σ).")] = 1.0,
+    poisson: Annotated[
+        bool, typer.Option("--poisson", help="The values are electron counts: weight by their statistics.")
+    ] = False,
+    common_scale: Annotated[
+        bool, typer.Option("--common-scale", help="One scale for all images, and no background.")
+    ] = False,
+    steps: Annotated[int, typer.Option("--steps", help="Evaluations in each stage at most.")] = 12,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted in FOLDER.")] = False,
+    quiet: o.QuietOption = False,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Refine a crystal and the geometry against a measured LACBED stack.
+
+    Example: lacbed refine measured.nc GaAs --free thickness,B,half_width,tilt,blur -o refined
+    """
+    from lacbed.invert.parameters import split_names  # noqa: PLC0415
+    from lacbed.invert.refine import Options  # noqa: PLC0415
+
+    if method not in ("lm", "lbfgs"):
+        raise SettingError(f"--method must be lm or lbfgs, got {method!r}")
+    for name, value, low, high in (("--starts", starts, 1, 20), ("--steps", steps, 1, 500)):
+        if not low <= value <= high:
+            raise SettingError(f"{name} must be between {low} and {high}, got {value}")
+    for name, value, high in (("--beams", beams, 2000), ("--weak", weak, 5000)):
+        if not (1 if name == "--beams" else 0) <= value <= high:
+            raise SettingError(f"{name} must be a whole number up to {high}, got {value}")
+    if not 0.0 < blur <= 10.0:
+        raise SettingError(f"--blur must be above 0 and at most 10 pixels, got {blur:g}")
+    options = Options(
+        free=split_names(free), thicknesses=parse.thicknesses(thickness), beams=beams, weak_beams=weak,
+        absorption=parse.absorption(absorption), factors=factors, method=method, starts=starts, align=align,  # type: ignore[arg-type]
+        weights="poisson" if poisson else "correlation", common_scale=common_scale, blur=blur, steps=steps,
+    )  # fmt: skip
+    run(experiment, crystal, options, out, resume, Reporter(quiet, as_json))
+
+
+def run(experiment: Path, crystal: str, options: Options, out: Path, resume: bool, reporter: Reporter) -> None:
+    """Read, check, refine, write."""
+    from lacbed.crystals.load import load_crystal  # noqa: PLC0415
+    from lacbed.invert import refine_files as files  # noqa: PLC0415
+    from lacbed.invert.experiment import load_experiment  # noqa: PLC0415
+    from lacbed.invert.refine import refine  # noqa: PLC0415
+
+    measured_pattern, structure = load_experiment(experiment), load_crystal(crystal)
+    measured = files.measured_of(measured_pattern, structure)
+    mark = files.fingerprint(measured, structure, options)
+    files.check_folder(out, resume)
+    start = files.load_progress(out, mark) if resume else None
+    clock, cpu = time.perf_counter(), time.process_time()
+    told: set[str] = set()
+    with reporter.progress("Refining") as bar:
+
+        def tell(what: str, fraction: float) -> None:
+            if bar is not None:
+                bar(fraction)
+            elif what not in told:
+                told.add(what)
+                reporter.say(f"  {what}")
+
+        result = refine(
+            structure, measured, options, resume=start, tell=tell,
+            save=lambda progress: files.save_progress(out, progress, mark),
+        )  # fmt: skip
+    numbers, written = files.write_results(out, structure, measured_pattern, result, options)
+    seconds = {"seconds": time.perf_counter() - clock, "cpu_seconds": time.process_time() - cpu}
+    _report(structure.name, numbers, written, seconds, reporter)
+
+
+def _report(
+    name: str, numbers: dict[str, Any], written: list[Path], seconds: dict[str, float], reporter: Reporter
+) -> None:
+    from lacbed.invert.uncertainties import with_uncertainty  # noqa: PLC0415
+
+    reporter.say(
+        f"{name}: mean Z {numbers['mean_Z_aligned']:.4f} aligned, {numbers['mean_Z']:.4f} not, over "
+        f"{len(numbers['reflections'])} reflections; {seconds['cpu_seconds']:.0f} CPU seconds"
+    )
+    rows: list[tuple[str, ...]] = [("parameter", "start", "refined", "unit")]
+    for label, row in numbers["free"].items():
+        rows.append(
+            (label, f"{row['start']:.6g}", with_uncertainty(row["value"], row["uncertainty"]), row["unit"])
+        )
+    for line in columns(rows):
+        reporter.say(f"  {line}")
+    reporter.say(
+        f"  {numbers['beams']} beams and {numbers['weak_beams']} weak; {numbers['check_beams']} change "
+        f"intensities by at most {numbers['check_max_difference']:.2g}"
+    )
+    for note in numbers["notes"]:
+        reporter.say(f"  note: {note}")
+    for path in written:
+        reporter.say(f"  wrote {path}")
+    reporter.finish({**numbers, **seconds, "files": [str(path) for path in written]})

@@ -1,0 +1,74 @@
+"""Individual changes of U_g: one amount for a family of reflections that symmetry makes equal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from lacbed.crystals import Crystal
+from lacbed.errors import SettingError
+from lacbed.invert.parameters import Parameter
+from lacbed.invert.structure import State, Structure, coefficients
+
+REACH = 0.02  # 1/Å²; largest change
+
+
+def family_shape(crystal: Crystal, hkl: tuple[int, int, int], unit: complex, among: np.ndarray) -> np.ndarray:
+    """Change of U of every reflection in `among` when U_hkl and its partners change by `unit`.
+
+    From U(R r + t) = U(r) follows U_{gR} = U_g exp(2πi g·t), from a real potential U_{-g} = U*_g. A change that
+    symmetry forbids (the phase of a centrosymmetric crystal) averages to zero. (n, 3) to (n,) complex.
+    """
+    g = np.array(hkl)
+    total: dict[tuple[int, ...], complex] = {}
+    for rotation, shift in zip(crystal.rotations, crystal.translations, strict=True):
+        value = unit * np.exp(2j * np.pi * float(g @ shift))
+        image = g @ rotation
+        for member, amount in ((image, value), (-image, np.conj(value))):
+            key = tuple(int(v) for v in member)
+            total[key] = total.get(key, 0.0) + amount
+    count = 2 * len(crystal.rotations) / len(total)
+    return np.array([total.get(tuple(int(v) for v in row), 0.0) for row in among]) / count
+
+
+def add_families(
+    crystal: Crystal, structure: Structure, state: State, names: list[str]
+) -> tuple[Structure, State, list[Parameter]]:
+    """Structure, state and parameters with U_g of some families free, amplitude and (if symmetry lets it) phase.
+
+    Args:
+        crystal: the crystal.
+        structure: its torch side.
+        state: the state.
+        names: such as "Ug:1,1,-1".
+
+    Raises:
+        SettingError: on a family that does not exist, is forbidden or plays no part.
+    """
+    elastic = coefficients(structure, state)[0].detach().numpy()
+    shapes, parameters = [], []
+    for name in names:
+        words = name.partition(":")[2].split(",")
+        if len(words) != 3 or not any(int(w) for w in words):
+            raise SettingError(f"a free U_g is written Ug:h,k,l (not 0,0,0), got {name!r}")
+        hkl = (int(words[0]), int(words[1]), int(words[2]))
+        place = np.flatnonzero(np.all(structure.hkl == np.array(hkl), axis=1))
+        if not len(place):
+            raise SettingError(f"U_g of {words} plays no part in these images (another zone, or too far out)")
+        size = abs(elastic[place[0]])
+        phase = elastic[place[0]] / size if size > 1e-9 else 1.0
+        for unit, tail in ((phase, ""), (1j * phase, ":phase")):
+            shape = family_shape(crystal, hkl, unit, structure.hkl)
+            if np.abs(shape).max() < 1e-6:
+                continue
+            label = f"{name}{tail}"
+            parameters.append(Parameter(label, "Ug", "extra", np.zeros(0), 0.0, -REACH, REACH, "1/Å²"))
+            shapes.append(shape)
+        if not shapes:
+            raise SettingError(f"{name} cannot be free: the space group of {crystal.name} forbids that reflection")
+    filled = [replace(p, direction=np.eye(len(parameters))[i]) for i, p in enumerate(parameters)]
+    table = torch.as_tensor(np.array(shapes)) if shapes else structure.shapes
+    extra = torch.zeros(len(parameters), dtype=torch.float64)
+    return replace(structure, shapes=table), state.changed(extra=extra), filled

@@ -1,0 +1,301 @@
+"""What is refined: named parameters, each a direction in the space of all states that symmetry allows.
+
+A parameter p changes one field of the state linearly, field = field₀ + (p - p₀) d, so that constraints (a position
+on a mirror plane, U_11 = U_22, two atoms on one place) hold exactly and at no cost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lacbed.crystals import Crystal
+from lacbed.crystals.cell import FloatArray
+from lacbed.crystals.site import B_PER_U
+from lacbed.errors import SettingError
+from lacbed.invert.constraints import (
+    CELL_NAMES,
+    DISPLACEMENT_NAMES,
+    POSITION_NAMES,
+    cell_directions,
+    displacement_directions,
+    position_directions,
+)
+from lacbed.invert.structure import THOMAS_LIMIT, State
+from lacbed.potential import Absorption
+
+KINDS = (
+    "thickness", "half_width", "tilt", "rotation", "stretch", "shear", "blur", "voltage", "absorption", "B", "U",
+    "x", "occupancy", "cell", "factor", "Ug",
+)  # fmt: skip
+"""What --free takes; B, U, x, occupancy and factor also as kind:LABEL for one site, Ug only as Ug:h,k,l."""
+
+STAGES = (
+    ("thickness", "half_width", "tilt"), ("rotation", "stretch", "shear", "blur"), ("B", "U", "absorption"),
+    ("x", "occupancy", "cell", "voltage", "factor", "Ug"),
+)  # fmt: skip
+"""The order in which parameters are freed; each stage keeps those before it."""
+
+SAME_PLACE = 0.02  # Å; sites closer than this share position and displacement
+
+
+@dataclass(frozen=True, eq=False)
+class Parameter:
+    """One number to refine.
+
+    Attributes:
+        name: such as "thickness", "B:Ga1", "x:O2", "U12:O2".
+        kind: one of `KINDS`.
+        field: of `State`.
+        direction: change of the flattened field per unit.
+        value: at the start.
+        low: smallest allowed value.
+        high: largest allowed value.
+        unit: for people.
+    """
+
+    name: str
+    kind: str
+    field: str
+    direction: FloatArray
+    value: float
+    low: float
+    high: float
+    unit: str = ""
+
+    @property
+    def stage(self) -> int:
+        """When it is freed."""
+        return next(i for i, kinds in enumerate(STAGES) if self.kind in kinds)
+
+
+def state_function(base: State, parameters: Sequence[Parameter]) -> Callable[[Tensor], State]:
+    """The state of a vector of parameters, differentiable; `base` belongs to their start values."""
+
+    def state_of(values: Tensor) -> State:
+        changed: dict[str, Tensor] = {}
+        for number, parameter in enumerate(parameters):
+            old = changed.get(parameter.field, getattr(base, parameter.field))
+            step = (values[number] - parameter.value) * torch.as_tensor(parameter.direction)
+            changed[parameter.field] = old + step.reshape(old.shape)
+        return base.changed(**changed)
+
+    return state_of
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Names in a list such as "thickness,B:Ga1,Ug:1,1,-1".
+
+    Raises:
+        SettingError: if one is not known.
+    """
+    names: list[str] = []
+    for word in text.replace(",", " ").split():
+        if re.fullmatch(r"[+-]?\d+", word) and names and names[-1].startswith("Ug:"):
+            names[-1] += ("," if names[-1] != "Ug:" else "") + word
+        else:
+            names.append(word)
+    for name in names:
+        if name.partition(":")[0] not in KINDS:
+            raise SettingError(f"--free names {name!r}; expected a list of {', '.join(KINDS)} (one site: B:LABEL)")
+    if not names:
+        raise SettingError(f"--free names nothing; expected a list of {', '.join(KINDS)}")
+    return tuple(dict.fromkeys(names))
+
+
+def build_parameters(
+    crystal: Crystal, state: State, names: Sequence[str], absorption: Absorption = None
+) -> tuple[Parameter, ...]:
+    """The parameters of a list of names, without individual U_g (see `lacbed.invert.families`).
+
+    Raises:
+        SettingError: on a parameter that symmetry fixes or that the model does not have, and on an unknown site.
+    """
+    found: list[Parameter] = []
+    for name in names:
+        kind, _, label = name.partition(":")
+        if kind == "Ug":
+            continue
+        if label and kind not in ("B", "U", "x", "occupancy", "factor"):
+            raise SettingError(f"{kind} belongs to no site; write {kind!r} instead of {name!r}")
+        if kind in ("B", "U", "x", "occupancy", "factor"):
+            found += _of_sites(crystal, state, kind, label, absorption)
+        elif kind == "cell":
+            found += _of_cell(crystal, state)
+        else:
+            found += _of_image(state, kind, absorption)
+    if len({p.name for p in found}) != len(found):
+        raise SettingError("--free names a parameter twice")
+    return tuple(found)
+
+
+def _of_image(state: State, kind: str, absorption: Absorption) -> list[Parameter]:
+    """Parameters that belong to no site."""
+    if kind == "absorption" and absorption is None:
+        raise SettingError("absorption cannot be free without a model of it; choose --absorption thomas")
+
+    def one(
+        name: str, field: str, place: int, reach: tuple[float, float], unit: str, scale: float = 1.0
+    ) -> Parameter:
+        flat = getattr(state, field).reshape(-1)
+        direction = np.zeros(len(flat))
+        direction[place] = scale
+        value = float(flat[place]) / scale
+        return Parameter(name, kind, field, direction, value, value + reach[0], value + reach[1], unit)
+
+    half, thickness, volts = float(state.half_width), float(state.thickness), float(state.energy) / 1e3
+    blur, factor = float(state.blur), float(state.absorption)
+    table: dict[str, list[Parameter]] = {
+        "thickness": [one("thickness", "thickness", 0, (-0.5 * thickness, 0.5 * thickness), "Å")],
+        "half_width": [one("half_width", "half_width", 0, (-0.06 * half, 0.04 * half), "1/Å")],
+        "tilt": [one(f"tilt_{n}", "tilt", i, (-0.05 * half, 0.05 * half), "1/Å") for i, n in enumerate("xy")],
+        "rotation": [one("rotation", "turn", 0, (-5.0, 5.0), "°", np.pi / 180.0)],
+        "stretch": [one("stretch", "turn", 1, (-0.03, 0.03), "")],
+        "shear": [one("shear", "turn", 2, (-0.03, 0.03), "")],
+        "blur": [one("blur", "blur", 0, (0.02 - blur, 5.0), "pixels")],
+        "voltage": [one("voltage", "energy", 0, (-0.03 * volts, 0.03 * volts), "kV", 1e3)],
+        "absorption": [one("absorption", "absorption", 0, (-factor, 5.0), "")],
+    }
+    return table[kind]
+
+
+def _of_cell(crystal: Crystal, state: State) -> list[Parameter]:
+    result = []
+    for name, direction in cell_directions(crystal):
+        value = float(state.cell[CELL_NAMES.index(name)])
+        reach = 0.02 * value if name in "abc" else 3.0
+        unit = "Å" if name in "abc" else "°"
+        result.append(Parameter(name, "cell", "cell", direction, value, value - reach, value + reach, unit))
+    return result
+
+
+def places(crystal: Crystal) -> list[list[int]]:
+    """Sites grouped by the place that they share."""
+    groups: list[list[int]] = []
+    for i, site in enumerate(crystal.sites):
+        for group in groups:
+            apart = np.asarray(site.xyz) - np.asarray(crystal.sites[group[0]].xyz)
+            if np.linalg.norm(crystal.direct @ (apart - np.round(apart))) < SAME_PLACE:
+                group.append(i)
+                break
+        else:
+            groups.append([i])
+    return groups
+
+
+def _of_sites(crystal: Crystal, state: State, kind: str, label: str, absorption: Absorption) -> list[Parameter]:
+    groups = places(crystal)
+    if label:
+        chosen = [g for g in groups if label in (crystal.sites[i].label for i in g)]
+        if not chosen:
+            known = ", ".join(s.label for s in crystal.sites[:12])
+            raise SettingError(f"there is no site {label!r} in {crystal.name}; its sites are {known}")
+        groups = chosen
+    if kind == "occupancy":
+        return [p for g in groups for p in _occupancies(crystal, state, g, label)]
+    if kind == "factor":
+        return _factors(crystal, state, [i for g in groups for i in g])
+    if kind == "x":
+        return _positions(crystal, state, groups, label)
+    make = _isotropic if kind == "B" else _anisotropic
+    result = [p for g in groups for p in make(crystal, state, g, absorption)]
+    if not result:
+        hint = "its sites have U_ij: free U instead" if kind == "B" else "its sites are isotropic: free B instead"
+        raise SettingError(f"{kind} cannot be free in {crystal.name}{' at ' + label if label else ''}; {hint}")
+    return result
+
+
+def _isotropic(crystal: Crystal, state: State, group: list[int], absorption: Absorption) -> list[Parameter]:
+    if any(crystal.sites[i].u_aniso is not None for i in group):
+        return []
+    direction = np.zeros((len(crystal.sites), 6))
+    direction[group, 0] = 1.0 / B_PER_U
+    value = B_PER_U * float(state.u[group[0], 0])
+    high = THOMAS_LIMIT if absorption == "thomas" else 10.0
+    name = f"B:{crystal.sites[group[0]].label}"
+    return [Parameter(name, "B", "u", direction.ravel(), value, 0.0, high, "Å²")]
+
+
+def _anisotropic(crystal: Crystal, state: State, group: list[int], absorption: Absorption) -> list[Parameter]:
+    if any(crystal.sites[i].u_aniso is None for i in group):
+        return []
+    result = []
+    for name, vector in displacement_directions(crystal, group[0]):
+        direction = np.zeros((len(crystal.sites), 6))
+        direction[group] = vector
+        place = DISPLACEMENT_NAMES.index(name)
+        value = float(state.u[group[0], place])
+        low, high = (0.0, 0.05) if place < 3 else (-0.02, 0.02)
+        label = crystal.sites[group[0]].label
+        result.append(
+            Parameter(f"{name}:{label}", "U", "u", direction.ravel(), value, low, max(high, 2 * value), "Å²")
+        )
+    return result
+
+
+def _positions(crystal: Crystal, state: State, groups: list[list[int]], label: str) -> list[Parameter]:
+    result: list[Parameter] = []
+    floating = polar_directions(crystal)
+    for group in groups:
+        for name, vector in position_directions(crystal, group[0]):
+            direction = np.zeros((len(crystal.sites), 3))
+            direction[group] = vector
+            place = POSITION_NAMES.index(name)
+            if not label and any(abs(f[place]) > 1e-6 for f in floating):
+                # The origin of a polar group is arbitrary: the first coordinate along it stays.
+                floating = [f for f in floating if abs(f[place]) <= 1e-6]
+                continue
+            value = float(state.xyz[group[0], place])
+            reach = 0.3 / float(np.linalg.norm(crystal.direct @ vector))
+            result.append(
+                Parameter(
+                    f"{name}:{crystal.sites[group[0]].label}", "x", "xyz", direction.ravel(), value, value - reach,
+                    value + reach,
+                )
+            )  # fmt: skip
+    if not result:
+        where = f"site {label}" if label else "every site"
+        raise SettingError(f"x cannot be free: symmetry fixes the position of {where} in {crystal.name}")
+    return result
+
+
+def polar_directions(crystal: Crystal) -> list[FloatArray]:
+    """Directions along which the origin of the space group is arbitrary."""
+    mean = crystal.rotations.mean(axis=0)
+    values, vectors = np.linalg.eig(mean)
+    return [np.asarray(vectors[:, i].real) for i in np.flatnonzero(np.abs(values - 1.0) < 1e-6)]
+
+
+def _occupancies(crystal: Crystal, state: State, group: list[int], label: str) -> list[Parameter]:
+    """The share of every species but the last; a place that several fill keeps its sum."""
+    result = []
+    members = group if len(group) == 1 else group[:-1]
+    if label and len(group) > 1:
+        members = [i for i in group if crystal.sites[i].label == label]
+    for i in members:
+        direction = np.zeros(len(crystal.sites))
+        direction[i] = 1.0
+        value = float(state.occupancy[i])
+        high = 1.0
+        if len(group) > 1:
+            partner = group[-1] if i != group[-1] else group[0]
+            direction[partner] = -1.0
+            high = value + float(state.occupancy[partner]) - 1e-3
+        name = f"occupancy:{crystal.sites[i].label}"
+        result.append(Parameter(name, "occupancy", "occupancy", direction, value, 1e-3, max(high, value), ""))
+    return result
+
+
+def _factors(crystal: Crystal, state: State, sites: list[int]) -> list[Parameter]:
+    """One factor on f_e for every element."""
+    result = []
+    for element in dict.fromkeys(crystal.sites[i].element for i in sites):
+        direction = np.array([1.0 if s.element == element else 0.0 for s in crystal.sites])
+        value = float(state.factor[int(np.argmax(direction))])
+        result.append(Parameter(f"factor:{element}", "factor", "factor", direction, value, 0.5, 1.5, ""))
+    return result

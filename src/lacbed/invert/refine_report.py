@@ -1,0 +1,192 @@
+"""What a refinement leaves behind: a table of numbers, a CIF with uncertainties, a report, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from gemmi import cif
+
+from lacbed.crystals import Crystal
+from lacbed.crystals.cell import Cell, FloatArray
+from lacbed.errors import LacbedError
+from lacbed.invert.objective import make_target, z_of
+from lacbed.invert.refine import Options, Refinement
+from lacbed.invert.uncertainties import correlations, standard_uncertainties, with_uncertainty
+from lacbed.result import hkl_label, software
+
+STRONG_CORRELATION = 0.8
+
+
+def summary(result: Refinement, options: Options) -> dict[str, Any]:
+    """Everything as plain numbers, for JSON."""
+    su, measured = standard_uncertainties(result.covariance), result.measured
+    target = make_target(torch.as_tensor(measured.images))
+    z, aligned = (z_of(fit.images, target).numpy() for fit in (result.fit, result.fit_aligned))
+    free = {
+        p.name: {
+            "value": float(v), "uncertainty": float(s), "unit": p.unit, "start": p.value, "low": p.low,
+            "high": p.high,
+        }
+        for p, v, s in zip(result.parameters, result.values, su, strict=True)
+    }  # fmt: skip
+    return {
+        "software": software(),
+        "mean_Z_aligned": float(aligned.mean()),
+        "mean_Z": float(z.mean()),
+        "median_Z_aligned": float(np.median(aligned)),
+        "thickness": float(result.state.thickness),
+        "thickness_uncertainty": free.get("thickness", {}).get("uncertainty"),
+        "free": free,
+        "correlation": {
+            "names": [p.name for p in result.parameters], "matrix": correlations(result.covariance).tolist(),
+        },
+        "reflections": [
+            {
+                "hkl": hkl_label(h), "Z": float(z[i]), "Z_aligned": float(aligned[i]),
+                "shift_x": float(result.shifts[i, 0]), "shift_y": float(result.shifts[i, 1]),
+                "scale": float(result.fit_aligned.scale[i]), "background": float(result.fit_aligned.background[i]),
+            }
+            for i, h in enumerate(measured.hkl)
+        ],
+        "half_width": float(result.state.half_width),
+        "tilt": result.state.tilt.tolist(),
+        "blur": float(result.state.blur),
+        "absorption": options.absorption,
+        "absorption_factor": float(result.state.absorption),
+        "factors": options.factors,
+        "beams": result.plan.layout.beams,
+        "weak_beams": len(result.plan.beams) - result.plan.layout.beams,
+        "check_beams": result.check_beams,
+        "check_max_difference": result.check_difference,
+        "check_mean_Z_change": result.check_z,
+        "divisions": result.plan.divisions,
+        "weights": options.weights,
+        "scan": result.progress.scan.tolist(),
+        "history": [{"stage": name, "mean_Z": z} for name, z in result.progress.history],
+        "notes": list(result.notes),
+    }  # fmt: skip
+
+
+def refined_crystal(crystal: Crystal, result: Refinement) -> Crystal:
+    """The crystal of the final state; the first model with a note if no crystal can be like that."""
+    state = result.state
+    sites = []
+    for i, site in enumerate(crystal.sites):
+        u = [float(v) for v in state.u[i]]
+        isotropic = site.u_aniso is None
+        sites.append((site, [float(v) for v in state.xyz[i]], float(state.occupancy[i]), u, isotropic))
+    cell: Cell = tuple(float(v) for v in state.cell)  # type: ignore[assignment]
+    note = f"refined against LACBED by {software()}"
+    try:
+        changed = tuple(
+            replace(
+                site, xyz=tuple(xyz), occupancy=min(1.0, occupancy), u_iso=max(0.0, u[0]) if isotropic else None,
+                u_aniso=None if isotropic else tuple(u),
+            )
+            for site, xyz, occupancy, u, isotropic in sites
+        )  # fmt: skip
+        return replace(crystal, cell=cell, sites=changed, notes=(*crystal.notes, note))
+    except LacbedError as error:
+        return replace(crystal, notes=(*crystal.notes, f"refinement gave an impossible crystal: {error}"))
+
+
+def refined_cif(crystal: Crystal, result: Refinement) -> str:
+    """CIF of the refined crystal, with standard uncertainties in parentheses."""
+    data = cif.read_string(refined_crystal(crystal, result).to_cif())
+    block = data.sole_block()
+    for number, tag in enumerate(
+        ("_cell_length_a", "_cell_length_b", "_cell_length_c", "_cell_angle_alpha", "_cell_angle_beta",
+         "_cell_angle_gamma")
+    ):  # fmt: skip
+        su = _field_su(result, "cell", 6)[number]
+        if su > 0:
+            block.set_pair(tag, with_uncertainty(float(block.find_value(tag)), su))
+    count = len(crystal.sites)
+    xyz, occupancy = _field_su(result, "xyz", 3 * count).reshape(count, 3), _field_su(result, "occupancy", count)
+    u = _field_su(result, "u", 6 * count).reshape(count, 6)
+    table = block.find("_atom_site_", ["fract_x", "fract_y", "fract_z", "occupancy", "U_iso_or_equiv"])
+    for i, row in enumerate(table):
+        for column, su in enumerate([*xyz[i], occupancy[i], u[i, 0] if crystal.sites[i].u_aniso is None else 0.0]):
+            if su > 0:
+                row[column] = with_uncertainty(float(row[column]), su)
+    rows = [i for i, site in enumerate(crystal.sites) if site.u_aniso is not None]
+    table = block.find("_atom_site_aniso_", [f"U_{ij}" for ij in ("11", "22", "33", "23", "13", "12")])
+    for i, row in zip(rows, table, strict=False):
+        for column in range(6):
+            if u[i, column] > 0:
+                row[column] = with_uncertainty(float(row[column]), u[i, column])
+    return str(data.as_string())
+
+
+def _field_su(result: Refinement, field: str, size: int) -> FloatArray:
+    """Standard uncertainty of every number of a field, 0 for what was not free."""
+    chosen = [i for i, p in enumerate(result.parameters) if p.field == field]
+    if not chosen:
+        return np.zeros(size)
+    directions = np.stack([result.parameters[i].direction for i in chosen])
+    matrix = np.nan_to_num(result.covariance[np.ix_(chosen, chosen)], posinf=0.0)
+    return np.asarray(np.sqrt(np.maximum(np.einsum("pf,pq,qf->f", directions, matrix, directions), 0.0)))
+
+
+def report_text(crystal: Crystal, numbers: dict[str, Any], pictures: Sequence[str]) -> str:
+    """The report as Markdown."""
+    lines = [
+        f"# Refinement of {crystal.name}",
+        "",
+        f"Mean Z **{numbers['mean_Z_aligned']:.4f}** with each image shifted, {numbers['mean_Z']:.4f} as it "
+        f"stands, over {len(numbers['reflections'])} reflections. Z = 1 - correlation: 0 is perfect.",
+        "",
+        f"{numbers['beams']} beams and {numbers['weak_beams']} weak ones; with {numbers['check_beams']} beams "
+        f"intensities change by at most {numbers['check_max_difference']:.2g} and mean Z by "
+        f"{numbers['check_mean_Z_change']:+.4f}. "
+        f"Factors {numbers['factors']}, absorption {numbers['absorption']}.",
+        "",
+        "## Free parameters",
+        "",
+        "| parameter | start | refined | unit |",
+        "|---|---|---|---|",
+    ]
+    for name, row in numbers["free"].items():
+        refined = with_uncertainty(row["value"], row["uncertainty"])
+        lines.append(f"| {name} | {row['start']:.6g} | {refined} | {row['unit']} |")
+    lines += ["", _meaning(numbers["weights"]), ""]
+    pairs = _strong_pairs(numbers["correlation"])
+    if pairs:
+        lines += ["Strong correlations: " + "; ".join(pairs) + ".", ""]
+    if numbers["notes"]:
+        lines += ["## Warnings", "", *(f"- {note}" for note in numbers["notes"]), ""]
+    lines += [f"![{name}]({name})" for name in pictures]
+    lines += [
+        "", "## Reflections", "", "| hkl | Z | Z aligned | shift x | shift y | scale |",
+        "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for row in numbers["reflections"]:
+        lines.append(
+            f"| {row['hkl']} | {row['Z']:.4f} | {row['Z_aligned']:.4f} | {row['shift_x']:.2f} | "
+            f"{row['shift_y']:.2f} | {row['scale']:.4g} |"
+        )
+    lines += ["", "Shifts are in pixels and move the simulated image.", ""]
+    return "\n".join(lines)
+
+
+def _meaning(weights: str) -> str:
+    if weights == "poisson":
+        return "Uncertainties (in units of the last digits) follow from the counting statistics."
+    return (
+        "Uncertainties (in units of the last digits) follow from how much the reflections disagree about each "
+        "parameter, since what is left is not noise but faults of the model; they hold no error common to all."
+    )
+
+
+def _strong_pairs(correlation: dict[str, Any]) -> list[str]:
+    names, matrix = correlation["names"], np.array(correlation["matrix"])
+    return [
+        f"{names[i]} and {names[j]} {matrix[i, j]:+.2f}"
+        for i in range(len(names))
+        for j in range(i)
+        if abs(matrix[i, j]) > STRONG_CORRELATION
+    ]
