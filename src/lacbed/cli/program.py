@@ -32,6 +32,7 @@ from lacbed.cli import (
     page,
     potential,
     predict,
+    refine,
     simulate,
     train,
 )
@@ -62,6 +63,7 @@ for _module in (
     learning_curve,
     export,
     fit,
+    refine,
 ):
     app.command(name=_module.NAME)(_module.command)
 catalog.app.add_typer(fetch.app)
