@@ -7,7 +7,9 @@ so that a row that kills its worker is found out and recorded.
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import threading
 import time
 from collections import deque
@@ -37,6 +39,7 @@ _DEATHS = 2
 """Times that a row may lose its worker while it runs alone."""
 
 _CONNECT_SECONDS = 10
+_ADDRESS = re.compile(r"([a-z]+://)?(\[[^\]\s]+\]|[^\s/:\[\]]+):\d+")
 _AHEAD = 2
 """Rows handed out for each worker of a cluster, so that none waits for its next one."""
 
@@ -251,6 +254,10 @@ def cluster(address: str) -> Iterator[Crew]:
         distributed: Any = import_module("dask.distributed")
     except ImportError:
         raise MissingExtraError('--scheduler needs dask.distributed: pip install "lacbed[dask]"') from None
+    if not _ADDRESS.fullmatch(address):
+        raise SettingError(f"no Dask scheduler answers at {address!r}: expected such as tcp://HOST:8786")
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters comes as an exception
     try:
         client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError, ImportError) as error:
