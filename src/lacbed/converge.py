@@ -127,6 +127,8 @@ def converge(
     coarse = replace(
         settings, grid=coarse_grid(settings.grid), output="intensity", g_max=None, sg_max=None, solver=solver
     )
+    if count > max_beams:
+        raise SettingError(f"{crystal.name} needs {count} beams to begin with; the limit is {max_beams}")
     steps: list[Step] = []
     previous: np.ndarray | None = None
     while True:

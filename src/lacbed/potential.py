@@ -12,7 +12,7 @@ absorptive part U'_g, both real functions of r.  (Spence & Zuo, Electron Microdi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lacbed.constants import H2_OVER_2M, relativistic_gamma
 from lacbed.errors import ScatteringError, SettingError
-from lacbed.geometry.frame import make_frame
+from lacbed.geometry.frame import Frame, make_frame
 from lacbed.scattering import FACTOR_TABLES, absorptive_factor, elastic_factor
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lacbed.crystals import Crystal
 
 Absorption = Literal["thomas"] | tuple[Literal["proportional"], float] | None
+_FULL = 12  # a box with this many places a reflection is still summed as a whole
 _CHUNK = 4_000_000  # g times atoms in one block: 64 MB of complex128
 
 
@@ -69,13 +70,15 @@ def structure_factors(
     atoms = crystal.atoms
     indices = np.asarray(hkl, dtype=np.float64)
     total = torch.zeros(len(indices), dtype=torch.complex128)
-    s = torch.as_tensor(0.5 * np.linalg.norm(indices @ crystal.reciprocal.T, axis=1))
+    length = np.round(0.5 * np.linalg.norm(indices @ crystal.reciprocal.T, axis=1), 12)
+    distinct, place = np.unique(length, return_inverse=True)  # symmetry makes most lengths equal
+    s, where = torch.as_tensor(distinct), torch.as_tensor(place.reshape(-1))
     for species in _species(crystal):
         element, b_iso = atoms.elements[species[0]], float(atoms.b_iso[species[0]])
         if absorptive_energy is None:
-            factor = elastic_factor(element, s, table) * _damping(indices, atoms.beta[species[0]])
+            factor = elastic_factor(element, s, table)[where] * _damping(indices, atoms.beta[species[0]])
         else:
-            factor = absorptive_factor(element, s, b_iso, absorptive_energy)
+            factor = absorptive_factor(element, s, b_iso, absorptive_energy)[where]
         total += factor * _phase_sum(indices, atoms.xyz[species], atoms.occupancy[species])
     return total
 
@@ -95,7 +98,17 @@ def _damping(indices: np.ndarray, beta: np.ndarray) -> Tensor:
 
 
 def _phase_sum(indices: np.ndarray, xyz: np.ndarray, occupancy: np.ndarray) -> Tensor:
-    """Σ_atoms o exp(-2πi g·r), in blocks of bounded memory."""
+    """Σ_atoms o exp(-2πi g·r).
+
+    Reflections that nearly fill a box are summed as products of one-dimensional tables, exp(-2πi h x) and so on,
+    which takes no sine or cosine for each reflection and atom.
+    """
+    axes = [np.unique(column, return_inverse=True) for column in indices.T]
+    box = math.prod(len(values) for values, _ in axes)
+    if len(indices) and box <= _FULL * len(indices):
+        x, y, z = (np.exp(-2j * np.pi * np.outer(values, r)) for (values, _), r in zip(axes, xyz.T, strict=True))
+        layers = np.stack([(x * (layer * occupancy)) @ y.T for layer in z], axis=2)  # (h, k, l)
+        return torch.as_tensor(layers[axes[0][1], axes[1][1], axes[2][1]])
     step = max(1, _CHUNK // max(1, len(xyz)))
     blocks = []
     for start in range(0, len(indices), step):
@@ -164,26 +177,16 @@ def projected_potential(
     """
     import xarray as xr  # noqa: PLC0415  heavy, and only results need it
 
-    if isinstance(pixels, bool) or int(pixels) != pixels or not 2 <= pixels <= 8192:
-        raise SettingError(f"pixels must be a whole number between 2 and 8192, got {pixels}")
-    if not math.isfinite(g_max) or not 0 < g_max <= 50:
-        raise SettingError(f"g_max must be above 0 and at most 50 1/Å, got {g_max}")
     frame = make_frame(crystal, zone_axis, x_direction=x_direction)
-    basis = frame.zone_vectors
-    terms = _zone_terms(basis, g_max)
-    coefficients = structure_factors(crystal, terms @ frame.zone_basis, factors).numpy()
-    period = float(np.linalg.norm(crystal.direct @ np.array(frame.zone_axis)))
-    period /= _centring_divisor(crystal, frame.zone_axis)
-    spectrum = np.zeros((pixels, pixels), dtype=complex)
-    np.add.at(spectrum, (terms[:, 1] % pixels, terms[:, 0] % pixels), coefficients)
-    volts = H2_OVER_2M / (math.pi * crystal.volume)
-    image = np.fft.ifft2(spectrum).real * pixels**2 * volts * period
+    image, period = _zone_image(
+        crystal, frame, pixels, g_max, lambda hkl: structure_factors(crystal, hkl, factors)
+    )
     attributes: dict[str, Any] = {
         "units": "V Å",
         "long_name": "projected potential",
         "mean_inner_potential": float(image.mean() / period),
         "period": period,
-        "cell": np.linalg.inv(basis.T).ravel().tolist(),
+        "cell": np.linalg.inv(frame.zone_vectors.T).ravel().tolist(),
         "zone_axis": list(frame.zone_axis),
         "x_direction": list(frame.x_direction),
         "g_max": float(g_max),
@@ -196,6 +199,65 @@ def projected_potential(
     return xr.DataArray(
         image, dims=("v", "u"), coords={"v": steps, "u": steps}, name="projected_potential", attrs=attributes
     )
+
+
+def mean_absorptive_potential(
+    crystal: Crystal,
+    energy: float,
+    absorption: Absorption,
+    zone_axis: Sequence[float] = (0, 0, 1),
+    pixels: int = 128,
+    g_max: float = 6.0,
+    factors: str = "kirkland",
+) -> np.ndarray:
+    """Image of the absorptive potential averaged along the beam, in V, laid out as that of `projected_potential`.
+
+    Divided by h²/2m_e and times γ it is U' as `potential_coefficients` has it; zero without absorption.
+
+    Args:
+        crystal: the crystal.
+        energy: of the electrons in eV.
+        absorption: as in `lacbed.simulate`.
+        zone_axis: [uvw].
+        pixels: n.
+        g_max: resolution in 1/Å.
+        factors: scattering-factor table, for proportional absorption.
+
+    Returns:
+        (v, u) float64.
+
+    Raises:
+        SettingError, ScatteringError: as `projected_potential` and `potential_coefficients`.
+    """
+    check_absorption(absorption)
+    if absorption is None:
+        return np.zeros((pixels, pixels))
+    share = absorption[1] / 100.0 if isinstance(absorption, tuple) else 1.0
+    thermal = None if isinstance(absorption, tuple) else energy
+    frame = make_frame(crystal, zone_axis)
+    image, period = _zone_image(
+        crystal, frame, pixels, g_max, lambda hkl: structure_factors(crystal, hkl, factors, thermal)
+    )
+    return image * (share / period)
+
+
+def _zone_image(
+    crystal: Crystal, frame: Frame, pixels: int, g_max: float, coefficients: Callable[[np.ndarray], Tensor]
+) -> tuple[np.ndarray, float]:
+    """Σ over the zone of coefficients in Å as an image in V Å, and the period along the beam in Å."""
+    if isinstance(pixels, bool) or int(pixels) != pixels or not 2 <= pixels <= 8192:
+        raise SettingError(f"pixels must be a whole number between 2 and 8192, got {pixels}")
+    if not math.isfinite(g_max) or not 0 < g_max <= 50:
+        raise SettingError(f"g_max must be above 0 and at most 50 1/Å, got {g_max}")
+    terms = _zone_terms(frame.zone_vectors, g_max)
+    period = float(np.linalg.norm(crystal.direct @ np.array(frame.zone_axis)))
+    period /= _centring_divisor(crystal, frame.zone_axis)
+    spectrum = np.zeros((pixels, pixels), dtype=complex)
+    np.add.at(
+        spectrum, (terms[:, 1] % pixels, terms[:, 0] % pixels), coefficients(terms @ frame.zone_basis).numpy()
+    )
+    volts = H2_OVER_2M / (math.pi * crystal.volume)
+    return np.fft.ifft2(spectrum).real * pixels**2 * volts * period, period
 
 
 def _zone_terms(basis: np.ndarray, g_max: float) -> np.ndarray:

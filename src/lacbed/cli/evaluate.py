@@ -45,7 +45,9 @@ def command(
     loaded = load_model(model)
     trained = loaded.record["config"]["data"]
     by, number = kind or trained["kind"], trained["seed"] if seed is None else seed
-    test, training = (open_data(data, side, by, number) for side in (split, "train"))
+    test, training = (
+        open_data(data, side, by, number, loaded.record["config"]["model"]["name"]) for side in (split, "train")
+    )
     same = (by, number) == (trained["kind"], trained["seed"])
     members = subset(len(training), trained["fraction"] if same else 1.0, number)
     reporter = Reporter(quiet, as_json)

@@ -60,7 +60,8 @@ def command(
     chosen = load_config(config, changes or ())
     check(chosen)
     training, validation = (
-        open_data(data, side, chosen.data.kind, chosen.data.seed) for side in ("train", "validation")
+        open_data(data, side, chosen.data.kind, chosen.data.seed, chosen.model["name"])
+        for side in ("train", "validation")
     )
     with processes(device) as ranks:
         reporter = Reporter(quiet or not ranks.is_first, as_json and ranks.is_first)

@@ -101,10 +101,10 @@ def _stencil(
     start = np.floor(places).astype(np.int64) - order // 2 + 1
     start = np.clip(start, low, high - order + 1)
     x, y = ((places - start)[:, i] for i in (0, 1))
-    return start, (_lagrange(x, order), _lagrange(y, order))
+    return start, (lagrange_weights(x, order), lagrange_weights(y, order))
 
 
-def _lagrange(x: FloatArray, order: int) -> FloatArray:
+def lagrange_weights(x: FloatArray, order: int) -> FloatArray:
     """Weights of the values at 0, 1, ..., order - 1 in the polynomial through them, at x: (n,) to (n, order)."""
     knots = np.arange(order, dtype=float)
     weights = np.ones((len(x), order))

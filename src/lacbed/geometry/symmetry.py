@@ -78,7 +78,8 @@ def pattern_operations(crystal: Crystal, frame: Frame, zolz_only: bool) -> tuple
     """
     zone = np.array(frame.zone_axis)
     found: dict[tuple[bytes, bool], PatternOperation] = {}
-    matrices = np.concatenate([np.eye(3, dtype=np.int64)[None], crystal.rotations])
+    listed = np.concatenate([np.eye(3, dtype=np.int64)[None], crystal.rotations])
+    matrices = listed[np.sort(unique_rows(listed.reshape(-1, 9))[0])]  # centring lists each of them several times
     along = matrices @ zone
     keeps_axis = np.all(along == zone, axis=1) | np.all(along == -zone, axis=1)
     to_frame, from_frame = frame.rotation @ crystal.direct, np.linalg.inv(frame.rotation @ crystal.direct)

@@ -27,9 +27,13 @@ def matrix_exponential(matrices: Tensor) -> Tensor:
     Returns:
         (matrix, n, n).
     """
-    squarings = max(0, math.ceil(math.log2(max(_largest_stretch(matrices), 1e-30) / LARGEST_NORM)))
+    squarings = max(0, math.ceil(math.log2(max(_largest_stretch(matrices.detach()), 1e-30) / LARGEST_NORM)))
     scaled = matrices * 0.5**squarings
     result = _taylor(scaled)
+    if result.requires_grad:  # which the saving of memory below does not allow
+        for _ in range(squarings):
+            result = result @ result
+        return result
     spare = torch.empty_like(result)
     for _ in range(squarings):
         torch.bmm(result, result, out=spare)

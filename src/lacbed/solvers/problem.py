@@ -148,14 +148,19 @@ def build_problem(
     lookup = torch.as_tensor(index).reshape(total, total)
     mean_u = float(elastic[_zero_row(difference)].real) if refraction else 0.0
     wave_vectors = internal_wave_vectors(reduction.tilts, wave, frame.normal, mean_u)
-    potential = elastic[lookup]
-    potential.fill_diagonal_(0)  # U_0 is in K
+    elastic[_zero_row(difference)] = 0  # U_0 is in K
+    shift = _shift_to_centre(elastic, absorptive, difference, crystal, beams.hkl)
+    gauge = None
+    if shift is not None:
+        phase = _half_turns(difference, shift)
+        elastic, absorptive = ((m * phase).real if m is not None else None for m in (elastic, absorptive))
+        gauge = _half_turns(beams.hkl, shift)
     anchor = beams.index(reduction.folding.anchor)
     out = beams.index(reduction.folding.anchor[reduction.pair_tilt] + reduction.pair_hkl)
     assert anchor.min() >= 0  # select_beams was told to hold them
     assert out.min() >= 0
-    problem = Problem(
-        potential=potential,
+    return Problem(
+        potential=elastic[lookup],
         absorptive=None if absorptive is None else absorptive[lookup],
         vectors=torch.as_tensor(beams.vectors),
         strong=beams.strong,
@@ -167,8 +172,8 @@ def build_problem(
         normal=torch.as_tensor(frame.normal),
         thicknesses=torch.as_tensor(thicknesses),
         paraxial=paraxial,
+        gauge=gauge,
     )
-    return _make_real(problem, crystal, beams.hkl)
 
 
 def _unique_differences(hkl: IntArray) -> tuple[IntArray, IntArray]:
@@ -191,23 +196,24 @@ def _zero_row(hkl: IntArray) -> int:
     return int(np.flatnonzero(np.all(hkl == 0, axis=1))[0])
 
 
-def _make_real(problem: Problem, crystal: Crystal, hkl: IntArray) -> Problem:
-    """Shift the origin to a centre of symmetry of the (projected) crystal, where U is real, if there is one.
+def _half_turns(hkl: IntArray, shift: FloatArray) -> Tensor:
+    """exp(πi h·w): (n, 3), (3,) to (n,)."""
+    return torch.as_tensor(np.exp(1j * np.pi * (hkl @ shift)))
+
+
+def _shift_to_centre(
+    elastic: Tensor, absorptive: Tensor | None, difference: IntArray, crystal: Crystal, hkl: IntArray
+) -> FloatArray | None:
+    """w, such that with the origin at w/2, a centre of symmetry of the (projected) crystal, U is real; or None.
 
     An operation x → R x + w that inverts every h in the list gives U_h = U*_h exp(-2πi h·w), so that
-    d_h = exp(πi h·w) makes d_h U_{h-h'} d*_h' real.
+    d_h = exp(πi h·w) makes d_h U_{h-h'} d*_h' real; that is U_{h-h'} exp(πi (h-h')·w).
     """
-    scale = float(problem.potential.abs().max()) or 1.0
+    scale = float(elastic.abs().max()) or 1.0
     inverse_transposed = np.round(np.linalg.inv(crystal.rotations).transpose(0, 2, 1)).astype(np.int64)
     inverts = np.all(hkl @ inverse_transposed.transpose(0, 2, 1) == -hkl, axis=(1, 2))
     for shift in crystal.translations[inverts][:8]:
-        gauge = torch.as_tensor(np.exp(1j * np.pi * (hkl @ shift)))
-        matrices = [
-            None if m is None else gauge[:, None] * m * gauge.conj()
-            for m in (problem.potential, problem.absorptive)
-        ]
-        if all(m is None or float(m.imag.abs().max()) < 1e-10 * scale for m in matrices):
-            elastic, absorptive = (None if m is None else m.real.contiguous() for m in matrices)
-            assert elastic is not None
-            return replace(problem, potential=elastic, absorptive=absorptive, gauge=gauge)
-    return problem
+        phase = _half_turns(difference, shift)
+        if all(m is None or float((m * phase).imag.abs().max()) < 1e-10 * scale for m in (elastic, absorptive)):
+            return np.asarray(shift)
+    return None

@@ -6,7 +6,7 @@ In the zone picture (`lacbed.solvers.zone`) the matrix of a tilt k = q + G is
 
 linear in q but for a number. The waves that matter at one q are nearly those that matter at another (the k·p
 method of band structures; Luttinger & Kohn, Phys. Rev. 97 (1955) 869). So M(q) is projected, once for all q, on
-the eigenvectors of the Hermitian part of M(0) with transverse energies up to that of the highest tilt and a margin,
+the eigenvectors of the Hermitian part of M(0) with transverse energies up to that of the highest tilt and some,
 
     M_r(q) = V† M(q) V,   V = [C; X],   X_j = (E_j - H_QQ)⁻¹ H_QP C_j,
 
@@ -83,7 +83,7 @@ def subspace_of(problem: Problem, margin: float = MARGIN) -> Subspace:
     plane = problem.vectors[:, :2]
     highest = float(problem.wave_vectors[:, :2].square().sum(dim=1).max())
     hermitian = problem.potential - torch.diag_embed(plane.square().sum(dim=1).to(problem.potential.dtype))
-    basis = _joined(hermitian, plane, highest + margin)
+    basis = wave_basis(hermitian, plane, highest + margin)
     adjoint = basis.mH
     return Subspace(
         basis=basis,
@@ -94,11 +94,19 @@ def subspace_of(problem: Problem, margin: float = MARGIN) -> Subspace:
     )
 
 
-def _joined(hermitian: Tensor, plane: Tensor, energy: float) -> Tensor:
-    """V, orthonormal: (beam, m); `energy` is the transverse energy up to which waves are kept."""
+def wave_basis(hermitian: Tensor, plane: Tensor, energy: float, near: float = NEAR, order: int = ORDER) -> Tensor:
+    """V, orthonormal: (beam, m).
+
+    Args:
+        hermitian: Hermitian part of M(0) in 1/Å²: (beam, beam).
+        plane: h in 1/Å: (beam, 2).
+        energy: transverse energy in 1/Å² up to which waves are kept.
+        near: see `NEAR`.
+        order: see `ORDER`.
+    """
     size = plane.square().sum(dim=1)
-    near = size <= energy + NEAR
-    found = None if bool(near.all()) else _with_far_beams(hermitian, near, energy)
+    close = size <= energy + near
+    found = None if bool(close.all()) else _with_far_beams(hermitian, close, energy, order)
     if found is None:  # no far beams, or such as bind waves of their own: treat all alike
         values, vectors = torch.linalg.eigh(hermitian)
         first = _first_kept(values, energy)
@@ -111,9 +119,9 @@ def _joined(hermitian: Tensor, plane: Tensor, energy: float) -> Tensor:
     return orthonormal
 
 
-def _with_far_beams(hermitian: Tensor, near: Tensor, energy: float) -> tuple[Tensor, Tensor] | None:
+def _with_far_beams(hermitian: Tensor, close: Tensor, energy: float, order: int) -> tuple[Tensor, Tensor] | None:
     """Eigenvalues of the near beams and [C; X]; None if the far ones reach the energies of interest."""
-    inside, outside = near.nonzero()[:, 0], (~near).nonzero()[:, 0]
+    inside, outside = close.nonzero()[:, 0], (~close).nonzero()[:, 0]
     values, vectors = torch.linalg.eigh(hermitian[inside[:, None], inside])
     first = _first_kept(values, energy)
     values, vectors = values[first:], vectors[:, first:]
@@ -123,17 +131,17 @@ def _with_far_beams(hermitian: Tensor, near: Tensor, energy: float) -> tuple[Ten
     factor, failed = torch.linalg.cholesky_ex(gap)
     if int(failed):
         return None
-    basis = hermitian.new_empty((len(near), len(values)))
+    basis = hermitian.new_empty((len(close), len(values)))
     basis[inside] = vectors
-    basis[outside] = _follow(hermitian[outside[:, None], inside] @ vectors, factor, values - reference)
+    basis[outside] = _follow(hermitian[outside[:, None], inside] @ vectors, factor, values - reference, order)
     return values, basis
 
 
-def _follow(coupling: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
+def _follow(coupling: Tensor, factor: Tensor, offset: Tensor, order: int) -> Tensor:
     """(E_j - H_QQ)⁻¹ times column j, as a series in the offset E_j - E from the reference energy: (far, m)."""
     term = torch.cholesky_solve(coupling, factor)
     total = term
-    for _ in range(ORDER):
+    for _ in range(order):
         term = torch.cholesky_solve(term, factor) * -offset
         total = total + term
     return total

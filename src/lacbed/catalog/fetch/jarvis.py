@@ -6,7 +6,7 @@ because the whole list takes gigabytes. Deposit: https://doi.org/10.6084/m9.figs
 
 "Experimental" means that the entry is linked to the ICSD; its coordinates are computed all the same.
 
-Tested against a stand-in for the file server (tests/catalog/file_server.py) with entries as the real list has
+Tested against a stand-in for the file server (tests/catalog/stand_in.py) with entries as the real list has
 them; the real deposit could not be tried.
 
 Cite Choudhary et al., npj Comput. Mater. 6, 173 (2020).

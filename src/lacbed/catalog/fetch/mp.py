@@ -8,7 +8,7 @@ are CC-BY-NC-4.0. The server is asked to leave those out, and an entry that says
 structure; its coordinates are computed all the same. Pages are numbered, sorted by id; should the project publish
 a new version of its database between two halves of a fetch, the second is refused.
 
-Tested with the real client against a stand-in for the server (tests/catalog/mp_server.py); the real server, its
+Tested with the real client against a stand-in for the server (tests/catalog/stand_in.py); the real server, its
 limits and its answers to a wrong key could not be tried.
 
 Cite Jain et al., APL Mater. 1, 011002 (2013), and for GNoME Merchant et al., Nature 624, 80 (2023).

@@ -1,9 +1,10 @@
 """An effective Hamiltonian of few waves with an exact exponential behind it, and a network that knows its error.
 
-Potential and absorptive potential become a small matrix for each of the few tilts that a pattern
-needs (`lacbed.learn.downfold`): unitarity, thickness, reciprocity, symmetry, the kinematic and the thin limit hold
-by construction. What is left out grows with the depth of the potential and the thickness in a way that a small
-network has learned; it turns that into the standard deviation of the intensity.
+Potential and absorptive potential become a small matrix for each of the few tilts that a pattern needs
+(`lacbed.learn.downfold`). Symmetry, reciprocity and the dependence on thickness hold by construction, unitarity
+and the thin limit up to the share of the wave that is left out (below 1 % with the defaults). The error grows with
+that share, the depth of the potential and the thickness in a way that a small network has learned; it turns them
+into the standard deviation of the intensity.
 """
 
 from __future__ import annotations

@@ -1,0 +1,112 @@
+"""The effective Hamiltonian of few waves against the exact engine, and the plan behind it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lacbed import Crystal, TiltGrid, simulate, zncc_loss
+from lacbed.errors import SettingError
+from lacbed.learn.downfold.plan import LATTICES, make_plan, on_lattice
+from lacbed.learn.inputs import crystal_inputs
+from lacbed.learn.models import build_model, needs_of
+
+DOMAIN = {"potential_pixels": 64, "potential_g_max": 6.0, "factors": "kirkland", "absorption": "thomas"}
+PIXELS = 32
+CRYSTALS = ("NaCl", "Si", "CsCl", "FeSi", "W", "GaAs")
+
+
+def _batch(*names: str, thicknesses: tuple[float, ...] = (300.0, 800.0)) -> dict[str, torch.Tensor]:
+    return crystal_inputs([Crystal.named(name) for name in names], thicknesses, 200e3, DOMAIN)
+
+
+def _model(**settings: object) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return build_model({"name": "downfold", "pixels": PIXELS, **settings})
+
+
+@pytest.mark.parametrize("name", CRYSTALS)
+def test_patterns_equal_the_exact_ones(name: str) -> None:
+    with torch.no_grad():
+        found = _model()(_batch(name))["pattern"][0].numpy()
+    exact = simulate(
+        Crystal.named(name), thicknesses=(300.0, 800.0), grid=TiltGrid(pixels=PIXELS, extent=4.0),
+        absorption="thomas", g_max=3.0, device="cpu", dtype="float32",
+    ).values[:, 0]  # fmt: skip
+    assert float(np.max(np.asarray(zncc_loss(found[:, None], exact[:, None])))) <= 5e-3
+    assert float(np.linalg.norm(found - exact) / np.linalg.norm(exact)) <= 0.05
+
+
+def test_intensities_stay_between_0_and_1_and_errors_grow_with_what_is_left_out() -> None:
+    batch = _batch("W", "NaCl")
+    with torch.no_grad():
+        few, many = (_model(margin=m, near=n, g_max=g)(batch) for m, n, g in ((0.05, 0.5, 2.0), (1.5, 4.0, 4.0)))
+    for output in (few, many):
+        assert float(output["pattern"].min()) >= 0.0
+        assert float(output["pattern"].max()) <= 1.0
+        assert output["log_sigma"].shape == (2, 2, 1, 1)
+    middle = _model()(batch)["pattern"].detach()
+    assert float((middle - many["pattern"]).norm()) < 0.5 * float((few["pattern"] - many["pattern"]).norm())
+
+
+@pytest.mark.parametrize("name", CRYSTALS)
+def test_a_thin_foil_lets_everything_through_but_what_the_left_out_waves_carry(name: str) -> None:
+    with torch.no_grad():
+        pattern = _model()(_batch(name, thicknesses=(1e-3,)))["pattern"]
+    assert float((pattern - 1.0).abs().max()) < 0.01
+
+
+def test_the_derivative_with_respect_to_thickness_equals_the_difference_quotient() -> None:
+    batch, model = _batch("FeSi", thicknesses=(400.0,)), _model()
+    weight = torch.linspace(-1.0, 1.0, PIXELS).square() - 0.2  # along kx
+    thickness = batch["thickness"].clone().requires_grad_()
+    gradient = torch.autograd.grad((model({**batch, "thickness": thickness})["pattern"] * weight).sum(), thickness)
+    sides = [model({**batch, "thickness": batch["thickness"] + s})["pattern"].detach() for s in (2.0, -2.0)]
+    quotient = float(((sides[0] - sides[1]) * weight).sum()) / 4.0
+    assert float(gradient[0]) == pytest.approx(quotient, rel=0.02)
+
+
+def test_gradients_reach_the_potential() -> None:
+    batch, model = _batch("NaCl", thicknesses=(300.0,)), _model()
+    potential = batch["potential"].clone().requires_grad_()
+    weight = torch.linspace(-1.0, 1.0, PIXELS).square() - 0.2  # along kx
+    total = (model({**batch, "potential": potential})["pattern"] * weight).sum()
+    direction = batch["potential"] * 0.01
+    slope = float((torch.autograd.grad(total, potential)[0] * direction).sum())
+    ends = [model({**batch, "potential": batch["potential"] + s * direction})["pattern"].detach() for s in (1, -1)]
+    quotient = float(((ends[0] - ends[1]) * weight).sum()) / 2.0
+    assert slope == pytest.approx(quotient, rel=0.15)  # the waves are chosen without gradient
+
+
+def test_it_says_what_it_needs() -> None:
+    batch = _batch("NaCl")
+    del batch["absorptive"]
+    assert needs_of("downfold") == ("absorptive",)
+    assert needs_of("vae") == ()
+    with pytest.raises(SettingError, match="absorptive"):
+        _model()(batch)
+    with pytest.raises(SettingError, match="multiple of 2 extent"):
+        build_model({"name": "downfold", "pixels": 30})
+
+
+@pytest.mark.parametrize("lattice", LATTICES)
+@pytest.mark.parametrize("four_fold", [False, True])
+@pytest.mark.parametrize("nodes", [3, 4, 8])
+def test_every_node_is_a_wave_of_its_matrix(lattice: str, four_fold: bool, nodes: int) -> None:
+    plan = make_plan(lattice, four_fold, nodes, 64, 4)
+    matrix = torch.repeat_interleave(torch.arange(len(plan.reduced)), torch.tensor(plan.bounds).diff())
+    tilt = plan.reduced[matrix] + plan.shift
+    torch.testing.assert_close(tilt.square().sum(dim=1), plan.square)
+    assert bool(on_lattice(plan.shift, lattice).all())
+    places = (torch.arange(len(plan.place)) + 0.5) / nodes
+    y, x = torch.meshgrid(places, places, indexing="ij")
+    node = torch.stack([x, y], dim=-1).reshape(-1, 2)
+    folded = tilt[plan.place.flatten()].abs()  # a mirror image of the node, or with 4mm its transpose
+    if four_fold:
+        node, folded = node.sort(dim=1).values, folded.sort(dim=1).values
+    torch.testing.assert_close(folded, node)
+    if nodes < 8:
+        cosine = torch.cos(0.2 * places)  # even in k, as the pattern is
+        pixels = (torch.arange(32) + 0.5) / 8
+        torch.testing.assert_close(plan.weights @ cosine, torch.cos(0.2 * pixels), atol=1e-5, rtol=0)
