@@ -27,6 +27,7 @@ from lacbed.cli import (
     export,
     fetch,
     fit,
+    identify,
     info,
     learning_curve,
     page,
@@ -64,6 +65,7 @@ for _module in (
     export,
     fit,
     refine,
+    identify,
 ):
     app.command(name=_module.NAME)(_module.command)
 catalog.app.add_typer(fetch.app)

@@ -20,7 +20,7 @@ from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
 from lacbed.geometry.frame import Frame
 from lacbed.invert.align import UNALIGNED, Matching
-from lacbed.invert.bragg import BraggCheck, check_bragg
+from lacbed.invert.bragg import POOR, WIDTH_OFF, BraggCheck, check_bragg
 from lacbed.invert.experiment import Experiment
 from lacbed.invert.lattice import LatticePattern, simulate_lattice, tilt_lattice
 from lacbed.invert.merit import Merits, score_samplers
@@ -143,11 +143,13 @@ def fit_experiment(
     frame = check_crystal(experiment, crystal)
     bragg = check_bragg(experiment, crystal)
     warnings = [*experiment.notes, *crystal.notes, *bragg.warnings(experiment)]
+    experiment = _nearer(experiment, bragg, wanted)
+    warnings += experiment.notes
     wanted, convergence = _with_beams(experiment, crystal, wanted, frame)
     tick = progress or _silent
     scan = _simulate(experiment, crystal, wanted, wanted.thicknesses, SCAN_STEP, frame, lambda f: tick(0.5 * f))
     placement = Placement(blur=wanted.blur)
-    if "half_width" in wanted.free and abs(bragg.scale - 1) < 0.06 and bragg.reflections > 2:
+    if "half_width" in wanted.free and abs(bragg.scale - 1) <= WIDTH_OFF and bragg.reflections > 2:
         placement = replace(placement, scale=float(np.clip(bragg.scale, 0.97, 1.03)))
     curve = _curve(scan, placement)
     for _ in range(2 if wanted.free else 0):
@@ -182,6 +184,16 @@ def check_crystal(experiment: Experiment, crystal: Crystal) -> Frame:
     except SettingError as error:
         raise SettingError(f"{error}; is {crystal.name} in another cell or setting than the experiment?") from None
     return frame
+
+
+def _nearer(experiment: Experiment, bragg: BraggCheck, settings: FitSettings) -> Experiment:
+    """The experiment with the half-width of the Bragg lines, where that is free and the stated one is far off."""
+    far = bragg.reflections > 2 and bragg.best > POOR and abs(bragg.scale - 1) > WIDTH_OFF
+    if not (far and "half_width" in settings.free) or bragg.orientation != experiment.orientation:
+        return experiment
+    half = experiment.half_width * bragg.scale
+    note = f"the fit starts from the half-width of the Bragg lines, {half:.4g} for {experiment.half_width:.4g} 1/Å"
+    return experiment.on_grid(half).annotated(note)
 
 
 def _silent(_: float) -> None:

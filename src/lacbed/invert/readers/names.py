@@ -12,7 +12,7 @@ HKL = tuple[int, int, int]
 
 _SIGNED = re.compile(r"([+-]\d+)([+-]\d+)([+-]\d+)$")  # GaAs_+1+1-3
 _SPACED = re.compile(r"(?<![\d.])([+-]?\d{1,2})[ ,_]+([+-]?\d{1,2})[ ,_]+([+-]?\d{1,2})$")  # GaAs_1_-1_3, 2 0 0
-_COMPACT = re.compile(r"(?:^|[^\d+-])(-?\d)(-?\d)(-?\d)$")  # GaAs_1-13
+_COMPACT = re.compile(r"(?:^|[^\d+.-])(-?\d)(-?\d)(-?\d)$")  # GaAs_1-13
 _NUMBERED = re.compile(r"\.(\d{1,3})$")  # felix.001
 
 

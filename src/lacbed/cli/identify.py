@@ -1,0 +1,109 @@
+"""lacbed identify: which crystal of a catalogue made a pattern."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lacbed.cli import options as o
+from lacbed.cli import parse
+from lacbed.cli.console import Reporter, columns
+from lacbed.errors import SettingError
+
+if TYPE_CHECKING:
+    from lacbed.invert.identify import Identification, Predictor
+
+NAME = "identify"
+
+
+def command(
+    pattern: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATTERN", help="A pattern or experiment with the 000 reflection.", show_default=False
+        ),
+    ],
+    catalog: Annotated[
+        Path, typer.Option("--catalog", "-c", metavar="FILE.parquet", help="The candidates.", show_default=False)
+    ],
+    thickness: o.ThicknessOption = "100:1000:25",
+    at: Annotated[
+        float | None, typer.Option("--at", metavar="Å", help="Which thickness of a simulated PATTERN to identify.")
+    ] = None,
+    zone: Annotated[
+        str | None, typer.Option("--zone", "-z", metavar="U,V,W", help="Zone axis, if not that of PATTERN.")
+    ] = None,
+    keep: Annotated[int, typer.Option("--keep", metavar="N", help="Candidates to simulate exactly.")] = 10,
+    top: Annotated[int, typer.Option("--top", metavar="N", help="Candidates to list.")] = 10,
+    absorption: o.AbsorptionOption = "thomas",
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Learned simulator for the first look; a path or packaged name."),
+    ] = None,
+    quiet: o.QuietOption = False,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Rank the crystals of a catalogue by how well they explain a 000 pattern.
+
+    Example: lacbed identify pattern.nc --catalog cubic.parquet --thickness 300:800:25
+    """
+    from dataclasses import replace  # noqa: PLC0415
+
+    from lacbed.catalog.files import read_catalog  # noqa: PLC0415
+    from lacbed.catalog.rows import crystal_of  # noqa: PLC0415
+    from lacbed.invert.experiment import load_experiment  # noqa: PLC0415
+    from lacbed.invert.identify import exact, few_beams, identify, learned, target_of  # noqa: PLC0415
+    from lacbed.patterns.files import load_pattern  # noqa: PLC0415
+
+    for option, value in (("--keep", keep), ("--top", top)):
+        if value < 1:
+            raise SettingError(f"{option} must be at least 1, got {value}")
+    final = exact(parse.absorption(absorption))
+    thicknesses = parse.thicknesses(thickness)
+    data = load_experiment(pattern).pattern if pattern.is_dir() else load_pattern(pattern)
+    target = target_of(data, at)
+    if zone is not None:
+        target = replace(target, zone_axis=parse.integers(zone, "--zone"))
+    rows = read_catalog(catalog).to_pylist()
+    if not rows:
+        raise SettingError(f"the catalogue {str(catalog)!r} has no crystals")
+    predictor: Predictor = few_beams if model is None else learned(model)
+    reporter = Reporter(quiet, as_json)
+    with reporter.progress("Identifying") as progress:
+        found = identify(
+            target, [crystal_of(row) for row in rows], thicknesses, keep=keep, predictor=predictor, final=final,
+            progress=progress,
+        )  # fmt: skip
+    _report(found, rows, top, reporter)
+
+
+def _report(found: Identification, rows: list[dict[str, Any]], top: int, reporter: Reporter) -> None:
+    shown = found.candidates[:top]
+    lines: list[tuple[str, ...]] = [("", "crystal", "space group", "a", "Z", "thickness", "first look")]
+    for n, c in enumerate(shown, 1):
+        row = rows[c.index]
+        lines.append(
+            (
+                f"{n}", f"{row['formula']} ({row['source_id']})", str(row["space_group"]), f"{row['a']:.4f} Å",
+                f"{100 * c.z:.2f} %", f"{c.thickness:g} Å", f"{100 * c.z_first:.2f} %",
+            )
+        )  # fmt: skip
+    for line in columns(lines):
+        reporter.say(line)
+    for name, why in found.failures[:5]:
+        reporter.say(f"  warning: {name} was left out: {why}")
+    if len(found.failures) > 5:
+        reporter.say(f"  warning: {len(found.failures) - 5} more were left out")
+    keys = ("formula", "source", "source_id", "space_group", "a")
+    reporter.finish(
+        {
+            "candidates": [
+                {key: rows[c.index].get(key) for key in keys}
+                | {"Z": c.z, "thickness": c.thickness, "Z_first": c.z_first}
+                for c in shown
+            ],
+            "failures": [{"name": name, "reason": why} for name, why in found.failures],
+        }
+    )

@@ -1,0 +1,308 @@
+"""Which crystal of a catalogue made a pattern: a quick look at all of them, then the exact simulator for the best.
+
+The first look compares the inner part of the 000 pattern, in large pixels, with a prediction for every crystal and
+many thicknesses. Whatever makes predictions can be plugged in: the exact engine with few beams, or a learned
+simulator. The best candidates are then simulated in full and ranked by Z.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import xarray as xr
+
+from lacbed.crystals import Crystal
+from lacbed.crystals.cell import FloatArray
+from lacbed.errors import LacbedError, SettingError
+from lacbed.geometry.frame import make_frame
+from lacbed.invert.lattice import LatticePattern, simulate_lattice, tilt_lattice
+from lacbed.patterns.labels import axis_step
+from lacbed.patterns.metrics import zncc_loss
+from lacbed.patterns.schema import check_pattern, intensities
+from lacbed.potential import Absorption
+from lacbed.settings import Settings
+
+INNER = 0.5
+"""Half-width in 1/Å of the part that the first look compares: there few beams are enough."""
+
+COARSE_PIXELS = 24
+FIRST_REACH, EXACT_REACH = 1.3, 2.2
+"""Waves up to this |h| in 1/Å take part in the first look and in the exact simulation."""
+
+FINE = 5
+"""The exact simulation tries thicknesses this many times as close as those of the first look."""
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A pattern of 000 to be identified.
+
+    Attributes:
+        image: (ky, kx), NaN in masked pixels.
+        kx: pixel centres along x in 1/Å.
+        ky: pixel centres along y in 1/Å.
+        energy: in eV.
+        zone_axis: u, v, w.
+    """
+
+    image: FloatArray
+    kx: FloatArray
+    ky: FloatArray
+    energy: float
+    zone_axis: tuple[int, ...]
+
+    @property
+    def pixel(self) -> float:
+        """Pitch of the pixels in 1/Å."""
+        return float(self.kx[-1] - self.kx[0]) / (len(self.kx) - 1)
+
+    def coarse(self) -> Target:
+        """The inner part in large pixels, each the average of those in it."""
+        half = min(INNER, 0.5 * self.pixel * min(len(self.kx), len(self.ky)))
+        count = min(COARSE_PIXELS, math.floor(2 * half / self.pixel + 1e-6))
+        edges = np.linspace(-half, half, count + 1)
+        x, y = (np.digitize(k, edges) - 1 for k in (self.kx, self.ky))
+        inside = ((y >= 0) & (y < count))[:, None] & ((x >= 0) & (x < count))[None, :] & np.isfinite(self.image)
+        place = (np.clip(y, 0, count - 1)[:, None] * count + np.clip(x, 0, count - 1)[None, :])[inside]
+        total = np.bincount(place, self.image[inside], count * count)
+        number = np.bincount(place, minlength=count * count)
+        image = np.where(number > 0, total / np.maximum(number, 1), np.nan).reshape(count, count)
+        middle = 0.5 * (edges[1:] + edges[:-1])
+        return Target(image, middle, middle, self.energy, self.zone_axis)
+
+
+Predictor = Callable[[Crystal, Sequence[float], Target], np.ndarray]
+"""Takes a crystal, thicknesses in Å and a target, gives 000 at the target's pixels: (thickness, ky, kx)."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One crystal of the catalogue.
+
+    Attributes:
+        index: its place among those that were given.
+        name: its name.
+        z_first: least Z of the first look.
+        z: least Z of the exact simulation, NaN if it was not simulated.
+        thickness: in Å, of the least Z.
+    """
+
+    index: int
+    name: str
+    z_first: float
+    z: float
+    thickness: float
+
+
+@dataclass(frozen=True)
+class Identification:
+    """Candidates, best first.
+
+    Attributes:
+        candidates: those that were simulated exactly by Z, then the others by the Z of the first look.
+        failures: name and reason of crystals that could not be predicted.
+    """
+
+    candidates: tuple[Candidate, ...]
+    failures: tuple[tuple[str, str], ...] = field(default=())
+
+
+def target_of(pattern: xr.DataArray, thickness: float | None = None) -> Target:
+    """The 000 image of a pattern, measured or simulated.
+
+    Args:
+        pattern: with 000 among its reflections.
+        thickness: which image, of a simulation with several.
+
+    Raises:
+        SettingError: if 000 is missing, one of several thicknesses is not named, or the image has no contrast.
+    """
+    data = intensities(check_pattern(pattern))
+    names = [str(name) for name in data["hkl"].values]
+    if "0,0,0" not in names:
+        raise SettingError(f"identification needs the 000 pattern; there are {'; '.join(names[:6])}")
+    row = 0
+    if data.sizes["thickness"] > 1:
+        if thickness is None:
+            raise SettingError(f"the pattern has {data.sizes['thickness']} thicknesses; name one of them")
+        row = int(np.argmin(np.abs(data["thickness"].values - thickness)))
+    image = np.asarray(data.values[row, names.index("0,0,0")], dtype=np.float64)
+    known = image[np.isfinite(image)]
+    if known.size < 64 or float(known.max() - known.min()) <= 1e-9 * float(np.abs(known).max()):
+        raise SettingError("the 000 pattern has no contrast: all pixels are equal, masked or not numbers")
+    energy = data.attrs.get("energy")
+    if not isinstance(energy, int | float) or not energy > 0:
+        raise SettingError("the pattern's metadata have no energy (eV)")
+    if axis_step(data["kx"]) <= 0:
+        raise SettingError("the pattern's kx do not ascend")
+    zone = tuple(int(i) for i in data.attrs.get("zone_axis", (0, 0, 1)))
+    return Target(image, data["kx"].values.astype(float), data["ky"].values.astype(float), float(energy), zone)
+
+
+def few_beams(crystal: Crystal, thicknesses: Sequence[float], target: Target) -> np.ndarray:
+    """The exact engine with few beams and without absorption, as a predictor for the first look."""
+    return _images(_simulate(crystal, thicknesses, target, FIRST_REACH, None), target)
+
+
+def learned(model: str | None = None) -> Predictor:
+    """A learned simulator as a predictor: milliseconds a crystal; see `lacbed.learn.surrogate`.
+
+    Raises:
+        FileFormatError: if there is no such model.
+    """
+    from lacbed.learn.surrogate import Surrogate  # noqa: PLC0415  torch networks, only where asked for
+
+    surrogate = Surrogate.load(model)
+
+    def predict(crystal: Crystal, thicknesses: Sequence[float], target: Target) -> np.ndarray:
+        pattern = surrogate.predict(crystal, thicknesses, target.energy, zone_axis=target.zone_axis)
+        at = {"kx": target.kx, "ky": target.ky}
+        return np.asarray(pattern[:, 0].interp(at, method="linear").values)  # NaN beyond what was learned
+
+    return predict
+
+
+def exact(absorption: Absorption = "thomas") -> Predictor:
+    """The exact engine as a predictor."""
+
+    def predict(crystal: Crystal, thicknesses: Sequence[float], target: Target) -> np.ndarray:
+        return _images(_simulate(crystal, thicknesses, target, EXACT_REACH, absorption), target)
+
+    return predict
+
+
+def library(
+    crystals: Sequence[Crystal],
+    thicknesses: Sequence[float],
+    target: Target,
+    predictor: Predictor = few_beams,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Predictions of all crystals at the pixels of a target, to look many patterns of one grid up.
+
+    Returns:
+        (crystal, thickness, ky, kx) float32, NaN for crystals that could not be predicted; and why not, by place.
+    """
+    found = np.full((len(crystals), len(thicknesses), *target.image.shape), np.nan, dtype=np.float32)
+    failures: dict[int, str] = {}
+    for i, crystal in enumerate(crystals):
+        try:
+            found[i] = predictor(crystal, thicknesses, target)
+        except LacbedError as error:
+            failures[i] = str(error)
+        if progress is not None:
+            progress((i + 1) / len(crystals))
+    return found, failures
+
+
+def identify(
+    target: Target,
+    crystals: Sequence[Crystal],
+    thicknesses: Sequence[float],
+    *,
+    keep: int = 10,
+    predictor: Predictor = few_beams,
+    final: Predictor | None = None,
+    known: tuple[np.ndarray, dict[int, str]] | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Identification:
+    """Rank crystals by how well they explain a 000 pattern.
+
+    Args:
+        target: the pattern; see `target_of`.
+        crystals: the candidates.
+        thicknesses: to be tried, in Å.
+        keep: how many of the best of the first look are simulated exactly.
+        predictor: makes the first look.
+        final: makes the exact simulation; default `exact()`.
+        known: what `library` gave for these crystals, these thicknesses and the coarse target.
+        progress: called with the fraction of the work done.
+
+    Raises:
+        SettingError: if there are no crystals or no thicknesses, or none of the crystals could be predicted.
+    """
+    if not crystals or not len(thicknesses):
+        raise SettingError("identification needs at least one crystal and one thickness")
+    times = np.array(sorted(thicknesses), dtype=float)
+    coarse = target.coarse()
+    tick = progress or (lambda _: None)
+    found, failures = known or library(crystals, times.tolist(), coarse, predictor, lambda f: tick(0.7 * f))
+    z = _z(found, coarse.image)  # (crystal, thickness)
+    z[list(failures)] = np.nan
+    if not np.isfinite(z).any():
+        raise SettingError(
+            f"none of the crystals could be predicted: {next(iter(failures.values()), 'no reason')}"
+        )
+    first = np.where(np.isfinite(z), z, np.inf).min(axis=1)
+    order = np.argsort(first, kind="stable")[: int(np.isfinite(first).sum())]
+    best = [
+        Candidate(int(i), crystals[i].name, float(first[i]), math.nan, float(times[int(np.nanargmin(z[i]))]))
+        for i in order
+    ]
+    for n, candidate in enumerate(best[:keep]):
+        try:
+            best[n] = _closer(candidate, crystals[candidate.index], z[candidate.index], times, target, final)
+        except LacbedError as error:
+            failures = failures | {candidate.index: str(error)}
+        tick(0.7 + 0.3 * (n + 1) / max(1, min(keep, len(best))))
+    simulated = sorted((c for c in best if math.isfinite(c.z)), key=lambda c: c.z)
+    rest = [c for c in best if not math.isfinite(c.z)]
+    named = tuple((crystals[i].name, why) for i, why in failures.items())
+    return Identification((*simulated, *rest), named)
+
+
+def _closer(
+    candidate: Candidate,
+    crystal: Crystal,
+    z: FloatArray,
+    thicknesses: FloatArray,
+    target: Target,
+    final: Predictor | None,
+) -> Candidate:
+    """A candidate with the Z and the thickness of the exact simulation."""
+    near = _fine(thicknesses, z)
+    images = (final or exact())(crystal, near, target)
+    scores = _z(images[None], target.image)[0]
+    at = int(np.argmin(scores))
+    return Candidate(candidate.index, candidate.name, candidate.z_first, float(scores[at]), near[at])
+
+
+def _fine(thicknesses: FloatArray, z: FloatArray) -> list[float]:
+    """Close thicknesses around the three best of the first look."""
+    if len(thicknesses) == 1:
+        return [float(thicknesses[0])]
+    wanted: set[float] = set()
+    for i in np.argsort(z)[:3]:
+        low, high = thicknesses[max(0, i - 1)], thicknesses[min(len(thicknesses) - 1, i + 1)]
+        wanted |= {round(float(v), 4) for v in np.linspace(low, high, 2 * FINE + 1)}
+    return sorted(wanted)
+
+
+def _z(images: np.ndarray, image: FloatArray) -> FloatArray:
+    """Z of stacks (crystal, thickness, ky, kx) against one image: (crystal, thickness)."""
+    return np.stack([np.asarray(zncc_loss(stack.astype(float), image)) for stack in images])
+
+
+def _simulate(
+    crystal: Crystal, thicknesses: Sequence[float], target: Target, reach: float, absorption: Absorption
+) -> LatticePattern:
+    frame = make_frame(crystal, target.zone_axis)
+    half = 0.5 * target.pixel * max(len(target.kx), len(target.ky))
+    center = (float(target.kx.mean()), float(target.ky.mean()))
+    lattice = tilt_lattice(crystal, frame, half, center, target.pixel, 0.0)
+    corner = float(np.linalg.norm(lattice.tilts, axis=1).max()) + 0.8 * frame.shortest
+    settings = Settings(
+        target.zone_axis, target.energy, tuple(thicknesses), hkl=((0, 0, 0),), g_max=max(reach, corner),
+        absorption=absorption, dtype="float32",
+    )  # fmt: skip
+    return simulate_lattice(crystal, settings, lattice)
+
+
+def _images(pattern: LatticePattern, target: Target) -> np.ndarray:
+    places = np.meshgrid(target.kx, target.ky)
+    return np.stack(
+        [pattern.sample(pattern.spline(i, 0, target.pixel, 0.0), *places) for i in range(len(pattern.thicknesses))]
+    )

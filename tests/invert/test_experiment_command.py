@@ -1,0 +1,160 @@
+"""lacbed experiment and lacbed fit as a user runs them."""
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import tifffile
+from experiment_helpers import GAAS, HALF_WIDTH, HKL, PIXELS, ZONE, write_folder
+
+from lacbed.cli import main
+from lacbed.geometry.frame import make_frame
+from lacbed.invert.experiment import load_experiment
+from lacbed.invert.orientation import pattern_to_images
+
+GRID = np.meshgrid(*[(np.arange(PIXELS) - PIXELS / 2 + 0.5) * 2 * HALF_WIDTH / PIXELS] * 2)
+TAKEN = ("-V", "200", "--zone", "-1,1,0", "--x-direction", "1,1,0")
+
+
+def bands() -> np.ndarray:
+    vectors = make_frame(GAAS, ZONE, None, (1, 1, 0)).vectors(np.array(HKL))[:, :2]
+    s = np.stack([(GRID[0] * g[0] + GRID[1] * g[1] + g @ g / 2) / 40 for g in vectors])
+    return 1000 * np.sinc(300 * s) ** 2 + 5 * np.sin(40 * GRID[0]) ** 2
+
+
+@pytest.fixture
+def lacbed(tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words):
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def tiffs(folder, orientation="-y+x"):
+    folder.mkdir()
+    for g, image in zip(HKL, pattern_to_images(bands(), orientation), strict=True):
+        name = "".join(f"{i:+d}" for i in g)
+        tifffile.imwrite(folder / f"GaAs_{name}.tif", image.astype(np.float32), photometric="minisblack")
+
+
+def test_import_of_images_whose_geometry_is_not_known(lacbed, tmp_path):
+    tiffs(tmp_path / "tif", "+x-y")
+    fit = ("--half-width", "fit", "--orientation", "fit", "--crystal", "GaAs")
+    code, out, err = lacbed("experiment", "import", "tif", *TAKEN, *fit, "-o", "e.nc", "-o", "e.png")
+    assert (code, err) == (0, "")
+    assert "orientation +x-y fitted" in out
+    experiment = load_experiment(tmp_path / "e.nc")
+    assert experiment.orientation == "+x-y"
+    assert experiment.half_width == pytest.approx(HALF_WIDTH, rel=0.08)
+    for g, image in zip(experiment.hkl, experiment.images, strict=True):
+        np.testing.assert_allclose(image, bands()[HKL.index(g)], rtol=1e-6)
+    code, out, _ = lacbed("experiment", "info", "e.nc", "--json")
+    assert code == 0
+    assert json.loads(out)["bragg"]["correlation"] > 0.3
+
+
+def test_a_folder_with_a_wrong_geometry_is_contradicted(lacbed, tmp_path):
+    write_folder(tmp_path / "e", pattern_to_images(bands(), "-x+y"), orientation="+x+y")
+    code, out, _ = lacbed("experiment", "info", "e", "--crystal", "GaAs", "--png", "e.png")
+    assert code == 0
+    assert "warning: the Bragg lines contradict the stated orientation +x+y" in out
+    assert (tmp_path / "e.png").stat().st_size > 1000
+    code, out, _ = lacbed("experiment", "import", "e", "--crystal", "GaAs", "--orientation", "fit", "-o", "e.nc")
+    assert code == 0
+    assert load_experiment(tmp_path / "e.nc").orientation == "-x+y"
+
+
+def test_fit_of_one_thickness(lacbed, tmp_path):
+    write_folder(tmp_path / "e", pattern_to_images(bands(), "-x+y"))
+    words = (
+        "--thickness",
+        "300,320",
+        "--beams",
+        "40",
+        "--geometry",
+        "none",
+        "--align",
+        "none",
+        "--hkl",
+        "1,1,1 2,2,0",
+    )
+    code, out, err = lacbed("fit", "e", "GaAs", *words, "-o", "found", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert [row["hkl"] for row in found["reflections"]] == ["1,1,1", "2,2,0"]
+    assert found["mean_Z"] == found["mean_Z_aligned"]
+    assert (tmp_path / "found" / "report.md").is_file()
+
+
+BAD_IMPORTS = [
+    (("tif", "-o", "e.nc"), "give --voltage, --zone, --x-direction, --half-width"),
+    (("none", *TAKEN, "--half-width", "0.4", "-o", "e.nc"), "no such file"),
+    (("tif", *TAKEN, "--half-width", "wide", "-o", "e.nc"), "--half-width"),
+    (("tif", *TAKEN, "--half-width", "-1", "-o", "e.nc"), "half_width"),
+    (("tif", *TAKEN, "--half-width", "fit", "-o", "e.nc"), "--crystal"),
+    (("tif", *TAKEN, "--half-width", "0.4", "--orientation", "up", "-o", "e.nc"), "one of"),
+    (("tif", *TAKEN, "--half-width", "0.4", "--orientation", "fit", "-o", "e.nc"), "--crystal"),
+    (("tif", *TAKEN, "--half-width", "0.4", "--hkl", "0,0,0", "-o", "e.nc"), "reflections were given"),
+    (("tif", *TAKEN, "--half-width", "0.4", "--crop", "99", "-o", "e.nc"), "cannot be cut"),
+    (("tif", *TAKEN, "--half-width", "0.4", "-o", "e.foo"), "ending"),
+    (("tif", "-V", "200", "--zone", "0,0,1", *TAKEN[4:], "--half-width", "0.4", "-o", "e.nc"), "Laue zone"),
+    (("tif", "-V", "0", *TAKEN[2:], "--half-width", "0.4", "-o", "e.nc"), "--voltage"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "match"), BAD_IMPORTS, ids=[m for _, m in BAD_IMPORTS])
+def test_bad_imports(lacbed, tmp_path, words, match):
+    tiffs(tmp_path / "tif")
+    check(lacbed("experiment", "import", *words), match)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["tif"]
+
+
+BAD_FITS = [
+    (("--thickness", "-5"), "--thickness"),
+    (("--geometry", "focus"), "focus"),
+    (("--align", "best"), "--align"),
+    (("--blur", "nan"), "blur"),
+    (("--max-shift", "0"), "max_shift"),
+    (("--background", "curved"), "background"),
+    (("--beams", "few"), "--beams"),
+    (("--absorption", "some"), "--absorption"),
+    (("--hkl", "9,9,9"), "was not measured"),
+    (("--hkl", "all"), "--hkl"),
+    (("--dtype", "int8"), "dtype"),
+    (("--factors", "guess"), "factors"),
+    (("-o", "mine"), "not those of a fit"),
+    (("-o", "no/where"), "no folder"),
+]
+
+
+@pytest.mark.parametrize(("words", "match"), BAD_FITS, ids=[" ".join(w) for w, _ in BAD_FITS])
+def test_bad_fits(lacbed, tmp_path, words, match):
+    write_folder(tmp_path / "e", pattern_to_images(bands(), "-x+y"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("precious")
+    check(lacbed("fit", "e", "GaAs", *words), match)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["e", "mine"]
+
+
+def test_crystals_that_cannot_be_it(lacbed, tmp_path):
+    write_folder(tmp_path / "e", pattern_to_images(bands(), "-x+y"))
+    check(lacbed("fit", "e", "Fe", "--thickness", "300"), "another cell or setting")
+    check(lacbed("fit", "e", "Unobtainium"), "no built-in crystal")
+    check(lacbed("fit", "nowhere", "GaAs"), "nowhere")
+    check(lacbed("experiment", "info", "nowhere.nc"), "nowhere.nc")
+
+
+def check(outcome, match):
+    code, out, err = outcome
+    assert code == 2, outcome
+    assert out == ""
+    assert err.count("\n") == 1, err
+    assert "Traceback" not in err
+    assert match in err
