@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -117,6 +117,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if code in (INTERRUPTED, TERMINATED):
         sys.stderr.write("lacbed: stopped; no unfinished file was left behind\n")
     return code
+
+
+def run() -> NoReturn:
+    """The program: run the command of the process, then leave.
+
+    Once its threads have run, pyarrow can abort the interpreter while that takes itself apart; by then everything
+    is written, so that part is left out.
+    """
+    code = main()
+    if "pyarrow" in sys.modules:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _explain(error: Exception) -> int:
