@@ -152,7 +152,8 @@ def test_groups():
     rows = {"thickness": np.array([150.0, 600.0, 700.0, 2000.0]), "space_group": np.array([225, 225, 221, 216]),
             "atoms": np.array([4.0, 8, 5, 200])}  # fmt: skip
     made = Evaluation(rows, ("model",), {}, {})
-    assert [(label, int(m.sum())) for label, m in groups(made, "thickness")] == [
+    assert [label for label, _ in groups(made, "thickness")] == ["150 Å", "600 Å", "700 Å", "2000 Å"]
+    assert [(label, int(m.sum())) for label, m in groups(made, "thickness", at_most=3)] == [
         ("below 200 Å", 1),
         ("600 to below 800 Å", 2),
         ("2000 Å and more", 1),

@@ -108,9 +108,9 @@ def test_strange_crystals_are_flagged(model):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"thicknesses": (50,)}, r"thickness from 100 to 2000 Å, got 50 Å.*--thickness 50 --voltage 200"),
+        ({"thicknesses": (50,)}, r"thickness 100 to 2000 Å alone, got 50 Å.*--thickness 50 --voltage 200"),
         ({"thicknesses": (300, 2500)}, r"got 2500 Å.*--thickness 300,2500"),
-        ({"energy": 400e3}, r"voltage from 60 to 300 kV, got 400 kV.*--voltage 400"),
+        ({"energy": 400e3}, r"voltage 60 to 300 kV alone, got 400 kV.*--voltage 400"),
         ({"zone_axis": (1, 1, 0)}, r"zone axis \[0, 0, 1\].*--zone 1,1,0"),
         ({"hkl": [(0, 0, 0), (2, 0, 0)]}, r"000 alone.*--hkl '0,0,0 2,0,0'"),
         ({"energy": 200.0}, "200 kV is 200e3"),

@@ -113,10 +113,16 @@ def _wait_for_step(folder, wanted, process):
 
 def test_two_processes_equal_one(tmp_path):
     one = _run(tmp_path / "one", "unet")
-    words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--rdzv-backend", "c10d",
-             "--rdzv-endpoint", "localhost:0", str(SCRIPT), str(tmp_path / "two"), "unet"]  # fmt: skip
-    two = subprocess.run([sys.executable, *words], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True,
-                         text=True, check=False, timeout=180)  # fmt: skip
+    words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
+    words += ["--rdzv-endpoint", "localhost:0", str(SCRIPT), str(tmp_path / "two"), "unet"]
+    two = subprocess.run(
+        [sys.executable, *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
     assert two.returncode == 0, two.stderr
     one.communicate()
     for a, b in zip(_curve(tmp_path / "one"), _curve(tmp_path / "two"), strict=True):

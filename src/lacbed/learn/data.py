@@ -142,18 +142,17 @@ def augment(batch: Batch, seed: int, step: int) -> Batch:
     What a crystal gets depends on seed, step and the crystal alone, so that any number of processes agree.
     """
     n = batch["potential"].shape[-1]
-    potentials, patterns = [], []
-    for index, potential, pattern in zip(
-        batch["index"].tolist(), batch["potential"], batch["pattern"], strict=True
-    ):
+    images = [name for name in ("potential", "absorptive") if name in batch]
+    moved: dict[str, list[Tensor]] = {name: [] for name in (*images, "pattern")}
+    for number, index in enumerate(batch["index"].tolist()):
         rng = np.random.default_rng([seed, step, int(index)])
         operation = OPERATIONS[rng.integers(8)]
         shift = rng.integers(0, n, 2).tolist()
-        potentials.append(apply_to_cell(potential, operation).roll(shift, dims=(-2, -1)))
-        patterns.append(apply_to_pattern(pattern, operation))
-    moved = torch.stack(potentials)
-    symmetry = pattern_symmetry(moved)
-    return {**batch, "potential": moved, "pattern": torch.stack(patterns), "symmetry": symmetry}
+        for name in images:
+            moved[name].append(apply_to_cell(batch[name][number], operation).roll(shift, dims=(-2, -1)))
+        moved["pattern"].append(apply_to_pattern(batch["pattern"][number], operation))
+    found = {name: torch.stack(values) for name, values in moved.items()}
+    return {**batch, **found, "symmetry": pattern_symmetry(found["potential"])}
 
 
 def choose_thicknesses(batch: Batch, count: int, seed: int, step: int) -> Batch:

@@ -92,15 +92,17 @@ def _outside(
     low, high = domain["thickness"]
     for t in thicknesses:
         if not low * (1 - _SLACK) <= t <= high * (1 + _SLACK):
-            return f"knows {_range('thickness', low, high, 'Å')}, got {t:g} Å"
+            return f"knows the thickness {range_text((low, high), 'Å')} alone, got {t:g} Å"
     low, high = (1e-3 * v for v in domain["energy"])
     if not low * (1 - _SLACK) <= 1e-3 * energy <= high * (1 + _SLACK):
-        return f"knows {_range('voltage', low, high, 'kV')}, got {1e-3 * energy:g} kV"
+        return f"knows the voltage {range_text((low, high), 'kV')} alone, got {1e-3 * energy:g} kV"
     return ""
 
 
-def _range(name: str, low: float, high: float, unit: str) -> str:
-    return f"the {name} {low:g} {unit} alone" if low == high else f"{name} from {low:g} to {high:g} {unit}"
+def range_text(bounds: Sequence[float], unit: str) -> str:
+    """Two bounds as "100 to 2000 Å", or "600 Å" if they are one value."""
+    low, high = bounds
+    return f"{low:g} {unit}" if low == high else f"{low:g} to {high:g} {unit}"
 
 
 def is_cubic(crystal: Crystal) -> bool:

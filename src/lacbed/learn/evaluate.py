@@ -154,10 +154,13 @@ def measure_speed(loaded: LoadedModel, test: data.PatternData, device: torch.dev
 def groups(evaluation: Evaluation, name: str, at_most: int = 15) -> list[tuple[str, npt.NDArray[np.bool_]]]:
     """Rows grouped by a label, the largest groups first; what is left over is one group.
 
-    "thickness", "energy" and "atoms" are binned.
+    "atoms" is binned, and so are "thickness" and "energy" if they have many values.
     """
     column = evaluation.columns[name]
     edges = _EDGES.get(name)
+    if name in _UNITS and name != "atoms" and len(np.unique(column)) <= at_most:
+        factor, unit = _UNITS[name]  # a few fixed values need no bins
+        return [(f"{factor * v:g}{unit}", column == v) for v in np.unique(column)]
     if edges is not None:
         bins = np.digitize(column.astype(float), edges)
         found = [(_bin_label(name, edges, i), bins == i) for i in range(len(edges) + 1)]

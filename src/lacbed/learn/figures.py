@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from lacbed.learn.evaluate import MODEL, Evaluation, calibration
 from lacbed.patterns.figures import style
@@ -146,8 +147,11 @@ def _plot(figure: Figure, left: float, top: float, width: float, height: float) 
 
 
 def _logarithmic(panel: Axes, x: str, y: str) -> None:
-    panel.set_xscale("log")
-    panel.set_yscale("log")
+    for axis, scale in ((panel.xaxis, panel.set_xscale), (panel.yaxis, panel.set_yscale)):
+        scale("log")
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
     panel.set_xlabel(x, color=style.INK, fontsize=8)
     panel.set_ylabel(y, color=style.INK, fontsize=8)
 

@@ -12,7 +12,7 @@ import torch
 from lacbed.learn import data, warning
 from lacbed.learn.checkpoint import LoadedModel, load_model, save_model
 from lacbed.learn.config import TrainConfig
-from lacbed.learn.domain import domain_of
+from lacbed.learn.domain import domain_of, range_text
 from lacbed.learn.metrics import pattern_errors, summary
 
 _BATCH = 16
@@ -93,8 +93,8 @@ def card_text(record: Mapping[str, Any]) -> str:
     if domain is not None:
         t, e, a = domain["thickness"], domain["energy"], domain["lattice_parameter"]
         lines.append(
-            f"Cubic crystals along {domain['zone_axis']}, reflection 000, {t[0]:g} to {t[1]:g} Å, "
-            f"{e[0] / 1e3:g} to {e[1] / 1e3:g} kV, trained for a from {a[0]:.3g} to {a[1]:.3g} Å; "
+            f"Cubic crystals along {domain['zone_axis']}, reflection 000, {range_text(t, 'Å')}, "
+            f"{range_text([v / 1e3 for v in e], 'kV')}, trained for a from {a[0]:.3g} to {a[1]:.3g} Å; "
             f"{domain['factors']} factors, absorption {domain['absorption']}, zero-order Laue zone."
         )
     warned = record["warning"]

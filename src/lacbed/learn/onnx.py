@@ -55,7 +55,7 @@ def export_onnx(loaded: LoadedModel, path: str | Path) -> float:
         raise FileFormatError(f"an exported model is a .onnx file, got {str(path)!r}")
     _check_installed()
     model = loaded.model.cpu().eval()
-    names = INPUTS
+    names = (*INPUTS, *getattr(model, "NEEDS", ()))
     example = example_batch(loaded, _EXAMPLE_BATCH, seed=0)
     with torch.no_grad():
         made = model(example)
@@ -91,7 +91,8 @@ def example_batch(loaded: LoadedModel, crystals: int, seed: int) -> dict[str, Te
         "energy": torch.full((crystals,), 200e3),
         "symmetry": pattern_symmetry(potential),
     }
-    return batch | {name: torch.full((crystals,), value) for name, value in SCALARS.items()}
+    batch |= {name: torch.full((crystals,), value) for name, value in SCALARS.items()}
+    return batch | {"absorptive": 0.05 * potential}
 
 
 def _check_installed() -> None:

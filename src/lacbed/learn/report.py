@@ -175,18 +175,17 @@ def _trust(evaluation: Evaluation, result: Mapping[str, Any]) -> list[str]:
     parts = []
     if evaluation.warning:
         caught, others = evaluation.warning["caught"], evaluation.warning["flagged_of_others"]
-        first = "no prediction has Z above 10 %" if caught is None else f"it catches {percent(caught)} of those"
-        first += "" if caught is None else " with Z above 10 %"
-        parts.append(
-            f"The warning: {first}; it flags {'none' if others is None else percent(others)} of the others."
-        )
+        bad = "no prediction has Z above 10 %"
+        bad = bad if caught is None else f"it catches {percent(caught)} of the predictions with Z above 10 %"
+        good = "there are no others" if others is None else f"it flags {percent(others)} of the others"
+        parts.append(f"The warning: {bad}; {good}.")
     else:
         parts.append("The model has no warning.")
     bins = result["calibration"]
     if not bins:
         return [*parts, "The model predicts no uncertainty."]
     inside = [f"{percent(result[f'pixels_within_{n}_sigma'])} within {n} σ" for n in (1, 2)]
-    parts.append(f"Pixels whose error lies {' and '.join(inside)} (a normal distribution: 68.3 % and 95.4 %).")
+    parts.append(f"Errors of pixels: {' and '.join(inside)} (a normal distribution: 68.3 % and 95.4 %).")
     rows = [[str(b["patterns"]), f"{b['expected']:.3g}", f"{b['actual']:.3g}",
              f"{b['actual'] / max(b['expected'], 1e-12):.3g}"] for b in bins]  # fmt: skip
     return [*parts, markdown_table(["patterns", "expected rms error", "actual", "ratio"], rows)]
