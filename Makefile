@@ -1,5 +1,6 @@
 # make demo    set everything up and compute the first patterns
 # make test    set everything up, check style and types, run all tests
+# make docs    build the documentation into build/site; warnings are errors
 # make bench   print the benchmark tables that need no other program
 VENV ?= .venv
 PYTHON ?= python3
@@ -7,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTREADY := $(VENV)/.ready-for-tests
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -15,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 $(TESTREADY): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,app,multislice,adaptors,hyperspy,catalog,fetch]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,app,multislice,adaptors,hyperspy,catalog,fetch,docs]"
 	touch $@
 
 demo: $(READY)
@@ -26,12 +27,15 @@ demo: $(READY)
 	@echo "Look at demo/SrTiO3.png and demo/SrTiO3-potential.png."
 
 lint: $(TESTREADY)
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks docs
+	$(BIN)/ruff format --check src tests benchmarks docs
 	$(BIN)/mypy
 
 test: lint
 	$(BIN)/python -m pytest
+
+docs: $(TESTREADY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(READY)
 	$(BIN)/python benchmarks/seed_case.py

@@ -42,7 +42,12 @@ def _section(words: tuple[str, ...], command: Any) -> str:
         return "\n".join(lines)
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option" and "--help" not in p.opts]
-    lines += ["```text", f"{title} {' '.join([_metavar(p) for p in arguments])} [OPTIONS]".replace("  ", " "), "```", ""]
+    lines += [
+        "```text",
+        f"{title} {' '.join([_metavar(p) for p in arguments])} [OPTIONS]".replace("  ", " "),
+        "```",
+        "",
+    ]
     lines += ["| | | default | |", "|---|---|---|---|"]
     lines += [f"| `{_metavar(p)}` | | {_default(p)} | {_cell(getattr(p, 'help', ''))} |" for p in arguments]
     lines += [f"| {_names(p)} | {_value(p)} | {_default(p)} | {_cell(p.help)} |" for p in options]
@@ -74,7 +79,11 @@ def _default(parameter: Any) -> str:
     if parameter.required:
         return "required"
     value = parameter.default
-    if value is None or callable(value) or (isinstance(value, bool) and not value and not parameter.secondary_opts):
+    if (
+        value is None
+        or callable(value)
+        or (isinstance(value, bool) and not value and not parameter.secondary_opts)
+    ):
         return ""
     if isinstance(value, bool):
         return _code(parameter.opts[0] if value else parameter.secondary_opts[0])

@@ -33,7 +33,9 @@ class Drawing:
             corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in [(x1, y1), *wings])
             self.parts.append(f'<polygon points="{corners}" fill="{colour}"/>')
 
-    def circle(self, x: float, y: float, r: float, fill: str = "none", stroke: str = INK, opacity: float = 1.0) -> None:
+    def circle(
+        self, x: float, y: float, r: float, fill: str = "none", stroke: str = INK, opacity: float = 1.0
+    ) -> None:
         """A circle."""
         self.parts.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r:.1f}" fill="{fill}" stroke="{stroke}" fill-opacity="{opacity}"/>'
@@ -83,11 +85,10 @@ def geometry() -> Drawing:
     d.text(488, 98, "z = [uvw]")
     d.line((480, 40), (540, 40), arrow=True)
     d.text(528, 32, "x")
-    d.circle(480, 40, 5, fill="#fff")
-    d.line((476.5, 36.5), (483.5, 43.5))
-    d.line((476.5, 43.5), (483.5, 36.5))
+    d.circle(480, 40, 6, fill="#fff")
+    d.circle(480, 40, 2, fill=INK)
     d.text(456, 34, "y")
-    d.text(90, 320, "y = z × x points into the page", colour=QUIET, size=12)
+    d.text(90, 320, "y = z × x points out of the page", colour=QUIET, size=12)
     return d
 
 
@@ -129,7 +130,13 @@ def zones() -> Drawing:
     for i in range(4):
         for j in range(4):
             d.circle(x0 + cell * (i + 0.72), y0 + cell * (j + 0.3), 4.5, fill=ACCENT if (i, j) == (1, 2) else BLUE)
-    d.line((x0 + cell * 3.72, y0 + cell * 0.3), (x0 + cell * 1.83, y0 + cell * 2.22), colour=INK, arrow=True, dash="4 3")
+    d.line(
+        (x0 + cell * 3.72, y0 + cell * 0.3),
+        (x0 + cell * 1.83, y0 + cell * 2.22),
+        colour=INK,
+        arrow=True,
+        dash="4 3",
+    )
     d.text(300, 60, "k = q + G", colour=BLUE)
     d.text(296, 190, "one q, one", colour=ACCENT)
     d.text(296, 208, "diagonalisation", colour=ACCENT)

@@ -34,13 +34,13 @@ def messages(source: Path = SOURCE) -> list[Message]:
     files = sorted(source.rglob("*.py"))
     trees = {file: ast.parse(file.read_text(encoding="utf-8")) for file in files}
     kinds = error_classes(trees.values())
-    found = []
-    for file, tree in trees.items():
-        module = file.relative_to(source).as_posix()
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and node.args and _name(node.func) in kinds:
-                for text in _texts(node.args[0], tree):
-                    found.append(Message(text, _name(node.func), module, node.lineno))
+    found = [
+        Message(text, _name(node.func), file.relative_to(source).as_posix(), node.lineno)
+        for file, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and node.args and _name(node.func) in kinds
+        for text in _texts(node.args[0], tree)
+    ]
     return sorted(found, key=lambda m: (m.module, m.line))
 
 

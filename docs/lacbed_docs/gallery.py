@@ -61,8 +61,23 @@ class Picture:
 
 PICTURES = (
     Picture("srtio3-001", "SrTiO3", (0, 0, 1), (0, 0, 0), 600, "The direct beam: fourfold, with mirrors."),
-    Picture("srtio3-001-200", "SrTiO3", (0, 0, 1), (2, 0, 0), 600, "A diffracted beam is symmetric about its Bragg line."),
-    Picture("srtio3-011", "SrTiO3", (0, 1, 1), (0, 0, 0), 700, "The same crystal along another axis: twofold.", extent=2.5),
+    Picture(
+        "srtio3-001-200",
+        "SrTiO3",
+        (0, 0, 1),
+        (2, 0, 0),
+        600,
+        "A diffracted beam is symmetric about its Bragg line.",
+    ),
+    Picture(
+        "srtio3-011",
+        "SrTiO3",
+        (0, 1, 1),
+        (0, 0, 0),
+        700,
+        "The same crystal along another axis: twofold.",
+        extent=2.5,
+    ),
     Picture("srtio3-thin", "SrTiO3", (0, 0, 1), (0, 0, 0), 150, "Thin: broad bands, few fringes."),
     Picture("srtio3-thick", "SrTiO3", (0, 0, 1), (0, 0, 0), 1500, "Thick: the bands split into fine fringes."),
     Picture("srtio3-80kv", "SrTiO3", (0, 0, 1), (0, 0, 0), 600, "80 kV: stronger scattering.", voltage=80),
@@ -72,15 +87,32 @@ PICTURES = (
     Picture("si-111", "Si", (1, 1, 1), (0, 0, 0), 1000, "Sixfold, as one Laue zone has it.", extent=2.0),
     Picture("diamond-011", "C", (0, 1, 1), (0, 0, 0), 1500, "Light atoms: thin, sharp lines."),
     Picture("ge-001", "Ge", (0, 0, 1), (2, 2, 0), 800, "220 of germanium."),
-    Picture("gaas-011-200", "GaAs", (0, 1, 1), (2, 0, 0), 700, "200 of GaAs, weak and therefore sensitive to charge."),
+    Picture(
+        "gaas-011-200", "GaAs", (0, 1, 1), (2, 0, 0), 700, "200 of GaAs, weak and therefore sensitive to charge."
+    ),
     Picture("gaas-011-p", "GaAs", (0, 1, 1), (1, 1, -1), 700, "11\u22121; its opposite follows."),
-    Picture("gaas-011-m", "GaAs", (0, 1, 1), (-1, -1, 1), 700, "\u22121\u221211: not the one before turned round, for GaAs has no centre."),
+    Picture(
+        "gaas-011-m",
+        "GaAs",
+        (0, 1, 1),
+        (-1, -1, 1),
+        700,
+        "\u22121\u221211: not the one before turned round, for GaAs has no centre.",
+    ),
     Picture("nacl-001", "NaCl", (0, 0, 1), (0, 0, 0), 900, "Rock salt."),
     Picture("mgo-011", "MgO", (0, 1, 1), (0, 0, 0), 1000, "Magnesia along [011]."),
     Picture("cscl-001", "CsCl", (0, 0, 1), (0, 0, 0), 500, "Two heavy ions a cell."),
     Picture("au-001", "Au", (0, 0, 1), (0, 0, 0), 300, "Gold: many beams, strong absorption.", extent=2.0),
     Picture("cu-011", "Cu", (0, 1, 1), (0, 0, 0), 500, "Copper along [011]."),
-    Picture("al-111", "Al", (1, 1, 1), (0, 0, 0), 1500, "Aluminium: a hexagon of 220 lines around thickness fringes.", extent=1.5),
+    Picture(
+        "al-111",
+        "Al",
+        (1, 1, 1),
+        (0, 0, 0),
+        1500,
+        "Aluminium: a hexagon of 220 lines around thickness fringes.",
+        extent=1.5,
+    ),
     Picture("w-111", "W", (1, 1, 1), (0, 0, 0), 300, "Tungsten, thin: heavy atoms scatter strongly.", extent=1.5),
     Picture("zn-001", "Zn", (0, 0, 1), (0, 0, 0), 600, "A hexagonal metal along c.", extent=2.0),
     Picture("gan-001", "GaN", (0, 0, 1), (0, 0, 0), 600, "Gallium nitride along c: sixfold.", extent=2.0),
@@ -166,7 +198,10 @@ def main() -> None:
             continue
         start = time.process_time()
         save(draw(picture), path, picture.colours)
-        print(f"{picture.name:16s} {time.process_time() - start:6.1f} CPU s, {path.stat().st_size // 1024} kB", flush=True)
+        print(
+            f"{picture.name:16s} {time.process_time() - start:6.1f} CPU s, {path.stat().st_size // 1024} kB",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

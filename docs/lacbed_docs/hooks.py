@@ -21,7 +21,11 @@ def on_files(files: Any, config: Any) -> Any:
         sys.path.insert(0, HERE)
     from lacbed_docs import command_page, error_page, gallery
 
-    for path, made in (("reference/commands.md", command_page), ("errors.md", error_page), ("gallery.md", gallery)):
+    for path, made in (
+        ("reference/commands.md", command_page),
+        ("errors.md", error_page),
+        ("gallery.md", gallery),
+    ):
         files.append(File.generated(config, path, content=made.page()))
     return files
 
