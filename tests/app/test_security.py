@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from lacbed.app.limits import Limits
+from lacbed.app.messages import pack
 from lacbed.app.security import host_name
 from lacbed.app.server import STATIC, create_app
 
@@ -120,6 +121,24 @@ def test_large_requests_are_refused():
     answer = ask("POST", "/api/describe", headers=GUARD, content=b"x" * 2_100_000)
     assert answer.status_code == 400
     assert "larger than 2 MB" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "did not arrive whole"),
+        (b"junk", "did not arrive whole"),
+        (pack({"view": {"name": "Si"}})[:-1], "did not arrive whole"),
+        (pack({"view": {"name": "Si"}}), "drop experiment.json"),
+        (pack({"view": {"name": "Si"}, "files": [{"ending": ".exe", "size": 1}]}, b"x"), "no measured patterns"),
+        (pack({"view": {}, "files": [{"ending": ".nc", "size": 1}]}, b"x"), "choose a built-in crystal"),
+        (b"x" * 2000, "larger than 0.001 MB"),
+    ],
+)
+def test_bad_uploads(content, words):
+    answer = ask("POST", "/api/fit", headers=GUARD, content=content, limits=Limits(upload_bytes=1000))
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]
 
 
 def test_slow_requests_are_refused():

@@ -153,8 +153,9 @@ async def _json(request: Request, limits: Limits) -> dict[str, Any]:
     Raises:
         SettingError: if there is none.
     """
+    body = await _body(request, limits, limits.body_bytes)
     try:
-        data = json.loads(await _body(request, limits, limits.body_bytes))
+        data = json.loads(body)
     except (ValueError, RecursionError):
         raise SettingError("the request is not JSON") from None
     if not isinstance(data, dict):

@@ -110,7 +110,7 @@ function wireLook() {
   knobs.view = tabs($("tab-pattern").parentElement, (id) => {
     look.view = { "tab-discs": "discs", "tab-fit": "fit" }[id] ?? "pattern";
     $("together-row").hidden = look.view !== "discs";
-    $("picture").setAttribute("aria-describedby", "keys");
+    if (look.view !== "fit") $("plate").setAttribute("aria-labelledby", id);
     const there = { discs: shown.discs, fit: shown.fit, pattern: shown.pattern }[look.view];
     const fits = look.view !== "pattern" || (holds(there) && sameReflection(there));
     const fresh = there && there.turn === run.turn && fits;

@@ -13,7 +13,7 @@ export function showStructure() {
   const zone = indices(facts.zone_axis);
   $("potential").setAttribute("aria-label", `Projected potential of ${facts.name} along [${facts.zone_axis.join(" ")}]`);
   $("potential-note").textContent =
-    `Along [${zone}], period ${facts.period.toFixed(3)} Å, ${digits(facts.potential.low, 3)} to ${digits(facts.potential.high, 3)} V Å`;
+    `Along [${zone}], period ${facts.period.toFixed(3)} Å, ${digits(facts.potential.low, 3)} to ${digits(facts.potential.high, 3)}\u00a0V\u00a0Å`;
   $("save-cif").disabled = false;
   if (state.b_iso === null) knobs.thermal(Number(meanThermal(facts).toFixed(2)));
   showSpots();
@@ -45,6 +45,8 @@ export function showTitles() {
   const zone = indices(state.zone_axis);
   const title = `${formula(facts.name)}  [${zone}]`;
   $("title").textContent = title;
+  const mrad = 1e3 * Math.asin(Math.min(1, state.extent * facts.shortest * facts.wavelength));
+  $("extent-note").textContent = `${digits(mrad, 3)} mrad, ${digits(state.extent * facts.shortest, 3)} Å⁻¹`;
   if (look.view === "fit") {
     const { fit } = shown;
     $("subtitle").textContent = fit ? `held against ${fit.name}, [${indices(fit.zone_axis)}], ${fit.voltage} kV` : "held against an experiment";
@@ -54,8 +56,6 @@ export function showTitles() {
   const absorption = { none: "no absorption", thomas: "absorption of Thomas et al." }[state.absorption];
   $("subtitle").textContent = `${what}, ${state.voltage} kV, ${plain(state.thickness)} Å, ${absorption ?? `${state.absorption} % absorption`}`;
   document.title = `${facts.name} [${state.zone_axis.join("")}] – lacbed`;
-  const mrad = 1e3 * Math.asin(Math.min(1, state.extent * facts.shortest * facts.wavelength));
-  $("extent-note").textContent = `${digits(mrad, 3)} mrad, ${digits(state.extent * facts.shortest, 3)} Å⁻¹`;
   showSpotTitle(facts);
 }
 

@@ -1,9 +1,9 @@
 // What can be taken along, and the CIF that is brought.
 
 import { setCrystal } from "./act.js";
-import { complain, finish, say, stop } from "./jobs.js";
 import { isMeasured } from "./fit.js";
-import { $, current, holds, knobs, look, plain, run, shown, state, stem } from "./state.js";
+import { complain, finish, say, stop } from "./jobs.js";
+import { $, current, holds, knobs, look, run, shown, state, stem } from "./state.js";
 import { post } from "./stream.js";
 import { element } from "./structure.js";
 
@@ -20,10 +20,11 @@ export function showCode() {
     code.textContent = look.view === "fit" ? "The commands appear with the fit." : "The commands appear with the exact pattern.";
     return;
   }
-  code.textContent = result.recipe[look.code].replaceAll("@thickness", plain(state.thickness));
+  code.textContent = result.recipe[look.code].replaceAll("@thickness", String(state.thickness));
   $("needs").textContent = `Download ${result.recipe.needs} next to it (Crystal .cif).`;
 }
 
+/** Take a CIF as the crystal. */
 async function openCif(file) {
   if (!file) return;
   if (file.size > 1e6) {
@@ -31,6 +32,10 @@ async function openCif(file) {
     return;
   }
   const text = await file.text();
+  if (!text.trim()) {
+    complain(`${file.name} is empty; expected a CIF, which starts with data_...`);
+    return;
+  }
   const title = file.name.replace(/\.(m?cif|txt)$/i, "");
   const select = $("crystal");
   select.querySelector("[data-own]")?.remove();
@@ -39,10 +44,6 @@ async function openCif(file) {
   select.selectedIndex = 0;
   openCif.text = text;
   openCif.title = title;
-  if (!text.trim()) {
-    complain(`${file.name} is empty; expected a CIF, which starts with data_...`);
-    return;
-  }
   setCrystal({ cif: text, title });
 }
 
@@ -66,6 +67,7 @@ function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 30_000);
 }
 
+/** Download the numbers behind the picture. */
 async function saveData(format) {
   const result = look.view === "discs" ? shown.discs : shown.pattern;
   const whole = look.view === "discs" || $("whole").checked;
@@ -100,6 +102,7 @@ function savePicture() {
   canvas.convertToBlob({ type: "image/png" }).then((blob) => save(blob, `${stem()}.png`));
 }
 
+/** Connect the buttons, the list of crystals and the drop of files. */
 export function wireFiles() {
   $("crystal").addEventListener("change", () => {
     const option = $("crystal").selectedOptions[0];
@@ -125,8 +128,13 @@ export function wireFiles() {
   $("save-picture").addEventListener("click", savePicture);
   $("save-cif").addEventListener("click", () => save(new Blob([shown.facts.cif], { type: "chemical/x-cif" }), `${stem()}.cif`));
   $("copy").addEventListener("click", async () => {
-    await navigator.clipboard.writeText($("code").textContent);
-    $("copy").textContent = "Copied";
+    try {
+      await navigator.clipboard.writeText($("code").textContent);
+      $("copy").textContent = "Copied";
+    } catch { // only pages on this machine may write to the clipboard
+      getSelection().selectAllChildren($("code"));
+      $("copy").textContent = "Selected";
+    }
     setTimeout(() => ($("copy").textContent = "Copy"), 1500);
   });
   $("cancel").addEventListener("click", () => { stop(); finish(); say("Cancelled.", undefined); });

@@ -11,6 +11,16 @@ export function percentiles(values, clip = 0.1) {
   return [low, high];
 }
 
+/** Least and largest value. */
+export function bounds(values) {
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of values) {
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return [low, high];
+}
+
 /** A function from intensity to the colour's place, 0 to 255. */
 export function scale([low, high], logarithmic) {
   if (!logarithmic) {

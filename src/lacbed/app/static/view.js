@@ -5,7 +5,7 @@ import { drawDiscs } from "./discs.js";
 import { showTitles } from "./facts.js";
 import { showCode } from "./files.js";
 import { showFit } from "./fit.js";
-import { digits, draw, histogram, percentiles, zncc } from "./picture.js";
+import { bounds, digits, draw, histogram, percentiles, zncc } from "./picture.js";
 import { showOverlay, showReadout } from "./probe.js";
 import { showSeries } from "./series.js";
 import { $, current, holds, imageAt, look, plain, run, shown, state } from "./state.js";
@@ -96,7 +96,7 @@ function paintPattern(colours) {
   const canvas = $("picture");
   if (!now) return;
   if (now.signed) {
-    const size = Math.max(...now.values.map(Math.abs)) || 1;
+    const size = Math.max(...bounds(now.values).map(Math.abs)) || 1;
     draw(canvas, now.values, now.size, [-size, size], false, table("difference"));
     showLegend([-size, size], "difference", false);
     return;
@@ -109,7 +109,7 @@ function paintPattern(colours) {
 }
 
 function describePicture(now) {
-  const [low, high] = [Math.min(...now.values), Math.max(...now.values)];
+  const [low, high] = bounds(now.values);
   const name = shown.facts?.name ?? "crystal";
   return `LACBED pattern of ${name}, reflection ${state.hkl.join(" ")}, ${plain(state.thickness)} Å; intensities ${digits(low, 3)} to ${digits(high, 3)}`;
 }
@@ -149,7 +149,7 @@ function showLegend([low, high], name, inverted, words) {
 
 /** The histogram and the two limits on it. */
 export function showContrast(now) {
-  const top = Math.max(...now.values, 1e-12);
+  const top = Math.max(bounds(now.values)[1], 1e-12);
   showContrast.top = top;
   const counts = histogram(now.values, [0, top]);
   const most = Math.max(...counts.map(Math.sqrt)) || 1;
