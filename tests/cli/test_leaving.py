@@ -18,6 +18,8 @@ import pytest
 )
 def test_exit_code_and_output_survive_the_quick_exit(words: list[str], code: int, tmp_path) -> None:
     program = [sys.executable, "-c", "import sys; from lacbed.cli import run; sys.argv[0] = 'lacbed'; run()"]
-    ended = subprocess.run([*program, *words], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    ended = subprocess.run(
+        [*program, *words], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
     assert ended.returncode == code
     assert (ended.stdout or ended.stderr).strip()  # flushed before leaving, to a pipe too
