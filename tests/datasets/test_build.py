@@ -108,6 +108,7 @@ def test_nothing_is_done_twice(plan, built, monkeypatch):
     assert result.manifest == built[1].manifest
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same(plan, built, contents, tmp_path):
     result = build(plan, tmp_path / "data.zarr", lambda: processes(2, 1e12))
     assert contents(tmp_path / "data.zarr") == contents(built[0])

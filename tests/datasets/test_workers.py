@@ -97,6 +97,7 @@ def _swap_version(crew, rows):
         list(run(crew, iter([Job(0, rows[0], 1.0)]), CHEAP))
 
 
+@pytest.mark.slow
 def test_a_process_killed_from_outside(rows):
     jobs = [Job(i, row, 1.0) for i, row in enumerate(rows)]
     with processes(1, 1e12) as crew:
