@@ -106,9 +106,14 @@ def _phase_sum(indices: np.ndarray, xyz: np.ndarray, occupancy: np.ndarray) -> T
     axes = [np.unique(column, return_inverse=True) for column in indices.T]
     box = math.prod(len(values) for values, _ in axes)
     if len(indices) and box <= _FULL * len(indices):
-        x, y, z = (np.exp(-2j * np.pi * np.outer(values, r)) for (values, _), r in zip(axes, xyz.T, strict=True))
-        layers = np.stack([(x * (layer * occupancy)) @ y.T for layer in z], axis=2)  # (h, k, l)
-        return torch.as_tensor(layers[axes[0][1], axes[1][1], axes[2][1]])
+        x, y, z = (
+            torch.as_tensor(np.exp(-2j * np.pi * np.outer(values, r)))
+            for (values, _), r in zip(axes, xyz.T, strict=True)
+        )
+        weights = z * torch.as_tensor(occupancy)
+        layers = torch.stack([(x * layer) @ y.mT for layer in weights], dim=2)  # (h, k, l)
+        place = [torch.as_tensor(inverse.reshape(-1)) for _, inverse in axes]
+        return layers[place[0], place[1], place[2]]
     step = max(1, _CHUNK // max(1, len(xyz)))
     blocks = []
     for start in range(0, len(indices), step):
