@@ -7,6 +7,7 @@ import sys
 import pytest
 
 SLOW = ("torch", "xarray", "matplotlib", "gemmi", "numpy", "scipy", "zarr", "h5netcdf", "tifffile", "pandas")
+SLOW += ("starlette", "uvicorn")
 
 
 @pytest.mark.parametrize("words", [["--help"], ["simulate", "--help"], ["--version"], ["compare", "-h"], []])
@@ -47,4 +48,17 @@ def test_every_command_has_help():
         assert command.callback is not None
         assert command.callback.__doc__
     names = {command.name for command in app.registered_commands}
-    assert names == {"simulate", "potential", "cbed", "compare", "convergence", "crystals", "info"}
+    learned = {"predict", "train", "evaluate", "learning-curve", "export"}
+    exact = {
+        "simulate",
+        "potential",
+        "cbed",
+        "compare",
+        "convergence",
+        "convert",
+        "crystals",
+        "info",
+        "app",
+        "fit",
+    }
+    assert names == exact | learned
