@@ -214,7 +214,8 @@ def _close_epoch(
     line = {"train_loss": at.loss_sum / max(1, min(at.batch, batches)), **metrics}
     if not math.isfinite(metrics["validation_loss"]):
         raise TrainingError(f"the validation loss is not a number after epoch {at.epoch}; lower the learning rate")
-    better = metrics["validation_loss"] < at.best_loss
+    # Of equal losses the latest: a model may have nothing to learn but how sure it is.
+    better = metrics["validation_loss"] <= at.best_loss
     if better:
         at.best_loss, at.best_epoch = metrics["validation_loss"], at.epoch
         at.validation = metrics
