@@ -35,7 +35,7 @@ def command(
     zone: Annotated[
         str | None, typer.Option("--zone", "-z", metavar="U,V,W", help="Zone axis, if not that of PATTERN.")
     ] = None,
-    keep: Annotated[int, typer.Option("--keep", metavar="N", help="Candidates to simulate exactly.")] = 10,
+    keep: Annotated[int, typer.Option("--keep", metavar="N", help="Candidates to simulate exactly.")] = 5,
     top: Annotated[int, typer.Option("--top", metavar="N", help="Candidates to list.")] = 10,
     absorption: o.AbsorptionOption = "thomas",
     model: Annotated[

@@ -29,7 +29,7 @@ INNER = 0.5
 """Half-width in 1/Å of the part that the first look compares: there few beams are enough."""
 
 COARSE_PIXELS = 24
-FIRST_REACH, EXACT_REACH = 1.3, 2.2
+FIRST_REACH, EXACT_REACH = 1.3, 1.6
 """Waves up to this |h| in 1/Å take part in the first look and in the exact simulation."""
 
 FINE = 5
@@ -203,7 +203,7 @@ def identify(
     crystals: Sequence[Crystal],
     thicknesses: Sequence[float],
     *,
-    keep: int = 10,
+    keep: int = 5,
     predictor: Predictor = few_beams,
     final: Predictor | None = None,
     known: tuple[np.ndarray, dict[int, str]] | None = None,
