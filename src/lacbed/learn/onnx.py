@@ -54,6 +54,12 @@ def export_onnx(loaded: LoadedModel, path: str | Path) -> float:
     if path.suffix.lower() != ".onnx":
         raise FileFormatError(f"an exported model is a .onnx file, got {str(path)!r}")
     _check_installed()
+    if not getattr(loaded.model, "EXPORTABLE", True):
+        name = loaded.record["config"]["model"]["name"]
+        raise SettingError(
+            f"the model {name} sizes its matrices by the crystal, which ONNX cannot express; "
+            "export a vae, unet or fno"
+        )
     model = loaded.model.cpu().eval()
     names = (*INPUTS, *getattr(model, "NEEDS", ()))
     example = example_batch(loaded, _EXAMPLE_BATCH, seed=0)

@@ -52,6 +52,9 @@ class Model(nn.Module):
     NEEDS = ("absorptive",)
     """Images that a batch must have beside the potential."""
 
+    EXPORTABLE = False
+    """The size of the matrices depends on the crystal, so that ONNX cannot express the model."""
+
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         if settings.pixels % (2 * settings.extent):
