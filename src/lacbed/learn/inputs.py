@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lacbed.constants import H2_OVER_2M, relativistic_gamma
 from lacbed.learn.symmetry import pattern_symmetry
-from lacbed.potential import mean_absorptive_potential, potential_coefficients, projected_potential
+from lacbed.potential import mean_absorptive_potential, projected_potential
 
 if TYPE_CHECKING:
     from lacbed.crystals import Crystal
@@ -46,7 +45,8 @@ def crystal_inputs(
         )  # fmt: skip
         damping.append(torch.as_tensor(absorptive, dtype=torch.float32)[None])
         inner = float(projected.attrs["mean_inner_potential"])
-        scalars.append({"period": period, "mean_inner_potential": inner, **_describe(crystal, energy, domain)})
+        means = {"mean_inner_potential": inner, "mean_absorptive_potential": float(absorptive.mean())}
+        scalars.append({"period": period, **means, **_describe(crystal)})
     batch = {name: torch.tensor([s[name] for s in scalars], dtype=torch.float32) for name in scalars[0]}
     batch["potential"], batch["absorptive"] = torch.stack(images), torch.stack(damping)
     batch["thickness"] = torch.tensor([list(thicknesses)] * len(crystals), dtype=torch.float32)
@@ -55,18 +55,11 @@ def crystal_inputs(
     return batch
 
 
-def _describe(crystal: Crystal, energy: float, domain: Mapping[str, Any]) -> dict[str, float]:
-    absorption = domain["absorption"]
-    if isinstance(absorption, list):
-        absorption = tuple(absorption)
-    origin = np.zeros((1, 3), dtype=np.int64)
-    absorptive = potential_coefficients(crystal, origin, energy, domain["factors"], absorption)[1]
-    volts = 0.0 if absorptive is None else float(absorptive.real[0]) * H2_OVER_2M / relativistic_gamma(energy)
+def _describe(crystal: Crystal) -> dict[str, float]:
     atoms = crystal.atoms
     return {
         "lattice_parameter": crystal.cell[0],
         "volume": crystal.volume,
         "atoms": math.fsum(atoms.occupancy),
         "mean_b_iso": float(np.average(np.nan_to_num(atoms.b_iso), weights=atoms.occupancy)),
-        "mean_absorptive_potential": volts,
     }
