@@ -5,7 +5,7 @@ import pytest
 import torch
 from gradient_cases import FIELDS, finite_difference, parts, small_plan, with_part
 
-from lacbed import Crystal, TiltGrid, simulate
+from lacbed import Crystal, Site, TiltGrid, simulate
 from lacbed.geometry.frame import make_frame
 from lacbed.invert.model import images, jacobian
 from lacbed.invert.plan import make_plan
@@ -68,7 +68,11 @@ def test_pixels_equal_the_simulation():
 
 
 def test_anisotropic_displacements_equal_the_simulation():
-    crystal = Crystal.named("TiO2")
+    sites = [
+        Site("Ti1", "Ti", (0, 0, 0), u_iso=None, u_aniso=(0.007, 0.007, 0.005, 0, 0, 0.002)),
+        Site("O1", "O", (0.305, 0.305, 0), u_iso=None, u_aniso=(0.005, 0.005, 0.004, 0, 0, -0.001)),
+    ]
+    crystal = Crystal.build("TiO2", (4.594, 4.594, 2.959, 90, 90, 90), "P 42/m n m", sites)
     plan, state = small_plan(crystal, (1, 1, 0), None, "pixels", beams=20, weak_beams=0)
     state = state.changed(blur=torch.tensor(0.0, dtype=torch.float64), extra=torch.zeros(3, dtype=torch.float64))
     grid = TiltGrid(5, k_max=float(state.half_width))

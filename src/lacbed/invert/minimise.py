@@ -113,9 +113,9 @@ def quasi_newton_fit(minimiser: Minimiser, steps: int) -> FloatArray:
         model = images(minimiser.plan, minimiser.state_of(leaf))
         cost = torch.square(residual_of(minimiser.target, model)).sum()
         cost.backward()  # type: ignore[no-untyped-call]
-        minimiser.remember(active, float(cost), model.detach())
+        minimiser.remember(active, float(cost.detach()), model.detach())
         assert leaf.grad is not None
-        return float(cost), leaf.grad.numpy() * (minimiser.high - minimiser.low)
+        return float(cost.detach()), leaf.grad.numpy() * (minimiser.high - minimiser.low)
 
     start = (minimiser.start - minimiser.low) / (minimiser.high - minimiser.low)
     minimize(

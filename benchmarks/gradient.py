@@ -1,0 +1,103 @@
+"""Cost and memory of a full gradient: against one simulation with the same beams, pixels and reflections.
+
+The gradient is that of a scalar by every parameter of the model (cell, positions, displacements, occupancies,
+voltage, thickness, absorption, geometry, blur) by one adjoint pass; the Jacobian is that of all pixels by several
+parameters.
+"""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import fields
+
+import torch
+
+import lacbed
+from common import measure, number, parser, publish, table, verdict
+from lacbed.beams import reflections_within
+from lacbed.geometry.frame import make_frame
+from lacbed.invert.model import images, jacobian
+from lacbed.invert.parameters import build_parameters, state_function
+from lacbed.invert.plan import make_plan
+from lacbed.invert.structure import State, start_state
+
+CASES = (
+    ("GaAs", (1, 1, 0), None),
+    ("GaAs", (1, 1, 0), "thomas"),
+    ("Si", (1, 1, 0), None),
+    ("SiO2", (0, 0, 1), None),
+)
+FREE = ("thickness", "half_width", "tilt", "B", "blur", "voltage", "cell")
+LIMIT = 5.0
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--pixels", type=int, default=64)
+    options.add_argument("--beams", type=int, default=100)
+    options.add_argument("--large", action="store_true", help="also 150 x 150 pixels of 27 reflections")
+    chosen = options.parse_args()
+    rows = []
+    for name, zone, absorption in CASES:
+        for sampling in ("lattice", "pixels"):
+            pixels = chosen.pixels if sampling == "lattice" else chosen.pixels // 4
+            rows.append(_row(name, zone, absorption, sampling, pixels, chosen))
+    header = ["crystal", "absorption", "points", "pixels", "beams", "numbers", "simulation / CPU s",
+              "gradient / CPU s", "ratio", "target", "Jacobian / CPU s", "columns"]  # fmt: skip
+    parts = [table(header, rows)]
+    if chosen.large:
+        parts.append(_large(chosen))
+    publish("Gradients", parts, chosen)
+
+
+def _problem(name, zone, absorption, sampling, pixels, beams, count=27):
+    crystal = lacbed.Crystal.named(name)
+    frame = make_frame(crystal, zone)
+    half = 2.0 * frame.shortest
+    hkl = reflections_within(crystal, frame, 4.0 * frame.shortest)[:count]
+    state = start_state(crystal, 200e3, half, thickness=800.0)
+    plan = make_plan(
+        crystal, frame, hkl, pixels, state, beams=beams, weak_beams=beams, absorption=absorption,
+        sampling=sampling,
+    )  # fmt: skip
+    return crystal, plan, state
+
+
+def _gradient(plan, state) -> None:
+    leaves = State(**{f.name: getattr(state, f.name).clone().requires_grad_() for f in fields(State)})
+    images(plan, leaves).square().sum().backward()
+
+
+def _row(name, zone, absorption, sampling, pixels, chosen):
+    crystal, plan, state = _problem(name, zone, absorption, sampling, pixels, chosen.beams)
+
+    def simulation() -> None:
+        with torch.no_grad():
+            images(plan, state)
+
+    parameters = build_parameters(crystal, state, FREE, absorption)
+    values = torch.tensor([p.value for p in parameters], dtype=torch.float64)
+    one, _ = measure(simulation, chosen.repeats)
+    gradient, _ = measure(lambda: _gradient(plan, state), chosen.repeats)
+    columns, _ = measure(lambda: jacobian(plan, state_function(state, parameters), values), chosen.repeats)
+    numbers = sum(getattr(state, f.name).numel() for f in fields(State))
+    ratio = gradient.cpu / one.cpu
+    return [
+        name, absorption or "none", sampling, pixels, plan.layout.beams, numbers, number(one.cpu),
+        number(gradient.cpu), number(ratio), verdict(ratio, LIMIT), number(columns.cpu), len(values),
+    ]  # fmt: skip
+
+
+def _large(chosen) -> str:
+    """Peak memory of the whole process for the largest case of the task."""
+    _, plan, state = _problem("GaAs", (1, 1, 0), None, "pixels", 150, chosen.beams)
+    timing, _ = measure(lambda: _gradient(plan, state), 1, warm=False)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return (
+        f"150 x 150 pixels, {len(plan.reflections)} reflections, {plan.layout.beams} beams, every pixel its own "
+        f"eigenproblem: {number(timing.cpu)} CPU s, peak memory {peak:.1f} GiB: {verdict(peak, 8.0)}."
+    )
+
+
+if __name__ == "__main__":
+    main()

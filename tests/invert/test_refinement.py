@@ -1,0 +1,292 @@
+"""Refinement: what symmetry leaves free, truth found again, bad input refused."""
+
+import json
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from lacbed import Crystal, Site, TiltGrid, simulate
+from lacbed.errors import FileFormatError, SettingError
+from lacbed.geometry.frame import make_frame
+from lacbed.invert.constraints import cell_directions, displacement_directions, position_directions
+from lacbed.invert.families import family_shape
+from lacbed.invert.objective import compare, make_target, residual_of, z_of
+from lacbed.invert.parameters import build_parameters, split_names, state_function
+from lacbed.invert.refine import Measured, Options, Progress, refine, usable
+from lacbed.invert.refine_files import check_folder, fingerprint, load_progress, save_progress
+from lacbed.invert.refine_report import refined_cif, summary
+from lacbed.invert.structure import coefficients, make_structure, start_state
+from lacbed.invert.uncertainties import correlations, covariance, standard_uncertainties, with_uncertainty
+from lacbed.patterns.metrics import zncc_loss
+
+HKL = ((0, 0, 0), (1, -1, 1), (1, -1, -1), (0, 0, 2))
+
+
+# -- symmetry ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["GaAs", "SiO2", "TiO2", "FeS2", "GaN", "CuO", "MgSiO3"])
+def test_free_directions_keep_the_symmetry(name):
+    crystal = Crystal.named(name)
+    atoms = len(crystal.atoms)
+    for i, site in enumerate(crystal.sites):
+        for _, direction in position_directions(crystal, i):
+            moved = replace(site, xyz=tuple(np.add(site.xyz, 0.004 * direction)))
+            changed = replace(crystal, sites=(*crystal.sites[:i], moved, *crystal.sites[i + 1 :]))
+            assert len(changed.atoms) == atoms
+            moves = changed.atoms.xyz - crystal.atoms.xyz
+            assert np.abs(moves - np.round(moves)).max() > 1e-3
+        count = len(displacement_directions(crystal, i))
+        assert 1 <= count <= 6
+
+
+def test_known_site_symmetries():
+    quartz = Crystal.named("SiO2")
+    assert [n for n, _ in position_directions(quartz, 0)] == ["x"]
+    assert [n for n, _ in displacement_directions(quartz, 0)] == ["U11", "U22", "U33", "U23"]
+    assert dict(displacement_directions(quartz, 0))["U22"].tolist() == [0, 1, 0, 0, 0, 0.5]  # U12 = U22 / 2
+    assert position_directions(Crystal.named("GaAs"), 0) == []
+    assert [n for n, _ in cell_directions(Crystal.named("GaN"))] == ["a", "c"]
+    assert [n for n, _ in cell_directions(Crystal.named("CuO"))] == ["a", "b", "c", "beta"]
+    assert dict(cell_directions(Crystal.named("GaAs")))["a"].tolist() == [1, 1, 1, 0, 0, 0]
+
+
+def test_family_has_the_symmetry_of_the_potential():
+    crystal = Crystal.named("GaAs")
+    hkl = np.array([(1, 1, 1), (-1, -1, -1), (1, -1, 1), (-1, 1, 1), (2, 2, 0), (1, -1, -1)])
+    elastic = coefficients(make_structure(crystal, hkl, "kirkland", None), start_state(crystal, 2e5, 0.5))[
+        0
+    ].numpy()
+    shape = family_shape(crystal, (1, 1, 1), elastic[0] / abs(elastic[0]), hkl)
+    expected = np.where(np.abs(hkl).sum(axis=1) == 3, elastic / abs(elastic[0]), 0.0)
+    np.testing.assert_allclose(shape, expected, atol=1e-12)
+    silicon = Crystal.build("Si", 5.43, "F d -3 m:2", [Site("Si1", "Si", (0.125, 0.125, 0.125))])
+    assert np.abs(family_shape(silicon, (1, 1, 1), 1j, hkl)).max() < 1e-12  # the centre fixes the phase
+
+
+# -- names ------------------------------------------------------------------------------------------
+def test_names():
+    assert split_names("thickness, B:Ga1,Ug:1,1,-1,U") == ("thickness", "B:Ga1", "Ug:1,1,-1", "U")
+    with pytest.raises(SettingError, match="'speed'"):
+        split_names("thickness,speed")
+
+
+@pytest.mark.parametrize(
+    ("name", "free", "words"),
+    [
+        ("GaAs", "x", "symmetry fixes"),
+        ("GaAs", "x:Ga1", "symmetry fixes"),
+        ("GaAs", "B:Ga7", "no site 'Ga7'"),
+        ("GaAs", "U", "free B instead"),
+        ("GaAs", "absorption", "without a model"),
+        ("GaAs", "tilt:Ga1", "belongs to no site"),
+    ],
+)
+def test_impossible_parameters_are_refused(name, free, words):
+    crystal = Crystal.named(name)
+    with pytest.raises(SettingError, match=words):
+        build_parameters(crystal, start_state(crystal, 200e3, 0.5), split_names(free))
+
+
+def test_anisotropic_sites_need_u():
+    sites = [
+        Site("Ti1", "Ti", (0, 0, 0), u_iso=None, u_aniso=(0.007, 0.007, 0.005, 0, 0, 0)),
+        Site("O1", "O", (0.305, 0.305, 0), u_iso=None, u_aniso=(0.005, 0.005, 0.004, 0, 0, -0.001)),
+    ]
+    crystal = Crystal.build("TiO2", (4.594, 4.594, 2.959, 90, 90, 90), "P 42/m n m", sites)
+    state = start_state(crystal, 200e3, 0.5)
+    with pytest.raises(SettingError, match="free U instead"):
+        build_parameters(crystal, state, ("B",))
+    names = [p.name for p in build_parameters(crystal, state, ("U",))]
+    assert names == ["U11:Ti1", "U33:Ti1", "U12:Ti1", "U11:O1", "U33:O1", "U12:O1"]
+
+
+def test_mixed_place_keeps_its_sum_and_polar_origin_stays():
+    sites = [Site("Ge1", "Ge", (0, 0, 0), 0.9), Site("Sn1", "Sn", (0, 0, 0), 0.1)]
+    crystal = Crystal.build("GeSn", 5.65, "F d -3 m:1", sites)
+    state = start_state(crystal, 200e3, 0.5)
+    parameters = build_parameters(crystal, state, ("occupancy", "B"))
+    assert [p.name for p in parameters] == ["occupancy:Ge1", "B:Ge1"]
+    moved = state_function(state, parameters)(torch.tensor([0.95, 0.8], dtype=torch.float64))
+    assert float(moved.occupancy.sum()) == pytest.approx(1.0)
+    assert moved.u[0].tolist() == moved.u[1].tolist()
+    polar = Crystal.named("GaN")
+    assert [p.name for p in build_parameters(polar, start_state(polar, 2e5, 0.5), ("x",))] == ["z:N2"]
+
+
+# -- objective --------------------------------------------------------------------------------------
+@cache
+def truth(shift: float) -> np.ndarray:
+    grid = TiltGrid(20, k_max=0.33, center=(shift, 0.0))
+    return simulate(Crystal.named("GaAs"), (1, 1, 0), 200e3, (640.0,), grid, HKL, beams=140).values[0]
+
+
+def measured(dose: float | None = None, seed: int = 0, shift: float = 0.0) -> tuple[Crystal, Measured, float]:
+    """GaAs along [110], computed by `simulate`, with more beams than the fit has; 20 x 20 pixels."""
+    crystal, thickness, half = Crystal.named("GaAs"), 640.0, 0.33
+    frame = make_frame(crystal, (1, 1, 0))
+    images = truth(shift).copy()
+    if dose is not None:
+        images = np.random.default_rng(seed).poisson(dose * images).astype(float)
+    return crystal, Measured(images, HKL, frame, 200e3, half), thickness
+
+
+FAST = {"beams": 80, "weak_beams": 80, "absorption": None, "blur": 0.05, "starts": 1, "steps": 6}
+
+
+@pytest.fixture(scope="module")
+def finished():
+    crystal, data, thickness = measured(1e3, shift=0.004)
+    sites = tuple(replace(s, u_iso=1.2 * s.u_iso) for s in crystal.sites)
+    first = replace(crystal, sites=sites)
+    options = Options(
+        ("thickness", "half_width", "tilt", "B"), (560.0, 600.0, 660.0, 700.0), align=False, weights="poisson",
+        common_scale=True, **FAST,
+    )  # fmt: skip
+    saved: list[Progress] = []
+    return crystal, first, replace(data, half_width=0.331), thickness, options, saved, refine(
+        first, replace(data, half_width=0.331), options, save=saved.append
+    )  # fmt: skip
+
+
+def test_truth_is_found_again(finished):
+    crystal, _, _, thickness, _, _, result = finished
+    values = dict(zip((p.name for p in result.parameters), result.values, strict=True))
+    assert abs(values["thickness"] - thickness) < 2.0
+    assert abs(values["tilt_x"] - 0.004) < 5e-4
+    assert abs(values["half_width"] - 0.33) < 1e-3
+    for site, name in zip(crystal.sites, ("B:Ga1", "B:As2"), strict=True):
+        assert abs(values[name] / site.b_iso - 1.0) < 0.05
+    chi_square = result.fit.cost / result.fit.residual.numel()
+    assert 0.8 < chi_square < 1.25
+
+
+def test_uncertainties_are_of_the_size_of_the_errors(finished):
+    crystal, *_, result = finished
+    truth = {"thickness": 640.0, "B:Ga1": crystal.sites[0].b_iso, "B:As2": crystal.sites[1].b_iso}
+    su = standard_uncertainties(result.covariance)
+    for p, value, s in zip(result.parameters, result.values, su, strict=True):
+        if p.name in truth:
+            assert 0.0 < s < 0.05 * value
+            assert abs(value - truth[p.name]) < 5.0 * s
+    matrix = correlations(result.covariance)
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-9)
+    assert np.abs(matrix).max() <= 1.0 + 1e-9
+
+
+def test_resume_goes_on_where_it_stopped(finished):
+    _, first, data, _, options, saved, result = finished
+    again = refine(first, data, options, resume=saved[-1])
+    np.testing.assert_allclose(again.values, result.values, rtol=1e-9)
+
+
+def test_cif_and_numbers(finished):
+    crystal, first, _, _, options, _, result = finished
+    text = refined_cif(first, result)
+    assert "(" in text.split("_atom_site_")[-1]
+    back = Crystal.from_cif_text(text)
+    assert back.sites[0].u_iso == pytest.approx(float(result.state.u[0, 0]), rel=2e-2)
+    assert len(back.atoms) == len(crystal.atoms)
+    numbers = summary(result, options)
+    assert {"mean_Z_aligned", "mean_Z", "thickness", "free", "correlation"} <= set(numbers)
+    assert set(numbers["free"]["thickness"]) >= {"value", "uncertainty"}
+    json.dumps(numbers)
+
+
+def test_lbfgs_finds_it_too_and_images_are_aligned():
+    crystal, data, thickness = measured()
+    images = data.images.copy()
+    images[1] = np.roll(images[1], 1, axis=1)  # one pixel along x
+    options = Options(("thickness",), (630.0,), method="lbfgs", **FAST)
+    result = refine(crystal, replace(data, images=images), options)
+    assert abs(result.values[0] - thickness) < 2.0
+    np.testing.assert_allclose(result.shifts[1], [1.0, 0.0], atol=0.15)
+    np.testing.assert_allclose(result.shifts[[0, 2, 3]], 0.0, atol=0.05)
+    target = make_target(torch.as_tensor(images))
+    aligned, plain = z_of(result.fit_aligned.images, target), z_of(result.fit.images, target)
+    assert float(aligned[1]) < 0.5 * float(plain[1])
+
+
+def test_residual_is_what_correlation_leaves(finished):
+    *_, result = finished
+    generator = torch.Generator().manual_seed(4)
+    model = torch.rand(3, 8, 8, dtype=torch.float64, generator=generator)
+    noise = torch.rand(3, 8, 8, dtype=torch.float64, generator=generator)
+    target = make_target(5.0 * model + noise + 2.0)
+    left = torch.square(residual_of(target, model)).sum(dim=1)
+    rho = 1.0 - zncc_loss(model, target.images)
+    torch.testing.assert_close(left, 1.0 - rho**2)
+    fit = compare(result.plan, make_target(torch.as_tensor(result.measured.images)), lambda _: result.state,
+                  torch.zeros(0, dtype=torch.float64))  # fmt: skip
+    again = residual_of(make_target(torch.as_tensor(result.measured.images)), fit.images)
+    torch.testing.assert_close(torch.square(fit.residual).sum(), torch.square(again).sum())
+
+
+def test_sandwich_of_equal_reflections_is_zero_and_of_noise_is_not():
+    slopes = torch.randn(1, 6, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    target = make_target(torch.rand(6, 5, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
+    noise = torch.randn(6, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    assert float(covariance(target, 0.0 * noise, slopes)[0, 0]) == 0.0
+    found = float(covariance(target, noise, slopes)[0, 0])
+    assert found == pytest.approx(1.0 / float(torch.square(slopes).sum()), rel=2.0)
+
+
+# -- bad input --------------------------------------------------------------------------------------
+def test_what_cannot_be_seen_is_refused_or_left_out():
+    quartz = Crystal.named("SiO2")
+    frame = make_frame(quartz, (0, 0, 1))
+    images = np.random.default_rng(0).random((1, 6, 6))
+    data = Measured(images, ((0, 0, 0),), frame, 200e3, 0.15)
+    options = Options(("x:O2",), (300.0,), **(FAST | {"beams": 30, "weak_beams": 0}))
+    with pytest.raises(SettingError, match="z:O2 cannot be free"):
+        refine(quartz, data, options)
+
+
+def test_images_without_contrast():
+    _, data, _ = measured()
+    dark = data.images.copy()
+    dark[2] = 7.0
+    kept, notes = usable(replace(data, images=dark))
+    assert len(kept.hkl) == 3
+    assert "1,-1,-1" in notes[0]
+    with pytest.raises(SettingError, match="contrast"):
+        usable(replace(data, images=np.zeros_like(dark)))
+
+
+def test_reflections_of_another_zone():
+    crystal, data, _ = measured()
+    with pytest.raises(SettingError, match="Laue zone"):
+        refine(crystal, replace(data, hkl=(*HKL[:3], (2, 0, 0))), Options(**FAST))
+
+
+def test_folder_and_state(tmp_path):
+    crystal, data, _ = measured()
+    mark = fingerprint(data, crystal, Options())
+    assert mark != fingerprint(data, crystal, Options(free=("thickness",)))
+    folder = tmp_path / "new"
+    with pytest.raises(FileFormatError, match="resume"):
+        check_folder(folder, resume=True)
+    check_folder(folder, resume=False)
+    progress = Progress(2, np.array([1.0, 2.0]), np.ones((4, 2)), np.array([[300.0, 0.5]]), (("x", 0.1),))
+    save_progress(folder, progress, mark)
+    back = load_progress(folder, mark)
+    assert back.stage == 2
+    assert back.history == progress.history
+    np.testing.assert_array_equal(back.shifts, progress.shifts)
+    with pytest.raises(FileFormatError, match="another experiment"):
+        load_progress(folder, "other")
+    with pytest.raises(FileFormatError, match="not empty"):
+        check_folder(folder, resume=False)
+    (folder / "state.json").write_text("{", encoding="utf-8")
+    with pytest.raises(FileFormatError, match="damaged"):
+        load_progress(folder, mark)
+
+
+@pytest.mark.parametrize(
+    ("value", "su", "text"),
+    [(0.58541, 0.0123, "0.585(12)"), (984.31, 1.2, "984.3(12)"), (984.31, 34.0, "980(30)"), (1.5, 0.0, "1.5"),
+     (0.66312, 0.0005, "0.6631(5)"), (2.0, np.inf, "2")],
+)  # fmt: skip
+def test_uncertainty_in_parentheses(value, su, text):
+    assert with_uncertainty(value, su) == text
