@@ -10,7 +10,8 @@ import lacbed
 from common import parser, publish, table
 from lacbed.catalog.generate import generate_rows
 from lacbed.catalog.rows import crystal_of
-from lacbed.invert.identify import Target, exact, identify, library
+from lacbed.invert.identify import exact, identify, library
+from lacbed.invert.target import Target
 from lacbed.patterns import zncc_loss
 
 PIXELS, K_MAX, ENERGY = 40, 0.5, 200e3

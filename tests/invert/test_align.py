@@ -11,12 +11,10 @@ from lacbed.errors import SettingError
 from lacbed.invert.align import (
     UNALIGNED,
     Matching,
-    image_residual,
     image_sampler,
     match_image,
-    regress,
-    weighted_z,
 )
+from lacbed.invert.weighted import image_residual, regress, weighted_z
 
 IDENTITY = np.eye(2)
 

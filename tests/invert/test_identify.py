@@ -11,7 +11,8 @@ from lacbed.catalog.rows import row_of
 from lacbed.catalog.schema import table_of
 from lacbed.cli import main
 from lacbed.errors import LacbedError, SettingError
-from lacbed.invert.identify import exact, few_beams, identify, library, target_of
+from lacbed.invert.identify import exact, few_beams, identify, library
+from lacbed.invert.target import target_of
 
 NAMES = ("SrTiO3", "BaTiO3", "Cu3Au", "Cu")
 CRYSTALS = [lacbed.Crystal.named(name) for name in NAMES]

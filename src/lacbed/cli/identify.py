@@ -54,7 +54,8 @@ def command(
     from lacbed.catalog.files import read_catalog  # noqa: PLC0415
     from lacbed.catalog.rows import crystal_of  # noqa: PLC0415
     from lacbed.invert.experiment import load_experiment  # noqa: PLC0415
-    from lacbed.invert.identify import exact, few_beams, identify, learned, target_of  # noqa: PLC0415
+    from lacbed.invert.identify import exact, few_beams, identify, learned  # noqa: PLC0415
+    from lacbed.invert.target import target_of  # noqa: PLC0415
     from lacbed.patterns.files import load_pattern  # noqa: PLC0415
 
     for option, value in (("--keep", keep), ("--top", top)):

@@ -1,12 +1,7 @@
 """One measured and one simulated image brought together: shift, distortion, blur, scale, background, weights.
 
 The simulated image is the one that is moved, since it can be computed anywhere and has no noise. What is made
-small is
-
-    Z = 1 - Σ w m̃ s̃ / sqrt(Σ w m̃² Σ w s̃²)
-
-with m̃, s̃ the images less their best background (a constant, or a plane) under the weights w. With equal weights
-and a constant background that is `lacbed.zncc_loss`.
+small is Z under weights and less a background; see `lacbed.invert.weighted`.
 """
 
 from __future__ import annotations
@@ -14,18 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import gaussian_filter, map_coordinates, spline_filter
 from scipy.optimize import least_squares
 from scipy.signal import fftconvolve
 
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
+from lacbed.invert.weighted import Background, centred, image_residual, regress, weighted_z
 
-Background = Literal["constant", "plane"]
 Sampler = Callable[[FloatArray, FloatArray], FloatArray]
 """Takes fractional row (ky) and column (kx) numbers in the measured image, gives simulated values; NaN outside."""
 
@@ -100,7 +93,7 @@ class Match:
     @property
     def model(self) -> FloatArray:
         """The moved simulation in counts, with scale and background: (ky, kx)."""
-        rows, columns = _centred(self.image.shape)
+        rows, columns = centred(self.image.shape)
         constant, along_y, along_x = self.background
         return np.asarray(self.scale * self.image + constant + along_y * rows + along_x * columns)
 
@@ -132,7 +125,7 @@ def match_image(measured: FloatArray, sample: Sampler, matching: Matching) -> Ma
         sample: the simulation; see `image_sampler`.
         matching: what may be adapted.
     """
-    rows, columns = _centred(measured.shape)
+    rows, columns = centred(measured.shape)
     middle = (measured.shape[0] - 1) / 2, (measured.shape[1] - 1) / 2
 
     def moved(parameters: FloatArray) -> FloatArray:
@@ -164,80 +157,12 @@ def match_image(measured: FloatArray, sample: Sampler, matching: Matching) -> Ma
     )  # fmt: skip
 
 
-def weighted_z(
-    measured: FloatArray, simulated: FloatArray, weights: FloatArray, background: Background = "constant"
-) -> float:
-    """Z of two images under weights, each less its best background; NaN without a common pixel.
-
-    A constant image has no correlation with anything: Z = 1.
-    """
-    first, second = _normalised_pair(measured, simulated, weights, background)
-    if first.size == 0:
-        return math.nan
-    return float(0.5 * np.sum((first - second) ** 2)) if np.any(first) and np.any(second) else 1.0
-
-
-def regress(
-    measured: FloatArray, simulated: FloatArray, weights: FloatArray, background: Background = "constant"
-) -> tuple[float, float, float, float]:
-    """Least squares of measured = scale · simulated + constant + slopes · (ky, kx): these four numbers."""
-    used = _used(measured, simulated, weights)
-    rows, columns = _centred(measured.shape)
-    basis = [simulated[used], np.ones(int(used.sum()))]
-    if background == "plane":
-        basis += [rows[used], columns[used]]
-    root = np.sqrt(weights[used])
-    if root.size <= len(basis):
-        return math.nan, math.nan, math.nan, math.nan
-    found = np.linalg.lstsq(np.stack(basis, axis=1) * root[:, None], measured[used] * root, rcond=None)[0]
-    numbers = [float(v) for v in found] + [0.0] * (4 - len(found))
-    return numbers[0], numbers[1], numbers[2], numbers[3]
-
-
-def _centred(shape: tuple[int, ...]) -> tuple[FloatArray, FloatArray]:
-    """Row and column numbers from the middle of an image."""
-    y, x = np.indices(shape, dtype=float)
-    return np.asarray(y - (shape[0] - 1) / 2), np.asarray(x - (shape[1] - 1) / 2)
-
-
 def _unpack(parameters: FloatArray) -> tuple[tuple[float, float], FloatArray]:
     """The shift and the distortion of a vector (shift) or (shift, four numbers)."""
     matrix = np.eye(2)
     if len(parameters) == 6:
         matrix = matrix + parameters[2:].reshape(2, 2)
     return (float(parameters[0]), float(parameters[1])), matrix
-
-
-def _used(measured: FloatArray, simulated: FloatArray, weights: FloatArray) -> npt.NDArray[np.bool_]:
-    return np.isfinite(measured) & np.isfinite(simulated) & (weights > 0)
-
-
-def _normalised_pair(
-    measured: FloatArray, simulated: FloatArray, weights: FloatArray, background: Background
-) -> tuple[FloatArray, FloatArray]:
-    """Both images at the common pixels, times the root of the weights, less background, with unit norm."""
-    used = _used(measured, simulated, weights)
-    root = np.sqrt(weights[used])
-    basis = [root]
-    if background == "plane":
-        rows, columns = _centred(measured.shape)
-        basis += [root * rows[used], root * columns[used]]
-    if root.size <= len(basis):
-        return np.empty(0), np.empty(0)
-    orthogonal, _ = np.linalg.qr(np.stack(basis, axis=1))
-    first, second = (_unit(image[used] * root, orthogonal) for image in (measured, simulated))
-    return first, second
-
-
-def _unit(values: FloatArray, orthogonal: FloatArray) -> FloatArray:
-    size = float(np.abs(values).max())
-    if size == 0.0:
-        return values
-    rest = values / size
-    rest = rest - orthogonal @ (orthogonal.T @ rest)
-    norm = float(np.linalg.norm(rest))
-    flat = norm <= 1e-12 * math.sqrt(rest.size)
-    return np.zeros_like(rest) if flat else np.asarray(rest / norm)
 
 
 def _coarse_shift(measured: FloatArray, simulated: FloatArray, reach: float) -> FloatArray:
@@ -294,28 +219,12 @@ def _refine_distortion_only(
     return _refine(measured, moved, np.zeros(2), wide, weights)
 
 
-def image_residual(
-    measured: FloatArray,
-    simulated: FloatArray,
-    weights: FloatArray | None = None,
-    background: Background = "constant",
-) -> FloatArray:
-    """(m̂ - ŝ) / √2 as a vector of all pixels, so that its square sum is Z; 0 in pixels that are not used."""
-    out = np.zeros(measured.size)
-    weights = np.ones(measured.shape) if weights is None else weights
-    used = _used(measured, simulated, weights)
-    first, second = _normalised_pair(measured, simulated, weights, background)
-    if first.size:
-        out[used.ravel()] = (first - second) / math.sqrt(2.0)
-    return out
-
-
 def _huber(
     measured: FloatArray, simulated: FloatArray, equal: FloatArray, weights: FloatArray, background: Background
 ) -> FloatArray:
     """Weights min(1, 1.345 σ / |r|) of the residuals r, σ from their median size."""
     scale, constant, along_y, along_x = regress(measured, simulated, weights, background)
-    rows, columns = _centred(measured.shape)
+    rows, columns = centred(measured.shape)
     rest = measured - (scale * simulated + constant + along_y * rows + along_x * columns)
     sigma = 1.4826 * float(np.nanmedian(np.abs(rest)))
     if not sigma > 0:

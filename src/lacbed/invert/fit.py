@@ -21,8 +21,9 @@ from lacbed.errors import SettingError
 from lacbed.geometry.frame import Frame
 from lacbed.invert.align import UNALIGNED, Matching
 from lacbed.invert.bragg import POOR, WIDTH_OFF, BraggCheck, check_bragg
+from lacbed.invert.enough import enough_beams
 from lacbed.invert.experiment import Experiment
-from lacbed.invert.lattice import LatticePattern, simulate_lattice, tilt_lattice
+from lacbed.invert.lattice import simulate_lattice, tilt_lattice
 from lacbed.invert.merit import Merits, score_samplers
 from lacbed.invert.register import PARAMETERS, Placement, Stage, lattice_margin, place
 from lacbed.patterns.metrics import zncc_loss
@@ -35,9 +36,6 @@ SCAN_STEP, FINAL_STEP = 1.0, 0.8
 
 FINE = 10
 """The final thicknesses are this many times as close as those of the scan."""
-
-GROWTH, LARGEST = 1.5, 2000
-TOLERANCE_Z, TOLERANCE_INTENSITY = 1e-3, 3e-2
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,10 @@ def fit_experiment(
     warnings = [*experiment.notes, *crystal.notes, *bragg.warnings(experiment)]
     experiment = _nearer(experiment, bragg, wanted)
     warnings += experiment.notes
-    wanted, convergence = _with_beams(experiment, crystal, wanted, frame)
+    convergence = f"{wanted.beams} beams as asked for, convergence not checked"
+    if wanted.beams == "auto":
+        count, convergence = enough_beams(experiment, crystal, frame, wanted)
+        wanted = replace(wanted, beams=count)
     tick = progress or _silent
     scan = _simulate(experiment, crystal, wanted, wanted.thicknesses, SCAN_STEP, frame, lambda f: tick(0.5 * f))
     placement = Placement(blur=wanted.blur)
@@ -215,38 +216,6 @@ def _simulate(
     )
     pattern = simulate_lattice(crystal, settings.simulation(experiment, thicknesses), lattice, progress)
     return Stage(experiment, pattern, experiment.half_width + margin)
-
-
-def _with_beams(
-    experiment: Experiment, crystal: Crystal, settings: FitSettings, frame: Frame
-) -> tuple[FitSettings, str]:
-    """The settings with a number of beams that is enough, and how it was found."""
-    if settings.beams != "auto":
-        return settings, f"{settings.beams} beams as asked for, convergence not checked"
-    thicknesses = (float(np.median(settings.thicknesses)), max(settings.thicknesses))
-    step = frame.shortest / 2.3  # coarse, and no simple fraction, so that no tilt is special
-    lattice = tilt_lattice(crystal, frame, experiment.half_width, experiment.center, step, 0.0)
-    count, before = 40, None
-    while True:
-        tried = replace(settings, beams=count)
-        found = simulate_lattice(crystal, tried.simulation(experiment, thicknesses), lattice)
-        if before is not None:
-            z, change = _change(before, found)
-            text = f"{before.beams} beams: Z = {100 * z:.2g} %, max |dI| = {change:.2g} against {found.beams}"
-            if z <= TOLERANCE_Z and change <= TOLERANCE_INTENSITY:
-                return replace(settings, beams=before.beams), f"converged at {text}"
-            if found.beams > LARGEST:
-                return replace(settings, beams=before.beams), f"NOT converged at {text}"
-        before, count = found, math.ceil(GROWTH * found.beams)
-
-
-def _change(first: LatticePattern, second: LatticePattern) -> tuple[float, float]:
-    """Largest Z over reflections that are bright enough, and largest |ΔI|."""
-    inside = first.lattice.inside
-    a, b = (p.values[..., inside].astype(float) for p in (first, second))
-    bright = b.mean(axis=-1) > 1e-3
-    z = zncc_loss(a[bright][:, None, :], b[bright][:, None, :])
-    return float(np.max(np.asarray(z), initial=0.0)), float(np.abs(a - b).max())
 
 
 def _curve(stage: Stage, placement: Placement) -> FloatArray:

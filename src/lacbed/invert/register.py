@@ -10,10 +10,11 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from lacbed.crystals.cell import FloatArray
-from lacbed.invert.align import Sampler, image_residual
+from lacbed.invert.align import Sampler
 from lacbed.invert.assembly import has_contrast
 from lacbed.invert.experiment import Experiment
 from lacbed.invert.lattice import LatticePattern
+from lacbed.invert.weighted import image_residual
 
 PARAMETERS = ("half_width", "tilt", "rotation", "blur")
 MAX_SCALE = 0.06
