@@ -104,6 +104,27 @@ def test_two_users_do_not_mix(client):
         np.testing.assert_array_equal(np.frombuffer(payload, "<f4"), expected.values.astype("f4").ravel())
 
 
+def test_quick_work_does_not_queue_behind_long_work(client):
+    def work():
+        address = f"{client.base_url}api/stream/simulate"
+        with httpx.stream("POST", address, headers={"x-lacbed": "1"}, json=HEAVY, timeout=120) as answer:
+            next(answer.iter_raw())
+            stop.wait(60)
+
+    stop = threading.Event()
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert stream(client, "preview", SMALL)[-1][0]["stage"] in ("preview", "learned")
+        assert unpack(client.post("/api/describe", json={"name": "Cu"}).content)[0][0]["name"] == "Cu"
+        assert all(thread.is_alive() for thread in threads)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
 def workers_of(pid):
     """Processes of the workers of a server (Linux)."""
     return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())

@@ -26,7 +26,7 @@ class Limits:
         job_seconds: longest computation.
         job_bytes: memory that one computation may take.
         workers: computations side by side.
-        spare: workers in reserve, so that ending one makes nobody wait.
+        spare: workers in reserve, for quick work and in place of one that is ended.
         waiting: computations that may wait for a worker.
         kept_bytes: results kept for downloads, all users together.
         kept_seconds: how long a result is kept.

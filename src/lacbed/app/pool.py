@@ -93,7 +93,7 @@ class Worker:
 
 
 class Pool:
-    """So many workers at work and one more in reserve, so that ending one makes nobody wait.
+    """Workers at work and some in reserve, so that ending one makes nobody wait, nor does quick work.
 
     Args:
         limits: how many, how long, how much.
@@ -103,6 +103,7 @@ class Pool:
         self.limits = limits
         self._warm: asyncio.Queue[Worker | WorkerError] = asyncio.Queue()
         self._turn = asyncio.Semaphore(limits.workers)
+        self._quick_turn = asyncio.Semaphore(limits.spare) if limits.spare else self._turn
         self._waiting = 0
         self._all: set[Worker] = set()
         self._errands: set[asyncio.Task[None]] = set()
@@ -134,17 +135,22 @@ class Pool:
         return self.abilities
 
     @asynccontextmanager
-    async def worker(self) -> AsyncIterator[Worker]:
+    async def worker(self, quick: bool = False) -> AsyncIterator[Worker]:
         """A warm worker; it is ended and replaced if the block does not come to its end.
+
+        Args:
+            quick: whether the work takes a second at most; such work does not queue behind long computations, but
+                is done by the workers in reserve.
 
         Raises:
             BusyError: if too many wait already.
         """
         if self.is_full:
             raise BusyError("this machine has as much to compute as it can hold; try again in a minute")
+        turn = self._quick_turn if quick else self._turn
         self._waiting += 1
         try:
-            await self._turn.acquire()
+            await turn.acquire()
         finally:
             self._waiting -= 1
         try:
@@ -159,7 +165,7 @@ class Pool:
                 raise
             self._warm.put_nowait(worker)
         finally:
-            self._turn.release()
+            turn.release()
 
     async def _take(self) -> Worker:
         """The next warm worker.

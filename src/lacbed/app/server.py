@@ -82,7 +82,7 @@ def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starl
 
     async def describe(request: Request) -> Response:
         view = parse_view(await _json(request, limits))
-        async with asyncio.timeout(limits.job_seconds), pool.worker() as worker:
+        async with asyncio.timeout(limits.job_seconds), pool.worker(quick=True) as worker:
             message = {"task": "describe", "view": view.to_json()}
             parts = [pack(*message) async for message in _converse(worker, message)]
         return Response(b"".join(parts), media_type="application/octet-stream")
@@ -110,7 +110,7 @@ def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starl
         ending, thickness = parse_export(wanted)
         result = results.get(wanted.get("result"))
         message = {"task": "file", "format": ending, "thickness": thickness, "labels": result.labels}
-        async with asyncio.timeout(limits.job_seconds), pool.worker() as worker:
+        async with asyncio.timeout(limits.job_seconds), pool.worker(quick=True) as worker:
             content = [payload async for _, payload in _converse(worker, message, result.payload)]
         name = f'attachment; filename="{file_stem(result.view)}{ending}"'
         return Response(b"".join(content), media_type=MEDIA_TYPES[ending], headers={"content-disposition": name})
@@ -207,7 +207,7 @@ async def _stream(
     limits = pool.limits
     yield pack({"kind": "progress", "phase": "waiting for a free processor", "fraction": None})
     try:
-        async with asyncio.timeout(limits.job_seconds), pool.worker() as worker:
+        async with asyncio.timeout(limits.job_seconds), pool.worker(quick=task == "preview") as worker:
             request = {"task": task, "view": view.to_json(), "budget": limits.job_bytes, **(more or {})}
             async for header, content in _converse(worker, request, payload):
                 yield _forward(header, content, view, results)
