@@ -97,22 +97,21 @@ def lacbed() -> Drawing:
     d = Drawing(560, 230)
     d.text(10, 22, "CBED: small discs in one image", bold=True)
     for i, name in zip((-1, 0, 1), ("-g", "000", "g"), strict=True):
-        d.circle(110 + 62 * i, 110, 27, fill=PALE)
-        d.circle(110 + 62 * i, 110, 60, stroke=QUIET)
-        d.text(110 + 62 * i, 114, name, size=13, anchor="middle")
+        d.circle(130 + 62 * i, 110, 27, fill=PALE)
+        d.circle(130 + 62 * i, 110, 60, stroke=QUIET)
+        d.text(130 + 62 * i, 114, name, size=13, anchor="middle")
     d.text(10, 205, "larger ones would overlap", colour=QUIET, size=12)
-    d.text(260, 22, "LACBED: one image for each reflection", bold=True)
+    d.text(275, 22, "LACBED: one image for each reflection", bold=True)
     for i, name in enumerate(("-g", "000", "g")):
-        x = 265 + 98 * i
+        x = 275 + 96 * i
         d.box(x, 62, 88, 88)
-        shift = (i - 1) * 12
-        for s in (-1, 1):
-            d.line((x + 44 + shift + 12 * s, 64), (x + 44 + shift + 12 * s, 148), colour=BLUE, width=1.1)
+        for s in ((12,), (-12, 12), (-12,))[i]:
+            d.line((x + 44 + s, 64), (x + 44 + s, 148), colour=BLUE, width=1.1)
         d.line((x + 2, 106), (x + 86, 106), colour=QUIET, width=0.8, dash="3 3")
         d.line((x + 44, 64), (x + 44, 148), colour=QUIET, width=0.8, dash="3 3")
         d.text(x + 44, 56, name, size=13, anchor="middle")
-    d.text(265, 172, "kx →   ky ↑   many times the Bragg angle", colour=QUIET, size=12)
-    d.text(265, 190, "lines where a Bragg condition is met", colour=BLUE, size=12)
+    d.text(275, 172, "kx →   ky ↑   many times the Bragg angle", colour=QUIET, size=12)
+    d.text(275, 190, "lines where a Bragg condition is met", colour=BLUE, size=12)
     return d
 
 
