@@ -105,6 +105,17 @@ def test_what_does_not_fit_is_named(experiment):
     assert "no thickness fits" in warnings
 
 
+def test_a_half_width_that_is_far_off_is_found_and_said(experiment):
+    wrong = experiment.on_grid(1.25 * HALF_WIDTH)
+    found = fit_experiment(wrong, GAAS, FitSettings((440.0, 460.0, 480.0), beams=60, blur=0.3))
+    assert found.experiment.half_width == pytest.approx(SCALE * HALF_WIDTH, rel=0.005)
+    assert found.stated_half_width == pytest.approx(1.25 * HALF_WIDTH)
+    assert found.merits.mean_z < 0.02
+    assert found.stated.mean_z > 0.2
+    assert "contradict the stated half-width" in " ".join(found.warnings)
+    assert "starts from the half-width of the Bragg lines" in " ".join(found.warnings)
+
+
 def test_images_without_contrast_are_left_out_by_name(experiment):
     images = experiment.images.copy()
     images[3] = 12.0

@@ -90,6 +90,7 @@ def import_command(
         check_writable(path)
     structure = None if crystal is None else load_crystal(crystal)
     if _stands(source):
+        _refuse({"--hkl": hkl, "--crop": crop, "--saturation": saturation, "--foil-normal": foil_normal}, source)
         experiment = _changed(
             load_experiment(source), voltage, zone, x_direction, half_width, orientation, structure
         )
@@ -98,6 +99,8 @@ def import_command(
             source, structure, (voltage, zone, x_direction, half_width, orientation, foil_normal, hkl, name), crop,
             saturation,
         )  # fmt: skip
+    if name:
+        experiment = experiment.annotated(crystal=name)
     if mask_zeros:
         experiment = experiment.masked(experiment.images != 0)
     experiment, check = _fitted(experiment, structure, half_width, orientation)
@@ -134,6 +137,13 @@ def info(
     if png is not None:
         save_pattern(experiment.pattern, png)
     _report(experiment, check, [] if png is None else [png], Reporter(quiet, as_json))
+
+
+def _refuse(options: dict[str, Any], source: Path) -> None:
+    """Refuse options that are for images which do not say how they were taken."""
+    given = [option for option, value in options.items() if value is not None]
+    if given:
+        raise SettingError(f"{source.name} says itself how it was taken; {', '.join(given)} cannot change it")
 
 
 def _stands(source: Path) -> bool:

@@ -123,13 +123,14 @@ def _print(result: FitResult, reporter: Reporter) -> None:
     for line in columns(rows):
         reporter.say(line)
     merits, place = result.merits, result.placement
+    half, width_ratio = result.experiment.half_width, result.experiment.half_width / result.stated_half_width
     reporter.say(
         f"{result.experiment.name}: thickness {result.thickness:.5g} Å; mean Z {_percent(merits.mean_z)}, aligned "
         f"{_percent(merits.mean_z_aligned)}, with the geometry as stated {_percent(result.stated.mean_z)}"
     )
     reporter.say(
-        f"  half-width {result.experiment.half_width:.5g} 1/Å (x {place.scale:.4f}), blur {place.blur:.2f} pixels,"
-        f" {result.beams} beams ({result.convergence}), {result.cpu_seconds:.0f} CPU s"
+        f"  half-width {half:.5g} 1/Å (x {width_ratio:.4f}), blur {place.blur:.2f} pixels, {result.beams} beams "
+        f"({result.convergence}), {result.cpu_seconds:.0f} CPU s"
     )
     for warning in result.warnings:
         reporter.say(f"  warning: {warning}")

@@ -94,7 +94,8 @@ class FitResult:
         simulation: the pattern at the pixels of the experiment, blurred, not moved reflection by reflection.
         thickness: best thickness in Å.
         scan: thicknesses of the scan in Å and the mean Z of each (common geometry, no alignment).
-        placement: the common geometry relative to the stated one.
+        placement: the common geometry relative to that of the start.
+        stated_half_width: in 1/Å, as the experiment said.
         stated: figures of merit with the geometry as stated (and the fitted blur), nothing aligned.
         merits: with the common geometry; its `z` is before and its `z_aligned` after moving each reflection.
         bragg: what the Bragg lines say about the stated geometry.
@@ -109,6 +110,7 @@ class FitResult:
     thickness: float
     scan: tuple[tuple[float, float], ...]
     placement: Placement
+    stated_half_width: float
     stated: Merits
     merits: Merits
     bragg: BraggCheck
@@ -141,6 +143,7 @@ def fit_experiment(
     frame = check_crystal(experiment, crystal)
     bragg = check_bragg(experiment, crystal)
     warnings = [*experiment.notes, *crystal.notes, *bragg.warnings(experiment)]
+    stated_width = experiment.half_width
     experiment = _nearer(experiment, bragg, wanted)
     warnings += experiment.notes
     convergence = f"{wanted.beams} beams as asked for, convergence not checked"
@@ -163,12 +166,13 @@ def fit_experiment(
         placement = place(final, best, placement, wanted.free)
     warnings += _edges(wanted, placement, curve)
     merits = score_samplers(experiment, final.samplers(best, placement), wanted.matching)
-    stated = score_samplers(experiment, final.samplers(best, Placement(blur=placement.blur)), UNALIGNED)
+    as_stated = Placement(stated_width / experiment.half_width, blur=placement.blur)
+    stated = score_samplers(experiment, final.samplers(best, as_stated), UNALIGNED)
     moved = _moved(experiment, placement, fine[best])
     simulation = _label(final, best, placement, crystal, frame, wanted, moved)
     return FitResult(
         moved, simulation, fine[best], tuple(zip(wanted.thicknesses, curve.tolist(), strict=True)), placement,
-        stated, merits, bragg, final.pattern.beams, convergence, time.process_time() - start,
+        stated_width, stated, merits, bragg, final.pattern.beams, convergence, time.process_time() - start,
         tuple(dict.fromkeys(warnings)),
     )  # fmt: skip
 

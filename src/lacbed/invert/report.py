@@ -66,7 +66,7 @@ def summary(result: FitResult) -> dict[str, Any]:
         "mean_Z_weighted": result.merits.mean_z_weighted,
         "mean_Z_stated_geometry": result.stated.mean_z,
         "half_width": experiment.half_width,
-        "half_width_scale": place.scale,
+        "half_width_scale": experiment.half_width / result.stated_half_width,
         "tilt": list(place.tilt),
         "rotation_degrees": math.degrees(place.turn),
         "blur_pixels": place.blur,
