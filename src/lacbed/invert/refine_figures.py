@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -48,9 +49,9 @@ def comparison_figure(result: Refinement, z: np.ndarray) -> Figure:
             ha="right",
         )
         low, high_value = style.limits(measured.images[i], 0.3)
-        greys = {"cmap": style.grey_map(), "vmin": low, "vmax": high_value}
+        greys: dict[str, Any] = {"cmap": style.grey_map(), "vmin": low, "vmax": high_value}
         span = 0.5 * (high_value - low)
-        difference = {"cmap": style.DIFFERENCE, "vmin": -span, "vmax": span}
+        difference: dict[str, Any] = {"cmap": style.DIFFERENCE, "vmin": -span, "vmax": span}
         shown = ((measured.images[i], greys), (model, greys), (model - measured.images[i], difference))
         for column, (image, look) in enumerate(shown):
             panel = style.add_panel(figure, left + column * (_SIDE + _GAP), top + _TEXT, _SIDE, _SIDE)

@@ -84,8 +84,8 @@ def refined_crystal(crystal: Crystal, result: Refinement) -> Crystal:
     try:
         changed = tuple(
             replace(
-                site, xyz=tuple(xyz), occupancy=min(1.0, occupancy), u_iso=max(0.0, u[0]) if isotropic else None,
-                u_aniso=None if isotropic else tuple(u),
+                site, xyz=(xyz[0], xyz[1], xyz[2]), occupancy=min(1.0, occupancy), u_iso=max(0.0, u[0]) if isotropic else None,
+                u_aniso=None if isotropic else (u[0], u[1], u[2], u[3], u[4], u[5]),
             )
             for site, xyz, occupancy, u, isotropic in sites
         )  # fmt: skip
