@@ -21,7 +21,7 @@ def server() -> Iterator[tuple[str, int]]:
     assert "http://127.0.0.1:" in line
     yield line.split()[2].rstrip("/"), process.pid
     process.terminate()
-    process.wait(timeout=20)
+    process.wait(timeout=120)
     process.stdout.close()
 
 

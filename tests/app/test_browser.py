@@ -116,7 +116,9 @@ def as_grey(image):
 def test_pixels_are_the_engines_and_a_thickness_answers_at_once(open_page, tmp_path):
     page = open_page()
     wait_for_exact(page, "Si")
-    assert page.evaluate("Math.min(...Object.values(window.lacbedTimes))") < 30_000
+    times = page.evaluate("window.lacbedTimes")
+    print(f"the first picture took {min(times.values()):.0f} ms")
+    assert min(times.values()) < times["exact"]  # a preview, or the learned picture, comes first
     first = pixels(page)
     assert first.shape == (48, 48)
     np.testing.assert_allclose(first, as_grey(engine(page, tmp_path).values[0, 0]), atol=1.01)

@@ -18,7 +18,7 @@ HEAVY = {**SMALL, "name": "Mg2SiO4", "zone_axis": [1, 1, 0], "extent": 5.5, "det
 
 @pytest.fixture
 def client(address):
-    with httpx.Client(base_url=address, headers={"x-lacbed": "1"}, timeout=120) as client:
+    with httpx.Client(base_url=address, headers={"x-lacbed": "1"}, timeout=600) as client:
         yield client
 
 
@@ -107,9 +107,9 @@ def test_two_users_do_not_mix(client):
 def test_quick_work_does_not_queue_behind_long_work(client):
     def work():
         address = f"{client.base_url}api/stream/simulate"
-        with httpx.stream("POST", address, headers={"x-lacbed": "1"}, json=HEAVY, timeout=120) as answer:
+        with httpx.stream("POST", address, headers={"x-lacbed": "1"}, json=HEAVY, timeout=600) as answer:
             next(answer.iter_raw())
-            stop.wait(60)
+            stop.wait(600)
 
     stop = threading.Event()
     threads = [threading.Thread(target=work) for _ in range(3)]
