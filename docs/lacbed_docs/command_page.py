@@ -72,7 +72,13 @@ def _names(parameter: Any) -> str:
 def _value(parameter: Any) -> str:
     if parameter.is_flag or parameter.secondary_opts:
         return ""
-    return _code(parameter.metavar or getattr(parameter.bare_type, "__name__", ""))
+    return _code(parameter.metavar or _kind(parameter))
+
+
+def _kind(parameter: Any) -> str:
+    """What an option without a placeholder takes, as typer or click know it."""
+    annotation = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+    return str(getattr(annotation, "__name__", "") or getattr(getattr(parameter, "type", None), "name", ""))
 
 
 def _default(parameter: Any) -> str:
