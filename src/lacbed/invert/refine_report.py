@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from gemmi import cif
 
-from lacbed.crystals import Crystal
+from lacbed.crystals import Crystal, Site
 from lacbed.crystals.cell import Cell, FloatArray
 from lacbed.errors import LacbedError
 from lacbed.invert.objective import make_target, z_of
@@ -74,24 +74,23 @@ def summary(result: Refinement, options: Options) -> dict[str, Any]:
 def refined_crystal(crystal: Crystal, result: Refinement) -> Crystal:
     """The crystal of the final state; the first model with a note if no crystal can be like that."""
     state = result.state
-    sites = []
-    for i, site in enumerate(crystal.sites):
-        u = [float(v) for v in state.u[i]]
-        isotropic = site.u_aniso is None
-        sites.append((site, [float(v) for v in state.xyz[i]], float(state.occupancy[i]), u, isotropic))
     cell: Cell = tuple(float(v) for v in state.cell)  # type: ignore[assignment]
     note = f"refined against LACBED by {software()}"
     try:
-        changed = tuple(
-            replace(
-                site, xyz=(xyz[0], xyz[1], xyz[2]), occupancy=min(1.0, occupancy), u_iso=max(0.0, u[0]) if isotropic else None,
-                u_aniso=None if isotropic else (u[0], u[1], u[2], u[3], u[4], u[5]),
-            )
-            for site, xyz, occupancy, u, isotropic in sites
-        )  # fmt: skip
+        changed = tuple(_refined_site(site, result, i) for i, site in enumerate(crystal.sites))
         return replace(crystal, cell=cell, sites=changed, notes=(*crystal.notes, note))
     except LacbedError as error:
         return replace(crystal, notes=(*crystal.notes, f"refinement gave an impossible crystal: {error}"))
+
+
+def _refined_site(site: Site, result: Refinement, number: int) -> Site:
+    state = result.state
+    x, y, z = (float(v) for v in state.xyz[number])
+    u11, u22, u33, u23, u13, u12 = (float(v) for v in state.u[number])
+    filled = replace(site, xyz=(x, y, z), occupancy=min(1.0, float(state.occupancy[number])))
+    if site.u_aniso is None:
+        return replace(filled, u_iso=max(0.0, u11))
+    return replace(filled, u_aniso=(u11, u22, u33, u23, u13, u12))
 
 
 def refined_cif(crystal: Crystal, result: Refinement) -> str:
