@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from experiment_helpers import GAAS, HALF_WIDTH, HKL, PIXELS, experiment_of
+from experiment_helpers import GAAS, HKL
+from experiment_helpers import experiment_of as make
 
 import lacbed
 from lacbed.errors import SettingError
@@ -10,7 +11,12 @@ from lacbed.geometry.frame import make_frame
 from lacbed.invert.bragg import check_bragg, fit_bragg
 from lacbed.invert.orientation import ORIENTATIONS
 
+HALF_WIDTH, PIXELS = 0.42, 28
 GRID = np.meshgrid(*[(np.arange(PIXELS) - PIXELS / 2 + 0.5) * 2 * HALF_WIDTH / PIXELS] * 2)
+
+
+def experiment_of(stack, orientation="-x+y", counts=0.0):
+    return make(stack, orientation, HALF_WIDTH, counts)
 
 
 def banded():

@@ -26,7 +26,7 @@ SCALES = np.geomspace(0.5, 2.0, 81)
 CLEARLY_BETTER = 0.08
 POOR = 0.15
 WIDTH_OFF = 0.08
-"""Half-widths are found to some 5 %; more than this is a contradiction."""
+"""Half-widths are found to some 5 % (7 % in small images); more than this is a contradiction."""
 
 
 @dataclass(frozen=True)
