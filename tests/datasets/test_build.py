@@ -143,6 +143,17 @@ def test_a_failing_crystal_loses_nothing_else(plan, built, tmp_path, monkeypatch
     assert again.manifest["files"] == built[1].manifest["files"]
 
 
+def test_a_build_in_which_everything_fails_still_ends(plan, tmp_path, monkeypatch):
+    def failing(*_):
+        raise SettingError("no beams")
+
+    monkeypatch.setattr(working, "compute_one", failing)
+    result = build(plan, tmp_path / "data.zarr", here)
+    assert result.manifest["crystals"] == 0
+    assert {f["reason"] for f in result.manifest["failures"]} == {"no beams"}
+    assert len(Store(tmp_path / "data.zarr").done_rows()) == 0
+
+
 def test_a_full_disk_is_said_and_gone_on_from(plan, built, contents, tmp_path, monkeypatch):
     folder = tmp_path / "data.zarr"
     real, count = os.fsync, 0

@@ -6,9 +6,11 @@ Ctrl-C, 143 stopped by SIGTERM.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
 
@@ -123,10 +125,12 @@ def run() -> NoReturn:
     """The program: run the command of the process, then leave.
 
     Once its threads have run, pyarrow can abort the interpreter while that takes itself apart; by then everything
-    is written, so that part is left out.
+    is written and what libraries have registered for the exit has run, so that part is left out.
     """
     code = main()
     if "pyarrow" in sys.modules:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -156,13 +156,14 @@ def _encode(plan: Plan, group: Group, stored: Sequence[Stored | None]) -> dict[s
     memory = MemoryStore()
     root = zarr.open_group(memory, mode="w")
     _add_data(root, group, plan, plan.batch)
-    for name in ARRAYS:
-        array: Any = root[name]
-        values = np.full(array.shape, array.fill_value, dtype=array.dtype)
-        for place, one in enumerate(stored):
-            if one is not None:
-                values[place] = getattr(one, name)
-        array[...] = values
+    with zarr.config.set({"array.write_empty_chunks": True}):  # arrays forget that they were made with it
+        for name in ARRAYS:
+            array: Any = root[name]
+            values = np.full(array.shape, array.fill_value, dtype=array.dtype)
+            for place, one in enumerate(stored):
+                if one is not None:
+                    values[place] = getattr(one, name)
+            array[...] = values
     files = _bytes_of(memory)
     return {name: files[f"{name}/c/{'/'.join(['0', *_zeros(name)])}"] for name in ARRAYS}
 

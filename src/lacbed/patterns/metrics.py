@@ -49,7 +49,7 @@ def zncc_loss(a: Any, b: Any) -> Any:
 
     References:
         Lewis, Fast normalized cross-correlation, Vision Interface (1995); used as the fit index of LACBED by
-        Hubert et al., Acta Cryst. A75, 224 (2019).
+        Hubert, Römer & Beanland, Ultramicroscopy 198 (2019) 1.
     """
     return _evaluate(_zncc, a, b, real=True)
 
