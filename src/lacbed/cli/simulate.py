@@ -55,7 +55,7 @@ def command(
         int, typer.Option("--frozen-phonons", metavar="N", help="Configurations, with --solver multislice.")
     ] = 0,
     b_iso: Annotated[
-        float | None, typer.Option("--b-iso", metavar="Å²", help="Debye-Waller B of every atom instead of its own.")
+        float | None, typer.Option("--b-iso", metavar="Å²", help="Debye-Waller B of every atom, not its own.")
     ] = None,
     output: Annotated[str, typer.Option("--output", help="intensity, or amplitude (complex).")] = "intensity",
     quiet: o.QuietOption = False,

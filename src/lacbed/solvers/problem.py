@@ -153,7 +153,8 @@ def build_problem(
     gauge = None
     if shift is not None:
         phase = _half_turns(difference, shift)
-        elastic, absorptive = ((m * phase).real if m is not None else None for m in (elastic, absorptive))
+        elastic = (elastic * phase).real
+        absorptive = None if absorptive is None else (absorptive * phase).real
         gauge = _half_turns(beams.hkl, shift)
     anchor = beams.index(reduction.folding.anchor)
     out = beams.index(reduction.folding.anchor[reduction.pair_tilt] + reduction.pair_hkl)
