@@ -24,7 +24,7 @@ from lacbed.geometry.folding import fold_tilts
 from lacbed.geometry.frame import Frame
 from lacbed.geometry.symmetry import Reduction, pattern_operations, reduce_pairs
 from lacbed.geometry.wave import electron_wave
-from lacbed.invert.sampling import TAPS
+from lacbed.invert.sampling import TAPS, binned_sigma
 from lacbed.invert.structure import State, Structure, coefficients, direct_basis, make_structure, wave_number
 from lacbed.invert.waves import Layout, Matrices, make_layout
 from lacbed.potential import Absorption
@@ -32,6 +32,9 @@ from lacbed.solvers.problem import _unique_differences, build_problem
 
 ROOM = 1.05
 """The lattice reaches this times the half-width, so that the grid may grow and move while it is fitted."""
+
+SHARPEST = 0.45
+"""Pixels from one lattice point to the next where nothing blurs fringes that pixels cannot resolve."""
 
 Sampling = Literal["lattice", "pixels"]
 
@@ -118,7 +121,7 @@ def make_plan(
         factors: scattering factors.
         absorption: model of absorption.
         sampling: "lattice" (fast) or "pixels" (every pixel is computed).
-        divisions: N; default as many as make the points no further apart than the pixels.
+        divisions: N; default as many as make the points no further apart than the blur, at most one pixel.
         binning: pixels of the experiment along a side of one pixel here.
         exact: no separation of weakly excited waves where there is absorption.
 
@@ -132,7 +135,9 @@ def make_plan(
     vectors = frame.vectors(folding.basis)[:, :2].T
     if sampling == "lattice":
         if divisions is None:
-            divisions = max(4, math.ceil(float(np.linalg.norm(vectors, axis=0).max()) / (2.0 * half / pixels)))
+            softness = min(1.0, max(SHARPEST, float(binned_sigma(state.blur, binning))))
+            pitch = 2.0 * half / pixels * softness
+            divisions = max(4, math.ceil(float(np.linalg.norm(vectors, axis=0).max()) / pitch))
         points, table, corner = _lattice_points(vectors, divisions, half, state.tilt.numpy())
         operations = pattern_operations(crystal, frame, zolz_only=True)
     else:
