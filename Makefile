@@ -25,7 +25,8 @@ demo: $(READY)
 	$(BIN)/lacbed simulate SrTiO3 --thickness 300,600,900 --hkl "0,0,0 1,0,0 1,1,0 2,0,0 2,2,0" --absorption thomas -o demo/SrTiO3.png -o demo/SrTiO3.nc
 	$(BIN)/lacbed potential SrTiO3 -o demo/SrTiO3-potential.png
 	$(BIN)/lacbed info demo/SrTiO3.nc
-	@echo "Look at demo/SrTiO3.png and demo/SrTiO3-potential.png."
+	$(BIN)/lacbed predict GaAs --thickness 700 --check -o demo/GaAs-learned.png
+	@echo "Look at demo/SrTiO3.png, demo/SrTiO3-potential.png and demo/GaAs-learned.png."
 
 lint: $(TESTREADY)
 	$(BIN)/ruff check src tests benchmarks docs
