@@ -25,8 +25,10 @@ demo: $(READY)
 	$(BIN)/lacbed simulate SrTiO3 --thickness 300,600,900 --hkl "0,0,0 1,0,0 1,1,0 2,0,0 2,2,0" --absorption thomas -o demo/SrTiO3.png -o demo/SrTiO3.nc
 	$(BIN)/lacbed potential SrTiO3 -o demo/SrTiO3-potential.png
 	$(BIN)/lacbed info demo/SrTiO3.nc
-	$(BIN)/lacbed predict GaAs --thickness 700 --check -o demo/GaAs-learned.png
-	@echo "Look at demo/SrTiO3.png, demo/SrTiO3-potential.png and demo/GaAs-learned.png."
+	$(BIN)/lacbed predict GaAs --thickness 700 --check -o demo/GaAs-learned.nc
+	$(BIN)/lacbed simulate GaAs --thickness 700 --absorption thomas --quiet -o demo/GaAs-exact.nc
+	$(BIN)/lacbed compare demo/GaAs-learned.nc demo/GaAs-exact.nc -o demo/GaAs-learned-and-exact.png
+	@echo "Look at demo/SrTiO3.png, demo/SrTiO3-potential.png and demo/GaAs-learned-and-exact.png."
 
 lint: $(TESTREADY)
 	$(BIN)/ruff check src tests benchmarks docs
