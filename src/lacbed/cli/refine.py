@@ -46,9 +46,7 @@ def command(
     weak: Annotated[int, typer.Option("--weak", metavar="N", help="Further beams by Bethe perturbation.")] = 200,
     method: Annotated[str, typer.Option("--method", help="lm (Levenberg-Marquardt) or lbfgs.")] = "lm",
     starts: Annotated[int, typer.Option("--starts", help="Minima of the thickness scan to follow.")] = 2,
-    align: Annotated[
-        bool, typer.Option("--align/--no-align", help="Shift each image by itself.")
-    ] = True,
+    align: Annotated[bool, typer.Option("--align/--no-align", help="Shift each image by itself.")] = True,
     blur: Annotated[float, typer.Option("--blur", metavar="PIXELS", help="Blur to start from (σ).")] = 1.0,
     poisson: Annotated[
         bool, typer.Option("--poisson", help="The values are electron counts: weight by their statistics.")
