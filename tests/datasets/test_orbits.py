@@ -9,7 +9,7 @@ import lacbed
 from lacbed.datasets.orbits import symmetry_of
 from lacbed.datasets.presets import SEED
 
-CHEAP = replace(SEED, pixels=16, potential_pixels=24)
+CHEAP = replace(SEED, pixels=16, potential_pixels=24, solver="auto", dtype="float64")
 
 CASES = [
     ("NaCl", (0, 0, 1), "4mm"),

@@ -214,10 +214,11 @@ def _close_epoch(
     line = {"train_loss": at.loss_sum / max(1, min(at.batch, batches)), **metrics}
     if not math.isfinite(metrics["validation_loss"]):
         raise TrainingError(f"the validation loss is not a number after epoch {at.epoch}; lower the learning rate")
-    # Of equal losses the latest: a model may have nothing to learn but how sure it is.
-    better = metrics["validation_loss"] <= at.best_loss
+    better = metrics["validation_loss"] < at.best_loss
     if better:
         at.best_loss, at.best_epoch = metrics["validation_loss"], at.epoch
+    # Of equal losses the latest weights: a model may have nothing to learn but how sure it is.
+    if metrics["validation_loss"] <= at.best_loss:
         at.validation = metrics
         run.best = {n: v.detach().clone() for n, v in (run.model.state_dict() | run.ema).items()}
     _log(run, {"kind": "epoch", **line, "best": better})
