@@ -106,7 +106,7 @@ def test_two_users_do_not_mix(client):
 
 def test_quick_work_does_not_queue_behind_long_work(client):
     def work():
-        address = f"{client.base_url}api/stream/simulate"
+        address = client.base_url.join("/api/stream/simulate")
         with httpx.stream("POST", address, headers={"x-lacbed": "1"}, json=HEAVY, timeout=600) as answer:
             next(answer.iter_raw())
             stop.wait(600)
