@@ -14,7 +14,7 @@ from lacbed.learn.models import build_model, needs_of
 
 DOMAIN = {"potential_pixels": 64, "potential_g_max": 6.0, "factors": "kirkland", "absorption": "thomas"}
 PIXELS = 32
-CRYSTALS = ("NaCl", "Si", "CsCl", "FeSi", "W", "GaAs")
+CRYSTALS = ("NaCl", "Si", "CsCl", "FeSi", "W", "GaAs", "C")
 
 
 def _batch(*names: str, thicknesses: tuple[float, ...] = (300.0, 800.0)) -> dict[str, torch.Tensor]:

@@ -90,6 +90,10 @@ def solve_cell(cell: Cell, thickness: Tensor, pixels: int, extent: int, reach: R
     highest = float(plan.square.max()) / a**2
     spread = wavelength * float(thickness.detach().max()) / 15.0  # 1 at 200 kV and 600 Å
     energy = highest + reach.margin + 0.3 * max(0.0, math.log2(spread))
+    zone = float(plan.reduced.square().sum(dim=1).max())  # |q|², large for small centred cells
+    energy = max(
+        energy, (math.sqrt(highest) + math.sqrt(zone) / a) ** 2
+    )  # partners of the highest tilt at resonance
     hk = _beams(lattice, a, highest, energy, reach)
     elastic, absorptive = _matrices(cell, hk)
     plane = hk / cell.lattice_parameter
