@@ -17,7 +17,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 $(TESTREADY): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,app,multislice,adaptors,hyperspy,catalog,fetch,docs,dask]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,app,multislice,adaptors,hyperspy,catalog,fetch,docs,dask,onnx,tensorboard]"
 	touch $@
 
 demo: $(READY)
