@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -112,8 +112,3 @@ def _gather(values: Tensor, index: np.ndarray, weights: np.ndarray) -> Tensor:
     """Σ_n weights values[index]: (node,) to (tilt,)."""
     chosen = values[torch.as_tensor(index)]
     return (chosen * torch.as_tensor(weights, dtype=chosen.real.dtype)).sum(dim=1)
-
-
-def describe(result: FastResult, settings: Settings) -> dict[str, int | float | str]:
-    """Metadata of a fast simulation."""
-    return {"solver": "fast", **replace(result.setup, settings=settings).describe(), **result.facts}

@@ -121,12 +121,12 @@ def _simulate(crystal: Crystal, settings: Settings, tick: Tick | None) -> xr.Dat
         report = converge(crystal, settings)
         settings, remark = replace(settings, beams=report.beams), report.summary
     if settings.solver == "fast":
-        from lacbed.fast import describe, solve_fast  # noqa: PLC0415  it calls back to this module
+        from lacbed.fast import solve_fast  # noqa: PLC0415  it calls back to this module
 
         result = solve_fast(crystal, settings, tick)
         return label_pattern(
-            result.values.numpy(), _wanted_pixels(settings, result.setup.frame), result.setup.hkl, crystal,
-            result.setup.frame, settings, describe(result, settings),
+            result.values.numpy(), result.setup.inside, result.setup.hkl, crystal, result.setup.frame, settings,
+            {"solver": "fast", **result.setup.describe(), **result.facts},
             [*crystal.notes, f"solver fast: {result.note}", remark],
         )  # fmt: skip
     setup = prepare(crystal, settings)
@@ -135,11 +135,6 @@ def _simulate(crystal: Crystal, settings: Settings, tick: Tick | None) -> xr.Dat
         values.numpy(), setup.inside, setup.hkl, crystal, setup.frame, settings,
         {"solver": name, **setup.describe()}, [*crystal.notes, f"solver {name}: {why}", remark],
     )  # fmt: skip
-
-
-def _wanted_pixels(settings: Settings, frame: Frame) -> np.ndarray:
-    """Which pixels of the grid are wanted: (pixel,)."""
-    return settings.grid.tilts(frame, settings.energy)[1]
 
 
 def check_request(crystal: Crystal, settings: Settings) -> None:
@@ -290,11 +285,10 @@ def solve_amplitudes(setup: Setup, tick: Tick | None = None) -> tuple[str, str, 
     check_solver(name, problem)
     precision = torch.float64 if settings.dtype == "float64" else torch.float32
     amplitude = run_solver(name, problem, device, precision, tick)
-    return name, why, amplitude * _gauge(problem).to(amplitude.dtype)
+    return name, why, amplitude if problem.gauge is None else amplitude * _undo(problem).to(amplitude.dtype)
 
 
-def _gauge(problem: Problem) -> Tensor:
+def _undo(problem: Problem) -> Tensor:
     """Phase that undoes the shift of origin made for real arithmetic: (pair,)."""
-    if problem.gauge is None:
-        return torch.ones(len(problem.pair_out), dtype=torch.complex128)
+    assert problem.gauge is not None
     return problem.gauge[problem.pair_out].conj() * problem.gauge[problem.anchor[problem.pair_tilt]]
