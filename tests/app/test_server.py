@@ -78,7 +78,7 @@ def test_two_users_do_not_mix(client):
     found = {}
 
     def use(name, voltage):
-        with httpx.Client(base_url=client.base_url, headers={"x-lacbed": "1"}, timeout=120) as other:
+        with httpx.Client(base_url=client.base_url, headers={"x-lacbed": "1"}, timeout=600) as other:
             for _ in range(2):
                 header, payload = stream(other, "simulate", {**SMALL, "name": name, "voltage": voltage})[-1]
                 found.setdefault(name, []).append((header, payload))
@@ -139,7 +139,7 @@ def test_leaving_ends_the_computation(client, server):
         received = next(parts)
         while b"finding" not in received:
             received += next(parts)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 120
     while before <= workers_of(server[1]):
         assert time.monotonic() < end, "the worker goes on"
         time.sleep(0.05)

@@ -1,9 +1,9 @@
 // What choosing does.
 
 import { showSpots } from "./facts.js";
-import { changed } from "./jobs.js";
+import { changed, preview } from "./jobs.js";
 import { markStrip, showCurve } from "./series.js";
-import { $, holds, knobs, look, run, shown, state, toHash } from "./state.js";
+import { $, holds, inSeries, knobs, look, run, shown, state, toHash } from "./state.js";
 import { offerModels, showPicture } from "./view.js";
 
 /** Look at another thickness; a series that is there answers at once. */
@@ -19,8 +19,11 @@ export function setThickness(value, isLive) {
     if (shown.learned) offerModels();
     return undefined;
   }
-  if (run.job && !isLive) return undefined; // the series is on its way and will hold it
-  return changed(isLive && !run.job);
+  if (run.job?.view === "pattern" && inSeries(value)) { // the series is on its way and will hold it
+    showPicture();
+    return preview();
+  }
+  return changed(isLive);
 }
 
 /** Look at another reflection. */
@@ -29,9 +32,11 @@ export function chooseReflection(hkl) {
   showSpots();
   if (look.view === "discs") {
     $("spoken").textContent = `Reflection ${hkl.join(" ")} chosen`;
+    const stays = shown.discs?.turn === run.turn;
+    run.turn += 1; // the discs stay as they are; other views have to follow
+    if (stays) shown.discs.turn = run.turn;
+    if (run.job?.view === "discs") run.job.turn = run.turn;
     showPicture();
-    run.turn += 1;
-    if (shown.discs) shown.discs.turn = run.turn;
     return;
   }
   changed(false);

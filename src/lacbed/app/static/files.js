@@ -2,8 +2,8 @@
 
 import { setCrystal } from "./act.js";
 import { isMeasured } from "./fit.js";
-import { complain, finish, say, stop } from "./jobs.js";
-import { $, current, holds, knobs, look, run, shown, state, stem } from "./state.js";
+import { complain, say, stop } from "./jobs.js";
+import { $, busy, current, holds, knobs, look, run, shown, state, stem } from "./state.js";
 import { post } from "./stream.js";
 import { element } from "./structure.js";
 
@@ -31,7 +31,8 @@ async function openCif(file) {
     complain(`${file.name} is larger than 1 MB; that is not one crystal's CIF.`);
     return;
   }
-  const text = await file.text();
+  busy(1);
+  const text = await file.text().finally(() => busy(-1));
   if (!text.trim()) {
     complain(`${file.name} is empty; expected a CIF, which starts with data_...`);
     return;
@@ -137,5 +138,5 @@ export function wireFiles() {
     }
     setTimeout(() => ($("copy").textContent = "Copy"), 1500);
   });
-  $("cancel").addEventListener("click", () => { stop(); finish(); say("Cancelled.", undefined); });
+  $("cancel").addEventListener("click", () => { stop(); say("Cancelled.", undefined); });
 }

@@ -2,28 +2,28 @@
 
 import { showStructure } from "./facts.js";
 import { packFiles } from "./fit.js";
-import { $, look, run, shown, state, toHash } from "./state.js";
+import { $, busy, look, run, shown, state, toHash } from "./state.js";
 import { allMessages, messages, post } from "./stream.js";
 import { offerModels, showPicture } from "./view.js";
 
 /** Something that decides the picture has changed. */
 export function changed(isLive, { crystal = false } = {}) {
+  stop();
   run.turn += 1;
   $("frame").classList.add("wait");
   history.replaceState(null, "", toHash() || location.pathname);
   showPicture();
   if (crystal) describe();
-  if (isLive) return previewLive();
-  return compute();
+  return isLive ? preview() : compute();
 }
 
 /** While a slider is dragged: one preview after the other, always of the newest state. */
-async function previewLive() {
-  stop();
+export async function preview() {
   if (look.view !== "pattern") return; // discs and fits wait for the end of the drag
   run.live.again = run.live.busy;
   if (run.live.busy) return;
   run.live.busy = true;
+  busy(1);
   do {
     run.live.again = false;
     const mine = run.turn;
@@ -35,15 +35,21 @@ async function previewLive() {
     }
   } while (run.live.again);
   run.live.busy = false;
+  busy(-1);
 }
 
 /** The full computation of what is looked at. */
 export async function compute() {
-  if (look.view === "fit" && !shown.files) return;
+  if (look.view === "fit" && !shown.files) {
+    if (!run.job) say("Waiting for measured patterns.", undefined);
+    return;
+  }
   stop();
   complain("");
   const mine = { controller: new AbortController(), turn: run.turn, view: look.view, start: performance.now() };
   run.job = mine;
+  run.live.again = false; // the computation sends a preview of its own
+  busy(1);
   $("cancel").hidden = false;
   say("Computing …", null);
   try {
@@ -58,6 +64,8 @@ export async function compute() {
     finish();
     if (error.name === "AbortError") say("Cancelled.", undefined);
     else complain(error.message);
+  } finally {
+    busy(-1);
   }
 }
 
@@ -70,11 +78,10 @@ async function ask(signal) {
 /** Give up the computation that runs. */
 export function stop() {
   run.job?.controller.abort();
-  run.job = null;
-  $("cancel").hidden = true;
+  finish();
 }
 
-export function finish() {
+function finish() {
   run.job = null;
   $("cancel").hidden = true;
   $("progress").hidden = true;
@@ -93,7 +100,6 @@ function take({ header, payload }, mine, job) {
     showPicture();
   } else if (header.kind === "pattern") {
     const pattern = { ...header, data: new Float32Array(payload), turn: mine };
-    if (mine !== run.turn && !run.live.again && !run.live.busy) return;
     if (job) {
       window.lacbedTimes ??= {};
       window.lacbedTimes[header.stage] = performance.now() - job.start;
@@ -102,12 +108,15 @@ function take({ header, payload }, mine, job) {
   }
 }
 
-/** Show a pattern that has arrived, unless a better one of the same request is there. */
+/** Show a pattern that has arrived, unless a newer one is there, or a better one of the same request. */
 function accept(pattern, view) {
+  const newest = view === "discs" ? shown.discs?.turn : Math.max(shown.learned?.turn ?? 0, shown.pattern?.turn ?? 0);
+  if (pattern.turn < newest) return;
   const rank = { learned: 0, preview: 1, coarse: 2, exact: 3 };
   if (view === "discs") {
     shown.discs = pattern;
   } else if (pattern.stage === "learned") {
+    if (shown.learned?.turn === pattern.turn && shown.learned.thicknesses.length > pattern.thicknesses.length) return;
     shown.learned = pattern;
     if (shown.pattern?.turn !== pattern.turn) shown.pattern = null;
   } else {
@@ -131,6 +140,7 @@ function accept(pattern, view) {
 /** The crystal's facts, potential and reflections. */
 async function describe() {
   const mine = run.turn;
+  busy(1);
   try {
     const [{ header, payload }] = await allMessages(await post("/api/describe", state));
     if (mine !== run.turn && describe.latest > mine) return;
@@ -140,6 +150,8 @@ async function describe() {
     showStructure();
   } catch (error) {
     if (mine === run.turn) complain(error.message);
+  } finally {
+    busy(-1);
   }
 }
 

@@ -40,8 +40,14 @@ export const shown = { pattern: null, learned: null, discs: null, fit: null, fil
 /** Where the probe is, in fractions of the picture from its upper left corner. */
 export const probe = { x: 0.5, y: 0.5, pinned: false, over: false };
 
-/** What runs: the computation, the previews of a drag, and a number that grows with every change. */
-export const run = { job: null, live: { busy: false, again: false }, turn: 0 };
+/** What runs: the computation, the previews of a drag, a number that grows with every change, and errands on their way. */
+export const run = { job: null, live: { busy: false, again: false }, turn: 0, errands: 0 };
+
+/** Begin (1) or end (-1) an errand. The page is at rest, and says so to screen readers and tests, when none is left. */
+export function busy(step) {
+  run.errands += step;
+  $("plate").setAttribute("aria-busy", String(run.errands > 0));
+}
 
 /** Put a value into a slider and its field, or take a tab; set when they are made. */
 export const knobs = { thickness: () => {}, thermal: () => {}, view: () => {} };
@@ -82,6 +88,12 @@ export const plain = (value) => String(Number(value.toFixed(2)));
 
 /** A name for files. */
 export const stem = () => (state.name || state.title).replace(/[^A-Za-z0-9_-]+/g, "_").replace(/^_+|_+$/g, "") || "crystal";
+
+/** Whether the series that is asked for will have a thickness. */
+export function inSeries(thickness) {
+  const steps = thickness / state.thickness_step;
+  return thickness <= state.thickness_max && Math.abs(steps - Math.round(steps)) < 1e-6;
+}
 
 /** The length of the series in Å; it has a hundred steps. */
 export function setSeries(last) {

@@ -8,7 +8,7 @@ import { showFit } from "./fit.js";
 import { bounds, digits, draw, histogram, percentiles, zncc } from "./picture.js";
 import { showOverlay, showReadout } from "./probe.js";
 import { showSeries } from "./series.js";
-import { $, current, holds, imageAt, look, plain, run, shown, state } from "./state.js";
+import { $, busy, current, holds, imageAt, look, plain, run, shown, state } from "./state.js";
 import { element, svg } from "./structure.js";
 
 /** Choice between learned, exact and their difference, as far as they are there. */
@@ -41,11 +41,16 @@ export function showPicture({ everything = false } = {}) {
   showPicture.everything ||= everything;
   if (pending) return;
   pending = true;
+  busy(1);
   requestAnimationFrame(() => {
     pending = false;
-    paintPicture();
-    if (showPicture.everything) showSeries();
-    showPicture.everything = false;
+    try {
+      paintPicture();
+      if (showPicture.everything) showSeries();
+      showPicture.everything = false;
+    } finally {
+      busy(-1);
+    }
   });
 }
 
@@ -71,7 +76,8 @@ function paintPicture() {
   showOverlay();
   showCode();
   const pattern = isDiscs ? shown.discs : current()?.pattern;
-  $("badge").hidden = !pattern || (pattern.turn !== run.turn && !run.live.busy);
+  const isDragged = run.live.busy && !run.job && pattern?.stage !== "exact"; // previews follow the drag a step behind
+  $("badge").hidden = !pattern || (pattern.turn !== run.turn && !isDragged);
   if (pattern) {
     const beams = pattern.stage === "preview" && pattern.beams ? `, ${pattern.beams} beams` : "";
     $("badge").textContent = isDiscs || !current().signed ? `${BADGES[pattern.stage]}${beams}${trust(pattern)}` : "Learned − exact";
