@@ -311,8 +311,11 @@ def held(open_page):
     page, waiting = open_page(), []
     wait_for_exact(page)
 
+    def keep(route):
+        waiting.append(route)
+
     def hold(task):
-        page.route(f"**/api/stream/{task}", lambda route: waiting.append(route), times=1)
+        page.route(f"**/api/stream/{task}", keep, times=1)
 
     return page, hold, waiting
 
