@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -41,18 +41,17 @@ def preview(view: View, send: Send, budget: int) -> None:
     """A picture at once: learned where that holds, else with few beams and few pixels; one thickness."""
     crystal = crystal_of(view)
     check_budget(view.pixels, 1, len(view.thicknesses), budget)
-    if not _send_learned(crystal, view, [view.thickness], send):
+    if not _send_learned(crystal, view, send):
         _send_preview(crystal, view, send)
 
 
 def simulate(view: View, send: Send, budget: int) -> None:
-    """The learned picture where there is one, a preview, then the exact series over all thicknesses."""
+    """The learned picture where there is one, else a preview; then the exact series over all thicknesses."""
     from lacbed.simulation import simulate as run  # noqa: PLC0415
 
     crystal = crystal_of(view)
     check_budget(view.pixels, 1, len(view.thicknesses), budget)
-    has_learned = _send_learned(crystal, view, [view.thickness], send)
-    if not has_learned:
+    if not _send_learned(crystal, view, send):
         _send_preview(crystal, view, send)
     settings = exact_settings(view)
     beams, converged = _enough_beams(crystal, settings, send)
@@ -68,8 +67,6 @@ def simulate(view: View, send: Send, budget: int) -> None:
     progress = _ticker(send, "exact picture", view.pixels)
     pattern = run(crystal, **_arguments(settings), progress=progress)
     _send_result(pattern, "exact", send, extra | {"seconds": time.perf_counter() - start})
-    if has_learned:
-        _send_learned(crystal, view, view.thicknesses, send)
 
 
 def montage(view: View, send: Send, budget: int) -> None:
@@ -167,9 +164,9 @@ def _send_preview(crystal: Crystal, view: View, send: Send) -> None:
     _send_pattern(pattern, "preview", send, {"seconds": time.perf_counter() - start})
 
 
-def _send_learned(crystal: Crystal, view: View, thicknesses: Sequence[float], send: Send) -> bool:
+def _send_learned(crystal: Crystal, view: View, send: Send) -> bool:
     """The learned picture, if there is a model and it holds here; says whether."""
-    found = learned.predict(crystal, view, thicknesses)
+    found = learned.predict(crystal, view)
     if found is not None:
         _send_pattern(found[0], "learned", send, found[1])
     return found is not None

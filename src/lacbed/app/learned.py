@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -26,31 +25,31 @@ def surrogate() -> Any | None:
         return None
 
 
-def predict(
-    crystal: Crystal, view: View, thicknesses: Sequence[float]
-) -> tuple[xr.DataArray, dict[str, Any]] | None:
-    """Learned pattern of a view at those of the thicknesses that the model knows, with what it says about itself.
+def predict(crystal: Crystal, view: View) -> tuple[xr.DataArray, dict[str, Any]] | None:
+    """Learned pattern of a view at its thickness, with what it says about itself.
 
     Args:
         crystal: the crystal of the view.
         view: what is asked for; the model knows one extent and one kind of absorption.
-        thicknesses: in Å.
 
     Returns:
-        the pattern and "seconds", "expected_z" (one for each thickness, or none) and "remarks"; or None where the
-        model does not hold.
+        the pattern and "seconds", "expected_z" (one value, or none) and "remarks"; or None where the model does not
+        hold.
     """
     model = surrogate()
     if model is None or not _same_settings(model.domain, view):
         return None
     low, high = model.domain["thickness"]
-    known = [t for t in thicknesses if low <= t <= high]
-    if not known:
+    if not low <= view.thickness <= high:
         return None
     start = time.perf_counter()
     try:
         pattern = model.predict(
-            crystal, thicknesses=known, energy=view.voltage * 1e3, zone_axis=view.zone_axis, hkl=[view.hkl]
+            crystal,
+            thicknesses=[view.thickness],
+            energy=view.voltage * 1e3,
+            zone_axis=view.zone_axis,
+            hkl=[view.hkl],
         )
     except LacbedError:
         return None  # outside what it was trained on

@@ -16,8 +16,8 @@ export function setThickness(value, isLive) {
     showPicture();
     markStrip();
     showCurve();
-    if (shown.learned) offerModels();
-    return undefined;
+    offerModels();
+    return shown.learned && !holds(shown.learned) ? preview() : undefined; // the learned picture of this thickness
   }
   if (run.job?.view === "pattern" && inSeries(value)) { // the series is on its way and will hold it
     showPicture();

@@ -116,7 +116,6 @@ function accept(pattern, view) {
   if (view === "discs") {
     shown.discs = pattern;
   } else if (pattern.stage === "learned") {
-    if (shown.learned?.turn === pattern.turn && shown.learned.thicknesses.length > pattern.thicknesses.length) return;
     shown.learned = pattern;
     if (shown.pattern?.turn !== pattern.turn) shown.pattern = null;
   } else {

@@ -81,7 +81,7 @@ function readProbe() {
   const [column, row] = [at(probe.x), at(1 - probe.y)];
   const k = (i) => now.pattern.k_first + i * now.pattern.k_step;
   const value = now.values[row * now.size + column];
-  return { hkl: state.hkl, kx: k(column), ky: k(row), value, row, column, wavelength: now.pattern.wavelength };
+  return { hkl: state.hkl, kx: k(column), ky: k(row), value, row, column, wavelength: now.pattern.wavelength, signed: now.signed };
 }
 
 export function showReadout() {
@@ -98,7 +98,7 @@ export function showReadout() {
     [indices(found.hkl), ""],
     [`${fixed(mrad(kx), 2)}, ${fixed(mrad(ky), 2)}`, " mrad"],
     [`${fixed(kx, 4)}, ${fixed(ky, 4)}`, " Å⁻¹"],
-    [`I = ${digits(found.value)}`, ""],
+    [`${found.signed ? "ΔI" : "I"} = ${digits(found.value, found.signed ? 2 : 4)}`, ""],
   ];
   if (line) parts.push([`at Bragg of ${indices(line.hkl)}`, ""]);
   $("readout").replaceChildren(

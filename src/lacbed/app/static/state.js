@@ -11,7 +11,7 @@ export const state = {
   voltage: 200,
   extent: 4,
   b_iso: null,
-  absorption: "none",
+  absorption: "thomas",
   hkl: [0, 0, 0],
   thickness: 600,
   thickness_max: 2000,
@@ -116,6 +116,7 @@ export function toHash() {
 
 /** Take what a link says; whatever is not a number or a name is left out. */
 export function fromHash(hash, names) {
+  if (hash.length < 2) return;
   const found = new URLSearchParams(hash.replace(/^#/, ""));
   const number = (key, low, high) => {
     const value = Number(found.get(key));

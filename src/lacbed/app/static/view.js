@@ -14,18 +14,19 @@ import { element, svg } from "./structure.js";
 /** Choice between learned, exact and their difference, as far as they are there. */
 export function offerModels() {
   const { learned, pattern } = shown;
-  const both = holds(learned) && pattern?.stage === "exact" && look.view === "pattern";
+  const both = learned && pattern?.stage === "exact" && look.view === "pattern";
   $("models").hidden = !both;
   if (!both) return;
+  const here = holds(learned); // while the thickness moves, the learned picture is a step behind
   const same = learned.pixels === pattern.pixels;
-  const z = same && zncc(imageAt(learned).values, imageAt(pattern).values);
+  const z = here && same && 100 * zncc(imageAt(learned).values, imageAt(pattern).values);
   const names = { exact: "Exact", learned: "Learned" };
-  if (same) names.difference = `Difference, Z = ${(100 * z).toFixed(2)} %`;
+  if (same) names.difference = here ? `Difference, Z = ${digits(z, 2)} %` : "Difference";
   else if (look.model === "difference") look.model = "exact";
   $("models").replaceChildren(
     ...Object.entries(names).map(([key, text]) =>
       element("button", {
-        type: "button", textContent: text, role: "radio", "aria-checked": look.model === key,
+        type: "button", textContent: text, role: "radio", "aria-checked": look.model === key, disabled: key !== "exact" && !here,
         onclick: () => { look.model = key; offerModels(); showPicture(); },
       }),
     ),
