@@ -31,16 +31,14 @@ class Plan:
 
     Attributes:
         reduced: q of every matrix: (matrix, 2).
-        shift: G of every pair, by matrix: (pair, 2) integers.
-        bounds: the pairs of matrix i are bounds[i] to bounds[i + 1].
-        square: |q + G|² of every pair: (pair,).
-        place: the pair at each node of the quadrant: (n, n), first y, then x.
+        shift: G of its pairs, as many for each matrix, the first one repeated: (matrix, pair, 2) integers.
+        square: |q + G|² of the pairs: (matrix, pair).
+        place: where the node of the quadrant is among them, matrix · pairs + pair: (n, n), first y, then x.
         weights: from nodes to pixels along one axis: (m / 2, n).
     """
 
     reduced: Tensor
     shift: Tensor
-    bounds: tuple[int, ...]
     square: Tensor
     place: Tensor
     weights: Tensor
@@ -74,20 +72,24 @@ def make_plan(lattice: str, four_fold: bool, nodes: int, pixels: int, extent: in
         y, x = y[x >= y], x[x >= y]
     tilts = np.stack([2 * x + 1, 2 * y + 1], axis=1)  # in 1 / (2 nodes)
     reduced, shift = _fold(tilts, np.array(LATTICES[lattice]).T * 2 * nodes, four_fold)
-    _, first, matrix = np.unique(reduced @ [1 << 20, 1], return_index=True, return_inverse=True)
+    _, first, matrix, counts = np.unique(
+        reduced @ [1 << 20, 1], return_index=True, return_inverse=True, return_counts=True
+    )
     order = np.argsort(matrix, kind="stable")
-    number = np.empty(len(order), dtype=np.int64)
-    number[order] = np.arange(len(order))
+    start = np.cumsum(counts) - counts
+    pair = np.empty(len(order), dtype=np.int64)  # number of each tilt among those of its matrix
+    pair[order] = np.arange(len(order)) - np.repeat(start, counts)
+    chosen = np.tile(first[:, None], (1, counts.max()))
+    chosen[matrix, pair] = np.arange(len(tilts))
     place = np.empty((count, count), dtype=np.int64)
-    place[y, x] = number
+    place[y, x] = matrix * chosen.shape[1] + pair
     if four_fold:
-        place[x, y] = number
+        place[x, y] = place[y, x]
     weights = np.eye(count) if exact else _interpolation(pixels, each, nodes, count)
     return Plan(
         reduced=torch.tensor(reduced[first] / (2.0 * nodes), dtype=torch.float32),
-        shift=torch.tensor(shift[order] // (2 * nodes)),
-        bounds=tuple(np.searchsorted(matrix[order], np.arange(len(first) + 1)).tolist()),
-        square=torch.tensor((tilts[order] ** 2).sum(axis=1) / (2.0 * nodes) ** 2, dtype=torch.float32),
+        shift=torch.tensor(shift[chosen] // (2 * nodes)),
+        square=torch.tensor((tilts[chosen] ** 2).sum(axis=2) / (2.0 * nodes) ** 2, dtype=torch.float32),
         place=torch.tensor(place),
         weights=torch.tensor(weights, dtype=torch.float32),
     )

@@ -105,13 +105,14 @@ def solve_cell(cell: Cell, thickness: Tensor, pixels: int, extent: int, reach: R
         basis, adjoint @ hermitian @ basis, adjoint @ absorptive @ basis,
         adjoint @ (plane[:, :1] * basis), adjoint @ (plane[:, 1:] * basis),
     )  # fmt: skip
-    rows = basis[_positions(hk, plan.shift)]
-    amplitude = _amplitudes(cell, plan, space, rows, thickness)
+    rows = basis[_positions(hk, plan.shift)]  # (matrix, pair, wave)
+    energies = torch.linalg.eigvalsh(space.mean.detach())
+    origin = -0.5 * float(energies[0] + energies[-1])  # the middle of the spectrum needs the fewest products
+    amplitude = _amplitudes(cell, plan, space, rows, thickness, origin)
     weights = plan.weights.to(amplitude.dtype)
-    pixels_amplitude = weights @ amplitude[:, plan.place] @ weights.T
-    lost = (1.0 - rows.abs().square().sum(dim=1)).clamp(min=1e-7).detach()
-    depth = torch.linalg.eigvalsh(space.mean.detach())[-1]
-    signs = torch.stack([lost.max().log(), lost.mean().log(), depth, torch.tensor(highest), _log(basis.shape[1])])
+    pixels_amplitude = weights @ amplitude.flatten(1)[:, plan.place] @ weights.T
+    lost = (1.0 - rows.abs().square().sum(dim=2)).clamp(min=1e-7).detach()
+    signs = torch.stack([lost.max().log(), lost.mean().log(), energies[-1], torch.tensor(highest), _log(basis.shape[1])])
     ln_spread = torch.log(cell.wavelength.detach() * thickness.detach())[:, None]
     return pixels_amplitude.abs().square(), torch.cat([ln_spread, signs.expand(len(thickness), -1)], dim=1)
 
@@ -126,7 +127,7 @@ def _plan_for(
 ) -> Plan:  # fmt: skip
     each = pixels // (2 * extent)
     nodes = math.ceil(1.0 / (reach.spacing * node_spacing(wavelength, thickest) * a))
-    return make_plan(lattice, four_fold, nodes if nodes <= 0.7 * each else each, pixels, extent)
+    return make_plan(lattice, four_fold, nodes if nodes < each else each, pixels, extent)
 
 
 def _beams(lattice: str, a: float, highest: float, energy: float, reach: Reach) -> Tensor:
@@ -163,37 +164,49 @@ def _matrices(cell: Cell, hk: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _positions(hk: Tensor, wanted: Tensor) -> Tensor:
-    """Where the wanted (h, k) stand in the list: (n, 2) to (n,)."""
+    """Where the wanted (h, k) stand in the list: (..., 2) to (...)."""
     order = int(hk.abs().max())
     table = torch.zeros(2 * order + 1, 2 * order + 1, dtype=torch.int64)
     table[hk[:, 1] + order, hk[:, 0] + order] = torch.arange(len(hk))
-    return table[wanted[:, 1] + order, wanted[:, 0] + order]
+    return table[wanted[..., 1] + order, wanted[..., 0] + order]
 
 
-def _amplitudes(cell: Cell, plan: Plan, space: Subspace, rows: Tensor, thickness: Tensor) -> Tensor:
-    """⟨G| exp(A t) |G⟩ of every pair: (T, pair).
+def _amplitudes(
+    cell: Cell, plan: Plan, space: Subspace, rows: Tensor, thickness: Tensor, origin: float
+) -> Tensor:
+    """⟨G| exp(A t) |G⟩ of every pair: (T, matrix, pair); energies are counted from `origin` in 1/Å².
 
-    As in `lacbed.solvers.subspace`: a common K_n for all pairs, and its change with the tilt to first order.
+    As in `lacbed.solvers.subspace`: a common K_n for all pairs, and its change with the tilt to first order. Only
+    a fraction of exp(A t) is made, and applied to the waves from both sides.
     """
     a, vacuum = cell.lattice_parameter, 1.0 / cell.wavelength
     square = plan.square / a**2
     inner = cell.elastic[(cell.elastic.shape[0] // 2,) * 2].real
     along = torch.sqrt(vacuum**2 - square + inner)
     middle = 0.5 * (along.min() + along.max())
-    origin = 0.5 * float(square.detach().max())
     generator = space.generator(plan.reduced / a, origin, 1.0) * (0.5 / middle)
     shift = 1j * math.pi * (square - origin) / middle
     stretch = middle / along - 1.0
-    outgoing = rows.to(generator.dtype)
+    waves = rows.to(generator.dtype)
+    halvings = _halvings(rows.shape[1] / rows.shape[2])
     results = []
     for t in thickness:
-        step = matrix_exponential(generator * t)
-        parts = []
-        for matrix, (start, stop) in enumerate(zip(plan.bounds[:-1], plan.bounds[1:], strict=True)):
-            pairs = slice(start, stop)
-            moved = outgoing[pairs].conj() @ step[matrix].mT
-            change = moved @ generator[matrix].mT + shift[pairs, None] * moved
-            moved = moved + change * (t * stretch[pairs, None])
-            parts.append((outgoing[pairs] * moved).sum(dim=1))
-        results.append(torch.cat(parts) * torch.exp(shift * t))
+        step = matrix_exponential(generator * (t * 0.5**halvings))
+        left = _times(waves, step, 2 ** (halvings - 1))
+        # With a centre the generator is symmetric, and its exponential too.
+        right = _times(waves.conj(), step.mT, 2 ** (halvings - 1)) if rows.is_complex() else left
+        amplitude = (left * right).sum(dim=2)
+        change = (left @ generator * right).sum(dim=2) + shift * amplitude
+        results.append((amplitude + change * (t * stretch)) * torch.exp(shift * t))
     return torch.stack(results)
+
+
+def _halvings(pairs: float) -> int:
+    """How often t is halved: n halvings save n products and cost 2ⁿ⁻¹ of as many rows as there are pairs."""
+    return min(range(1, 5), key=lambda n: 2 ** (n - 1) * pairs - n)
+
+
+def _times(rows: Tensor, step: Tensor, count: int) -> Tensor:
+    for _ in range(count):
+        rows = rows @ step
+    return rows
