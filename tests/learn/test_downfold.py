@@ -101,7 +101,8 @@ def test_every_node_is_a_wave_of_its_matrix(lattice: str, four_fold: bool, nodes
     places = (torch.arange(len(plan.place)) + 0.5) / nodes
     y, x = torch.meshgrid(places, places, indexing="ij")
     node = torch.stack([x, y], dim=-1).reshape(-1, 2)
-    folded = tilt.flatten(0, 1)[plan.place.flatten()].abs()  # a mirror image of the node, or with 4mm its transpose
+    # a mirror image of the node, or with 4mm its transpose
+    folded = tilt.flatten(0, 1)[plan.place.flatten()].abs()
     if four_fold:
         node, folded = node.sort(dim=1).values, folded.sort(dim=1).values
     torch.testing.assert_close(folded, node)

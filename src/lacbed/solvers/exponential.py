@@ -62,7 +62,7 @@ def _largest_size(matrices: Tensor) -> float:
     power = matrices[worst] / scale
     for _ in range(4):
         power = power @ power
-    return scale * float(torch.linalg.matrix_norm(power, ord=1)) ** (1.0 / 16.0)
+    return scale * math.pow(float(torch.linalg.matrix_norm(power, ord=1)), 1.0 / 16.0)
 
 
 def _taylor(B: Tensor) -> Tensor:

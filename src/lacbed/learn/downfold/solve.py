@@ -112,7 +112,8 @@ def solve_cell(cell: Cell, thickness: Tensor, pixels: int, extent: int, reach: R
     weights = plan.weights.to(amplitude.dtype)
     pixels_amplitude = weights @ amplitude.flatten(1)[:, plan.place] @ weights.T
     lost = (1.0 - rows.abs().square().sum(dim=2)).clamp(min=1e-7).detach()
-    signs = torch.stack([lost.max().log(), lost.mean().log(), energies[-1], torch.tensor(highest), _log(basis.shape[1])])
+    waves = _log(basis.shape[1])
+    signs = torch.stack([lost.max().log(), lost.mean().log(), energies[-1], torch.tensor(highest), waves])
     ln_spread = torch.log(cell.wavelength.detach() * thickness.detach())[:, None]
     return pixels_amplitude.abs().square(), torch.cat([ln_spread, signs.expand(len(thickness), -1)], dim=1)
 
@@ -171,9 +172,7 @@ def _positions(hk: Tensor, wanted: Tensor) -> Tensor:
     return table[wanted[..., 1] + order, wanted[..., 0] + order]
 
 
-def _amplitudes(
-    cell: Cell, plan: Plan, space: Subspace, rows: Tensor, thickness: Tensor, origin: float
-) -> Tensor:
+def _amplitudes(cell: Cell, plan: Plan, space: Subspace, rows: Tensor, thickness: Tensor, origin: float) -> Tensor:
     """⟨G| exp(A t) |G⟩ of every pair: (T, matrix, pair); energies are counted from `origin` in 1/Å².
 
     As in `lacbed.solvers.subspace`: a common K_n for all pairs, and its change with the tilt to first order. Only
