@@ -8,6 +8,8 @@ import torch
 
 from lacbed import Crystal, TiltGrid, simulate, zncc_loss
 from lacbed.errors import SettingError
+from lacbed.learn.downfold import solve
+from lacbed.learn.downfold.parity import has_mirrors
 from lacbed.learn.downfold.plan import LATTICES, make_plan, on_lattice
 from lacbed.learn.inputs import crystal_inputs
 from lacbed.learn.models import build_model, needs_of
@@ -36,6 +38,27 @@ def test_patterns_equal_the_exact_ones(name: str) -> None:
     ).values[:, 0]  # fmt: skip
     assert float(np.max(np.asarray(zncc_loss(found[:, None], exact[:, None])))) <= 5e-3
     assert float(np.linalg.norm(found - exact) / np.linalg.norm(exact)) <= 0.05
+
+
+@pytest.mark.parametrize(("name", "mirrors"), [("NaCl", True), ("CsCl", True), ("W", True), ("FeSi", False)])
+def test_the_space_made_in_four_parts_is_the_same(
+    name: str, mirrors: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = _model()
+    cell = model._cells(_batch(name))[0]
+    assert has_mirrors(cell.elastic, cell.absorptive) is mirrors
+    lattice = solve.lattice_of(cell.elastic)
+    hk = solve._beams(lattice, float(cell.lattice_parameter), 2.0, 2.6, model.reach)
+    parts = solve._space(cell, hk, 2.6, model.reach)
+    monkeypatch.setattr(solve, "has_mirrors", lambda *tables: False)
+    whole = solve._space(cell, hk, 2.6, model.reach)
+    assert parts.basis.shape == whole.basis.shape
+    assert parts.damping is not None
+    turn = whole.basis.mH @ parts.basis  # between two bases of the same space
+    torch.testing.assert_close(turn @ turn.mH, torch.eye(len(turn), dtype=turn.dtype), atol=1e-4, rtol=0)
+    for field in ("mean", "damping", "slope_x", "slope_y"):
+        there = turn @ getattr(parts, field) @ turn.mH
+        torch.testing.assert_close(there, getattr(whole, field), atol=1e-3, rtol=1e-4)
 
 
 def test_intensities_stay_between_0_and_1_and_errors_grow_with_what_is_left_out() -> None:

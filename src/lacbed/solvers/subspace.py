@@ -105,18 +105,42 @@ def wave_basis(hermitian: Tensor, plane: Tensor, energy: float, near: float = NE
         order: see `ORDER`.
     """
     size = plane.square().sum(dim=1)
+    values, basis = kept_waves(hermitian, size, energy, near, order)
+    change = bound_change(values, basis, size)
+    return orthonormal(torch.cat([basis, *(plane[:, i : i + 1] * change for i in (0, 1))], dim=1))
+
+
+def kept_waves(
+    hermitian: Tensor, size: Tensor, energy: float, near: float = NEAR, order: int = ORDER
+) -> tuple[Tensor, Tensor]:
+    """Eigenvalues above -energy and their waves, not normalised: (m,), (beam, m).
+
+    Args:
+        hermitian: Hermitian part of M(0) in 1/Å²: (beam, beam).
+        size: |h|² in 1/Å²: (beam,).
+        energy: transverse energy in 1/Å² up to which waves are kept.
+        near: see `NEAR`.
+        order: see `ORDER`.
+    """
     close = size <= energy + near
     found = None if bool(close.all()) else _with_far_beams(hermitian, close, energy, order)
     if found is None:  # no far beams, or such as bind waves of their own: treat all alike
         values, vectors = torch.linalg.eigh(hermitian)
         first = _first_kept(values, energy)
         found = values[first:], vectors[:, first:]
-    values, basis = found
+    return found
+
+
+def bound_change(values: Tensor, waves: Tensor, size: Tensor) -> Tensor:
+    """C_j / (E_j + |h|²) of the bound waves, to be multiplied by h: (beam, bound)."""
     bound = values > BOUND
-    weight = basis[:, bound] / (values[bound] + size[:, None])
-    slopes = torch.cat([basis, *(plane[:, i : i + 1] * weight for i in (0, 1))], dim=1)
-    orthonormal: Tensor = torch.linalg.qr(slopes / torch.linalg.vector_norm(slopes, dim=0))[0]
-    return orthonormal
+    return waves[:, bound] / (values[bound] + size[:, None])
+
+
+def orthonormal(columns: Tensor) -> Tensor:
+    """A basis of the space of the columns: (beam, m)."""
+    basis: Tensor = torch.linalg.qr(columns / torch.linalg.vector_norm(columns, dim=0))[0]
+    return basis
 
 
 def _with_far_beams(hermitian: Tensor, close: Tensor, energy: float, order: int) -> tuple[Tensor, Tensor] | None:

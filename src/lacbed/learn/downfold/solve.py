@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lacbed.geometry.nodes import node_spacing
+from lacbed.learn.downfold.parity import has_mirrors, parity_space
 from lacbed.learn.downfold.plan import LATTICES, Plan, make_plan, on_lattice
 from lacbed.solvers.exponential import matrix_exponential
 from lacbed.solvers.subspace import Subspace, wave_basis
@@ -37,7 +38,7 @@ class Reach:
     near: float = 2.0
     g_max: float = 3.0
     beams: int = 1200
-    spacing: float = 1.0
+    spacing: float = 1.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,24 +96,15 @@ def solve_cell(cell: Cell, thickness: Tensor, pixels: int, extent: int, reach: R
         energy, (math.sqrt(highest) + math.sqrt(zone) / a) ** 2
     )  # partners of the highest tilt at resonance
     hk = _beams(lattice, a, highest, energy, reach)
-    elastic, absorptive = _matrices(cell, hk)
-    plane = hk / cell.lattice_parameter
-    hermitian = elastic - torch.diag_embed(plane.square().sum(dim=1).to(elastic.dtype))
-    with torch.no_grad():
-        basis = wave_basis(hermitian.detach(), plane.detach(), energy, reach.near, order=1)
-    adjoint = basis.mH
-    space = Subspace(
-        basis, adjoint @ hermitian @ basis, adjoint @ absorptive @ basis,
-        adjoint @ (plane[:, :1] * basis), adjoint @ (plane[:, 1:] * basis),
-    )  # fmt: skip
-    rows = basis[_positions(hk, plan.shift)]  # (matrix, pair, wave)
+    space = _space(cell, hk, energy, reach)
+    rows = space.basis[_positions(hk, plan.shift)]  # (matrix, pair, wave)
     energies = torch.linalg.eigvalsh(space.mean.detach())
     origin = -0.5 * float(energies[0] + energies[-1])  # the middle of the spectrum needs the fewest products
     amplitude = _amplitudes(cell, plan, space, rows, thickness, origin)
     weights = plan.weights.to(amplitude.dtype)
     pixels_amplitude = weights @ amplitude.flatten(1)[:, plan.place] @ weights.T
     lost = (1.0 - rows.abs().square().sum(dim=2)).clamp(min=1e-7).detach()
-    waves = _log(basis.shape[1])
+    waves = _log(space.basis.shape[1])
     signs = torch.stack([lost.max().log(), lost.mean().log(), energies[-1], torch.tensor(highest), waves])
     ln_spread = torch.log(cell.wavelength.detach() * thickness.detach())[:, None]
     return pixels_amplitude.abs().square(), torch.cat([ln_spread, signs.expand(len(thickness), -1)], dim=1)
@@ -147,21 +139,42 @@ def _beams(lattice: str, a: float, highest: float, energy: float, reach: Reach) 
     return hk[torch.argsort(hk.square().sum(dim=1), stable=True)]
 
 
-def _matrices(cell: Cell, hk: Tensor) -> tuple[Tensor, Tensor]:
-    """U and U' between the beams, real if there is a centre at the origin: two (beam, beam)."""
+def _space(cell: Cell, hk: Tensor, energy: float, reach: Reach) -> Subspace:
+    """The waves that are kept and the Hamiltonian between them, real if there is a centre at the origin."""
+    elastic, absorptive = _tables(cell, 2 * int(hk.abs().max()))
+    r = elastic.shape[0] // 2
+
+    def entries(difference: Tensor) -> tuple[Tensor, Tensor]:
+        index = difference[..., 1] * (2 * r + 1) + difference[..., 0] + r * (2 * r + 2)
+        return elastic.flatten()[index], absorptive.flatten()[index]
+
+    if has_mirrors(elastic.detach(), absorptive.detach()):
+        return parity_space(entries, hk, cell.lattice_parameter, energy, reach.near, order=1)
+    plane = hk / cell.lattice_parameter
+    hermitian, damping = entries(hk[:, None] - hk[None, :])
+    hermitian = hermitian - torch.diag_embed(plane.square().sum(dim=1).to(hermitian.dtype))
+    with torch.no_grad():
+        basis = wave_basis(hermitian.detach(), plane.detach(), energy, reach.near, order=1)
+    adjoint = basis.mH
+    return Subspace(
+        basis, adjoint @ hermitian @ basis, adjoint @ damping @ basis,
+        adjoint @ (plane[:, :1] * basis), adjoint @ (plane[:, 1:] * basis),
+    )  # fmt: skip
+
+
+def _tables(cell: Cell, wide: int) -> tuple[Tensor, Tensor]:
+    """U without its mean and U', orders to `wide` or further: an image of n pixels has no further coefficients."""
     tables = [cell.elastic, cell.absorptive]
     scale = float(tables[0].detach().abs().max())
     if all(float(t.detach().imag.abs().max()) < 1e-4 * scale for t in tables):
         tables = [t.real for t in tables]
     r = cell.elastic.shape[0] // 2
-    wide = 2 * int(hk.abs().max())
-    if wide > r:  # an image of n pixels has no further coefficients
+    if wide > r:
         tables = [torch.nn.functional.pad(t, (wide - r,) * 4) for t in tables]
         r = wide
-    code = hk[:, 1] * (2 * r + 1) + hk[:, 0]
-    index = code[:, None] - code[None, :] + r * (2 * r + 2)
-    elastic, absorptive = (t.flatten()[index] for t in tables)
-    return elastic - torch.diag_embed(elastic.diagonal()), absorptive
+    mean = torch.zeros_like(tables[0])
+    mean[r, r] = 1.0
+    return tables[0] * (1.0 - mean), tables[1]
 
 
 def _positions(hk: Tensor, wanted: Tensor) -> Tensor:
