@@ -57,7 +57,7 @@ def test_bad_files(tmp_path):
         with pytest.raises(FileFormatError, match=message):
             load_config(name)
     (tmp_path / "list.json").write_text("[1]")
-    with pytest.raises(FileFormatError, match="tables of keys"):
+    with pytest.raises(FileFormatError, match="names and values"):
         load_config(str(tmp_path / "list.json"))
     with pytest.raises(SettingError, match="one of downfold, downfold-fast, fno, unet, vae-seed"):
         load_config("vaeseed")

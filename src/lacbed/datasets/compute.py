@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +70,9 @@ def compute_one(crystal: Crystal, config: DatasetConfig, conditions: Conditions)
     )
     step = next(s for s in report.steps if s.beams == report.beams)
     scalars = {
-        **_describe(crystal, config, conditions.energy),
+        **crystal_numbers(crystal, config.zone_axis),
+        "energy": conditions.energy,
+        "mean_absorptive_potential": _mean_absorptive(crystal, config, conditions.energy),
         "period": float(projected.attrs["period"]),
         "mean_inner_potential": float(projected.attrs["mean_inner_potential"]),
         "beams": float(report.beams),
@@ -79,19 +82,19 @@ def compute_one(crystal: Crystal, config: DatasetConfig, conditions: Conditions)
     return Computed(pattern.values, projected.values / scalars["period"], scalars)
 
 
-def _describe(crystal: Crystal, config: DatasetConfig, energy: float) -> dict[str, float]:
-    """Numbers that need no simulation."""
+def crystal_numbers(crystal: Crystal, zone_axis: Sequence[int]) -> dict[str, float]:
+    """Those of `SCALARS` that depend on the crystal and its orientation alone."""
     atoms = crystal.atoms
-    absorptive = potential_coefficients(
-        crystal, np.zeros((1, 3), dtype=np.int64), energy, config.factors, config.absorption
-    )[1]
-    volts = 0.0 if absorptive is None else float(absorptive.real[0]) * H2_OVER_2M / relativistic_gamma(energy)
-    b_iso = float(np.average(np.nan_to_num(atoms.b_iso), weights=atoms.occupancy))
     return {
-        "energy": energy,
-        "lattice_parameter": 1.0 / make_frame(crystal, config.zone_axis).shortest,
+        "lattice_parameter": 1.0 / make_frame(crystal, zone_axis).shortest,
         "volume": crystal.volume,
-        "atoms": float(math.fsum(atoms.occupancy)),
-        "mean_b_iso": b_iso,
-        "mean_absorptive_potential": volts,
+        "atoms": math.fsum(atoms.occupancy),
+        "mean_b_iso": float(np.average(np.nan_to_num(atoms.b_iso), weights=atoms.occupancy)),
     }
+
+
+def _mean_absorptive(crystal: Crystal, config: DatasetConfig, energy: float) -> float:
+    """Mean absorptive potential in V."""
+    origin = np.zeros((1, 3), dtype=np.int64)
+    absorptive = potential_coefficients(crystal, origin, energy, config.factors, config.absorption)[1]
+    return 0.0 if absorptive is None else float(absorptive.real[0]) * H2_OVER_2M / relativistic_gamma(energy)

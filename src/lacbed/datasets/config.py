@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.geometry.tilts import TiltGrid
-from lacbed.patterns.atomic import reason
+from lacbed.patterns.config_files import CONFIG_ENDINGS, read_config
 from lacbed.potential import Absorption
 from lacbed.settings import Settings
 
@@ -188,17 +187,9 @@ def load_config(path: str | Path) -> DatasetConfig:
         SettingError: on an unknown key or an impossible value, naming the file.
     """
     path = Path(path)
-    if path.suffix.lower() not in (".toml", ".json"):
+    if path.suffix.lower() not in CONFIG_ENDINGS:
         raise FileFormatError(f"a config is a .toml or .json file, got {str(path)!r}")
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
-    except OSError as error:
-        raise FileFormatError(f"cannot read the config {str(path)!r}: {reason(error)}") from None
-    except ValueError as error:
-        raise FileFormatError(f"{path} is not valid {path.suffix[1:].upper()}: {reason(error)}") from None
-    if not isinstance(values, dict):
-        raise FileFormatError(f"{path} must hold names and values, got a {type(values).__name__}")
+    values = read_config(path)
     try:
         return DatasetConfig.from_dict(values)
     except ValueError as error:

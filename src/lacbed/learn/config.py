@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lacbed.errors import FileFormatError, SettingError
+from lacbed.errors import SettingError
 from lacbed.learn.losses import LossSettings
-from lacbed.patterns.atomic import reason
+from lacbed.patterns.config_files import CONFIG_ENDINGS, read_config
 
 SPLIT_KINDS = ("row", "compound", "prototype")
 Section = TypeVar("Section")
@@ -163,17 +162,9 @@ def load_config(name: str, changes: Sequence[str] = ()) -> TrainConfig:
         FileFormatError: if the file cannot be read; SettingError: on what is in it.
     """
     path = Path(name)
-    if path.suffix.lower() not in (".toml", ".json"):
+    if path.suffix.lower() not in CONFIG_ENDINGS:
         path = _preset(name)
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
-    except OSError as error:
-        raise FileFormatError(f"cannot read the config {str(path)!r}: {reason(error)}") from None
-    except ValueError as error:
-        raise FileFormatError(f"{path} is not valid {path.suffix[1:].upper()}: {reason(error)}") from None
-    if not isinstance(values, dict):
-        raise FileFormatError(f"{path} must hold tables of keys, got a {type(values).__name__}")
+    values = read_config(path)
     for change in changes:
         _apply(values, change)
     return config_from_dict(values)

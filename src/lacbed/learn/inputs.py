@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from lacbed.datasets.compute import crystal_numbers
 from lacbed.learn.symmetry import pattern_symmetry
 from lacbed.potential import mean_absorptive_potential, projected_potential
 
@@ -46,20 +45,10 @@ def crystal_inputs(
         damping.append(torch.as_tensor(absorptive, dtype=torch.float32)[None])
         inner = float(projected.attrs["mean_inner_potential"])
         means = {"mean_inner_potential": inner, "mean_absorptive_potential": float(absorptive.mean())}
-        scalars.append({"period": period, **means, **_describe(crystal)})
+        scalars.append({"period": period, **means, **crystal_numbers(crystal, ZONE)})
     batch = {name: torch.tensor([s[name] for s in scalars], dtype=torch.float32) for name in scalars[0]}
     batch["potential"], batch["absorptive"] = torch.stack(images), torch.stack(damping)
     batch["thickness"] = torch.tensor([list(thicknesses)] * len(crystals), dtype=torch.float32)
     batch["energy"] = torch.full((len(crystals),), energy, dtype=torch.float32)
     batch["symmetry"] = pattern_symmetry(batch["potential"])
     return batch
-
-
-def _describe(crystal: Crystal) -> dict[str, float]:
-    atoms = crystal.atoms
-    return {
-        "lattice_parameter": crystal.cell[0],
-        "volume": crystal.volume,
-        "atoms": math.fsum(atoms.occupancy),
-        "mean_b_iso": float(np.average(np.nan_to_num(atoms.b_iso), weights=atoms.occupancy)),
-    }
