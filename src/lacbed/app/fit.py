@@ -85,6 +85,7 @@ def _header(experiment: Experiment, result: FitResult, seconds: float) -> dict[s
         "blur": result.placement.blur,
         "turn": math.degrees(result.placement.turn),
         "half_width": result.experiment.half_width,
+        "stated_half_width": result.stated_half_width,
         "zone_axis": list(experiment.zone_axis),
         "voltage": experiment.energy / 1e3,
         "beams": result.beams,

@@ -42,14 +42,14 @@ export function showSpots() {
 export function showTitles() {
   const { facts } = shown;
   if (!facts) return;
-  const zone = indices(state.zone_axis);
-  const title = `${formula(facts.name)}  [${zone}]`;
-  $("title").textContent = title;
+  const isFit = look.view === "fit"; // voltage, half-width and zone axis are those of the experiment
+  const zone = indices(isFit && shown.fit ? shown.fit.zone_axis : state.zone_axis);
+  $("title").textContent = isFit && !shown.fit ? formula(facts.name) : `${formula(facts.name)}  [${zone}]`;
   const mrad = 1e3 * Math.asin(Math.min(1, state.extent * facts.shortest * facts.wavelength));
   $("extent-note").textContent = `${digits(mrad, 3)} mrad, ${digits(state.extent * facts.shortest, 3)} Å⁻¹`;
-  if (look.view === "fit") {
+  if (isFit) {
     const { fit } = shown;
-    $("subtitle").textContent = fit ? `held against ${fit.name}, [${indices(fit.zone_axis)}], ${fit.voltage} kV` : "held against an experiment";
+    $("subtitle").textContent = fit ? `held against ${fit.name}, ${fit.voltage} kV` : "held against an experiment";
     return;
   }
   const what = look.view === "discs" ? "all reflections" : `reflection ${indices(state.hkl)}`;

@@ -48,10 +48,11 @@ async function openCif(file) {
   setCrystal({ cif: text, title });
 }
 
-/** Files that were dropped: a CIF, measured patterns, or both. */
+/** Files that were dropped: a CIF, measured patterns, or both; what lies beside them in a folder is left alone. */
 async function bring(files) {
   const measured = files.filter(isMeasured);
-  const cif = files.find((file) => !isMeasured(file));
+  const others = files.filter((file) => !isMeasured(file));
+  const cif = others.find((file) => /\.m?cif$/i.test(file.name)) ?? (measured.length ? null : others[0]);
   if (measured.length) {
     shown.files = measured;
     shown.fit = null;
@@ -59,6 +60,28 @@ async function bring(files) {
   }
   if (cif) await openCif(cif);
   if (measured.length) knobs.view("tab-fit");
+}
+
+/** The files of a drop, those directly inside a folder too. */
+async function dropped(transfer) {
+  const loose = [...transfer.files]; // the list is empty as soon as anything has been waited for
+  const folders = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter((entry) => entry?.isDirectory);
+  if (!folders.length) return loose;
+  const isFolder = new Set(folders.map((folder) => folder.name));
+  const inside = await Promise.all(folders.map(filesOf));
+  return [...loose.filter((file) => !isFolder.has(file.name)), ...inside.flat()];
+}
+
+/** The files directly inside a folder; the reader hands them out in batches. */
+async function filesOf(folder) {
+  const reader = folder.createReader();
+  const found = [];
+  for (;;) {
+    const batch = await new Promise((done, fail) => reader.readEntries(done, fail));
+    if (!batch.length) break;
+    found.push(...batch.filter((entry) => entry.isFile));
+  }
+  return Promise.all(found.map((entry) => new Promise((done, fail) => entry.file(done, fail))));
 }
 
 /** Download bytes under a name. */
@@ -121,7 +144,11 @@ export function wireFiles() {
     event.preventDefault();
     inside = 0;
     drop.classList.remove("over");
-    bring([...event.dataTransfer.files]);
+    busy(1);
+    dropped(event.dataTransfer)
+      .then(bring)
+      .catch(() => complain("What was dropped cannot be read."))
+      .finally(() => busy(-1));
   });
   for (const button of document.querySelectorAll("[data-format]")) {
     button.addEventListener("click", () => saveData(button.dataset.format));

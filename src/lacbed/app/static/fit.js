@@ -29,11 +29,11 @@ export function showFit() {
   $("fit-drop").classList.toggle("small", Boolean(shown.files));
   $("fit-files").textContent = (shown.files ?? []).map((file) => file.name).join(", ");
   if (!fit) return;
-  const known = fit.z.filter((z) => z !== null);
-  const mean = known.reduce((sum, z) => sum + z, 0) / known.length;
+  const [known, aligned] = [fit.z, fit.z_aligned].map((all) => all.filter((z) => z !== null));
   $("fit-summary").replaceChildren(
     element("b", {}, `${plain(fit.thickness)} Å`),
-    ` fits best: mean Z ${percent(mean)} over ${known.length} reflections. Half-width × ${fit.scale.toFixed(4)}, ` +
+    ` fits best: mean Z ${percent(mean(known))} over ${known.length} reflections, ${percent(mean(aligned))} when each may ` +
+      `move by a few pixels. Half-width ${fit.half_width.toFixed(4)} Å⁻¹ (stated: ${fit.stated_half_width.toFixed(4)}), ` +
       `turned by ${fit.turn.toFixed(2).replace("-", "−")}°, blurred by ${fit.blur.toFixed(2)} pixels, ${fit.beams} beams.`,
   );
   $("fit-warnings").replaceChildren(...fit.warnings.map((text) => element("li", {}, text)));
@@ -45,6 +45,7 @@ export function showFit() {
   $("fit-note").textContent = `Mean Z against thickness, from ${percent(Math.min(...values))} to ${percent(Math.max(...values))}`;
 }
 
+const mean = (values) => values.reduce((sum, v) => sum + v, 0) / values.length;
 const percent = (value) => `${digits(100 * value, 3)} %`;
 
 /** Measured and simulated image of one reflection. */

@@ -59,7 +59,7 @@ function paintPicture() {
   const isDiscs = look.view === "discs";
   const isFit = look.view === "fit";
   $("fit").hidden = !isFit;
-  for (const id of ["plate", "readout", "thickness-card", "downloads"]) $(id).hidden = isFit;
+  for (const id of ["plate", "readout", "thickness-card", "downloads", "microscope"]) $(id).hidden = isFit;
   if (isFit) {
     showTitles();
     showCode();
