@@ -58,7 +58,7 @@ def test_the_space_made_in_four_parts_is_the_same(
     torch.testing.assert_close(turn @ turn.mH, torch.eye(len(turn), dtype=turn.dtype), atol=1e-4, rtol=0)
     for field in ("mean", "damping", "slope_x", "slope_y"):
         there = turn @ getattr(parts, field) @ turn.mH
-        torch.testing.assert_close(there, getattr(whole, field), atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(there, getattr(whole, field), atol=5e-3, rtol=0)
 
 
 def test_intensities_stay_between_0_and_1_and_errors_grow_with_what_is_left_out() -> None:
