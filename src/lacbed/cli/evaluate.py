@@ -30,7 +30,7 @@ def command(
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Report Z, absolute intensity, uncertainty and speed of a model beside baselines, in Markdown and HTML.
+    """Report Z, absolute errors, uncertainty and speed of a model beside baselines, in Markdown and HTML.
 
     Example: lacbed evaluate run seed.zarr -o report
     """

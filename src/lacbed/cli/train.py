@@ -20,7 +20,7 @@ ConfigArgument = Annotated[
     str,
     typer.Argument(
         metavar="CONFIG",
-        help="A .toml or .json file, or a packaged config: vae-seed, unet, fno.",
+        help="A .toml or .json file, or a packaged config: vae-seed, unet, fno, inverse.",
         show_default=False,
     ),
 ]

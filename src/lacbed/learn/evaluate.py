@@ -12,9 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lacbed.learn import baselines, data, warning
+from lacbed.learn import baselines, data, inverse_baselines, warning
+from lacbed.learn.answers import answer_of, truth_of
 from lacbed.learn.checkpoint import LoadedModel
+from lacbed.learn.equivalence import aligned
 from lacbed.learn.metrics import pattern_errors, summary
+from lacbed.learn.models import predicts
 
 MODEL = "model"
 SPEED_BATCH = 16
@@ -35,12 +38,14 @@ class Evaluation:
         names: "model" and the baselines.
         speed: seconds a pattern in batches, and how measured.
         warning: how the warning does on these rows; empty if the model has none.
+        predicts: "pattern" or "potential", what the errors are errors of.
     """
 
     columns: Columns
     names: tuple[str, ...]
     speed: dict[str, Any]
     warning: dict[str, Any]
+    predicts: str = "pattern"
 
     def summary(self, name: str = MODEL, rows: npt.NDArray[np.bool_] | None = None) -> dict[str, float]:
         """Percentiles and shares for the model or a baseline, over all rows or some."""
@@ -58,7 +63,7 @@ def evaluate(
     device: torch.device | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Evaluation:
-    """Predict every pattern of a split with the model and the baselines.
+    """Predict every pattern of a split, or the potential behind it, with the model and the baselines.
 
     Args:
         loaded: the model and its record.
@@ -70,15 +75,14 @@ def evaluate(
     """
     device = device or torch.device("cpu")
     members = np.arange(len(training)) if members is None else members
-    reference = baselines.make_reference(training, members)
-    table = loaded.descriptors or warning.descriptor_table(training, members)
     model = loaded.model.to(device).eval()
+    compare, names = _comparison(loaded, training, members)
     parts: list[Columns] = []
     batches = list(data.in_order(len(test), _BATCH))
     for number, (positions, batch) in enumerate(zip(batches, data.load(test, batches), strict=True), start=1):
         with torch.inference_mode():
             output = {k: v.cpu() for k, v in model(data.to_device(batch, device)).items()}
-        parts.append(_rows(positions, batch, output, baselines.predict_baselines(reference, batch), table))
+        parts.append(_rows(positions, batch, output, *compare(batch, output)))
         if progress is not None:
             progress(number / len(batches))
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -91,7 +95,38 @@ def evaluate(
         columns["predicted_z"] = warning.predicted_z(fitted, columns["distance"], columns["expected_z"])
         verdict = warning.judge(columns["model z"], flagged)
     speed = measure_speed(loaded, test, device)
-    return Evaluation(columns, (MODEL, *baselines.NAMES), speed, verdict)
+    return Evaluation(
+        columns, (MODEL, *names), speed, verdict, predicts(loaded.record["config"]["model"]["name"])
+    )
+
+
+Comparison = Callable[[data.Batch, Mapping[str, Tensor]], tuple[dict[str, Tensor], dict[str, Tensor]]]
+
+
+def _comparison(
+    loaded: LoadedModel, training: data.PatternData, members: npt.NDArray[np.int64]
+) -> tuple[Comparison, tuple[str, ...]]:
+    """What gives the answers of the baselines and the inputs of the warning for a batch, and the baselines' names."""
+    if predicts(loaded.record["config"]["model"]["name"]) == "potential":
+        pixels = loaded.model.settings.image
+        patterns = inverse_baselines.make_reference(training, members, pixels)
+
+        def by_pattern(
+            batch: data.Batch, output: Mapping[str, Tensor]
+        ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+            answers, distance = inverse_baselines.predict_baselines(patterns, batch)
+            return answers, {"distance": distance}
+
+        return by_pattern, inverse_baselines.NAMES
+    reference = baselines.make_reference(training, members)
+    table = loaded.descriptors or warning.descriptor_table(training, members)
+
+    def by_potential(
+        batch: data.Batch, output: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        return baselines.predict_baselines(reference, batch), warning.warning_inputs(batch, output, table)
+
+    return by_potential, baselines.NAMES
 
 
 def _rows(
@@ -99,10 +134,10 @@ def _rows(
     batch: data.Batch,
     output: Mapping[str, Tensor],
     others: Mapping[str, Tensor],
-    table: Mapping[str, Tensor],
+    trust: Mapping[str, Tensor],
 ) -> Columns:
     """The columns of one batch, crystals slow and thicknesses fast."""
-    truth, pattern = batch["pattern"], output["pattern"].float()
+    truth, answer = truth_of(output, batch), answer_of(output)
     t = truth.shape[1]
     columns: Columns = {
         "position": np.repeat(positions, t),
@@ -111,15 +146,16 @@ def _rows(
         "energy": np.repeat(batch["energy"].numpy(), t),
         "lattice_parameter": np.repeat(batch["lattice_parameter"].numpy(), t),
     }
-    for name, prediction in {MODEL: pattern, **others}.items():
-        for error, value in pattern_errors(prediction, truth).items():
+    for name, prediction in {MODEL: answer, **others}.items():
+        right = truth if name == MODEL or "pattern" in output else aligned(truth, prediction)
+        for error, value in pattern_errors(prediction, right).items():
             columns[f"{name} {error}"] = value.flatten().double().numpy()
-    for name, value in warning.warning_inputs(batch, output, table).items():
+    for name, value in trust.items():
         columns[name] = value.flatten().double().numpy()
-    off = pattern - truth
+    off = answer - truth
     columns["rms"] = off.square().mean(dim=(-2, -1)).sqrt().flatten().double().numpy()
     if "log_sigma" in output:
-        sigma = torch.exp(output["log_sigma"].float()).expand_as(pattern)
+        sigma = torch.exp(output["log_sigma"].float()).expand_as(answer)
         columns["sigma"] = sigma.square().mean(dim=(-2, -1)).sqrt().flatten().double().numpy()
         for factor in (1, 2):
             inside = (off.abs() <= factor * sigma).float().mean(dim=(-2, -1))
@@ -131,7 +167,8 @@ def measure_speed(loaded: LoadedModel, test: data.PatternData, device: torch.dev
     """Median time of a batch of up to 16 crystals, from tensors to tensors."""
     count = min(SPEED_BATCH, len(test))
     batch = data.to_device(data.collate([test[i] for i in range(count)]), device)
-    batch.pop("pattern")
+    if predicts(loaded.record["config"]["model"]["name"]) == "pattern":
+        batch.pop("pattern")
     patterns = int(batch["thickness"].numel())
     seconds = []
     with torch.inference_mode():

@@ -17,22 +17,24 @@ from lacbed.patterns.labels import number_text
 _MARGIN, _GAP, _SIDE = 0.22, 0.06, 1.7
 
 
-def examples_figure(rows: list[dict[str, Any]]) -> Figure:
-    """Potential, truth, prediction and difference, one line an example.
+def examples_figure(rows: list[dict[str, Any]], predicts: str = "pattern") -> Figure:
+    """What was given, truth, answer and difference, one line an example.
 
     Args:
-        rows: each with "title", "formula", "thickness" (Å), "energy" (eV), "z", "potential", "truth", "pattern".
+        rows: each with "title", "formula", "thickness" (Å), "energy" (eV), "z", "given", "truth", "answer".
+        predicts: what the answers are: "pattern" (the potential was given) or "potential" (the pattern was).
     """
     head, left = 0.34, 1.25
     width = 2 * _MARGIN + left + 4 * (_SIDE + _GAP)
     figure = style.new_figure(width, 2 * _MARGIN + head + len(rows) * (_SIDE + _GAP))
-    for column, text in enumerate(("potential", "exact", "learned", "learned \N{MINUS SIGN} exact")):
+    given = "potential" if predicts == "pattern" else "pattern"
+    for column, text in enumerate((given, "exact", "learned", "learned \N{MINUS SIGN} exact")):
         middle = _MARGIN + left + column * (_SIDE + _GAP) + _SIDE / 2
         style.add_text(figure, middle, _MARGIN + 0.12, text, ha="center", fontsize=8.5)
     for line, row in enumerate(rows):
         top = _MARGIN + head + line * (_SIDE + _GAP)
         _describe(figure, _MARGIN, top + _SIDE / 2, row)
-        _line_of_images(figure, _MARGIN + left, top, row)
+        _line_of_images(figure, _MARGIN + left, top, row, predicts)
     return figure
 
 
@@ -44,16 +46,16 @@ def _describe(figure: Figure, left: float, middle: float, row: dict[str, Any]) -
     style.add_text(figure, left, middle + 0.28, where, fontsize=6.5, color=style.QUIET)
 
 
-def _line_of_images(figure: Figure, left: float, top: float, row: dict[str, Any]) -> None:
-    truth, pattern = row["truth"], row["pattern"]
-    low, high = style.limits(np.stack([truth, pattern]))
-    difference = pattern - truth
+def _line_of_images(figure: Figure, left: float, top: float, row: dict[str, Any], predicts: str) -> None:
+    truth, answer = row["truth"], row["answer"]
+    low, high = style.limits(np.stack([truth, answer]))
+    difference = answer - truth
     reach = float(np.abs(difference).max()) or 1e-12
-    grey = style.grey_map()
+    given, asked = ("magma", style.grey_map()) if predicts == "pattern" else (style.grey_map(), "magma")
     images = (
-        (row["potential"], {"cmap": "magma"}),
-        (truth, {"cmap": grey, "vmin": low, "vmax": high}),
-        (pattern, {"cmap": grey, "vmin": low, "vmax": high}),
+        (row["given"], {"cmap": given}),
+        (truth, {"cmap": asked, "vmin": low, "vmax": high}),
+        (answer, {"cmap": asked, "vmin": low, "vmax": high}),
         (difference, {"cmap": style.DIFFERENCE, "vmin": -reach, "vmax": reach}),
     )
     for column, (image, look) in enumerate(images):
@@ -74,8 +76,8 @@ def worst_figure(rows: list[dict[str, Any]]) -> Figure:
     for number, row in enumerate(rows):
         left = _MARGIN + (number % across) * (pair + 0.14)
         top = _MARGIN + (number // across) * (side + label + 0.08)
-        low, high = style.limits(np.stack([row["truth"], row["pattern"]]))
-        for column, image in enumerate((row["truth"], row["pattern"])):
+        low, high = style.limits(np.stack([row["truth"], row["answer"]]))
+        for column, image in enumerate((row["truth"], row["answer"])):
             panel = style.add_panel(figure, left + column * (side + 0.03), top, side, side)
             panel.imshow(image, origin="lower", cmap=style.grey_map(), vmin=low, vmax=high, aspect="auto")
         style.add_text(figure, left, top + side + 0.11, row["formula"], fontsize=6.5)

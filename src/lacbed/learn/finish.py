@@ -10,12 +10,18 @@ import numpy as np
 import torch
 
 from lacbed.learn import data, warning
+from lacbed.learn.answers import answer_of, truth_of
 from lacbed.learn.checkpoint import LoadedModel, load_model, save_model
 from lacbed.learn.config import TrainConfig
 from lacbed.learn.domain import domain_of, range_text
 from lacbed.learn.metrics import pattern_errors, summary
+from lacbed.learn.models import predicts
 
 _BATCH = 16
+_TITLES = {
+    "pattern": "a learned simulator of LACBED patterns",
+    "potential": "the projected potential from a LACBED pattern",
+}
 
 
 def finish(run: str | Path, config: TrainConfig, training: Any, validation: Any) -> Path:
@@ -33,14 +39,16 @@ def finish(run: str | Path, config: TrainConfig, training: Any, validation: Any)
     run = Path(run)
     loaded = load_model(run / "checkpoint.safetensors")
     members = data.subset(len(training), config.data.fraction, config.data.seed)
-    table = warning.descriptor_table(training, members)
+    # A warning rests on the potential, which an inverse does not know.
+    table = {} if predicts(config.model["name"]) == "potential" else warning.descriptor_table(training, members)
     z, errors = _judge(loaded, validation, table)
     record = {
         **{name: loaded.record[name] for name in ("config", "data", "code")},
         "trained": {k: v for k, v in loaded.record["progress"].items() if k in ("epoch", "step", "best_epoch")},
         "metrics": {"validation": summary(errors)},
-        "warning": warning.fit_warning(z, errors["distance"], errors["expected_z"]),
     }
+    if table:
+        record["warning"] = warning.fit_warning(z, errors["distance"], errors["expected_z"])
     dataset = record["data"].get("config")
     if dataset is not None:
         lattice = [float(training[int(i)]["lattice_parameter"]) for i in members]
@@ -52,13 +60,14 @@ def finish(run: str | Path, config: TrainConfig, training: Any, validation: Any)
 
 @torch.no_grad()
 def _judge(loaded: LoadedModel, validation: Any, table: Mapping[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
-    """Errors and the inputs of the warning over the validation rows."""
+    """Errors over the validation rows, and the inputs of the warning if there is one."""
     parts: dict[str, list[np.ndarray]] = {}
     batches = list(data.in_order(len(validation), _BATCH))
     for batch in data.load(validation, batches):
         output = loaded.model(batch)
-        found = pattern_errors(output["pattern"].float(), batch["pattern"])
-        for name, value in {**found, **warning.warning_inputs(batch, output, table)}.items():
+        found = pattern_errors(answer_of(output), truth_of(output, batch))
+        trust = warning.warning_inputs(batch, output, table) if table else {}
+        for name, value in {**found, **trust}.items():
             parts.setdefault(name, []).append(value.flatten().double().numpy())
     errors = {name: np.concatenate(values) for name, values in parts.items()}
     return errors["z"], errors
@@ -68,8 +77,9 @@ def card_text(record: Mapping[str, Any]) -> str:
     """The model card in Markdown: what it is, what it learned from, how good it is, where it ends."""
     model, about, metrics = record["config"]["model"], record["data"], record["metrics"]["validation"]
     split = record["config"]["data"]
+    what = "intensity" if predicts(model["name"]) == "pattern" else "the potential"
     lines = [
-        f"# {model['name']}: a learned simulator of LACBED patterns",
+        f"# {model['name']}: {_TITLES[predicts(model['name'])]}",
         "",
         f"Made by {record['code']}. Settings: "
         + ", ".join(f"{k} {v}" for k, v in model.items() if k != "name")
@@ -84,7 +94,7 @@ def card_text(record: Mapping[str, Any]) -> str:
         "",
         "## On the validation crystals, which chose the epoch",
         f"Z median {100 * metrics['z_median']:.3g} %, mean {100 * metrics['z_mean']:.3g} %, p90 "
-        f"{100 * metrics['z_p90']:.3g} %, max {100 * metrics['z_max']:.3g} %; relative L2 of intensity, median "
+        f"{100 * metrics['z_p90']:.3g} %, max {100 * metrics['z_max']:.3g} %; relative L2 of {what}, median "
         f"{100 * metrics['relative_l2_median']:.3g} %. The report on the test crystals: lacbed evaluate.",
         "",
         "## Limits",
@@ -97,8 +107,10 @@ def card_text(record: Mapping[str, Any]) -> str:
             f"{range_text([v / 1e3 for v in e], 'kV')}, trained for a from {a[0]:.3g} to {a[1]:.3g} Å; "
             f"{domain['factors']} factors, absorption {domain['absorption']}, zero-order Laue zone."
         )
-    warned = record["warning"]
-    if warned["caught"] is not None:
+    if what != "intensity":
+        lines.append("Of all potentials that 000 cannot tell apart, the one nearest to the answer counts.")
+    warned = record.get("warning", {})
+    if warned.get("caught") is not None:
         lines.append(
             f"The warning catches {100 * warned['caught']:.3g} % of the validation predictions with Z above 10 % "
             f"and flags {100 * (warned['flagged_of_others'] or 0):.3g} % of the others."

@@ -14,6 +14,7 @@ import torch
 
 from lacbed.errors import SettingError
 from lacbed.learn import data
+from lacbed.learn.answers import answer_of, truth_of
 from lacbed.learn.checkpoint import load_model
 from lacbed.learn.config import TrainConfig
 from lacbed.learn.distributed import Ranks
@@ -132,7 +133,8 @@ def _test_errors(run: Path, test: Any) -> dict[str, float]:
     loaded = load_model(run / "checkpoint.safetensors")
     parts: dict[str, list[np.ndarray]] = {}
     for batch in data.load(test, list(data.in_order(len(test), _BATCH))):
-        errors = pattern_errors(loaded.model(batch)["pattern"].float(), batch["pattern"])
+        output = loaded.model(batch)
+        errors = pattern_errors(answer_of(output), truth_of(output, batch))
         for name, value in errors.items():
             parts.setdefault(name, []).append(value.flatten().numpy())
     return summary({name: np.concatenate(values) for name, values in parts.items()})

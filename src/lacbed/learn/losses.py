@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lacbed.learn.answers import answer_of
 from lacbed.patterns.metrics import zncc_loss
 
 _SMALL = 1e-12
@@ -20,7 +21,7 @@ class LossSettings:
     Attributes:
         z: of Z itself, which is blind to scale and offset.
         root_z: of sqrt(Z), which gives small errors more weight.
-        intensity: of Σ |a - b|² / Σ |b|², the square of the relative L2 error of absolute intensity.
+        intensity: of Σ |a - b|² / Σ |b|², the square of the relative L2 error of absolute intensity (or potential).
         root_intensity: of its square root.
         kl: of the Kullback-Leibler divergence of the latent distribution from the standard normal one, for
             models that return "mu" and "logvar".
@@ -40,12 +41,13 @@ def loss_terms(output: Mapping[str, Tensor], truth: Tensor) -> dict[str, Tensor]
     """Every term that the output has, each a scalar.
 
     Args:
-        output: "pattern" (B, T, m, m) and perhaps "log_sigma" (broadcasts with it), "mu" and "logvar" (B, latent).
+        output: "pattern" or "potential" (B, T, m, m) and perhaps "log_sigma" (broadcasts with it), "mu" and
+            "logvar" (B, latent).
         truth: (B, T, m, m).
     """
-    pattern = output["pattern"].float()
-    error = pattern - truth
-    z = zncc_loss(pattern, truth)
+    answer = answer_of(output)
+    error = answer - truth
+    z = zncc_loss(answer, truth)
     squared = error.square().sum(dim=(-2, -1)) / truth.square().sum(dim=(-2, -1)).clamp(min=_SMALL)
     terms = {
         "z": z.mean(),

@@ -14,6 +14,7 @@ import torch
 
 from lacbed.errors import FileFormatError
 from lacbed.learn import data, figures
+from lacbed.learn.answers import answer_of, truth_of
 from lacbed.learn.checkpoint import LoadedModel
 from lacbed.learn.evaluate import MODEL, Evaluation, calibration, groups
 from lacbed.patterns.atomic import replacing
@@ -33,6 +34,10 @@ POSTER = {
     "z_min": 0.0022, "z_median": 0.036, "z_mean": 0.096, "z_p90": 0.25, "z_max": 1.30, "to_neighbour": 0.82,
 }  # fmt: skip
 """What poster 295 (mmc2021) and the test losses behind it say: Z as fractions, 263 crystals, split by row."""
+
+
+QUANTITIES = {"pattern": ("intensity", "ΔI"), "potential": ("the potential", "ΔV in V")}
+"""What the errors of a model are errors of."""
 
 
 def check_folder(folder: Path) -> None:
@@ -135,29 +140,34 @@ def percent(value: float) -> str:
 
 def _main_table(evaluation: Evaluation, result: Mapping[str, Any]) -> str:
     summaries = result["summaries"]
+    quantity, difference = QUANTITIES[evaluation.predicts]
     lines = [
         ("Z min", "z_min"), ("Z median", "z_median"), ("Z mean", "z_mean"), ("Z p75", "z_p75"),
         ("Z p90", "z_p90"), ("Z p95", "z_p95"), ("Z max", "z_max"),
         ("share with Z < 5 %", "below_5_percent"), ("share with Z < 1 %", "below_1_percent"),
-        ("relative L2 of intensity, median", "relative_l2_median"),
-        ("relative L2 of intensity, mean", "relative_l2_mean"),
+        (f"relative L2 of {quantity}, median", "relative_l2_median"),
+        (f"relative L2 of {quantity}, mean", "relative_l2_mean"),
     ]  # fmt: skip
-    rows = [
-        [label, *(percent(summaries[name][key]) for name in evaluation.names), _poster(key)]
-        for label, key in lines
-    ]
-    for label, key in (("max abs ΔI, median", "max_difference_median"), ("max abs ΔI, max", "max_difference_max")):
-        rows.append([label, *(f"{summaries[name][key]:.3g}" for name in evaluation.names), ""])
+    rows = [[label, *(percent(summaries[name][key]) for name in evaluation.names)] for label, key in lines]
+    for label in ("median", "max"):
+        values = (f"{summaries[name][f'max_difference_{label}']:.3g}" for name in evaluation.names)
+        rows.append([f"max abs {difference}, {label}", *values])
     neighbour = summaries[NEIGHBOUR]["z_mean"]
     ratios = [f"{summaries[name]['z_mean'] / max(neighbour, 1e-12):.3g}" for name in evaluation.names]
-    rows.append(["mean Z relative to nearest neighbour", *ratios, f"{POSTER['to_neighbour']:g}"])
+    rows.append(["mean Z relative to nearest neighbour", *ratios])
     count = summaries[MODEL]["patterns"]
     better = f"The model is better than the nearest neighbour on {percent(result['better_than_neighbour'])}"
-    table = markdown_table(["", *evaluation.names, "poster 295"], rows)
-    return f"{table}\n\n{count} patterns. {better} of them (the poster's autoencoder: 49 %)."
+    heading, remark = ["", *evaluation.names], ""
+    if evaluation.predicts == "pattern":  # which the poster did too
+        keys = [*(key for _, key in lines), "", "", "to_neighbour"]
+        rows = [[*row, _poster(key)] for row, key in zip(rows, keys, strict=True)]
+        heading, remark = [*heading, "poster 295"], " (the poster's autoencoder: 49 %)"
+    return f"{markdown_table(heading, rows)}\n\n{count} patterns. {better} of them{remark}."
 
 
 def _poster(key: str) -> str:
+    if key == "to_neighbour":
+        return f"{POSTER[key]:g}"
     return percent(POSTER[key]) if key in POSTER else ""
 
 
@@ -236,7 +246,7 @@ def _speed(result: Mapping[str, Any]) -> str:
 def _draw(evaluation: Evaluation, loaded: LoadedModel, test: data.PatternData, folder: Path) -> None:
     chosen = figures.chosen_rows(evaluation)
     examples = [_example(evaluation, loaded, test, row) | {"title": name} for name, row in chosen.items()]
-    save_figure(figures.examples_figure(examples), folder / "examples.png")
+    save_figure(figures.examples_figure(examples, evaluation.predicts), folder / "examples.png")
     worst = [_example(evaluation, loaded, test, row) for row in worst_rows(evaluation)]
     save_figure(figures.worst_figure(worst), folder / "worst.png")
     save_figure(figures.scatter_figure(evaluation), folder / "scatter.png")
@@ -248,16 +258,18 @@ def _example(evaluation: Evaluation, loaded: LoadedModel, test: data.PatternData
     batch = data.to_device(data.collate([test[int(columns["position"][row])]]), device)
     number = int(columns["thickness_number"][row])
     with torch.inference_mode():
-        pattern = loaded.model(batch)["pattern"][0, number].float().cpu().numpy()
+        output = loaded.model(batch)
+        truth, answer = (image[0, number].cpu().numpy() for image in (truth_of(output, batch), answer_of(output)))
+    given = batch["potential"][0, 0] if evaluation.predicts == "pattern" else batch["pattern"][0, number]
     formula = str(columns["formula"][row]) if "formula" in columns else f"crystal {columns['position'][row]}"
     return {
         "formula": formula,
         "thickness": float(columns["thickness"][row]),
         "energy": float(columns["energy"][row]),
         "z": float(columns[f"{MODEL} z"][row]),
-        "potential": batch["potential"][0, 0].cpu().numpy(),
-        "truth": batch["pattern"][0, number].cpu().numpy(),
-        "pattern": pattern,
+        "given": given.cpu().numpy(),
+        "truth": truth,
+        "answer": answer,
     }
 
 

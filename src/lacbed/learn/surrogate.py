@@ -17,6 +17,7 @@ from lacbed.geometry.tilts import TiltGrid
 from lacbed.learn.checkpoint import load_model
 from lacbed.learn.domain import check_domain
 from lacbed.learn.inputs import crystal_inputs
+from lacbed.learn.models import predicts
 from lacbed.learn.symmetry import pattern_symmetry
 from lacbed.learn.warning import is_flagged, predicted_z, warning_inputs
 from lacbed.result import label_pattern
@@ -69,6 +70,8 @@ class Surrogate:
             raise SettingError(
                 f"{folder} does not say what it has learned; finish its training (lacbed train ... --resume) first"
             )
+        if predicts(loaded.record["config"]["model"]["name"]) != "pattern":
+            raise SettingError(f"{folder} predicts potentials from patterns; lacbed retrieve takes it (--model)")
         chosen = choose_device(device)
         return cls(loaded.model.to(chosen), loaded.record, loaded.descriptors, folder.name, chosen)
 

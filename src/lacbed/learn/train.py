@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from lacbed.errors import FileFormatError, SettingError, TrainingError
 from lacbed.learn import checkpoint, data
+from lacbed.learn.answers import answer_of, truth_of
 from lacbed.learn.config import TrainConfig, TrainingSettings
 from lacbed.learn.distributed import Ranks, barrier, parallel, share, sum_over
 from lacbed.learn.losses import loss_terms, total_loss
@@ -155,7 +156,7 @@ def _step(run: Run, wrapped: nn.Module, batch: data.Batch, whole: int) -> dict[s
     run.optimizer.zero_grad(set_to_none=True)
     with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
         output = wrapped(batch)
-    terms = loss_terms(output, batch["pattern"])
+    terms = loss_terms(output, truth_of(output, batch, learning=True))
     terms["loss"] = total_loss(terms, run.config.loss)
     # Processes average their gradients; weighted by their shares the mean is that over the whole batch.
     weight = len(batch["pattern"]) / whole
@@ -189,8 +190,9 @@ def _validate(run: Run, validation: data.PatternData) -> dict[str, float]:
         batch = data.to_device(batch, ranks.device)  # noqa: PLW2901
         with torch.autocast(ranks.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
             output = run.model(batch)
-        loss = total_loss(loss_terms(output, batch["pattern"]), judged)
-        errors = pattern_errors(output["pattern"].float(), batch["pattern"])
+        truth = truth_of(output, batch)
+        loss = total_loss(loss_terms(output, truth), judged)
+        errors = pattern_errors(answer_of(output), truth)
         means = torch.stack([torch.full_like(errors["z"][:, 0], loss.item()), errors["z"].mean(dim=1),
                              errors["relative_l2"].mean(dim=1)], dim=1)  # fmt: skip
         rows[positions] = means.double()

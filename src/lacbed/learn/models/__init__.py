@@ -1,6 +1,6 @@
 """The models. Each is one file with a frozen `Settings` and a `Model(Settings)`; `MODELS` lists them.
 
-A model maps a batch to a batch of patterns:
+A model maps a batch to what it `PREDICTS`, "pattern" (if it does not say) or "potential":
 
     forward({"potential": (B, 1, n, n) in V,       mean along the beam, pixel i at i/n
              "lattice_parameter": (B,) in Å,
@@ -8,8 +8,10 @@ A model maps a batch to a batch of patterns:
              "energy": (B,) in eV,
              "symmetry": (B, 8),                   from `lacbed.learn.symmetry.pattern_symmetry`
              "absorptive": (B, 1, n, n) in V,      like the potential; only for models that list it in `NEEDS`
-             ...})                                 and whatever other scalars (B,) the data set has
+             "pattern": (B, T, m, m),              what a model of the potential is given
+         ...})                                 and whatever other scalars (B,) the data set has
     -> {"pattern": (B, T, m, m),                   intensity of 000, fraction of the incident one
+        "potential": (B, T, n, n) in V,            or: the potential behind each pattern, up to what 000 cannot tell
         "log_sigma": broadcasts with it,           optional: ln of the expected error of intensity
         "mu", "logvar": (B, latent)}               optional: the latent distribution of an autoencoder
 """
@@ -30,6 +32,7 @@ MODELS = {
     "unet": "lacbed.learn.models.unet",
     "fno": "lacbed.learn.models.fno",
     "downfold": "lacbed.learn.models.downfold",
+    "inverse": "lacbed.learn.models.inverse",
 }
 """Name of a model and the module that holds its `Settings` and `Model`."""
 
@@ -69,6 +72,12 @@ def _settings_of(config: Mapping[str, Any]) -> tuple[str, Any]:
 def needs_of(name: str) -> tuple[str, ...]:
     """Images that a model takes beside the potential."""
     found: tuple[str, ...] = getattr(importlib.import_module(MODELS[name]).Model, "NEEDS", ())
+    return found
+
+
+def predicts(name: str) -> str:
+    """What a model predicts: "pattern" or "potential"."""
+    found: str = getattr(importlib.import_module(MODELS[name]).Model, "PREDICTS", "pattern")
     return found
 
 
