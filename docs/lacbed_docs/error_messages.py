@@ -65,12 +65,17 @@ def _name(node: ast.expr) -> str:
 
 
 def _texts(node: ast.expr, tree: ast.Module) -> list[str]:
-    """The words of an expression that makes a message; a variable stands for what is assigned to it."""
+    """The words of an expression that makes a message.
+
+    A variable stands for what is assigned to it, a function of the same module for what it returns.
+    """
     if isinstance(node, ast.IfExp):
         return [*_texts(node.body, tree), *_texts(node.orelse, tree)]
     if isinstance(node, ast.Name):
         values = [text for value in _assigned(node.id, tree) for text in _texts(value, tree)]
         return [text for text in values if text != GAP]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return [text for value in _returned(node.func.id, tree) for text in _texts(value, tree)]
     text = " ".join(_words(node).split())
     return [] if text.replace(GAP, "").strip(" :;,.") == "" else [text]
 
@@ -80,6 +85,17 @@ def _assigned(name: str, tree: ast.Module) -> list[ast.expr]:
         node.value
         for node in ast.walk(tree)
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets)
+    ]
+
+
+def _returned(name: str, tree: ast.Module) -> list[ast.expr]:
+    """What a function of the module returns, if it is one."""
+    return [
+        inner.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name == name
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.Return) and inner.value is not None
     ]
 
 

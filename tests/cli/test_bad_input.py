@@ -63,6 +63,7 @@ BAD_OPTIONS = [
     (["--g-max", "nan"], "g_max"),
     (["--sg-max", "-1"], "sg_max"),
     (["--weak", "-1"], "weak"),
+    (["--b-iso", "-1"], "B must be between"),
     (["--laue-zones", "-1"], "laue"),
     (["--solver", "magic"], "solver"),
     (["--device", "abacus"], "device"),
@@ -139,6 +140,15 @@ def test_bad_pattern_files(lacbed, tmp_path, ending):
     for words in (["info", name], ["compare", name, name], ["cbed", name, "-o", "c.nc"]):
         check_failure(lacbed(*words), name, tmp_path, [name])
     check_failure(lacbed("info", f"none{ending}"), f"none{ending}", tmp_path, [name])
+
+
+def test_folders_where_files_of_patterns_are_wanted(lacbed, tmp_path):
+    names = ["folder", "folder.nc"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    for name in names:
+        check_failure(lacbed("info", name), "is a folder", tmp_path, names)
+    check_failure(lacbed("info", "nowhere"), "no such file or folder", tmp_path, names)
 
 
 @pytest.mark.parametrize("ending", [".nc", ".npz", ".tif"])

@@ -94,5 +94,5 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, pattern) -> None:
 
 
 def test_a_folder_without_images_is_no_pattern(tmp_path: Path) -> None:
-    with pytest.raises(FileFormatError, match="expected one of"):
+    with pytest.raises(FileFormatError, match="without images of Felix"):
         lacbed.load_pattern(tmp_path)

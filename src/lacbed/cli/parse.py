@@ -20,7 +20,8 @@ def numbers(text: str, option: str, count: int) -> tuple[float, ...]:
     values = [_number(word) for word in words]
     if len(values) != count or not all(math.isfinite(v) for v in values):
         example = ",".join("0" * (count - 1) + "1")
-        raise SettingError(f"{option} must be {count} numbers such as {example}, got {text!r}")
+        wanted = "a number" if count == 1 else f"{count} numbers"
+        raise SettingError(f"{option} must be {wanted} such as {example}, got {text!r}")
     return tuple(values)
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lacbed.crystals.cell import Cell, FloatArray, direct_basis, reciprocal_basis, volume
 from lacbed.crystals.expand import Atoms, check_distances, expand_sites
-from lacbed.crystals.site import B_PER_U, Site
+from lacbed.crystals.site import B_PER_U, MAX_U_ISO, Site
 from lacbed.crystals.symmetry import IDENTITY, check_metric, find_space_group, matrices_of, operations_of
 from lacbed.errors import CrystalError
 
@@ -169,7 +169,13 @@ class Crystal:
         return write_cif(self)
 
     def with_b_iso(self, b_iso: float) -> Crystal:
-        """The same crystal with one isotropic B (Å²) on every site."""
+        """The same crystal with one isotropic B (Å²) on every site.
+
+        Raises:
+            CrystalError: if B is negative or far beyond that of any crystal.
+        """
+        if not 0 <= b_iso <= MAX_U_ISO * B_PER_U:
+            raise CrystalError(f"B must be between 0 and {MAX_U_ISO * B_PER_U:.0f} Å², got {b_iso:g}")
         sites = tuple(replace(s, u_iso=b_iso / B_PER_U, u_aniso=None) for s in self.sites)
         return replace(self, sites=sites, notes=(*self.notes, f"B = {b_iso:g} Å² set on every site"))
 

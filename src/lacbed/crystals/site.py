@@ -17,6 +17,9 @@ B_PER_U = 8.0 * math.pi**2
 DEFAULT_B_ISO = 0.5
 """Å²; the Debye-Waller factor of an atom whose source gives none, typical of an inorganic solid at 300 K."""
 
+MAX_U_ISO = 10.0
+"""Å²; no atom of a crystal moves as far."""
+
 
 def is_element(symbol: str) -> bool:
     """True for the exact symbol of an element or "D"; "si", "Fe3+" and "X" are none."""
@@ -75,9 +78,9 @@ class Site:
     def _check_displacement(self) -> None:
         if (self.u_iso is None) == (self.u_aniso is None):
             raise CrystalError(f"site {self.label}: give either u_iso or u_aniso")
-        if self.u_iso is not None and not (0.0 <= self.u_iso < 10.0):
+        if self.u_iso is not None and not (0.0 <= self.u_iso <= MAX_U_ISO):
             raise CrystalError(
-                f"site {self.label}: U_iso must be between 0 and 10 Å² (B = 8π² U), got {self.u_iso}"
+                f"site {self.label}: U_iso must be between 0 and {MAX_U_ISO:g} Å² (B = 8π² U), got {self.u_iso}"
             )
         if self.u_aniso is not None and not _is_displacement(self.u_aniso):
             raise CrystalError(

@@ -209,7 +209,8 @@ def read_record(folder: Path) -> dict[str, Any]:
     try:
         record = zarr.open_group(folder, mode="r").attrs.get(RECORD)
     except Exception as error:  # the readers of damaged stores raise anything at all
-        raise FileFormatError(f"{str(folder)!r} holds no Zarr store, or a damaged one: {reason(error)}") from None
+        why = reason(error).replace(f"PosixPath({str(folder)!r})", repr(str(folder)))
+        raise FileFormatError(f"{str(folder)!r} holds no Zarr store, or a damaged one: {why}") from None
     if not isinstance(record, dict) or record.get("format") != "lacbed-dataset":
         raise FileFormatError(f"{str(folder)!r} is a Zarr store, but no data set of lacbed")
     version = record.get("format_version")

@@ -25,7 +25,9 @@ def read_config(path: Path) -> dict[str, Any]:
         values = tomllib.loads(text) if kind == "toml" else json.loads(text)
     except OSError as error:
         raise FileFormatError(f"cannot read the config {str(path)!r}: {reason(error)}") from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise FileFormatError(f"{str(path)!r} is not valid {kind.upper()}: it is nested too deeply") from None
+    except ValueError as error:
         raise FileFormatError(f"{str(path)!r} is not valid {kind.upper()}: {reason(error)}") from None
     if not isinstance(values, dict):
         raise FileFormatError(f"{str(path)!r} must hold names and values, got a {type(values).__name__}")

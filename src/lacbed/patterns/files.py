@@ -38,6 +38,7 @@ FORMATS = {
     ".png": "picture",
 }
 _REAL_ONLY = (".tif", ".tiff", ".png")
+_FOLDERS = (".zarr", ".zspy")
 
 
 def save_pattern(pattern: xr.DataArray, path: str | Path) -> Path:
@@ -85,7 +86,7 @@ def save_array(array: xr.DataArray, path: str | Path) -> Path:
 def load_array(path: str | Path) -> xr.DataArray:
     """Like `load_pattern` for any labelled image of this package."""
     source = Path(path)
-    reader = _felix(source) or _module(source)
+    reader = _felix(source) or _reader(source)
     if not hasattr(reader, "read"):
         raise FileFormatError(f"{str(source)!r} is a picture; patterns can be read from {_list_readable()} files")
     if not _exists(source):
@@ -147,6 +148,15 @@ def _module(path: Path) -> Any:
     return importlib.import_module(f"lacbed.patterns.formats.{name}")
 
 
+def _reader(path: Path) -> Any:
+    """The module that reads a file, or a folder that is one file to its readers."""
+    if not path.suffix and not _exists(path):
+        raise FileFormatError(f"no such file or folder: {str(path)!r}")
+    if path.is_dir() and path.suffix.lower() not in _FOLDERS:
+        raise FileFormatError(f"{str(path)!r} is a folder, without images of Felix; expected a file of patterns")
+    return _module(path)
+
+
 def _felix(path: Path) -> Any:
     """The reader of Felix's images for a folder that holds some, else None."""
     if path.suffix.lower() in FORMATS or not path.is_dir():
@@ -187,7 +197,7 @@ def _check_place(target: Path) -> None:
 
 def _replaceable_folder(target: Path) -> bool:
     """A folder may be replaced only if it is a Zarr store or empty."""
-    if target.suffix.lower() not in (".zarr", ".zspy"):
+    if target.suffix.lower() not in _FOLDERS:
         return False
     marks = (".zgroup", ".zmetadata", "zarr.json")
     return any((target / name).is_file() for name in marks) or not any(target.iterdir())
