@@ -115,16 +115,22 @@ def test_two_processes_give_the_same(plan, built, contents, tmp_path):
     assert result.manifest["files"] == built[1].manifest["files"]
 
 
+def test_rows_in_one_job_give_the_same(plan, built, contents, tmp_path):
+    result = build(plan, tmp_path / "data.zarr", here, together=5)
+    assert contents(tmp_path / "data.zarr") == contents(built[0])
+    assert result.manifest["files"] == built[1].manifest["files"]
+
+
 def test_a_failing_crystal_loses_nothing_else(plan, built, tmp_path, monkeypatch):
     folder = tmp_path / "data.zarr"
     real = working.compute_one
 
-    def failing(crystal, config, conditions):
+    def failing(crystal, config, conditions, device):
         if crystal.name == "Ni":
             raise SettingError("no\nbeams")
         if crystal.name == "V":
             raise ZeroDivisionError("division by zero")
-        return real(crystal, config, conditions)
+        return real(crystal, config, conditions, device)
 
     with monkeypatch.context() as patch:
         patch.setattr(working, "compute_one", failing)

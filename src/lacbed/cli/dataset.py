@@ -55,6 +55,9 @@ def build_command(
     scheduler: Annotated[
         str | None, typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="A Dask scheduler instead.")
     ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="cpu, cuda or auto; a GPU gets crystals of similar size together.")
+    ] = "auto",
     batch: Annotated[int, typer.Option("--batch", metavar="N", help="Crystals written together.")] = 16,
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", help="Leave out rows that are no crystal, and record them.")
@@ -80,13 +83,13 @@ def build_command(
     chosen = _config(preset, config)
     selection = Selection(count, seed, max_atoms, known, per_prototype)
     check_place(out)
-    crew = _crew(workers, scheduler)
+    crew, together = _crew(workers, scheduler, device)
     reporter = Reporter(quiet, as_json)
     table = select_rows(read_catalog(catalog), selection)
     with reporter.progress("Checking the crystals") as tick:
         plan = make_plan(table, chosen, selection, batch=batch, skip_invalid=skip_invalid, progress=tick)
     with build_progress(quiet) as tell:
-        built = build(plan, out, crew, retry_failed=retry_failed, progress=tell)
+        built = build(plan, out, crew, retry_failed=retry_failed, together=together, progress=tell)
     _report(built, out, reporter)
 
 
@@ -99,19 +102,23 @@ def _config(preset: str | None, path: Path | None) -> DatasetConfig:
     return load_config(path) if path is not None else named(preset or "seed")
 
 
-def _crew(workers: int | None, scheduler: str | None) -> Any:
-    """What makes the workers; a scheduler is asked at once, so that a wrong address shows before any work."""
+def _crew(workers: int | None, scheduler: str | None, device: str) -> tuple[Any, int]:
+    """What makes the workers, asked for at once so that mistakes show before any work; and rows in a job."""
     from lacbed.datasets import workers as w  # noqa: PLC0415
-    from lacbed.datasets.limits import cores, worker_memory  # noqa: PLC0415
+    from lacbed.datasets.limits import GPU_TOGETHER, cores, worker_memory  # noqa: PLC0415
+    from lacbed.simulation import choose_device  # noqa: PLC0415
 
     if workers is not None and workers < 1:
         raise SettingError(f"--workers must be at least 1, got {workers}")
     if scheduler is None:
-        return lambda: w.processes(workers or cores(), worker_memory())
+        on_gpu = choose_device(device).type == "cuda"
+        count = workers or (1 if on_gpu else cores())
+        return lambda: w.processes(count, worker_memory(), device), GPU_TOGETHER if on_gpu else 1
     if workers is not None:
         raise SettingError("give --workers or --scheduler, not both")
     with w.cluster(scheduler):
-        return lambda: w.cluster(scheduler)
+        together = GPU_TOGETHER if device.startswith("cuda") else 1  # what the workers have is not known here
+        return lambda: w.cluster(scheduler, device), together
 
 
 def _report(built: Built, out: Path, reporter: Reporter) -> None:

@@ -91,6 +91,7 @@ def build(
     crew: Callable[[], AbstractContextManager[Crew]],
     *,
     retry_failed: bool = False,
+    together: int = 1,
     progress: Callable[[Progress], None] | None = None,
 ) -> Built:
     """Compute a data set, or what is missing of it.
@@ -100,6 +101,7 @@ def build(
         folder: where; a new .zarr folder, or one of the same plan that is not finished.
         crew: makes the workers; see `lacbed.datasets.workers`.
         retry_failed: compute batches again in which a crystal failed.
+        together: crystals of similar size that a worker gets at once, for GPUs.
         progress: called after every crystal.
 
     Raises:
@@ -122,7 +124,7 @@ def build(
         if missing:
             (folder / MANIFEST).unlink(missing_ok=True)
             with crew() as workers:
-                _compute(folder, plan, missing, workers, entries, state, progress)
+                _compute(folder, plan, missing, workers, entries, state, together, progress)
         manifest = read_manifest(folder) or _finish(folder, plan, list(entries.values()))
         return Built(manifest, state)
 
@@ -176,6 +178,7 @@ def _compute(
     crew: Crew,
     entries: dict[tuple[int, int], Entry],
     state: Progress,
+    together: int,
     tell: Callable[[Progress], None] | None,
 ) -> None:
     """Compute and write the missing batches."""
@@ -183,7 +186,7 @@ def _compute(
     waiting: dict[tuple[int, int], dict[int, Outcome]] = {}
     work = sum(batch.cost for batch in missing)
     start = time.monotonic()
-    for outcome in run(crew, _jobs(plan, missing), plan.config):
+    for outcome in run(crew, _jobs(plan, missing, together), plan.config):
         batch = batch_of[outcome.row]
         gathered = waiting.setdefault(batch.key, {})
         gathered[outcome.row] = outcome
@@ -198,10 +201,12 @@ def _compute(
             tell(state)
 
 
-def _jobs(plan: Plan, missing: list[Batch]) -> Iterator[Job]:
+def _jobs(plan: Plan, missing: list[Batch], together: int) -> Iterator[Job]:
+    """Rows of one batch have one symmetry and stand by falling size, so that neighbours cost about the same."""
     for batch in missing:
-        for row in batch.rows:
-            yield Job(row, plan.row(row), plan.size(row).memory)
+        for start in range(0, len(batch.rows), together):
+            rows = batch.rows[start : start + together]
+            yield Job(tuple((row, plan.row(row)) for row in rows), max(plan.size(row).memory for row in rows))
 
 
 def _write(folder: Path, plan: Plan, batch: Batch, outcomes: dict[int, Outcome]) -> Entry:

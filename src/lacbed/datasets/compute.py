@@ -50,14 +50,14 @@ SCALARS = {
 """Numbers kept for every crystal, with unit or meaning."""
 
 
-def compute_one(crystal: Crystal, config: DatasetConfig, conditions: Conditions) -> Computed:
+def compute_one(crystal: Crystal, config: DatasetConfig, conditions: Conditions, device: str = "auto") -> Computed:
     """Compute one crystal with as many beams as the tolerances of the config need.
 
     Raises:
         SettingError: if `config.max_beams` beams are not enough.
         LacbedError: whatever else the crystal does not allow.
     """
-    settings = config.settings(conditions.energy, conditions.thicknesses)
+    settings = config.settings(conditions.energy, conditions.thicknesses) | {"device": device}
     report = lacbed.convergence(
         crystal, tolerance_z=config.tolerance_z, tolerance_intensity=config.tolerance_intensity,
         max_beams=config.max_beams, **settings,

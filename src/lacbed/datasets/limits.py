@@ -11,6 +11,9 @@ from lacbed.solvers.blocks import free_memory
 _SHARE = 0.8
 """Part of the free memory that the crystals in work may need together."""
 
+GPU_TOGETHER = 8
+"""Crystals that a worker with a GPU computes at once."""
+
 
 def cores() -> int:
     """Cores that this process may use."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from lacbed.errors import LacbedError
 from lacbed.patterns.atomic import reason
 from lacbed.result import software
 
+_NO_MEMORY = "OutOfMemoryError"
 SCALE_NAMES = ("potential_offset", "potential_scale")
 
 
@@ -75,7 +77,7 @@ class Reduced:
     scalars: dict[str, float]
 
 
-def reduce_crystal(row: Mapping[str, Any], config: DatasetConfig) -> Reduced:
+def reduce_crystal(row: Mapping[str, Any], config: DatasetConfig, device: str = "auto") -> Reduced:
     """Compute a row of the catalogue and keep its asymmetric part.
 
     Raises:
@@ -83,19 +85,19 @@ def reduce_crystal(row: Mapping[str, Any], config: DatasetConfig) -> Reduced:
     """
     crystal = crystal_of(row, config.default_b_iso)
     conditions = conditions_of(config, str(row["compound_id"]))
-    computed = compute_one(crystal, config, conditions)
+    computed = compute_one(crystal, config, conditions, device)
     symmetry = symmetry_of(crystal, config)
     scalars = computed.scalars | {f"thickness_{i}": t for i, t in enumerate(conditions.thicknesses)}
     return Reduced(symmetry.pattern.fold(computed.pattern), symmetry.potential.fold(computed.potential), scalars)
 
 
-def store_crystal(row: Mapping[str, Any], config: DatasetConfig) -> Stored:
+def store_crystal(row: Mapping[str, Any], config: DatasetConfig, device: str = "auto") -> Stored:
     """Compute a row of the catalogue and encode it.
 
     Raises:
         LacbedError: if the row is no crystal or cannot be computed.
     """
-    reduced = reduce_crystal(row, config)
+    reduced = reduce_crystal(row, config, device)
     pattern = encode_intensity(reduced.pattern)
     potential, offset, scale = encode_potential(reduced.potential)
     numbers = reduced.scalars | dict(zip(SCALE_NAMES, (offset, scale), strict=True))
@@ -103,38 +105,64 @@ def store_crystal(row: Mapping[str, Any], config: DatasetConfig) -> Stored:
 
 
 def compute_rows(
-    rows: Sequence[tuple[int, Mapping[str, Any]]], config: DatasetConfig, made_by: str
+    rows: Sequence[tuple[int, Mapping[str, Any]]], config: DatasetConfig, made_by: str, device: str = "auto"
 ) -> list[Outcome]:
-    """The outcomes of some rows, on one thread.
+    """The outcomes of some rows: one after the other on a CPU, on one thread; at once on a GPU.
 
-    A list, because a GPU serves many crystals of similar size at once; on CPUs one row is one piece of work.
+    A GPU that has one small crystal at a time mostly waits. So each row gets a thread, which prepares it, and a
+    stream of its own; rows of similar size, as the plan orders them, end together.
 
     Args:
         rows: number and catalogue row of each.
         config: how they are computed.
         made_by: program and version of whoever asks; an answer from another version would mix two programs in
             one data set.
+        device: as for `lacbed.simulate`.
 
     Raises:
         LacbedError: if this worker has another version.
+        SettingError: if it has no such device.
     """
     import torch  # noqa: PLC0415  slow to import, and the command line reads this module
+
+    from lacbed.simulation import choose_device  # noqa: PLC0415
 
     if made_by != software():
         raise LacbedError(f"a worker has {software()}, the build {made_by}; install the same version on both")
     torch.set_num_threads(1)
-    return [_outcome(number, row, config) for number, row in rows]
+    chosen = choose_device(device)
+    if len(rows) == 1 or chosen.type != "cuda":
+        return [_outcome(number, row, config, device) for number, row in rows]
+
+    def on_a_stream(entry: tuple[int, Mapping[str, Any]]) -> Outcome:
+        stream: Any = torch.cuda.Stream
+        with torch.cuda.stream(stream(chosen)):
+            return _outcome(*entry, config, device, time.thread_time)
+
+    with ThreadPoolExecutor(len(rows)) as pool:
+        outcomes = list(pool.map(on_a_stream, rows))
+    # Each of them counts on the memory that is free: those for which it did not last get it alone.
+    return [
+        _outcome(*entry, config, device) if outcome.reason.startswith(_NO_MEMORY) else outcome
+        for entry, outcome in zip(rows, outcomes, strict=True)
+    ]
 
 
-def _outcome(number: int, row: Mapping[str, Any], config: DatasetConfig) -> Outcome:
-    start = time.process_time()
+def _outcome(
+    number: int,
+    row: Mapping[str, Any],
+    config: DatasetConfig,
+    device: str,
+    clock: Callable[[], float] = time.process_time,
+) -> Outcome:
+    start = clock()
     try:
-        stored, why, explained = store_crystal(row, config), "", True
+        stored, why, explained = store_crystal(row, config, device), "", True
     except LacbedError as error:
         stored, why, explained = None, " ".join(str(error).split()), True
     except Exception as error:  # whatever goes wrong with one crystal must not stop the others
         stored, why, explained = None, f"{type(error).__name__}: {reason(error)}", False
-    return Outcome(number, stored, why, explained, time.process_time() - start, _peak_memory())
+    return Outcome(number, stored, why, explained, clock() - start, _peak_memory())
 
 
 def _peak_memory() -> int:

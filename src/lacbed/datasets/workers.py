@@ -46,11 +46,19 @@ _AHEAD = 2
 
 @dataclass(frozen=True)
 class Job:
-    """A row to compute, and the bytes that this is estimated to need."""
+    """Rows to compute in one piece: number and catalogue row of each, and the bytes that the largest needs."""
 
-    number: int
-    row: Mapping[str, Any]
+    rows: tuple[tuple[int, Mapping[str, Any]], ...]
     memory: float
+
+    @property
+    def number(self) -> int:
+        """Of its first row, which stands for the job."""
+        return self.rows[0][0]
+
+    def apart(self) -> list[Job]:
+        """One job for each row."""
+        return [Job((row,), self.memory) for row in self.rows]
 
 
 @dataclass
@@ -62,12 +70,14 @@ class Crew:
         width: how many rows may be out at once.
         memory: bytes that rows on this machine may need together; None if that is not ours to mind.
         renew: makes a new executor after the old one broke; None if it mends itself.
+        device: what the workers compute on, by the name that `lacbed.simulate` takes.
     """
 
     executor: Executor
     width: Callable[[], int]
     memory: float | None = None
     renew: Callable[[], Executor] | None = None
+    device: str = "auto"
 
 
 class Here(Executor):
@@ -105,14 +115,15 @@ def run(crew: Crew, jobs: Iterator[Job], config: DatasetConfig) -> Iterator[Outc
             elif isinstance(error, BrokenExecutor) and crew.renew is not None:
                 lost.append(job)
             elif type(error).__name__ == "KilledWorker":  # Dask has tried it on several workers
-                yield _died(job)
+                yield from _died(job)
             else:
                 raise error if isinstance(error, LacbedError) else _gone(error)
         if lost and crew.renew is not None:  # all processes of a pool go together
             lost += out.values()
             out.clear()
             crew.executor = crew.renew()
-            yield from map(_died, queue.take_back(lost))
+            for job in queue.take_back(lost):
+                yield from _died(job)
 
 
 class _Queue:
@@ -141,9 +152,9 @@ class _Queue:
 
     def take_back(self, lost: list[Job]) -> list[Job]:
         """Queue jobs again whose workers died; returns those that have been their death alone."""
-        guilty = []
-        for job in sorted(lost, key=lambda j: j.number):
-            self._deaths[job.number] = self._deaths.get(job.number, 0) + (len(lost) == 1)
+        guilty, alone = [], len(lost) == 1 and len(lost[0].rows) == 1
+        for job in sorted((one for together in lost for one in together.apart()), key=lambda j: j.number):
+            self._deaths[job.number] = self._deaths.get(job.number, 0) + alone
             if self._deaths[job.number] >= _DEATHS:
                 guilty.append(job)
             else:
@@ -152,7 +163,7 @@ class _Queue:
 
 
 def _submit(crew: Crew, job: Job, config: DatasetConfig) -> Future[list[Outcome]]:
-    arguments = [(job.number, job.row)], config, software()
+    arguments = list(job.rows), config, software(), crew.device
     try:
         return crew.executor.submit(compute_rows, *arguments)
     except BrokenExecutor:  # a process died while nothing was asked of it
@@ -162,8 +173,9 @@ def _submit(crew: Crew, job: Job, config: DatasetConfig) -> Future[list[Outcome]
         return crew.executor.submit(compute_rows, *arguments)
 
 
-def _died(job: Job) -> Outcome:
-    return Outcome(job.number, None, "its worker process died each time, probably for lack of memory")
+def _died(job: Job) -> list[Outcome]:
+    why = "its worker process died each time, probably for lack of memory"
+    return [Outcome(number, None, why) for number, _ in job.rows]
 
 
 def _gone(error: BaseException) -> LacbedError:
@@ -173,25 +185,26 @@ def _gone(error: BaseException) -> LacbedError:
 
 # -- the three kinds of crew ------------------------------------------------------------------------------------
 @contextmanager
-def here() -> Iterator[Crew]:
+def here(device: str = "auto") -> Iterator[Crew]:
     """Work in this process."""
-    yield Crew(Here(), lambda: 1)
+    yield Crew(Here(), lambda: 1, device=device)
 
 
 @contextmanager
-def processes(count: int, memory: float) -> Iterator[Crew]:
+def processes(count: int, memory: float, device: str = "auto") -> Iterator[Crew]:
     """Processes on this machine, one thread each.
 
     Args:
         count: how many.
         memory: bytes that rows may need together.
+        device: see `Crew`.
     """
 
     def start() -> Executor:
         # Spawned, not forked: a fork of a process with threads can hang, and would share the lock of the folder.
         return ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_start_worker)
 
-    crew = Crew(start(), lambda: count, memory, start)
+    crew = Crew(start(), lambda: count, memory, start, device)
     try:
         with _one_thread_environment():
             yield crew
@@ -243,8 +256,12 @@ def _stop(executor: Executor) -> None:
 
 
 @contextmanager
-def cluster(address: str) -> Iterator[Crew]:
+def cluster(address: str, device: str = "auto") -> Iterator[Crew]:
     """The workers of a Dask scheduler, however many there are at any moment.
+
+    Args:
+        address: of the scheduler.
+        device: see `Crew`.
 
     Raises:
         MissingExtraError: without dask.distributed.
@@ -264,7 +281,7 @@ def cluster(address: str) -> Iterator[Crew]:
         raise SettingError(f"no Dask scheduler answers at {address!r}: {reason(error)}") from None
     try:
         executor = client.get_executor(pure=False)
-        yield Crew(executor, _Width(client))
+        yield Crew(executor, _Width(client), device=device)
     finally:
         with suppress(Exception):  # the scheduler may be gone, and what counts is on the disk
             executor.shutdown(wait=False)
