@@ -107,7 +107,7 @@ def wave_basis(hermitian: Tensor, plane: Tensor, energy: float, near: float = NE
     size = plane.square().sum(dim=1)
     values, basis = kept_waves(hermitian, size, energy, near, order)
     change = bound_change(values, basis, size)
-    return orthonormal(torch.cat([basis, *(plane[:, i : i + 1] * change for i in (0, 1))], dim=1))
+    return orthonormal(basis, torch.cat([plane[:, i : i + 1] * change for i in (0, 1)], dim=1))
 
 
 def kept_waves(
@@ -125,10 +125,24 @@ def kept_waves(
     close = size <= energy + near
     found = None if bool(close.all()) else _with_far_beams(hermitian, close, energy, order)
     if found is None:  # no far beams, or such as bind waves of their own: treat all alike
-        values, vectors = torch.linalg.eigh(hermitian)
-        first = _first_kept(values, energy)
-        found = values[first:], vectors[:, first:]
+        found = _eigenvectors_above(hermitian, energy)
     return found
+
+
+def _eigenvectors_above(hermitian: Tensor, energy: float) -> tuple[Tensor, Tensor]:
+    """Eigenvalues above -energy and their vectors, with first-order derivatives that hold at degeneracies.
+
+    dC_i = Σ_j C_j (C_j† dH C_i) / (E_i - E_j) over the j that are left out: what the space of the C_i depends on.
+    """
+    values, vectors = torch.linalg.eigh(hermitian.detach())
+    first = _first_kept(values, energy)
+    kept, left = vectors[:, first:], vectors[:, :first]
+    if not hermitian.requires_grad:
+        return values[first:], kept
+    moved = (hermitian - hermitian.detach()) @ kept  # zero, but for its derivative
+    gap = values[None, first:] - values[:first, None]
+    energies = values[first:] + (kept.conj() * moved).sum(dim=0).real
+    return energies, kept + left @ ((left.mH @ moved) / gap)
 
 
 def bound_change(values: Tensor, waves: Tensor, size: Tensor) -> Tensor:
@@ -137,18 +151,28 @@ def bound_change(values: Tensor, waves: Tensor, size: Tensor) -> Tensor:
     return waves[:, bound] / (values[bound] + size[:, None])
 
 
-def orthonormal(columns: Tensor) -> Tensor:
-    """A basis of the space of the columns: (beam, m)."""
-    basis: Tensor = torch.linalg.qr(columns / torch.linalg.vector_norm(columns, dim=0))[0]
-    return basis
+def orthonormal(waves: Tensor, company: Tensor) -> Tensor:
+    """A basis of the space of the columns of both: (beam, m).
+
+    Derivatives are those of the space of the waves; the company has none.
+    """
+    columns = torch.cat([waves, company], dim=1).detach()
+    length = torch.linalg.vector_norm(columns, dim=0)
+    basis: Tensor
+    basis, upper = torch.linalg.qr(columns / length)
+    if not waves.requires_grad:
+        return basis
+    count = waves.shape[1]
+    change = (waves - waves.detach()) / length[:count]
+    change = change - basis @ (basis.mH @ change)
+    change = torch.linalg.solve_triangular(upper[:count, :count], change, upper=True, left=False)
+    return torch.cat([basis[:, :count] + change, basis[:, count:]], dim=1)
 
 
 def _with_far_beams(hermitian: Tensor, close: Tensor, energy: float, order: int) -> tuple[Tensor, Tensor] | None:
     """Eigenvalues of the near beams and [C; X]; None if the far ones reach the energies of interest."""
     inside, outside = close.nonzero()[:, 0], (~close).nonzero()[:, 0]
-    values, vectors = torch.linalg.eigh(hermitian[inside[:, None], inside])
-    first = _first_kept(values, energy)
-    values, vectors = values[first:], vectors[:, first:]
+    values, vectors = _eigenvectors_above(hermitian[inside[:, None], inside], energy)
     reference = -0.5 * energy
     gap = -hermitian[outside[:, None], outside]
     gap.diagonal().add_(reference)

@@ -54,8 +54,7 @@ def parity_space(
     elastic, absorptive = _parts(entries, first, members)
     rows = [~((first == 0) & torch.tensor(p, dtype=torch.bool)).any(dim=1) for p in PARITIES]
     hermitian = [u - torch.diag_embed(size) for u in elastic]
-    with torch.no_grad():
-        waves = _waves([h.detach() for h in hermitian], rows, plane.detach(), energy, near, order)
+    waves = _waves(hermitian, rows, plane.detach(), energy, near, order)
     ends = torch.tensor([0, *(w.shape[1] for w in waves)]).cumsum(dim=0).tolist()
     places = [slice(a, b) for a, b in pairwise(ends)]
     slopes = []
@@ -108,10 +107,10 @@ def _waves(
     joined = []
     for part, there in enumerate(rows):
         company = [plane[:, axis : axis + 1] * change[_partners(axis)[part]] for axis in (0, 1)]
-        columns = torch.cat([waves[part], *company], dim=1)[there]
-        basis = plane.new_zeros(len(plane), min(columns.shape))
-        basis[there] = orthonormal(columns)
-        joined.append(basis)
+        basis = orthonormal(waves[part][there], torch.cat(company, dim=1)[there])
+        whole = plane.new_zeros(len(plane), basis.shape[1])
+        whole[there] = basis
+        joined.append(whole)
     return joined
 
 

@@ -1,8 +1,8 @@
 """The effective Hamiltonian of one crystal and the pattern that it gives.
 
-Lengths are in Å and 1/Å; the potential is U = U_hk c with c = γ / (h² / 2 m_e) from volts to 1/Å². The waves are
-chosen without gradient: a subspace that is nearly invariant makes the pattern stationary in it, so that gradients
-pass through the matrix elements alone (the theorem of Hellmann and Feynman).
+Lengths are in Å and 1/Å; the potential is U = U_hk c with c = γ / (h² / 2 m_e) from volts to 1/Å². Derivatives
+with respect to the potential hold to some 1 %: the space of the kept waves moves with it to first order (see
+`lacbed.solvers.subspace`), only their company of bound waves stays as it is.
 """
 
 from __future__ import annotations
@@ -149,17 +149,23 @@ def _space(cell: Cell, hk: Tensor, energy: float, reach: Reach) -> Subspace:
         return elastic.flatten()[index], absorptive.flatten()[index]
 
     if has_mirrors(elastic.detach(), absorptive.detach()):
+        if elastic.requires_grad or absorptive.requires_grad:  # a quarter of the entries must speak for all
+            elastic, absorptive = _mirrored(elastic), _mirrored(absorptive)
         return parity_space(entries, hk, cell.lattice_parameter, energy, reach.near, order=1)
     plane = hk / cell.lattice_parameter
     hermitian, damping = entries(hk[:, None] - hk[None, :])
     hermitian = hermitian - torch.diag_embed(plane.square().sum(dim=1).to(hermitian.dtype))
-    with torch.no_grad():
-        basis = wave_basis(hermitian.detach(), plane.detach(), energy, reach.near, order=1)
+    basis = wave_basis(hermitian, plane.detach(), energy, reach.near, order=1)
     adjoint = basis.mH
     return Subspace(
         basis, adjoint @ hermitian @ basis, adjoint @ damping @ basis,
         adjoint @ (plane[:, :1] * basis), adjoint @ (plane[:, 1:] * basis),
     )  # fmt: skip
+
+
+def _mirrored(table: Tensor) -> Tensor:
+    """Mean over the mirror images of a table that equals them: the same, with symmetric derivatives."""
+    return 0.25 * (table + table.flip(0) + table.flip(1) + table.flip(0, 1))
 
 
 def _tables(cell: Cell, wide: int) -> tuple[Tensor, Tensor]:
