@@ -12,7 +12,8 @@ from torch import Tensor
 from lacbed import Crystal
 from lacbed.beams import reflections_within
 from lacbed.geometry.frame import make_frame
-from lacbed.invert.plan import Plan, make_plan
+from lacbed.invert.plan import Plan
+from lacbed.invert.planning import make_plan
 from lacbed.invert.structure import State, start_state
 
 FIELDS = tuple(field.name for field in fields(State))
@@ -28,8 +29,8 @@ def small_plan(
     pixels = settings.pop("pixels", 5)
     state = start_state(crystal, 200e3, half, thickness=settings.pop("thickness", 420.0), blur=0.8)
     plan = make_plan(
-        crystal, frame, hkl, pixels, state, absorption=absorption, sampling=sampling, exact=True,  # type: ignore[arg-type]
-        **({"beams": 12, "weak_beams": 8} | ({"divisions": 6} if sampling == "lattice" else {}) | settings),
+        crystal, frame, hkl, pixels, state, absorption=absorption, sampling=sampling, margin=None,  # type: ignore[arg-type]
+        **({"beams": 20} | ({"divisions": 6} if sampling == "lattice" else {}) | settings),
     )  # fmt: skip
     changes = torch.zeros(3, len(plan.structure.hkl), dtype=torch.complex128)
     near = (abs(plan.structure.hkl).sum(axis=1) <= 4).nonzero()[0]

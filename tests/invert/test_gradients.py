@@ -8,7 +8,7 @@ from gradient_cases import FIELDS, finite_difference, parts, small_plan, with_pa
 from lacbed import Crystal, Site, TiltGrid, simulate
 from lacbed.geometry.frame import make_frame
 from lacbed.invert.model import images, jacobian
-from lacbed.invert.plan import make_plan
+from lacbed.invert.planning import make_plan
 from lacbed.invert.structure import State, start_state
 
 CASES = {
@@ -58,11 +58,11 @@ def test_every_parameter_against_finite_differences(name):
 
 def test_pixels_equal_the_simulation():
     crystal = Crystal.named("GaAs")
-    plan, state = small_plan(crystal, (1, 1, 0), "thomas", "pixels", weak_beams=0)
+    plan, state = small_plan(crystal, (1, 1, 0), "thomas", "pixels")
     state = state.changed(blur=torch.tensor(0.0, dtype=torch.float64), extra=torch.zeros(3, dtype=torch.float64))
     grid = TiltGrid(5, k_max=float(state.half_width))
     reference = simulate(
-        crystal, (1, 1, 0), 200e3, (420.0,), grid, plan.reflections, absorption="thomas", beams=plan.layout.beams
+        crystal, (1, 1, 0), 200e3, (420.0,), grid, plan.reflections, absorption="thomas", beams=len(plan.beams)
     )
     np.testing.assert_allclose(images(plan, state).numpy(), reference.values[0], rtol=0, atol=1e-10)
 
@@ -73,10 +73,10 @@ def test_anisotropic_displacements_equal_the_simulation():
         Site("O1", "O", (0.305, 0.305, 0), u_iso=None, u_aniso=(0.005, 0.005, 0.004, 0, 0, -0.001)),
     ]
     crystal = Crystal.build("TiO2", (4.594, 4.594, 2.959, 90, 90, 90), "P 42/m n m", sites)
-    plan, state = small_plan(crystal, (1, 1, 0), None, "pixels", beams=20, weak_beams=0)
+    plan, state = small_plan(crystal, (1, 1, 0), None, "pixels", beams=20)
     state = state.changed(blur=torch.tensor(0.0, dtype=torch.float64), extra=torch.zeros(3, dtype=torch.float64))
     grid = TiltGrid(5, k_max=float(state.half_width))
-    reference = simulate(crystal, (1, 1, 0), 200e3, (420.0,), grid, plan.reflections, beams=plan.layout.beams)
+    reference = simulate(crystal, (1, 1, 0), 200e3, (420.0,), grid, plan.reflections, beams=len(plan.beams))
     np.testing.assert_allclose(images(plan, state).numpy(), reference.values[0], rtol=0, atol=1e-10)
 
 
@@ -96,22 +96,31 @@ def test_lattice_reads_the_pixels():
 
 
 @pytest.mark.parametrize("absorption", [None, "thomas"])
-def test_weak_beams_stand_for_strong_ones(absorption):
+def test_few_bloch_waves_stand_for_all(absorption):
     crystal = Crystal.named("GaAs")
     _, state = small_plan(crystal, (1, 1, 0), absorption, "pixels")
     state = state.changed(extra=torch.zeros(3, dtype=torch.float64))
-    frame = make_frame(crystal, (1, 1, 0))
-    hkl = ((0, 0, 0), (1, -1, 1))
+    settings = {
+        "crystal": crystal,
+        "frame": make_frame(crystal, (1, 1, 0)),
+        "absorption": absorption,
+        "beams": 150,
+    }
 
-    def run(beams, weak):
+    def run(margin):
         plan = make_plan(
-            crystal, frame, hkl, 3, state, beams=beams, weak_beams=weak, absorption=absorption, sampling="pixels"
+            reflections=((0, 0, 0), (1, -1, 1)),
+            pixels=3,
+            state=state,
+            sampling="pixels",
+            margin=margin,
+            **settings,
         )
-        return images(plan, state)
+        return images(plan, state), plan.basis.shape[1]
 
-    exact = run(170, 0)
-    without, with_weak = (float((run(60, weak) - exact).abs().max()) for weak in (0, 110))
-    assert with_weak < 0.3 * without
+    (exact, all_waves), (small, few), (large, more) = run(None), run(0.5), run(4.0)
+    assert few < more < all_waves
+    assert float((large - exact).abs().max()) < 0.5 * float((small - exact).abs().max()) < 0.01
 
 
 def test_gradient_does_not_need_kept_eigenvectors():

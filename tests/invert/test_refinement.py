@@ -11,11 +11,18 @@ import torch
 from lacbed import Crystal, Site, TiltGrid, simulate
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.geometry.frame import make_frame
-from lacbed.invert.constraints import cell_directions, displacement_directions, position_directions
+from lacbed.invert.constraints import (
+    cell_directions,
+    displacement_directions,
+    isotropic_displacement,
+    position_directions,
+)
 from lacbed.invert.families import family_shape
+from lacbed.invert.measured import Measured, usable
 from lacbed.invert.objective import compare, make_target, residual_of, z_of
+from lacbed.invert.options import Options, Progress
 from lacbed.invert.parameters import build_parameters, split_names, state_function
-from lacbed.invert.refine import Measured, Options, Progress, refine, usable
+from lacbed.invert.refine import refine
 from lacbed.invert.refine_files import check_folder, fingerprint, load_progress, save_progress
 from lacbed.invert.refine_report import refined_cif, summary
 from lacbed.invert.structure import coefficients, make_structure, start_state
@@ -89,17 +96,32 @@ def test_impossible_parameters_are_refused(name, free, words):
         build_parameters(crystal, start_state(crystal, 200e3, 0.5), split_names(free))
 
 
-def test_anisotropic_sites_need_u():
+def test_free_displacements_of_anisotropic_sites():
     sites = [
         Site("Ti1", "Ti", (0, 0, 0), u_iso=None, u_aniso=(0.007, 0.007, 0.005, 0, 0, 0)),
         Site("O1", "O", (0.305, 0.305, 0), u_iso=None, u_aniso=(0.005, 0.005, 0.004, 0, 0, -0.001)),
     ]
     crystal = Crystal.build("TiO2", (4.594, 4.594, 2.959, 90, 90, 90), "P 42/m n m", sites)
     state = start_state(crystal, 200e3, 0.5)
-    with pytest.raises(SettingError, match="free U instead"):
-        build_parameters(crystal, state, ("B",))
     names = [p.name for p in build_parameters(crystal, state, ("U",))]
     assert names == ["U11:Ti1", "U33:Ti1", "U12:Ti1", "U11:O1", "U33:O1", "U12:O1"]
+
+
+def test_b_of_anisotropic_sites_is_a_sphere():
+    quartz = Crystal.named("SiO2")  # hexagonal axes
+    u = tuple(0.008 * isotropic_displacement(quartz))
+    quartz = replace(quartz, sites=tuple(replace(s, u_iso=None, u_aniso=u) for s in quartz.sites))
+    state = start_state(quartz, 200e3, 0.5)
+    parameters = build_parameters(quartz, state, ("B",))
+    assert [p.name for p in parameters] == ["B:Si1", "B:O2"]
+    assert all(p.low == pytest.approx(0.0) and p.value == pytest.approx(8 * np.pi**2 * 0.008) for p in parameters)
+    hkl = np.array([(1, 0, 0), (0, 1, 0), (0, 0, 3), (2, 1, -3)])
+    structure = make_structure(quartz, hkl, "kirkland", None)
+    start = torch.tensor([p.value for p in parameters], dtype=torch.float64)
+    state_of = state_function(state, parameters)
+    before, after = (coefficients(structure, state_of(start + step))[0] for step in (0.0, 0.3))
+    s = 0.5 * np.linalg.norm(hkl @ np.linalg.inv(quartz.direct), axis=1)
+    np.testing.assert_allclose((after / before).numpy(), np.exp(-0.3 * s**2), rtol=1e-9)
 
 
 def test_mixed_place_keeps_its_sum_and_polar_origin_stays():
@@ -135,7 +157,7 @@ def measured(dose: float | None = None, seed: int = 0, shift: float = 0.0) -> tu
     return crystal, Measured(images, HKL, frame, 200e3, half), thickness
 
 
-FAST = {"beams": 90, "weak_beams": 0, "absorption": None, "blur": 0.05, "starts": 1, "steps": 6}
+FAST = {"beams": 90, "absorption": None, "blur": 0.05, "starts": 1, "steps": 6}
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +263,7 @@ def test_what_cannot_be_seen_is_refused_or_left_out():
     frame = make_frame(quartz, (0, 0, 1))
     images = np.random.default_rng(0).random((1, 6, 6))
     data = Measured(images, ((0, 0, 0),), frame, 200e3, 0.15)
-    options = Options(("x:O2",), (300.0,), **(FAST | {"beams": 30, "weak_beams": 0}))
+    options = Options(("x:O2",), (300.0,), **(FAST | {"beams": 30}))
     with pytest.raises(SettingError, match="z:O2 cannot be free"):
         refine(quartz, data, options)
 
@@ -271,11 +293,14 @@ def test_folder_and_state(tmp_path):
     with pytest.raises(FileFormatError, match="resume"):
         check_folder(folder, resume=True)
     check_folder(folder, resume=False)
-    progress = Progress(2, np.array([1.0, 2.0]), np.ones((4, 2)), np.array([[300.0, 0.5]]), (("x", 0.1),))
+    progress = Progress(
+        2, np.array([1.0, 2.0]), 300.0, 0.7, 90, np.ones((4, 2)), np.array([[300.0, 0.5]]), (("x", 0.1),), ("odd",)
+    )  # fmt: skip
     save_progress(folder, progress, mark)
     back = load_progress(folder, mark)
     assert back.stage == 2
-    assert back.history == progress.history
+    assert (back.history, back.notes) == (progress.history, progress.notes)
+    assert (back.thickness, back.blur, back.beams) == (300.0, 0.7, 90)
     np.testing.assert_array_equal(back.shifts, progress.shifts)
     with pytest.raises(FileFormatError, match="another experiment"):
         load_progress(folder, "other")

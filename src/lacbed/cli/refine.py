@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,9 +15,12 @@ from lacbed.cli.console import Reporter, columns
 from lacbed.errors import SettingError
 
 if TYPE_CHECKING:
-    from lacbed.invert.refine import Options
+    from lacbed.invert.options import Options
 
 NAME = "refine"
+
+USUAL = "thickness,half_width,tilt,rotation,stretch,shear,blur,B,absorption"
+"""What is free if nothing is said; absorption only where there is a model of it."""
 
 
 def command(
@@ -38,16 +42,23 @@ def command(
             help="What to refine: thickness, half_width, tilt, rotation, stretch, shear, blur, voltage, "
             "absorption, B, U, x, occupancy, cell, factor, Ug:h,k,l; one site as B:LABEL.",
         ),
-    ] = "thickness,B,half_width,tilt,blur",
-    thickness: o.ThicknessOption = "300:2000:20",
+    ] = USUAL,
+    thickness: o.ThicknessOption = "200:3000:25",
     absorption: o.AbsorptionOption = "thomas",
     factors: o.FactorsOption = "kirkland",
-    beams: Annotated[int, typer.Option("--beams", metavar="N", help="Number of beams.")] = 120,
-    weak: Annotated[int, typer.Option("--weak", metavar="N", help="Further beams by Bethe perturbation.")] = 200,
+    beams: Annotated[
+        str, typer.Option("--beams", metavar="N", help="Number of beams, or auto for as many as it takes.")
+    ] = "auto",
     method: Annotated[str, typer.Option("--method", help="lm (Levenberg-Marquardt) or lbfgs.")] = "lm",
-    starts: Annotated[int, typer.Option("--starts", help="Minima of the thickness scan to follow.")] = 2,
+    starts: Annotated[int, typer.Option("--starts", help="Minima of the thickness scan to follow.")] = 3,
     align: Annotated[bool, typer.Option("--align/--no-align", help="Shift each image by itself.")] = True,
-    blur: Annotated[float, typer.Option("--blur", metavar="PIXELS", help="Blur to start from (σ).")] = 1.0,
+    blur: Annotated[
+        float | None,
+        typer.Option("--blur", metavar="PIXELS", help="Blur to start from (σ); default what the scan finds."),
+    ] = None,
+    robust: Annotated[
+        bool, typer.Option("--robust", help="Pixels that no model explains lose weight (Cauchy's weights).")
+    ] = False,
     poisson: Annotated[
         bool, typer.Option("--poisson", help="The values are electron counts: weight by their statistics.")
     ] = False,
@@ -63,23 +74,26 @@ def command(
 
     Example: lacbed refine measured.nc GaAs --free thickness,B,half_width,tilt,blur -o refined
     """
+    from lacbed.invert.options import Options  # noqa: PLC0415
     from lacbed.invert.parameters import split_names  # noqa: PLC0415
-    from lacbed.invert.refine import Options  # noqa: PLC0415
 
     if method not in ("lm", "lbfgs"):
         raise SettingError(f"--method must be lm or lbfgs, got {method!r}")
     for name, value, low, high in (("--starts", starts, 1, 20), ("--steps", steps, 1, 500)):
         if not low <= value <= high:
             raise SettingError(f"{name} must be between {low} and {high}, got {value}")
-    for name, value, high in (("--beams", beams, 2000), ("--weak", weak, 5000)):
-        if not (1 if name == "--beams" else 0) <= value <= high:
-            raise SettingError(f"{name} must be a whole number up to {high}, got {value}")
-    if not 0.0 < blur <= 10.0:
+    count = parse.beams(beams)
+    if blur is not None and not 0.0 < blur <= 10.0:
         raise SettingError(f"--blur must be above 0 and at most 10 pixels, got {blur:g}")
+    model = parse.absorption(absorption)
+    names = split_names(free)
+    if free == USUAL and model is None:
+        names = tuple(name for name in names if name != "absorption")
     options = Options(
-        free=split_names(free), thicknesses=parse.thicknesses(thickness), beams=beams, weak_beams=weak,
-        absorption=parse.absorption(absorption), factors=factors, method=method, starts=starts, align=align,  # type: ignore[arg-type]
-        weights="poisson" if poisson else "correlation", common_scale=common_scale, blur=blur, steps=steps,
+        free=names, thicknesses=parse.thicknesses(thickness), beams=None if count == "auto" else count,
+        absorption=model, factors=factors, method=method, starts=starts, align=align,  # type: ignore[arg-type]
+        weights="poisson" if poisson else "correlation", common_scale=common_scale, robust=robust, blur=blur,
+        steps=steps,
     )  # fmt: skip
     run(experiment, crystal, options, out, resume, Reporter(quiet, as_json))
 
@@ -107,10 +121,15 @@ def run(experiment: Path, crystal: str, options: Options, out: Path, resume: boo
                 told.add(what)
                 reporter.say(f"  {what}")
 
-        result = refine(
-            structure, measured, options, resume=start, tell=tell,
-            save=lambda progress: files.save_progress(out, progress, mark),
-        )  # fmt: skip
+        try:
+            result = refine(
+                structure, measured, options, resume=start, tell=tell,
+                save=lambda progress: files.save_progress(out, progress, mark),
+            )  # fmt: skip
+        except BaseException as error:
+            if not isinstance(error, Exception) and (out / files.STATE).is_file():  # Ctrl-C, SIGTERM
+                sys.stderr.write(f"lacbed: the best state is in {out / files.STATE}; --resume goes on from it\n")
+            raise
     numbers, written = files.write_results(out, structure, measured_pattern, result, options)
     seconds = {"seconds": time.perf_counter() - clock, "cpu_seconds": time.process_time() - cpu}
     _report(structure.name, numbers, written, seconds, reporter)
@@ -133,8 +152,8 @@ def _report(
     for line in columns(rows):
         reporter.say(f"  {line}")
     reporter.say(
-        f"  {numbers['beams']} beams and {numbers['weak_beams']} weak; {numbers['check_beams']} change "
-        f"intensities by at most {numbers['check_max_difference']:.2g}"
+        f"  {numbers['beams']} beams; {numbers['check_beams']} change intensities by at most "
+        f"{numbers['check_max_difference']:.2g}"
     )
     for note in numbers["notes"]:
         reporter.say(f"  note: {note}")

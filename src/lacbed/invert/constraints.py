@@ -51,6 +51,23 @@ def displacement_directions(crystal: Crystal, site: int) -> list[tuple[str, Floa
     return _named(np.array(columns).T, DISPLACEMENT_NAMES)
 
 
+def isotropic_displacement(crystal: Crystal) -> FloatArray:
+    """(U11, U22, U33, U23, U13, U12) of an atom that moves by U = 1 Å² in every direction."""
+    lengths = np.linalg.norm(crystal.reciprocal, axis=0)
+    cosines = (crystal.reciprocal.T @ crystal.reciprocal) / np.outer(lengths, lengths)
+    return np.array([cosines[pair] for pair in _PAIRS])
+
+
+def cartesian_displacement(crystal: Crystal, u: FloatArray) -> FloatArray:
+    """U of (U11, U22, U33, U23, U13, U12) on Cartesian axes: A N U N Aᵀ, A the direct basis: (3, 3)."""
+    lengths = np.linalg.norm(crystal.reciprocal, axis=0)
+    axes = crystal.direct * lengths
+    tensor = np.zeros((3, 3))
+    for value, (i, j) in zip(u, _PAIRS, strict=True):
+        tensor[i, j] = tensor[j, i] = value
+    return np.asarray(axes @ tensor @ axes.T)
+
+
 def cell_directions(crystal: Crystal) -> list[tuple[str, FloatArray]]:
     """Free directions of (a, b, c, α, β, γ), in Å and degrees, each named by the first that it changes by one.
 

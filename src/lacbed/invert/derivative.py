@@ -9,11 +9,13 @@ No eigenvector is differentiated, so that nothing diverges where eigenvalues mee
 column to column by τ, but its numerator is a difference of products: Σ over the columns of one matrix are
 matrix products, and the division by λ_j - λ_l is done once. Where |τ (λ_j - λ_l)| is small the middle
 iτ exp(iτ (λ_j + λ_l) / 2) (1 - (τ (λ_j - λ_l))² / 24) is taken instead.
+
+A may stand in a basis V of few waves; the beams are then the rows of V.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,62 +23,49 @@ from torch import Tensor
 NEAR = {torch.float64: 1e-5, torch.float32: 1e-2}
 """|τ (λ_j - λ_l)| below which the series is taken: the difference would lose too many digits."""
 
-_RESONANCE = 0.3  # couplings to the tail above this part of the gap are left out, as in solvers.absorption
-
 
 @dataclass(frozen=True, eq=False)
 class Eigensystem:
-    """A = R λ L of a stack of matrices.
+    """A = R λ L of a stack of matrices, and the same seen by the beams.
 
     Attributes:
-        values: λ, real for Hermitian matrices: (matrix, n).
-        right: R: (matrix, n, n).
-        left: L = R⁻¹: (matrix, n, n).
+        values: λ, real for Hermitian matrices: (matrix, m).
+        right: R: (matrix, m, m).
+        left: L = R⁻¹: (matrix, m, m).
+        outgoing: V R: (matrix, beam, m).
+        incoming: (L V†)ᵀ: (matrix, beam, m).
     """
 
     values: Tensor
     right: Tensor
     left: Tensor
+    outgoing: Tensor
+    incoming: Tensor
 
 
-def eigensystem(hermitian: Tensor, absorptive: Tensor | None, border: float | None = None) -> Eigensystem:
+def eigensystem(hermitian: Tensor, absorptive: Tensor | None, rows: Tensor | None = None) -> Eigensystem:
     """Eigenvalues and eigenvectors of H + iW.
 
     Args:
-        hermitian: H: (matrix, n, n), real symmetric or Hermitian.
-        absorptive: W: (n, n) or None.
-        border: eigenvalues of H below it belong to waves that are hardly excited. They are separated from the
-            others to first order in W / gap (second order in the eigenvalues), which saves most of the time of
-            the general eigenproblem. None treats all alike, exactly.
-
-    Returns:
-        The eigensystem; with a `border`, of a matrix without the coupling by W of unexcited waves to each other.
+        hermitian: H: (matrix, m, m), real symmetric or Hermitian.
+        absorptive: W: (m, m) or None.
+        rows: V, what each beam is in the basis of the matrices: (beam, m); None if the basis are the beams.
     """
-    values, vectors = torch.linalg.eigh(hermitian)
     if absorptive is None:
-        return Eigensystem(values, vectors, vectors.mH)
-    tail = 0 if border is None else int((values <= border).sum(dim=1).min())
-    damping = vectors.mH @ absorptive @ vectors
-    energy = values + 1j * damping.diagonal(dim1=1, dim2=2)
-    coupling = 1j * damping
-    coupling.diagonal(dim1=1, dim2=2).zero_()
-    inside, rest = slice(tail, None), slice(0, tail)
-    down, up = coupling[:, rest, inside], coupling[:, inside, rest]
-    gap = energy[:, None, inside] - energy[:, rest, None]
-    apart = torch.maximum(down.abs(), up.mT.abs()) < _RESONANCE * gap.abs()
-    X = torch.where(apart, down / gap, 0.0)  # (matrix, tail, inside)
-    Y = torch.where(apart.mT, up / gap.mT, 0.0)
-    core = torch.diag_embed(energy[:, inside]) + coupling[:, inside, inside] + coupling[:, inside, rest] @ X
-    inner_values, inner = torch.linalg.eig(core)
-    turn = torch.eye(values.shape[1], dtype=energy.dtype, device=energy.device).repeat(len(values), 1, 1)
-    turn[:, inside, rest] = -Y
-    turn[:, rest, inside] = X @ inner
-    turn[:, inside, inside] = inner
-    tail_values = energy[:, rest] - (X * up.mT).sum(dim=2)
-    basis = vectors.to(energy.dtype)
-    return Eigensystem(
-        torch.cat([tail_values, inner_values], dim=1), basis @ turn, torch.linalg.solve(turn, basis.mH)
-    )
+        values, right = torch.linalg.eigh(hermitian)
+        left = right.mH
+    else:
+        values, right = torch.linalg.eig(hermitian + 1j * absorptive)
+        left = torch.linalg.inv(right)
+    if rows is None:
+        return Eigensystem(values, right, left, right, left.mT)
+    return Eigensystem(values, right, left, matmul(rows, right), matmul(rows.conj(), left.mT))
+
+
+def in_single(system: Eigensystem) -> Eigensystem:
+    """The same for `waves` in single precision, but for the eigenvalues, whose phases need all digits."""
+    kind = torch.complex64 if system.outgoing.is_complex() else torch.float32
+    return replace(system, outgoing=system.outgoing.to(kind), incoming=system.incoming.to(kind))
 
 
 def waves(system: Eigensystem, incoming: Tensor, phase: Tensor) -> Tensor:
@@ -88,10 +77,10 @@ def waves(system: Eigensystem, incoming: Tensor, phase: Tensor) -> Tensor:
         phase: τ of every column in Å²: (matrix, column).
 
     Returns:
-        (matrix, column, n) complex.
+        (matrix, column, beam) complex.
     """
     start, turned = _start(system, incoming, phase)
-    return _matmul(turned * start, system.right.mT)
+    return matmul(turned * start, system.outgoing.mT)
 
 
 def pull_back(system: Eigensystem, incoming: Tensor, phase: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,13 +90,13 @@ def pull_back(system: Eigensystem, incoming: Tensor, phase: Tensor, cotangent: T
         system: as for `waves`.
         incoming: as for `waves`.
         phase: as for `waves`.
-        cotangent: (matrix, column, n) complex.
+        cotangent: (matrix, column, beam) complex.
 
     Returns:
-        P: (matrix, n, n) complex, and ∂L/∂τ: (matrix, column).
+        P: (matrix, m, m) complex, and ∂L/∂τ: (matrix, column).
     """
     start, turned = _start(system, incoming, phase)
-    end = _matmul(cotangent.conj(), system.right)  # b_zj = Σ_o g*_zo R_oj
+    end = matmul(cotangent.conj(), system.outgoing)  # b_zj = Σ_o g*_zo (V R)_oj
     by_phase = (end * (1j * system.values[:, None, :]) * turned * start).sum(dim=2).real
     inverse, series = _differences(system.values, phase)
     first = torch.cat([end * turned, -end], dim=1)
@@ -115,42 +104,52 @@ def pull_back(system: Eigensystem, incoming: Tensor, phase: Tensor, cotangent: T
     middle = (first.mT @ second) * inverse
     half = _half(system.values, phase)
     middle = middle + ((end * half * (1j * phase)[:, :, None]).mT @ (half * start)) * series
-    return _matmul(_matmul(system.left.mT, middle), system.right.mT), by_phase
+    return matmul(matmul(system.left.mT, middle), system.right.mT), by_phase
 
 
 def push_forward(
-    system: Eigensystem, incoming: Tensor, phase: Tensor, direction: Tensor | None, phase_direction: Tensor
-) -> Tensor:
-    """The tangents of `waves` along several directions at once.
+    system: Eigensystem, incoming: Tensor, phase: Tensor, directions: list[tuple[Tensor | None, Tensor]]
+) -> list[Tensor]:
+    """The tangents of `waves` along several directions.
 
     Args:
         system: as for `waves`.
         incoming: as for `waves`.
         phase: as for `waves`.
-        direction: dA: (direction, matrix, n, n); None for 0.
-        phase_direction: dτ: (direction, matrix, column).
+        directions: dA, (matrix, m, m) or (m, m) or None for 0, and dτ, (matrix, column), of each.
 
     Returns:
-        dψ: (direction, matrix, column, n) complex.
+        dψ of each: (matrix, column, beam) complex.
     """
     start, turned = _start(system, incoming, phase)
     turned_start = turned * start
-    moved = phase_direction[..., None] * (1j * system.values[:, None, :] * turned_start)
-    if direction is not None:
-        inverse, series = _differences(system.values, phase)
-        half = _half(system.values, phase)
-        inner = _matmul(_matmul(system.left, direction), system.right)  # (direction, matrix, n, n)
-        far, close = (inner * inverse).mT, (inner * series).mT
-        moved = moved + turned * _matmul(start, far) - _matmul(turned_start, far)
-        moved = moved + (1j * phase)[:, :, None] * half * _matmul(half * start, close)
-    return _matmul(moved, system.right.mT)
+    inverse, series = _differences(system.values, phase)
+    along = 1j * phase[:, :, None] * turned_start
+    diagonal = series.diagonal(dim1=1, dim2=2)
+    meeting = bool((series.count_nonzero(dim=(1, 2)) > series.shape[1]).any())
+    half = _half(system.values, phase) if meeting else None
+    result = []
+    for change, phase_change in directions:
+        moved = phase_change[..., None] * (1j * system.values[:, None, :] * turned_start)
+        if change is not None:
+            inner = matmul(matmul(system.left, change), system.right)
+            far = (inner * inverse).mT
+            moved = moved + turned * matmul(start, far) - matmul(turned_start, far)
+            if half is None:  # no two eigenvalues meet
+                moved = moved + along * (inner.diagonal(dim1=1, dim2=2) * diagonal)[:, None, :]
+            else:
+                close = (inner * series).mT
+                moved = moved + (1j * phase)[:, :, None] * half * matmul(half * start, close)
+        result.append(matmul(moved, system.outgoing.mT))
+    return result
 
 
 def _start(system: Eigensystem, incoming: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
-    """Excitations c = L e_in and phase factors exp(iτλ): two (matrix, column, n)."""
+    """Excitations c = L V† e_in and phase factors exp(iτλ): two (matrix, column, m)."""
     number = torch.arange(len(incoming), device=incoming.device)[:, None]
-    start = system.left.mT[number, incoming]
-    return start, torch.exp(1j * phase[:, :, None] * system.values[:, None, :])
+    start = system.incoming[number, incoming]
+    turned = torch.exp(1j * phase[:, :, None] * system.values[:, None, :])
+    return start, turned.to(torch.complex64) if start.dtype in (torch.float32, torch.complex64) else turned
 
 
 def _half(values: Tensor, phase: Tensor) -> Tensor:
@@ -166,7 +165,7 @@ def _differences(values: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
     return inverse, torch.where(near, 1.0 - torch.square(gap * largest) / 24.0, 0.0)
 
 
-def _matmul(left: Tensor, right: Tensor) -> Tensor:
+def matmul(left: Tensor, right: Tensor) -> Tensor:
     """Product of a real and a complex matrix without making the real one complex."""
     if left.is_complex() == right.is_complex():
         return left @ right

@@ -20,6 +20,8 @@ from lacbed.invert.structure import State
 class Minimiser:
     """The objective as the libraries want it; it remembers the best parameters, whatever happens later.
 
+    `failures` counts the evaluations that gave no finite cost.
+
     Args:
         plan: of the model.
         target: what was measured.
@@ -46,6 +48,7 @@ class Minimiser:
         self.active = list(active)
         self.best = np.array(start, dtype=float)
         self.best_cost = np.inf
+        self.failures = 0
         self._kept: Kept = {}
         self._all_state_of = state_of
         low = np.array([parameters[i].low for i in self.active])
@@ -76,8 +79,10 @@ class Minimiser:
         return result
 
     def remember(self, active: FloatArray, cost: float, model: Tensor) -> None:
-        """Keep the parameters if they are the best so far."""
-        if np.isfinite(cost) and cost < self.best_cost:
+        """Keep the parameters if they are the best so far; count what is no number."""
+        if not np.isfinite(cost):
+            self.failures += 1
+        elif cost < self.best_cost:
             self.best_cost, self.best = cost, self.full(active)
             if self.better is not None:
                 self.better(self.best, mean_z(model, self.target))

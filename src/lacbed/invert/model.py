@@ -6,15 +6,16 @@ tangent a parameter, all from one diagonalisation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from lacbed.invert.plan import Plan, border, matrices, numbers, pixel_positions, zone_vectors
-from lacbed.invert.sampling import binned_sigma, blur, interpolate, interpolate_with_slopes
+from lacbed.invert.plan import Numbers, Plan, numbers, pencil, pixel_positions, rows, zone_vectors
+from lacbed.invert.sampling import binned_sigma, blur, interpolate, reading
 from lacbed.invert.structure import State
-from lacbed.invert.waves import KEPT_BYTES, Matrices, Systems, differentiable_intensities, intensities, tangents
+from lacbed.invert.waves import KEPT_BYTES, Systems, differentiable_intensities, intensities, tangents
 
 StateOf = Callable[[Tensor], State]
 Kept = dict[int, Systems]
@@ -29,10 +30,8 @@ def images(plan: Plan, state: State, shifts: Tensor | None = None, keep: int = K
         shifts: how far each image of the model is moved along x and y, in pixels: (g, 2).
         keep: bytes of eigenvectors that may be held for the backward pass.
     """
-    potential, absorptive, diagonal, phase = numbers(plan, state)
-    pairs = differentiable_intensities(
-        plan.layout, potential, absorptive, diagonal, phase, plan.energy, border(plan, state), keep
-    )
+    found = numbers(plan, state)
+    pairs = differentiable_intensities(plan.layout, rows(plan), pencil(plan, found), found.phase, keep)
     sharp = _read(plan, state, _from_pairs(plan, pairs), shifts)
     return blur(sharp.reshape(len(plan.reflections), plan.pixels, plan.pixels), _sigma(plan, state))
 
@@ -73,22 +72,28 @@ def _per_pixel(plan: Plan, state: State) -> Tensor:
 
 
 def thickness_series(
-    plan: Plan, state: State, thicknesses: Sequence[float], tick: Callable[[float], None] | None = None
-) -> Tensor:
-    """Images for many thicknesses from one diagonalisation: (thickness, g, ky, kx)."""
+    plan: Plan, states: Sequence[State], thicknesses: Sequence[float], tick: Callable[[float], None] | None = None
+) -> Iterator[list[Tensor]]:
+    """Images without blur for many thicknesses, one after the other: (g, ky, kx) for every state.
+
+    The states may differ in their half-width and tilt; on a lattice one diagonalisation serves them all.
+    """
+    shape = (len(plan.reflections), plan.pixels, plan.pixels)
     with torch.no_grad():
-        found, phase = matrices(plan, state)
-        systems = Systems(found, plan.layout, keep=2 * KEPT_BYTES)
-        series = []
+        solved = []
+        for state in states[:1] if plan.divisions else states:
+            found = numbers(plan, state)
+            systems = Systems(pencil(plan, found), rows(plan), plan.layout, 2 * KEPT_BYTES, single=True)
+            solved.append((systems, found.phase / state.thickness))
+        reads = [reading(plan.table, plan.corner, places(plan, s)).value for s in states if plan.divisions]
         for number, t in enumerate(thicknesses):
-            pairs = intensities(systems, [phase * (t / state.thickness)])[0]
-            sharp = _read(plan, state, _from_pairs(plan, pairs), None)
-            series.append(
-                blur(sharp.reshape(len(plan.reflections), plan.pixels, plan.pixels), _sigma(plan, state))
-            )
+            points = [_from_pairs(plan, intensities(systems, [t * phase])[0]) for systems, phase in solved]
+            if reads:
+                flat = np.ascontiguousarray(points[0].numpy().T)
+                points = [torch.as_tensor(read @ flat).T for read in reads]
+            yield [p.reshape(shape) for p in points]
             if tick is not None:
                 tick((number + 1) / len(thicknesses))
-        return torch.stack(series)
 
 
 def jacobian(
@@ -111,28 +116,42 @@ def jacobian(
     systems, phase = _systems(plan, state, kept)
 
     def upstream(parameters: Tensor) -> tuple[Tensor, ...]:
-        potential, absorptive, diagonal, tau = numbers(plan, state_of(parameters))
-        return potential if absorptive is None else potential + 1j * absorptive, diagonal, tau
+        found = numbers(plan, state_of(parameters))
+        absorptive = torch.zeros(0) if found.absorptive is None else found.absorptive
+        return found.elastic, absorptive, found.plane, found.squares, found.reduced, found.phase
 
-    moved = along_each(upstream, values)
-    direction, diagonal, tau = (torch.stack([m[i] for m in moved]) for i in range(3))
-    pairs, slopes = tangents(systems, phase, direction, diagonal, tau)
-    sharp, change, by_shift = _read_jacobian(
-        plan, state_of, values, _from_pairs(plan, pairs), _from_pairs(plan, slopes), shifts
-    )
+    changes = [
+        Numbers(elastic, absorptive if len(absorptive) else None, *rest)
+        for elastic, absorptive, *rest in along_each(upstream, values)
+    ]
+    directions = [pencil(plan, change) for change in changes]
+    pairs, slopes = tangents(systems, phase, directions, [change.phase for change in changes])
+    together = _from_pairs(plan, torch.cat([pairs[None], slopes]))
+    sharp, change, by_shift = _read_jacobian(plan, state_of, values, together, shifts)
     shape = (len(plan.reflections), plan.pixels, plan.pixels)
-    soft = blur(sharp.reshape(shape), _sigma(plan, state))
-    by_blur = along_each(lambda p: (blur(sharp.reshape(shape), _sigma(plan, state_of(p))),), values)
-    total = blur(change.reshape(-1, *shape), _sigma(plan, state)) + torch.stack([b[0] for b in by_blur])
-    return soft, total, blur(by_shift.reshape(2, *shape), _sigma(plan, state))
+    sigma = _sigma(plan, state)
+    by_blur = along_each(lambda p: (_sigma(plan, state_of(p)),), values)
+    total = blur(change.reshape(-1, *shape), sigma)
+    if any(bool(step) for (step,) in by_blur):
+        ((spread,),) = along_each(lambda s: (blur(sharp.reshape(shape), s[0]),), sigma[None])
+        total += torch.stack([step for (step,) in by_blur])[:, None, None, None] * spread
+    return blur(sharp.reshape(shape), sigma), total, blur(by_shift.reshape(2, *shape), sigma)
 
 
 def _read_jacobian(
-    plan: Plan, state_of: StateOf, values: Tensor, points: Tensor, slopes: Tensor, shifts: Tensor | None
+    plan: Plan, state_of: StateOf, values: Tensor, points: Tensor, shifts: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`_read` with derivatives: (g, pixel), (p, g, pixel), (2, g, pixel)."""
+    """`_read` with derivatives: (g, pixel), (p, g, pixel), (2, g, pixel).
+
+    Args:
+        plan: where the points are.
+        state_of: the state of a vector of parameters.
+        values: the parameters: (p,).
+        points: the values at the points and their derivatives by the parameters: (1 + p, g, point).
+        shifts: of the images or None: (g, 2).
+    """
     if not plan.divisions:
-        return points, slopes, torch.zeros(2, *points.shape, dtype=points.dtype)
+        return points[0], points[1:], torch.zeros(2, *points[0].shape, dtype=points.dtype)
     state = state_of(values)
 
     def to_lattice(parameters: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,20 +159,20 @@ def _read_jacobian(
         return places(plan, changed), _per_pixel(plan, changed)
 
     moved = along_each(to_lattice, values)
-    step = _per_pixel(plan, state)  # of the lattice, per pixel of shift
-    sharp, change, by_shift = [], [], []
-    for g in range(len(points)):
+    here, step = places(plan, state), _per_pixel(plan, state)  # the step of the lattice per pixel of shift
+    common = reading(plan.table, plan.corner, here) if shifts is None else None
+    result = torch.empty(len(points), points.shape[1], len(here), dtype=points.dtype)
+    by_shift = torch.empty(2, points.shape[1], len(here), dtype=points.dtype)
+    for g in range(points.shape[1]):
         shift = torch.zeros(2, dtype=points.dtype) if shifts is None else shifts[g]
-        value, by_place = interpolate_with_slopes(
-            points[g], plan.table, plan.corner, places(plan, state) - shift @ step
-        )
-        sharp.append(value)
-        rows = interpolate(slopes[:, g], plan.table, plan.corner, places(plan, state) - shift @ step)
+        read = common or reading(plan.table, plan.corner, here - shift @ step)
+        result[:, g] = torch.as_tensor(read.value @ np.ascontiguousarray(points[:, g].numpy().T)).T
+        by_place = torch.as_tensor(np.stack([slope @ points[0, g].numpy() for slope in read.slopes]))
         for number, (place, per_pixel) in enumerate(moved):
-            rows[number] += ((place - shift @ per_pixel).T * by_place).sum(dim=0)
-        change.append(rows)
-        by_shift.append(-step @ by_place)
-    return torch.stack(sharp), torch.stack(change, dim=1), torch.stack(by_shift, dim=1)
+            if bool(place.any()) or bool(per_pixel.any()):
+                result[1 + number, g] += ((place - shift @ per_pixel).T * by_place).sum(dim=0)
+        by_shift[:, g] = -step @ by_place
+    return result[0], result[1:], by_shift
 
 
 def along_each(function: Callable[[Tensor], tuple[Tensor, ...]], values: Tensor) -> list[tuple[Tensor, ...]]:
@@ -183,20 +202,16 @@ def along_each(function: Callable[[Tensor], tuple[Tensor, ...]], values: Tensor)
 
 def _systems(plan: Plan, state: State, kept: Kept | None) -> tuple[Systems, Tensor]:
     """Eigensystems of a state and τ; those of the last state if the matrices are the same."""
-    found, phase = matrices(plan, state)
+    found = numbers(plan, state)
+    matrices = pencil(plan, found)
     last = None if kept is None else kept.get(id(plan))
-    if last is not None and _same(last.matrices, found):
-        return last, phase
-    systems = Systems(found, plan.layout, KEPT_BYTES if kept is not None else 0)
+    if last is not None and last.pencil.same_as(matrices):
+        return last, found.phase
+    systems = Systems(matrices, rows(plan), plan.layout, KEPT_BYTES if kept is not None else 0)
     if kept is not None:
         kept.clear()
         kept[id(plan)] = systems
-    return systems, phase
-
-
-def _same(a: Matrices, b: Matrices) -> bool:
-    pairs = ((a.potential, b.potential), (a.absorptive, b.absorptive), (a.diagonal, b.diagonal))
-    return a.border == b.border and all((x is None and y is None) or torch.equal(x, y) for x, y in pairs)  # type: ignore[arg-type]
+    return systems, found.phase
 
 
 def read_with_shifts(
@@ -205,13 +220,9 @@ def read_with_shifts(
     """Images and their slopes per pixel of shift along x and y, without gradient: (g, ky, kx), (2, g, ky, kx)."""
     with torch.no_grad():
         systems, phase = _systems(plan, state, kept)
-        pairs = intensities(systems, [phase])[0]
+        points = _from_pairs(plan, intensities(systems, [phase]))
         nothing = torch.zeros(0, dtype=torch.float64)
-        empty = torch.zeros(0, *plan.source.shape, dtype=torch.float64)
-        sharp, _, by_shift = _read_jacobian(
-            plan, lambda _: state, nothing, _from_pairs(plan, pairs), empty, shifts
-        )
+        sharp, _, by_shift = _read_jacobian(plan, lambda _: state, nothing, points, shifts)
         shape = (len(plan.reflections), plan.pixels, plan.pixels)
-        return blur(sharp.reshape(shape), _sigma(plan, state)), blur(
-            by_shift.reshape(2, *shape), _sigma(plan, state)
-        )
+        sigma = _sigma(plan, state)
+        return blur(sharp.reshape(shape), sigma), blur(by_shift.reshape(2, *shape), sigma)

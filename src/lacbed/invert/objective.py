@@ -13,7 +13,7 @@ the correlation and Z = 1 - ρ; with Poisson weights W = 1 / variance it is χ²
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -68,13 +68,27 @@ def make_target(
     return Target(values, root, weights, common_scale)
 
 
-def reweighted(target: Target, fit: Fit) -> Target:
-    """The target with Poisson weights of what a model expects; unchanged with other weights."""
-    if target.weights != "poisson":
+def reweighted(target: Target, fit: Fit, robust: bool = False) -> Target:
+    """The target with the weights that a fitted model suggests.
+
+    Poisson weights take the variance that the model expects. Robust weights (Cauchy's, for 95 % of the efficiency
+    of least squares under normal errors; Holland & Welsch, Commun. Stat. A6 (1977) 813) are multiplied by
+    1 / (1 + (r / 2.385 σ)²), σ being 1.4826 times the median of |r| in the image.
+    """
+    used = target.root > 0
+    measured = torch.where(used, target.images, torch.nan)
+    expected = None
+    if target.weights == "poisson":
+        expected = fit.scale[:, None, None] * fit.images + fit.background[:, None, None]
+        target = make_target(measured, "poisson", target.common_scale, expected)
+    if not robust:
         return target
-    expected = fit.scale[:, None, None] * fit.images + fit.background[:, None, None]
-    measured = torch.where(target.root > 0, target.images, torch.nan)
-    return make_target(measured, "poisson", target.common_scale, expected)
+    left = target.images - fit.scale[:, None, None] * fit.images - fit.background[:, None, None]
+    left = torch.where(used, left * make_target(measured, target.weights, False, expected).root, torch.nan)
+    sigma = 1.4826 * left.abs().flatten(1).nanmedian(dim=1).values.clamp(min=1e-30)
+    weight = 1.0 / (1.0 + torch.square(left / (2.385 * sigma[:, None, None])))
+    root = make_target(measured, target.weights, target.common_scale, expected).root
+    return replace(target, root=root * torch.sqrt(torch.nan_to_num(weight)))
 
 
 @dataclass(frozen=True, eq=False)

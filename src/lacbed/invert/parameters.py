@@ -22,8 +22,10 @@ from lacbed.invert.constraints import (
     CELL_NAMES,
     DISPLACEMENT_NAMES,
     POSITION_NAMES,
+    cartesian_displacement,
     cell_directions,
     displacement_directions,
+    isotropic_displacement,
     position_directions,
 )
 from lacbed.invert.structure import THOMAS_LIMIT, State
@@ -106,6 +108,12 @@ def split_names(text: str) -> tuple[str, ...]:
     if not names:
         raise SettingError(f"--free names nothing; expected a list of {', '.join(KINDS)}")
     return tuple(dict.fromkeys(names))
+
+
+def usual(absorption: Absorption) -> tuple[str, ...]:
+    """What is free if nothing is said: geometry, blur, thickness, B and, where it is modelled, absorption."""
+    common = ("thickness", "half_width", "tilt", "rotation", "stretch", "shear", "blur", "B")
+    return common if absorption is None else (*common, "absorption")
 
 
 def build_parameters(
@@ -205,20 +213,30 @@ def _of_sites(crystal: Crystal, state: State, kind: str, label: str, absorption:
     make = _isotropic if kind == "B" else _anisotropic
     result = [p for g in groups for p in make(crystal, state, g, absorption)]
     if not result:
-        hint = "its sites have U_ij: free U instead" if kind == "B" else "its sites are isotropic: free B instead"
-        raise SettingError(f"{kind} cannot be free in {crystal.name}{' at ' + label if label else ''}; {hint}")
+        where = f"{crystal.name}{' at ' + label if label else ''}"
+        raise SettingError(f"{kind} cannot be free in {where}; its sites are isotropic: free B instead")
     return result
 
 
 def _isotropic(crystal: Crystal, state: State, group: list[int], absorption: Absorption) -> list[Parameter]:
-    if any(crystal.sites[i].u_aniso is not None for i in group):
-        return []
-    direction = np.zeros((len(crystal.sites), 6))
-    direction[group, 0] = 1.0 / B_PER_U
-    value = B_PER_U * float(state.u[group[0], 0])
-    high = THOMAS_LIMIT if absorption == "thomas" else 10.0
+    """B of a place; at a site with U_ij it adds the same to U in every direction, and B = 8π² trace U / 3."""
+    direction, room = np.zeros((len(crystal.sites), 6)), np.inf
+    for i in group:
+        sphere = isotropic_displacement(crystal) if crystal.sites[i].u_aniso is not None else np.eye(6)[0]
+        direction[i] = sphere / B_PER_U
+        room = min(room, float(np.linalg.eigvalsh(_displacement(crystal, state, i)).min()))
+    value = B_PER_U * float(np.trace(_displacement(crystal, state, group[0]))) / 3.0
+    high = max(value, THOMAS_LIMIT if absorption == "thomas" else 10.0)
     name = f"B:{crystal.sites[group[0]].label}"
-    return [Parameter(name, "B", "u", direction.ravel(), value, 0.0, high, "Å²")]
+    return [Parameter(name, "B", "u", direction.ravel(), value, max(0.0, value - B_PER_U * room), high, "Å²")]
+
+
+def _displacement(crystal: Crystal, state: State, site: int) -> FloatArray:
+    """U of a site in Å² on Cartesian axes: (3, 3)."""
+    u = state.u[site].numpy()
+    if crystal.sites[site].u_aniso is None:
+        return np.asarray(u[0] * np.eye(3))
+    return cartesian_displacement(crystal, u)
 
 
 def _anisotropic(crystal: Crystal, state: State, group: list[int], absorption: Absorption) -> list[Parameter]:

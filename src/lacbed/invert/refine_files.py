@@ -14,8 +14,10 @@ import torch
 from lacbed.crystals import Crystal
 from lacbed.errors import FileFormatError
 from lacbed.invert.experiment import Experiment
+from lacbed.invert.measured import Measured
 from lacbed.invert.objective import make_target, z_of
-from lacbed.invert.refine import Measured, Options, Progress, Refinement
+from lacbed.invert.options import Options, Progress
+from lacbed.invert.refine import Refinement
 from lacbed.invert.refine_report import refined_cif, report_text, summary
 from lacbed.patterns.atomic import replacing
 from lacbed.patterns.files import save_pattern
@@ -35,7 +37,7 @@ def check_folder(folder: Path, resume: bool) -> None:
     """Refuse a folder that holds something else, before any long work.
 
     Raises:
-        FileFormatError: if it exists and is not empty, or there is nothing to resume.
+        FileFormatError: if it exists and is not empty, cannot be made, or there is nothing to resume.
     """
     if resume and not (folder / STATE).is_file():
         raise FileFormatError(f"there is no {STATE} in {str(folder)!r} to resume from")
@@ -45,10 +47,8 @@ def check_folder(folder: Path, resume: bool) -> None:
         raise FileFormatError(
             f"the folder {str(folder)!r} is not empty; choose a new one, or --resume what is there"
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileFormatError(f"cannot make the folder {str(folder)!r}: {error.strerror}") from None
+    if not folder.parent.is_dir():
+        raise FileFormatError(f"cannot write {str(folder)!r}: there is no folder {str(folder.parent)!r}; make it")
 
 
 def fingerprint(measured: Measured, crystal: Crystal, options: Options) -> str:
@@ -61,14 +61,19 @@ def fingerprint(measured: Measured, crystal: Crystal, options: Options) -> str:
 
 
 def save_progress(folder: Path, progress: Progress, mark: str) -> None:
-    """Write the state, whole or not at all."""
+    """Write the state, whole or not at all; the folder is made if it is not there."""
+    folder.mkdir(exist_ok=True)
     content = {
         "fingerprint": mark,
         "stage": progress.stage,
         "values": progress.values.tolist(),
+        "thickness": progress.thickness,
+        "blur": progress.blur,
+        "beams": progress.beams,
         "shifts": None if progress.shifts is None else progress.shifts.tolist(),
         "scan": progress.scan.tolist(),
         "history": [list(entry) for entry in progress.history],
+        "notes": list(progress.notes),
     }
     with replacing(folder / STATE) as temporary:
         temporary.write_text(json.dumps(content), encoding="utf-8")
@@ -88,9 +93,11 @@ def load_progress(folder: Path, mark: str) -> Progress:
             )
         shifts = None if content["shifts"] is None else np.array(content["shifts"], dtype=float)
         return Progress(
-            int(content["stage"]), np.array(content["values"], dtype=float), shifts,
+            int(content["stage"]), np.array(content["values"], dtype=float), float(content["thickness"]),
+            float(content["blur"]), int(content["beams"]), shifts,
             np.array(content["scan"], dtype=float).reshape(-1, 2),
             tuple((str(name), float(z)) for name, z in content["history"]),
+            tuple(str(note) for note in content["notes"]),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, FileFormatError):
@@ -103,6 +110,7 @@ def write_results(
 ) -> tuple[dict[str, Any], list[Path]]:
     """All results into the folder: numbers and the files written."""
     from lacbed.invert.refine_figures import comparison_figure, scan_figure  # noqa: PLC0415  matplotlib is slow
+    from lacbed.invert.refine_page import report_page  # noqa: PLC0415
     from lacbed.patterns.figures import save_figure  # noqa: PLC0415
 
     numbers = summary(result, options)
@@ -125,6 +133,7 @@ def write_results(
     text("refined.cif", refined_cif(crystal, result))
     text("result.json", json.dumps(_plain(numbers), indent=1, ensure_ascii=False))
     text("report.md", report_text(crystal, numbers, list(figures)))
+    text("report.html", report_page(crystal, result, numbers))
     save_pattern(_simulated(experiment, result), folder / "simulated.nc")
     written.append(folder / "simulated.nc")
     return numbers, written

@@ -14,7 +14,8 @@ from lacbed.crystals import Crystal, Site
 from lacbed.crystals.cell import Cell, FloatArray
 from lacbed.errors import LacbedError
 from lacbed.invert.objective import make_target, z_of
-from lacbed.invert.refine import Options, Refinement
+from lacbed.invert.options import Options
+from lacbed.invert.refine import Refinement
 from lacbed.invert.uncertainties import correlations, standard_uncertainties, with_uncertainty
 from lacbed.result import hkl_label, software
 
@@ -28,10 +29,10 @@ def summary(result: Refinement, options: Options) -> dict[str, Any]:
     z, aligned = (z_of(fit.images, target).numpy() for fit in (result.fit, result.fit_aligned))
     free = {
         p.name: {
-            "value": float(v), "uncertainty": float(s), "unit": p.unit, "start": p.value, "low": p.low,
-            "high": p.high,
+            "value": float(v), "uncertainty": float(s), "model_error": float(b), "unit": p.unit,
+            "start": p.value, "low": p.low, "high": p.high,
         }
-        for p, v, s in zip(result.parameters, result.values, su, strict=True)
+        for p, v, s, b in zip(result.parameters, result.values, su, result.check.bias, strict=True)
     }  # fmt: skip
     return {
         "software": software(),
@@ -58,11 +59,13 @@ def summary(result: Refinement, options: Options) -> dict[str, Any]:
         "absorption": options.absorption,
         "absorption_factor": float(result.state.absorption),
         "factors": options.factors,
-        "beams": result.plan.layout.beams,
-        "weak_beams": len(result.plan.beams) - result.plan.layout.beams,
-        "check_beams": result.check_beams,
-        "check_max_difference": result.check_difference,
-        "check_mean_Z_change": result.check_z,
+        "beams": len(result.plan.beams),
+        "bloch_waves": result.plan.basis.shape[1],
+        "matrices": len(result.plan.reduced),
+        "check_beams": result.check.beams,
+        "check_bloch_waves": result.check.waves,
+        "check_max_difference": result.check.difference,
+        "check_mean_Z_change": result.check.z,
         "divisions": result.plan.divisions,
         "weights": options.weights,
         "scan": result.progress.scan.tolist(),
@@ -139,7 +142,7 @@ def report_text(crystal: Crystal, numbers: dict[str, Any], pictures: Sequence[st
         f"Mean Z **{numbers['mean_Z_aligned']:.4f}** with each image shifted, {numbers['mean_Z']:.4f} as it "
         f"stands, over {len(numbers['reflections'])} reflections. Z = 1 - correlation: 0 is perfect.",
         "",
-        f"{numbers['beams']} beams and {numbers['weak_beams']} weak ones; with {numbers['check_beams']} beams "
+        f"{numbers['beams']} beams, {numbers['bloch_waves']} Bloch waves; with {numbers['check_beams']} beams "
         f"intensities change by at most {numbers['check_max_difference']:.2g} and mean Z by "
         f"{numbers['check_mean_Z_change']:+.4f}. "
         f"Factors {numbers['factors']}, absorption {numbers['absorption']}.",
@@ -152,7 +155,7 @@ def report_text(crystal: Crystal, numbers: dict[str, Any], pictures: Sequence[st
     for name, row in numbers["free"].items():
         refined = with_uncertainty(row["value"], row["uncertainty"])
         lines.append(f"| {name} | {row['start']:.6g} | {refined} | {row['unit']} |")
-    lines += ["", _meaning(numbers["weights"]), ""]
+    lines += ["", meaning(numbers["weights"]), ""]
     pairs = _strong_pairs(numbers["correlation"])
     if pairs:
         lines += ["Strong correlations: " + "; ".join(pairs) + ".", ""]
@@ -172,7 +175,8 @@ def report_text(crystal: Crystal, numbers: dict[str, Any], pictures: Sequence[st
     return "\n".join(lines)
 
 
-def _meaning(weights: str) -> str:
+def meaning(weights: str) -> str:
+    """What the uncertainties hold, in a sentence."""
     if weights == "poisson":
         return "Uncertainties (in units of the last digits) follow from the counting statistics."
     return (

@@ -2,25 +2,59 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 TAPS = 6
 """Points along each lattice direction that one pixel is interpolated from (Lagrange, fifth order)."""
 
 
+def _lagrange_polynomials() -> tuple[Tensor, Tensor]:
+    """Coefficients of the weights and of their slopes by powers of x, highest first: two (power, tap)."""
+    nodes = np.arange(TAPS) - (TAPS // 2 - 1)
+    weights = [np.poly(others) / np.prod(i - others) for i in nodes for others in [nodes[nodes != i]]]
+    slopes = [np.concatenate([[0.0], np.polyder(w)]) for w in weights]
+    return torch.as_tensor(np.array(weights).T.copy()), torch.as_tensor(np.array(slopes).T.copy())
+
+
+_WEIGHTS, _SLOPES = _lagrange_polynomials()
+
+
 def lagrange(fraction: Tensor) -> tuple[Tensor, Tensor]:
     """Weights of the points -2 ... 3 at a place 0 ≤ x < 1, and their slopes: (...) to two (..., TAPS)."""
-    nodes = torch.arange(TAPS, dtype=fraction.dtype) - (TAPS // 2 - 1)
-    distance = fraction[..., None] - nodes  # (..., tap)
-    weights, slopes = [], []
-    for i in range(TAPS):
-        others = [j for j in range(TAPS) if j != i]
-        scale = float(torch.prod(nodes[i] - nodes[others]))
-        weights.append(torch.prod(distance[..., others], dim=-1) / scale)
-        parts = [torch.prod(distance[..., [k for k in others if k != j]], dim=-1) for j in others]
-        slopes.append(torch.stack(parts).sum(dim=0) / scale)
-    return torch.stack(weights, dim=-1), torch.stack(slopes, dim=-1)
+    powers = [torch.ones_like(fraction)]
+    for _ in range(TAPS - 1):
+        powers.append(powers[-1] * fraction)
+    table = torch.stack(powers[::-1], dim=-1)
+    return table @ _WEIGHTS, table @ _SLOPES
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """Sparse matrices from the points of a lattice to places.
+
+    Attributes:
+        value: (place, point).
+        slopes: of the values along both lattice directions: two (place, point).
+    """
+
+    value: csr_matrix
+    slopes: tuple[csr_matrix, csr_matrix]
+
+
+def reading(table: Tensor, corner: tuple[int, int], places: Tensor) -> Reading:
+    """The matrices that `interpolate` applies."""
+    index, weights, slopes = _stencil(table, corner, places)
+    starts, points = np.arange(len(places) + 1) * TAPS**2, int(table.max()) + 1
+
+    def sparse(values: Tensor) -> csr_matrix:
+        return csr_matrix((values.numpy().ravel(), index.numpy().ravel(), starts), (len(places), points))
+
+    return Reading(sparse(weights), (sparse(slopes[0]), sparse(slopes[1])))
 
 
 def interpolate(points: Tensor, table: Tensor, corner: tuple[int, int], places: Tensor) -> Tensor:
@@ -35,19 +69,11 @@ def interpolate(points: Tensor, table: Tensor, corner: tuple[int, int], places: 
     Returns:
         (..., place).
     """
-    index, weights, _ = stencil(table, corner, places)
+    index, weights, _ = _stencil(table, corner, places)
     return _gather(points, index, weights)
 
 
-def interpolate_with_slopes(
-    points: Tensor, table: Tensor, corner: tuple[int, int], places: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Values, (..., place), and their slopes along both lattice directions, (2, ..., place)."""
-    index, weights, slopes = stencil(table, corner, places)
-    return _gather(points, index, weights), torch.stack([_gather(points, index, slope) for slope in slopes])
-
-
-def stencil(
+def _stencil(
     table: Tensor, corner: tuple[int, int], places: Tensor
 ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
     """Points that every place is made of, their weights, and the slopes of these: (place, TAPS²) each."""

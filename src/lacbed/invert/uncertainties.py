@@ -47,6 +47,20 @@ def covariance(target: Target, residual: Tensor, slopes: Tensor) -> FloatArray:
     return result
 
 
+def response(slopes: Tensor, change: Tensor) -> FloatArray:
+    """By how much the parameters move, to first order, when the residual changes: -(JᵀJ)⁻¹ Jᵀ dr: (p,).
+
+    Args:
+        slopes: J: (p, g, pixel).
+        change: dr: (g, pixel).
+    """
+    J = slopes.flatten(1).numpy()
+    size = np.linalg.norm(J, axis=1)
+    size = np.where(size > 0.0, size, 1.0)
+    scaled = J / size[:, None]
+    return np.asarray(-np.linalg.pinv(scaled @ scaled.T, rcond=1e-12) @ (scaled @ change.numpy().ravel()) / size)
+
+
 def standard_uncertainties(matrix: FloatArray) -> FloatArray:
     """Roots of the diagonal: (p,)."""
     return np.asarray(np.sqrt(np.maximum(np.diag(matrix), 0.0)))

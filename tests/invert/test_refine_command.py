@@ -1,0 +1,121 @@
+"""lacbed refine as a user runs it: results, stop and resume, bad input."""
+
+import json
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from experiment_helpers import HKL, exact_stack, write_folder
+
+from lacbed.cli import main
+from lacbed.invert import minimise, refine_files
+from lacbed.invert.orientation import pattern_to_images
+
+QUICK = ("--free", "thickness,B,blur", "-t", "420:500:40", "--beams", "60", "--starts", "1", "--steps", "3")
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return pattern_to_images(1e3 * exact_stack(), "-x+y")
+
+
+@pytest.fixture
+def lacbed(tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_results_and_one_page(lacbed, tmp_path, images):
+    write_folder(tmp_path / "e", images)
+    code, out, err = lacbed("refine", "e", "GaAs", *QUICK, "-o", "out", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert abs(found["thickness"] - 460.0) < 10.0
+    assert found["mean_Z_aligned"] <= found["mean_Z"] < 0.01
+    for row in found["free"].values():
+        assert row["uncertainty"] >= abs(row["model_error"])
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "comparison.png", "refined.cif", "report.html", "report.md", "result.json", "simulated.nc", "state.json",
+        "thickness.png",
+    }  # fmt: skip
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 3 * len(HKL)
+    assert len(re.findall(r"(?:src|href|url)\b", page)) == page.count("src='data:")
+    assert "light-dark(" in page
+    assert not re.search(r"https?://", page)
+    code, _, err = lacbed("refine", "e", "GaAs", *QUICK, "-o", "out")
+    assert code == 2
+    assert "not empty" in err
+
+
+def test_stop_and_resume(lacbed, tmp_path, images, monkeypatch):
+    write_folder(tmp_path / "e", images)
+    save, calls = refine_files.save_progress, []
+
+    def stop(*words):
+        save(*words)
+        calls.append(words)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(refine_files, "save_progress", stop)
+    code, _, err = lacbed("refine", "e", "GaAs", *QUICK, "-o", "out", "--quiet")
+    assert code == 130
+    assert "--resume" in err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["state.json"]
+    stopped = json.loads((tmp_path / "out" / "state.json").read_text())
+    monkeypatch.setattr(refine_files, "save_progress", save)
+    code, _, err = lacbed("refine", "e", "GaAs", *QUICK[:-1], "4", "-o", "out", "--resume")
+    assert code == 2
+    assert "another experiment, crystal or settings" in err
+    code, out, _ = lacbed("refine", "e", "GaAs", *QUICK, "-o", "out", "--resume", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["scan"] == stopped["scan"]
+    assert abs(found["thickness"] - 460.0) < 10.0
+
+
+def test_a_fit_that_diverges_keeps_the_best_state(lacbed, tmp_path, images, monkeypatch):
+    write_folder(tmp_path / "e", images)
+    compare, seen = minimise.compare, []
+
+    def broken(*words, **options):
+        fit = compare(*words, **options)
+        seen.append(fit)
+        if len(seen) > 3:
+            fit.residual.fill_(np.nan)
+        return fit
+
+    monkeypatch.setattr(minimise, "compare", broken)
+    code, out, err = lacbed("refine", "e", "GaAs", *QUICK, "-o", "out", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert any("diverged" in note for note in found["notes"])
+    assert 420.0 <= found["thickness"] <= 500.0
+
+
+def test_bad_input_is_one_line_before_any_work(lacbed, tmp_path, images):
+    write_folder(tmp_path / "e", images)
+    write_folder(tmp_path / "tilted", images, surface_normal_uvw_direct=[-1, 1, 1])
+    for words, expected in (
+        (("e", "GaAs", "--free", "x", "-o", "out"), "symmetry fixes"),
+        (("e", "GaAs", "--free", "speed", "-o", "out"), "'speed'"),
+        (("e", "GaAs", "--blur", "0", "-o", "out"), "--blur"),
+        (("e", "GaAs", "--free", "absorption", "--absorption", "none", "-o", "out"), "without a model"),
+        (("e", "NaCl", "--free", "Ug:1,2,3", "-o", "out"), "plays no part"),
+        (("e", "GaAs", "-o", "no/such/out"), "there is no folder"),
+        (("tilted", "GaAs", "-o", "out"), "foil normal"),
+    ):
+        code, out, err = lacbed("refine", *words)
+        assert (code, out) == (2, "")
+        assert expected in err
+        assert err.count("\n") == 1
+        assert not (tmp_path / "out").exists()
