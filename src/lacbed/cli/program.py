@@ -36,6 +36,7 @@ from lacbed.cli import (
     potential,
     predict,
     refine,
+    retrieve,
     simulate,
     train,
 )
@@ -68,6 +69,7 @@ for _module in (
     fit,
     refine,
     identify,
+    retrieve,
 ):
     app.command(name=_module.NAME)(_module.command)
 catalog.app.add_typer(fetch.app)

@@ -39,7 +39,7 @@ def canonical(potential: Tensor) -> Tensor:
     best = likeness.amax(dim=(-2, -1), keepdim=True)
     height = torch.where(likeness >= best - _TIED, fine, -math.inf).flatten(-2)
     place = height.argmax(dim=-1)
-    return _moved(potential, -(place // (2 * n)) / (2.0 * n), -(place % (2 * n)) / (2.0 * n))
+    return _moved(potential, -(place // (2 * n)), -(place % (2 * n)), 2 * n)
 
 
 @torch.no_grad()
@@ -58,7 +58,7 @@ def aligned(truth: Tensor, answer: Tensor, grid: int = 0) -> Tensor:
     for image in (truth, truth.roll((-1, -1), (-2, -1)).flip(-2, -1)):
         overlap = _image(_cut(reference * _spectrum(_flat(image)).conj(), grid)).flatten(-2)
         value, place = overlap.max(dim=-1)
-        found.append((value, _moved(image, (place // grid) / grid, (place % grid) / grid)))
+        found.append((value, _moved(image, place // grid, place % grid, grid)))
     (straight, here), (inverse, there) = found
     return torch.where((inverse > straight + _SHORTER * straight.abs())[..., None, None], there, here)
 
@@ -92,13 +92,13 @@ def _image(table: Tensor) -> Tensor:
     return image
 
 
-def _moved(image: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """The image after a shift by fractions of the cell, (...) each."""
+def _moved(image: Tensor, down: Tensor, right: Tensor, parts: int) -> Tensor:
+    """The image after a shift by whole parts of the cell, (...) each."""
     n = image.shape[-1]
     order = torch.arange(n, device=image.device) - n // 2
     y, x = (
         torch.polar(torch.ones_like(angle), angle)
-        for angle in (-2.0 * math.pi * s[..., None].to(image.dtype) * order for s in (down, right))
+        for angle in ((-2.0 * math.pi / parts) * (s[..., None] * order).to(image.dtype) for s in (down, right))
     )
     table = torch.fft.fftshift(torch.fft.fft2(image), dim=(-2, -1)) / n**2
     return _image(table * y[..., :, None] * x[..., None, :])

@@ -110,7 +110,7 @@ def refine(
     for number, reach in enumerate(reaches):
         stage = _Stage(grid, target, known, contrast, state, start, reach, symmetry, absorption)
         moved, used = stage.run()
-        score = _z(_computed(grid, moved), target)
+        score = _z(computed(grid, moved), target)
         if score < scores[-1]:
             state = moved
         scores.append(min(score, scores[-1]))
@@ -193,8 +193,8 @@ class _Stage:
         return table.real if self.centric else table
 
 
-def _computed(grid: Grid, state: State) -> Tensor:
-    """The pattern of a state in a basis of its own."""
+def computed(grid: Grid, state: State) -> Tensor:
+    """The pattern of a state in a basis of its own, as a fraction of the incident intensity: (m, m)."""
     table, damping = _table(state), state.absorptive()
     if damping is not None and not table.is_complex():
         damping = damping.real
