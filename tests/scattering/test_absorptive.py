@@ -124,7 +124,7 @@ def test_refuses_what_does_not_apply(model):
 
 
 def test_the_parametrisation_ends_at_b_of_four_and_says_what_does_not():
-    with pytest.raises(ScatteringError, match="einstein_absorptive_factor has no upper limit"):
+    with pytest.raises(ScatteringError, match="take proportional absorption or none"):
         absorptive_factor("C", double(0.1), 4.5, ENERGY)
     assert einstein_absorptive_factor("C", double(0.1), 4.5, ENERGY).item() > 0
 

@@ -74,8 +74,8 @@ def absorptive_factor(
     b = torch.as_tensor(b_iso, dtype=work.dtype, device=work.device)
     if not bool(((b >= 0.0) & (b <= B_KNOTS[-1])).all()):
         raise ScatteringError(
-            f"The absorptive factors are known for B from 0 to {B_KNOTS[-1]} Å², got {float(b.min()):g} "
-            f"to {float(b.max()):g}; einstein_absorptive_factor has no upper limit."
+            f"absorption of Thomas et al. is known for B from 0 to {B_KNOTS[-1]:g} Å², got "
+            f"{float(b.max() if b.max() > B_KNOTS[-1] else b.min()):g}; take proportional absorption or none"
         )
     s_squared = torch.square(work)
     weights = _spline_weights(torch.log(b.clamp_min(_SMALLEST_B)))  # (*b, knot)
