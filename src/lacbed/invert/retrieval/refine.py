@@ -25,7 +25,7 @@ from lacbed.patterns.metrics import zncc_loss
 STEPS = 12
 """Evaluations at most in each stage."""
 
-PRIOR = 1e-4
+PRIOR = 1e-5
 """What the prior costs, in units of 2 Z, if all coefficients are wrong by what it expects."""
 
 _EXPECTED, _LEAST = 0.3, 0.02  # of a coefficient, and of the largest one

@@ -1,0 +1,136 @@
+"""How near do the learned inverse and the refinement of Fourier coefficients come to the true potential?
+
+Every test crystal is retrieved twice, from the learned answer and from the potential of the training crystal with
+the most similar pattern. Potentials are compared modulo what 000 cannot tell (docs/physics.md#same-000).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import lacbed
+from common import parser, publish, table
+from lacbed.invert.retrieval.forward import Foil
+from lacbed.invert.retrieval.retrieve import retrieve
+from lacbed.invert.retrieval.start import learned_potential, load_inverse
+from lacbed.invert.target import Target
+from lacbed.learn import data, inverse_baselines
+from lacbed.learn.equivalence import aligned
+from lacbed.patterns.metrics import relative_l2, zncc_loss
+
+FINE = 256  # shifts tried along a side when potentials are compared
+
+
+def target_of(item: dict[str, Any], extent: float) -> Target:
+    """The 000 pattern of a crystal of a data set."""
+    image = np.asarray(item["pattern"])[0, 0].astype(float)
+    m, a = image.shape[0], float(item["lattice_parameter"])
+    axis = (np.arange(m) - m / 2 + 0.5) * (2.0 * extent / m) / a
+    return Target(image, axis, axis, float(item["energy"]), (0, 0, 1))
+
+
+def errors(potential: torch.Tensor, truth: torch.Tensor) -> tuple[float, float]:
+    """Z and relative L2 of a potential, against the nearest of those that give the same pattern."""
+    nearest = aligned(truth, potential, FINE)
+    return float(zncc_loss(potential, nearest)), float(relative_l2(potential, nearest))
+
+
+def retrieved(target: Target, foil: Foil, start: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
+    """Errors of potential and pattern before and after refinement, and its CPU seconds."""
+    clock = time.process_time()
+    found = retrieve(target, foil, start)
+    seconds = time.process_time() - clock
+    before, after = errors(found.start, truth), errors(found.potential, truth)
+    return {
+        "z_start": before[0], "l2_start": before[1], "z": after[0], "l2": after[1], "pattern_start": found.z[0],
+        "pattern": found.z[-1], "seconds": seconds, "free": found.free,
+    }  # fmt: skip
+
+
+def percent(values: Any, what: str = "median") -> str:
+    return f"{100 * float(getattr(np, what)(values)):.3g} %"
+
+
+def line(title: str, rows: list[dict[str, float]]) -> tuple[str, ...]:
+    column = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    closer = f"{np.mean(column['z'] < column['z_start']):.0%}".replace("%", " %")
+    pairs = [("pattern_start", "pattern"), ("z_start", "z"), ("l2_start", "l2")]
+    cells = [
+        f"{percent(column[a], what)} → {percent(column[b], what)}" for a, b in pairs for what in ("median", "mean")
+    ]
+    return (title, *cells, closer, f"{np.mean(column['seconds']):.1f}")
+
+
+def evaluation(path: Path) -> list[tuple[str, ...]]:
+    """The rows of a summary.json of `lacbed evaluate`."""
+    found = json.loads((path / "summary.json").read_text("utf-8"))["summaries"]
+    keys = ("z_median", "z_mean", "z_p90", "relative_l2_median", "relative_l2_mean")
+    return [(name, *(f"{100 * s[key]:.3g} %" for key in keys)) for name, s in found.items()]
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("data", type=Path, help="data set")
+    arguments.add_argument("--model", help="learned inverse; default the packaged one")
+    arguments.add_argument("--crystals", type=int, default=24, help="test crystals to retrieve")
+    arguments.add_argument("--kind", default="compound", help="kind of split")
+    arguments.add_argument("--seed", type=int, default=0, help="which crystals")
+    arguments.add_argument("--report", action="append", default=[], metavar="TITLE=FOLDER",
+                           help="a folder that lacbed evaluate wrote, for the first tables")  # fmt: skip
+    options = arguments.parse_args()
+    torch.set_num_threads(1)
+    model = load_inverse(options.model)
+    training, test = (data.open_data(options.data, side, options.kind, 0, "inverse") for side in ("train", "test"))
+    reference = inverse_baselines.make_reference(training, np.arange(len(training)), 128)
+    chosen = np.sort(np.random.default_rng(options.seed).permutation(len(test))[: options.crystals])
+    labels = data.labels_of(test)
+    rows: dict[str, list[dict[str, float]]] = {"learned answer": [], "nearest neighbour": []}
+    each = []
+    for number in chosen.tolist():
+        item = test[number]
+        batch = data.collate([item])
+        foil = Foil(float(item["lattice_parameter"]), float(item["thickness"][0]), float(item["energy"]))
+        target, truth = target_of(item, test.config.extent), torch.as_tensor(item["potential"])[0].double()
+        answers, _ = inverse_baselines.predict_baselines(reference, batch)
+        starts = {
+            "learned answer": learned_potential(target, foil, model),
+            "nearest neighbour": answers["nearest neighbour with a"][0, 0].double(),
+        }
+        for name, start in starts.items():
+            rows[name].append(retrieved(target, foil, start, truth))
+        own, other = rows["learned answer"][-1], rows["nearest neighbour"][-1]
+        each.append(
+            (
+                f"{labels['formula'][number]} ({labels['space_group'][number]})", f"{foil.lattice_parameter:.3f}",
+                *(f"{100 * r[a]:.3g} → {100 * r[b]:.3g}" for r in (own, other)
+                  for a, b in (("pattern_start", "pattern"), ("z_start", "z"))), f"{own['free']:.0f}",
+            )
+        )  # fmt: skip
+        print(*each[-1], f"{own['seconds']:.1f} s", flush=True)
+    parts = []
+    for report in options.report:
+        title, _, folder = report.partition("=")
+        head = ("", "Z median", "Z mean", "Z p90", "rel. L2 median", "rel. L2 mean")
+        parts += [f"## Learned inverse: {title}", table(head, evaluation(Path(folder)))]
+    parts += [
+        "## Refinement of Fourier coefficients",
+        f"{len(chosen)} random crystals of the test split by {options.kind}, 600 Å, 200 kV, absorption of Thomas et al. in "
+        "the patterns, which the refinement has to find as two numbers; 32 x 32 pixels, |g| ≤ 6 a*, symmetry of the "
+        "pattern kept. Before → after.",
+        table(("start", "Z of the pattern, median", "mean", "Z of the potential, median", "mean",
+               "rel. L2, median", "mean", "potential closer", "CPU s"), [line(n, r) for n, r in rows.items()]),
+        "Crystal by crystal, Z in per cent:",
+        table(("crystal (space group)", "a (Å)", "learned: pattern", "learned: potential", "neighbour: pattern",
+               "neighbour: potential", "free"), each),
+    ]  # fmt: skip
+    publish("Retrieval", parts, options)
+
+
+if __name__ == "__main__":
+    main()
