@@ -82,8 +82,9 @@ def _row(name, zone, absorption, sampling, pixels, chosen):
     numbers = sum(getattr(state, f.name).numel() for f in fields(State))
     ratio = gradient.cpu / one.cpu
     return [
-        name, absorption or "none", sampling, pixels, len(plan.beams), plan.basis.shape[1], numbers, number(one.cpu),
-        number(gradient.cpu), number(ratio), verdict(ratio, LIMIT), number(columns.cpu), len(values),
+        name, absorption or "none", sampling, pixels, len(plan.beams), plan.basis.shape[1], numbers,
+        number(one.cpu), number(gradient.cpu), number(ratio), verdict(ratio, LIMIT), number(columns.cpu),
+        len(values),
     ]  # fmt: skip
 
 
@@ -94,8 +95,8 @@ def _large(chosen) -> str:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return (
         f"150 x 150 pixels, {len(plan.reflections)} reflections, {len(plan.beams)} beams, every pixel its own "
-        f"eigenproblem, gradient by all numbers of the model: {number(timing.cpu)} CPU s, peak memory of the process "
-        f"{peak:.1f} GiB: {verdict(peak, 8.0)}."
+        f"eigenproblem, gradient by all numbers of the model: {number(timing.cpu)} CPU s, peak memory of the "
+        f"process {peak:.1f} GiB: {verdict(peak, 8.0)}."
     )
 
 

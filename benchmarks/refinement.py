@@ -8,8 +8,12 @@ uncertainties are right).
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +27,7 @@ from lacbed.invert.parameters import build_parameters
 from lacbed.invert.problem import beams_within
 from lacbed.invert.refine import refine
 from lacbed.invert.structure import start_state
-from lacbed.invert.uncertainties import standard_uncertainties
+from lacbed.invert.uncertainties import standard_uncertainties, with_uncertainty
 
 CASES = (
     ("GaAs", (1, 1, 0), "B"), ("Si", (1, 1, 0), "B"), ("SrTiO3", (0, 0, 1), "B"), ("NaCl", (0, 0, 1), "B"),
@@ -34,42 +38,103 @@ CASES = (
 
 KINDS = ("thickness", "B", "x", "occupancy")
 
+FELIX = {"GaAs": (0.096, 0.118, 980), "GeSn": (0.092, 0.134, 1360), "Ge98Sn2_76": (0.141, 0.185, 1350)}
+"""What Felix-python reaches, as given with the stacks: mean Z, each image shifted and not, and thickness in Å."""
+
+LIMITS = {"thickness": 2.0, "B": 5.0, "x": 0.002, "occupancy": 0.01}
+UNITS = {"thickness": "thickness / Å", "B": "B / %", "x": "position / Å", "occupancy": "occupancy"}
+
 
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--trials", type=int, default=2, help="noise samples for each crystal")
-    options.add_argument("--pixels", type=int, default=24)
+    options.add_argument("--pixels", type=int, default=20)
     options.add_argument("--dose", type=float, default=1e3, help="incident electrons a pixel")
+    options.add_argument("--keep", type=Path, help="file of finished trials; those in it are not made again")
+    options.add_argument("--experiments", type=Path, nargs="*", default=[], help="folders of lacbed refine to add")
     chosen = options.parse_args()
-    rows, within = [], []
-    for case, (name, zone, free) in enumerate(CASES):
-        for trial in range(chosen.trials):
-            timing, outcome = measure(partial(_trial, name, zone, free, 100 * case + trial, chosen), 1, warm=False)
-            errors, pulls, chi = outcome
-            within += [abs(p) < 1.0 for p in pulls]
-            shown = [_shown(errors.get(kind)) for kind in KINDS]
-            rows.append([name, zone, trial, *shown, number(chi), number(timing.cpu)])
-    header = [
-        "crystal",
-        "zone",
-        "trial",
-        "thickness / Å",
-        "B / %",
-        "position / Å",
-        "occupancy",
-        "chi² / n",
-        "CPU s",
-    ]
-    limits = (2.0, 5.0, 0.002, 0.01)
-    worst = [max((float(r[i]) for r in rows if r[i]), default=0.0) for i in range(3, 7)]
-    verdicts = "; ".join(
-        f"{header[3 + i]}: largest error {number(w)}, {verdict(w, limits[i])}" for i, w in enumerate(worst)
+    trials = [_kept(case, trial, chosen) for trial in range(chosen.trials) for case in range(len(CASES))]
+    trials.sort(key=lambda t: (t["case"], t["trial"]))
+    parts = [*_experiments(chosen.experiments), "## Synthetic truth", _verdicts(trials), _rows(trials)]
+    publish("Refinement", parts, chosen)
+
+
+def _kept(case: int, trial: int, chosen: Any) -> dict[str, Any]:
+    """A trial from the file of those that are finished, or made and added to it."""
+    key = {"case": case, "trial": trial, "pixels": chosen.pixels, "dose": chosen.dose}
+    if chosen.keep is not None and chosen.keep.exists():
+        for line in chosen.keep.read_text().splitlines():
+            found = json.loads(line)
+            if all(found[name] == value for name, value in key.items()):
+                return found
+    name, zone, free = CASES[case]
+    timing, (errors, pulls, chi) = measure(
+        partial(_trial, name, zone, free, 100 * case + trial, chosen), 1, warm=False
     )
-    coverage = 100.0 * float(np.mean(within))
-    text = (
-        f"{verdicts}. Coverage of 68 % intervals: {coverage:.0f} % of {len(within)} numbers (wanted: 55 to 80 %)."
+    result = {**key, "errors": errors, "pulls": pulls, "chi": chi, "cpu": timing.cpu}
+    if chosen.keep is not None:
+        with chosen.keep.open("a") as stream:
+            stream.write(json.dumps(result) + "\n")
+    print(name, zone, result, flush=True)
+    return result
+
+
+def _verdicts(trials: list[dict[str, Any]]) -> str:
+    lines = []
+    for kind, limit in LIMITS.items():
+        errors = [t["errors"][kind] for t in trials if kind in t["errors"]]
+        lines.append(
+            f"{UNITS[kind]}: largest error {number(max(errors))}, root mean square "
+            f"{number(float(np.sqrt(np.mean(np.square(errors)))))}, {verdict(max(errors), limit)}"
+        )
+    pulls = np.array([p for t in trials for p in t["pulls"].values()])
+    coverage = 100.0 * float(np.mean(np.abs(pulls) < 1.0))
+    side = trials[0]["pixels"]
+    return (
+        f"{(__doc__ or '').strip()}\n\nEach trial: {side} x {side} pixels of seven reflections. "
+        f"{'; '.join(lines)}. Coverage of 68 % intervals: {coverage:.0f} % of {len(pulls)} numbers (wanted: 55 to "
+        f"80 %); root mean square of error / uncertainty {np.sqrt(np.mean(pulls**2)):.2f}."
     )
-    publish("Refinement of synthetic truth", [text, table(header, rows)], chosen)
+
+
+def _rows(trials: list[dict[str, Any]]) -> str:
+    header = ["crystal", "zone", "trial", *UNITS.values(), "chi² / n", "CPU s"]
+    rows = []
+    for t in trials:
+        name, zone, _ = CASES[t["case"]]
+        shown = [_shown(t["errors"].get(kind)) for kind in KINDS]
+        rows.append([name, zone, t["trial"], *shown, number(t["chi"]), number(t["cpu"])])
+    return "Errors:\n\n" + table(header, rows)
+
+
+def _experiments(folders: Sequence[Path]) -> list[str]:
+    """Tables of refinements of measured stacks, from the result.json of each."""
+    parts = []
+    for folder in folders:
+        found = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        felix = FELIX.get(folder.name)
+        parts.append(f"## {folder.name}, measured")
+        parts.append(
+            f"Mean Z {found['mean_Z_aligned']:.4f} with each image shifted, {found['mean_Z']:.4f} not"
+            + ("" if felix is None else f" (Felix-python {felix[0]} and {felix[1]})")
+            + f"; {len(found['reflections'])} reflections; {found['beams']} beams in {found['bloch_waves']} Bloch "
+            f"waves. With {found['check_beams']} beams, {found['check_bloch_waves']} waves and a finer lattice "
+            f"intensities change by at most {found['check_max_difference']:.2g} and mean Z by "
+            f"{found['check_mean_Z_change']:+.4f}."
+        )
+        rows = []
+        for name, row in found["free"].items():
+            start = f"{row['start']:.6g}" if felix is None or name != "thickness" else f"Felix-python {felix[2]}"
+            value = with_uncertainty(row["value"], row["uncertainty"])
+            rows.append([name, value, f"{row['model_error']:+.2g}", start, row["unit"]])
+        parts.append(table(["parameter", "refined", "finite model", "given (B: the CIF)", "unit"], rows))
+        cells = [
+            f"{row['hkl'].replace(',', ' ')}: {100 * row['Z_aligned']:.1f} ({100 * row['Z']:.1f})"
+            for row in found["reflections"]
+        ]
+        parts.append("Z in percent of every reflection, shifted (not): " + "; ".join(cells) + ".")
+        parts += [f"Warning: {note}." for note in found["notes"]]
+    return parts
 
 
 def _shown(value: float | None) -> str:
@@ -97,10 +162,10 @@ def _trial(name, zone, free, seed, chosen):
     exact = {p.name: p.value for p in build_parameters(crystal, truth, names)}
     su = standard_uncertainties(result.covariance)
     errors: dict[str, float] = {}
-    pulls = []
+    pulls = {}
     for p, value, s in zip(result.parameters, result.values, su, strict=True):
         error = abs(value - exact[p.name])
-        pulls.append((value - exact[p.name]) / s)
+        pulls[p.name] = (value - exact[p.name]) / s
         if p.kind == "x":
             error *= float(np.linalg.norm(crystal.direct @ p.direction.reshape(-1, 3).sum(axis=0)))
         if p.kind == "B":
@@ -112,7 +177,8 @@ def _trial(name, zone, free, seed, chosen):
 def _wrong(crystal, rng, free):
     """The start: displacements, positions and occupancies off, as far as symmetry lets them."""
     sites = []
-    positions = build_parameters(crystal, start_state(crystal, 200e3, 1.0), ("x",)) if "x" in free.split(",") else ()
+    is_free = "x" in free.split(",")
+    positions = build_parameters(crystal, start_state(crystal, 200e3, 1.0), ("x",)) if is_free else ()
     moves = np.zeros((len(crystal.sites), 3))
     for p in positions:
         direction = p.direction.reshape(-1, 3)

@@ -29,8 +29,8 @@ def small_plan(
     pixels = settings.pop("pixels", 5)
     state = start_state(crystal, 200e3, half, thickness=settings.pop("thickness", 420.0), blur=0.8)
     plan = make_plan(
-        crystal, frame, hkl, pixels, state, absorption=absorption, sampling=sampling, margin=None,  # type: ignore[arg-type]
-        **({"beams": 20} | ({"divisions": 6} if sampling == "lattice" else {}) | settings),
+        crystal, frame, hkl, pixels, state, absorption=absorption, sampling=sampling,  # type: ignore[arg-type]
+        **({"beams": 20, "margin": None} | ({"divisions": 6} if sampling == "lattice" else {}) | settings),
     )  # fmt: skip
     changes = torch.zeros(3, len(plan.structure.hkl), dtype=torch.complex128)
     near = (abs(plan.structure.hkl).sum(axis=1) <= 4).nonzero()[0]

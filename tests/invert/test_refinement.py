@@ -19,14 +19,20 @@ from lacbed.invert.constraints import (
 )
 from lacbed.invert.families import family_shape
 from lacbed.invert.measured import Measured, usable
-from lacbed.invert.objective import compare, make_target, residual_of, z_of
+from lacbed.invert.objective import compare, make_target, residual_of, reweighted, z_of
 from lacbed.invert.options import Options, Progress
 from lacbed.invert.parameters import build_parameters, split_names, state_function
 from lacbed.invert.refine import refine
 from lacbed.invert.refine_files import check_folder, fingerprint, load_progress, save_progress
 from lacbed.invert.refine_report import refined_cif, summary
 from lacbed.invert.structure import coefficients, make_structure, start_state
-from lacbed.invert.uncertainties import correlations, covariance, standard_uncertainties, with_uncertainty
+from lacbed.invert.uncertainties import (
+    correlations,
+    covariance,
+    response,
+    standard_uncertainties,
+    with_uncertainty,
+)
 from lacbed.patterns.metrics import zncc_loss
 
 HKL = ((0, 0, 0), (1, -1, 1), (1, -1, -1), (0, 0, 2))
@@ -246,6 +252,25 @@ def test_residual_is_what_correlation_leaves(finished):
                   torch.zeros(0, dtype=torch.float64))  # fmt: skip
     again = residual_of(make_target(torch.as_tensor(result.measured.images)), fit.images)
     torch.testing.assert_close(torch.square(fit.residual).sum(), torch.square(again).sum())
+
+
+def test_robust_weights_leave_a_speck_out(finished):
+    *_, result = finished
+    images = result.measured.images.copy()
+    images[1, 4:7, 9:12] = 3.0 * images[1].max()
+    target = make_target(torch.as_tensor(images))
+    fit = compare(result.plan, target, lambda _: result.state, torch.zeros(0, dtype=torch.float64))
+    ratio = reweighted(target, fit, robust=True).root / target.root
+    assert float(ratio[1, 4:7, 9:12].max()) < 0.1
+    assert float(ratio[0].median()) > 0.9
+    assert bool((reweighted(target, fit).root == target.root).all())
+
+
+def test_response_is_the_step_of_gauss_newton():
+    slopes = torch.randn(3, 2, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    step = torch.tensor([0.3, -2.0, 1e-4], dtype=torch.float64)
+    change = -torch.einsum("p,pgn->gn", step, slopes)
+    np.testing.assert_allclose(response(slopes, change), step.numpy(), rtol=1e-9)
 
 
 def test_sandwich_of_equal_reflections_is_zero_and_of_noise_is_not():

@@ -81,7 +81,7 @@ class FitSettings:
         return Settings(
             experiment.zone_axis, experiment.energy, thicknesses, experiment.grid, experiment.hkl,
             experiment.foil_normal, experiment.x_direction, beams=self.beams, absorption=self.absorption,
-            factors=self.factors, device=self.device, dtype=self.dtype,
+            factors=self.factors, solver="fast", device=self.device, dtype=self.dtype,
         )  # fmt: skip
 
 

@@ -173,7 +173,8 @@ def simulate_lattice(
 
     Args:
         crystal: the crystal.
-        settings: with a definite choice of beams, and reflections in a list; the grid is not used.
+        settings: with a definite choice of beams, and reflections in a list; the grid is not used, and of the
+            solvers "fast" alone, where it holds.
         lattice: the tilts.
         progress: called with the fraction of the work done.
 
@@ -210,6 +211,8 @@ def _simulate_lattice(
     )  # fmt: skip
     device = choose_device(settings.device)
     name, why = choose_solver(problem, device)
+    if settings.solver == "fast" and flat:
+        name, why = "fast", f"{len(reduction.tilts)} tilts in one basis of Bloch waves"
     waves = run_solver(name, problem, device, torch.float64 if word == 8 else torch.float32, progress)
     found = np.zeros((len(thicknesses), len(everything.pair_tilt)), dtype=np.float32)
     found[:, kept] = (waves.real.square() + waves.imag.square()).numpy()

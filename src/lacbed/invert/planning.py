@@ -38,7 +38,7 @@ from lacbed.solvers.subspace import wave_basis
 ROOM = 1.05
 """The lattice reaches this times the half-width, so that the grid may grow and move while it is fitted."""
 
-MARGIN = 1.5
+MARGIN = 1.25
 """Transverse energy in 1/Å² above that of the highest tilt up to which Bloch waves are kept."""
 
 Sampling = Literal["lattice", "pixels", "auto"]

@@ -19,10 +19,10 @@ from lacbed.invert.options import Options
 from lacbed.invert.parameters import Parameter, build_parameters, state_function, usual
 from lacbed.invert.plan import Plan
 from lacbed.invert.planning import MARGIN, make_plan
-from lacbed.invert.structure import start_state
+from lacbed.invert.structure import State, start_state
 
-REACH = 2.45
-"""Beams |h| up to this many 1/Å take part in the scan; most crystals have converged there."""
+REACH = 3.2
+"""Beams |h| up to this many 1/Å take part; with 2.45 the B of GeSn was off by its uncertainty."""
 
 FIRST_BLUR = 1.0  # pixels
 
@@ -68,7 +68,7 @@ class Problem:
         """The images to be explained, with first weights."""
         return make_target(torch.as_tensor(measured.images), self.options.weights, self.options.common_scale)
 
-    def plan(self, measured: Measured, state: object = None, finer: float = 1.0) -> Plan:
+    def plan(self, measured: Measured, state: State | None = None, finer: float = 1.0) -> Plan:
         """A plan near a state (default the first one).
 
         Args:
@@ -76,16 +76,13 @@ class Problem:
             state: beams, waves and points are chosen for it.
             finer: factor on beams and on points of the lattice along a side; above 1 more waves are kept too.
         """
-        o, here = self.options, self.base if state is None else state
-        settings = {
-            "factors": o.factors, "absorption": o.absorption, "binning": self.measured.pixels // measured.pixels,
-            "sampling": "lattice" if o.align else "auto",
-        }  # fmt: skip
-        divisions = o.divisions if measured is self.measured else None
+        o, full = self.options, measured is self.measured
         plan = make_plan(
-            self.crystal, measured.frame, measured.hkl, measured.pixels, here, beams=round(finer * self.beams),  # type: ignore[arg-type]
-            margin=MARGIN + 2.0 * (finer - 1.0) if measured is self.measured else ROUGH_MARGIN,
-            divisions=divisions, finer=finer, **settings,  # type: ignore[arg-type]
+            self.crystal, measured.frame, measured.hkl, measured.pixels, self.base if state is None else state,
+            beams=round(finer * self.beams), factors=o.factors, absorption=o.absorption,
+            sampling="lattice" if o.align else "auto", divisions=o.divisions if full else None,
+            margin=MARGIN + 2.0 * (finer - 1.0) if full else ROUGH_MARGIN,
+            binning=self.measured.pixels // measured.pixels, finer=finer,
         )  # fmt: skip
         if self.families:
             structure, _, _ = add_families(self.crystal, plan.structure, self.base, self.families)

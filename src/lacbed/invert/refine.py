@@ -14,7 +14,7 @@ from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
 from lacbed.invert.measured import Measured, usable
 from lacbed.invert.model import Kept
-from lacbed.invert.objective import Fit, compare, mean_z, reweighted
+from lacbed.invert.objective import Fit, compare, mean_z, reweighted, z_of
 from lacbed.invert.options import Options, Progress
 from lacbed.invert.parameters import Parameter, state_function
 from lacbed.invert.plan import Plan
@@ -23,9 +23,13 @@ from lacbed.invert.scan import Tell, first_progress
 from lacbed.invert.stages import Save, run_stages
 from lacbed.invert.structure import State
 from lacbed.invert.uncertainties import covariance, response, standard_uncertainties
+from lacbed.result import hkl_label
 
 FINER = 1.5
 """The finished model is checked against one with so many times the beams and points a side, and more waves."""
+
+UNEXPLAINED = 0.9
+"""Z of a reflection from which a warning names it; images of forbidden reflections hold noise alone."""
 
 ENOUGH = 0.02
 """Largest |ΔI| by the finer model that is let pass without a warning."""
@@ -161,6 +165,9 @@ def _finish(problem: Problem, progress: Progress, notes: list[str], say: Tell) -
         mean_z(truth.images, target) - mean_z(aligned.images, target), bias,
     )  # fmt: skip
     notes += _doubts(parameters, progress.values, matrix, plan, check)
+    lost = [h for h, z in zip(measured.hkl, z_of(aligned.images, target), strict=True) if float(z) > UNEXPLAINED]
+    if lost:
+        notes.append(f"images that the model does not explain at all: {'; '.join(hkl_label(h) for h in lost)}")
     return Refinement(
         measured, parameters, progress.values, matrix + np.outer(bias, bias), state, plan, fit, aligned,
         np.zeros((len(measured.hkl), 2)) if shifts is None else shifts.numpy(), progress,
@@ -169,8 +176,10 @@ def _finish(problem: Problem, progress: Progress, notes: list[str], say: Tell) -
 
 
 def _merge(tilt: np.ndarray, plain: FloatArray, aligned: FloatArray) -> FloatArray:
-    """The covariance with shifts; the tilt, which they replace, keeps that without."""
-    return np.where(tilt[:, None] | tilt[None, :], plain, aligned)
+    """The covariance with shifts; the tilt, which these replace, keeps what it was without them."""
+    with np.errstate(invalid="ignore"):  # what is not determined is infinite
+        scale = np.sqrt(np.where(tilt, plain.diagonal(), aligned.diagonal()) / plain.diagonal())
+    return np.where(tilt[:, None] | tilt[None, :], plain * np.outer(scale, scale), aligned)
 
 
 def _doubts(

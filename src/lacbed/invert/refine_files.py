@@ -113,7 +113,7 @@ def write_results(
     from lacbed.invert.refine_page import report_page  # noqa: PLC0415
     from lacbed.patterns.figures import save_figure  # noqa: PLC0415
 
-    numbers = summary(result, options)
+    numbers, name = summary(result, options), experiment.name or crystal.name
     written = []
 
     def text(name: str, content: str) -> None:
@@ -132,8 +132,8 @@ def write_results(
         written.append(folder / name)
     text("refined.cif", refined_cif(crystal, result))
     text("result.json", json.dumps(_plain(numbers), indent=1, ensure_ascii=False))
-    text("report.md", report_text(crystal, numbers, list(figures)))
-    text("report.html", report_page(crystal, result, numbers))
+    text("report.md", report_text(name, numbers, list(figures)))
+    text("report.html", report_page(name, result, numbers))
     save_pattern(_simulated(experiment, result), folder / "simulated.nc")
     written.append(folder / "simulated.nc")
     return numbers, written

@@ -14,7 +14,6 @@ from matplotlib import colormaps
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.image import imsave
 
-from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.invert.refine import Refinement
 from lacbed.invert.refine_report import meaning
@@ -28,19 +27,19 @@ DIFFERENCE = LinearSegmentedColormap.from_list(
 )
 """Blue where the simulation is darker than the measurement, red where it is brighter."""
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 560.0, 190.0, 44.0, 30.0  # of the drawing of the scan
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _BOTTOM = 560.0, 230.0, 44.0, 18.0, 30.0  # of the drawing of the scan
 
 
-def report_page(crystal: Crystal, result: Refinement, numbers: dict[str, Any]) -> str:
+def report_page(name: str, result: Refinement, numbers: dict[str, Any]) -> str:
     """The whole page.
 
     Args:
-        crystal: the first model.
+        name: of what was measured.
         result: the refinement.
         numbers: of `lacbed.invert.refine_report.summary`.
     """
     parts = [
-        _head(crystal, numbers),
+        _head(name, numbers),
         _warnings(numbers["notes"]),
         "<div class='pair'>",
         _section("Refined", _parameters(numbers) + f"<p class='quiet'>{escape(meaning(numbers['weights']))}</p>"),
@@ -50,7 +49,7 @@ def report_page(crystal: Crystal, result: Refinement, numbers: dict[str, Any]) -
         _section("Correlation", _correlation(numbers["correlation"])),
         _section("How", _how(numbers)),
     ]
-    title = escape(f"Refinement of {crystal.name}")
+    title = escape(f"Refinement of {name}")
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
@@ -59,7 +58,7 @@ def report_page(crystal: Crystal, result: Refinement, numbers: dict[str, Any]) -
     )
 
 
-def _head(crystal: Crystal, numbers: dict[str, Any]) -> str:
+def _head(name: str, numbers: dict[str, Any]) -> str:
     facts = (
         ("mean Z, each image shifted", f"{100 * numbers['mean_Z_aligned']:.2f} %"),
         ("mean Z as it stands", f"{100 * numbers['mean_Z']:.2f} %"),
@@ -67,9 +66,9 @@ def _head(crystal: Crystal, numbers: dict[str, Any]) -> str:
         ("reflections", str(len(numbers["reflections"]))),
         ("beams", str(numbers["beams"])),
     )
-    cells = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for name, value in facts)
+    cells = "".join(f"<div><b>{escape(value)}</b><span>{escape(what)}</span></div>" for what, value in facts)
     return (
-        f"<header><h1>{escape(crystal.name)}</h1><p class='quiet'>Refined against LACBED images. Z = 1 - "
+        f"<header><h1>{escape(name)}</h1><p class='quiet'>Refined against LACBED images. Z = 1 - "
         f"correlation: 0 is perfect.</p><div class='facts'>{cells}</div></header>"
     )
 
@@ -107,7 +106,7 @@ def _scan(numbers: dict[str, Any]) -> str:
     """Mean Z over thickness as a drawing that takes the colours of the page."""
     thickness, z = np.array(numbers["scan"]).T
     low, high, top = float(thickness.min()), float(thickness.max()), 1.05 * float(z.max())
-    across = (_WIDTH - _LEFT - 8.0) / (high - low)
+    across = (_WIDTH - _LEFT - _RIGHT) / (high - low)
     tall = _HEIGHT - _BOTTOM - 8.0
 
     def at(t: float, value: float) -> tuple[float, float]:
@@ -121,7 +120,7 @@ def _scan(numbers: dict[str, Any]) -> str:
         marks.append(f"<text x='{x:.1f}' y='{_HEIGHT - 12:.0f}' text-anchor='middle'>{t:g}</text>")
     for value in _round_steps(0.0, top, 3):
         y = at(low, value)[1]
-        marks.append(f"<path class='grid' d='M{_LEFT:.0f},{y:.1f}H{_WIDTH - 8:.0f}'/>")
+        marks.append(f"<path class='grid' d='M{_LEFT:.0f},{y:.1f}H{_WIDTH - _RIGHT:.0f}'/>")
         marks.append(f"<text x='{_LEFT - 6:.0f}' y='{y + 4:.1f}' text-anchor='end'>{value:g}</text>")
     return (
         f"<svg viewBox='0 0 {_WIDTH:.0f} {_HEIGHT:.0f}' role='img' aria-label='mean Z over thickness'>"

@@ -134,10 +134,10 @@ def _field_su(result: Refinement, field: str, size: int) -> FloatArray:
     return np.asarray(np.sqrt(np.maximum(np.einsum("pf,pq,qf->f", directions, matrix, directions), 0.0)))
 
 
-def report_text(crystal: Crystal, numbers: dict[str, Any], pictures: Sequence[str]) -> str:
+def report_text(name: str, numbers: dict[str, Any], pictures: Sequence[str]) -> str:
     """The report as Markdown."""
     lines = [
-        f"# Refinement of {crystal.name}",
+        f"# Refinement of {name}",
         "",
         f"Mean Z **{numbers['mean_Z_aligned']:.4f}** with each image shifted, {numbers['mean_Z']:.4f} as it "
         f"stands, over {len(numbers['reflections'])} reflections. Z = 1 - correlation: 0 is perfect.",
@@ -152,16 +152,16 @@ def report_text(crystal: Crystal, numbers: dict[str, Any], pictures: Sequence[st
         "| parameter | start | refined | unit |",
         "|---|---|---|---|",
     ]
-    for name, row in numbers["free"].items():
+    for label, row in numbers["free"].items():
         refined = with_uncertainty(row["value"], row["uncertainty"])
-        lines.append(f"| {name} | {row['start']:.6g} | {refined} | {row['unit']} |")
+        lines.append(f"| {label} | {row['start']:.6g} | {refined} | {row['unit']} |")
     lines += ["", meaning(numbers["weights"]), ""]
     pairs = _strong_pairs(numbers["correlation"])
     if pairs:
         lines += ["Strong correlations: " + "; ".join(pairs) + ".", ""]
     if numbers["notes"]:
         lines += ["## Warnings", "", *(f"- {note}" for note in numbers["notes"]), ""]
-    lines += [f"![{name}]({name})" for name in pictures]
+    lines += [f"![{picture}]({picture})" for picture in pictures]
     lines += [
         "", "## Reflections", "", "| hkl | Z | Z aligned | shift x | shift y | scale |",
         "|---|---|---|---|---|---|",
