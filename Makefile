@@ -41,23 +41,37 @@ test: lint
 docs: $(TESTREADY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# Two cores: seed.zarr 70 min, wide.zarr 10 min, vae 4 min an epoch, downfold 5 min each, evaluations 2 to 5 min each.
+# Two quiet cores: seed.zarr 60 min, wide.zarr 5 min, downfold 5 min each, vae 100 s an epoch (some 40 of them), small ones
+# 30 min together, learning curve 20 min, evaluations 1 to 3 min each. To see it run in minutes, with other numbers:
+# make reproduce SEED_COUNT=80 WIDE_COUNT=24 ATOMS=12 TRAIN="--set training.epochs=1"
 REPRODUCED ?= build/reproduce
 CATALOG ?= $(REPRODUCED)/cubic.parquet
+SEED_COUNT ?= 12300
+WIDE_COUNT ?= 300
+ATOMS ?= 64
+TRAIN ?= --set training.precision=bfloat16
+SMALL := --set data.kind=compound --set data.fraction=0.1 --set training.epochs=12
+R := $(REPRODUCED)
 reproduce: $(READY)
-	mkdir -p $(REPRODUCED)
+	mkdir -p $(R)
 	test -f $(CATALOG) || $(BIN)/lacbed catalog generate --count 15000 --seed 1 -o $(CATALOG)
-	$(BIN)/lacbed dataset build $(CATALOG) -o $(REPRODUCED)/seed.zarr --preset seed --count 12300 --max-atoms 64 --seed 1
-	$(BIN)/lacbed dataset build $(CATALOG) -o $(REPRODUCED)/wide.zarr --preset wide --count 300 --max-atoms 40 --seed 2
+	$(BIN)/lacbed dataset build $(CATALOG) -o $(R)/seed.zarr --preset seed --count $(SEED_COUNT) --max-atoms $(ATOMS) --seed 1
+	$(BIN)/lacbed dataset build $(CATALOG) -o $(R)/wide.zarr --preset wide --count $(WIDE_COUNT) --max-atoms $(ATOMS) --seed 2
 	for model in downfold downfold-fast; do \
-	  $(BIN)/lacbed train $$model --data $(REPRODUCED)/wide.zarr -o $(REPRODUCED)/$$model || exit; \
+	  $(BIN)/lacbed train $$model --data $(R)/wide.zarr -o $(R)/$$model || exit; \
 	  for split in compound prototype; do \
-	    $(BIN)/lacbed evaluate $(REPRODUCED)/$$model $(REPRODUCED)/seed.zarr --kind $$split --split-seed 0 -o $(REPRODUCED)/$$model-$$split || exit; \
+	    $(BIN)/lacbed evaluate $(R)/$$model $(R)/seed.zarr --kind $$split --split-seed 0 -o $(R)/$$model-$$split || exit; \
 	  done; \
-	  $(BIN)/lacbed evaluate $(REPRODUCED)/$$model $(REPRODUCED)/wide.zarr -o $(REPRODUCED)/$$model-wide || exit; \
+	  $(BIN)/lacbed evaluate $(R)/$$model $(R)/wide.zarr -o $(R)/$$model-wide || exit; \
 	done
-	$(BIN)/lacbed train vae-seed --data $(REPRODUCED)/seed.zarr -o $(REPRODUCED)/vae
-	$(BIN)/lacbed evaluate $(REPRODUCED)/vae $(REPRODUCED)/seed.zarr -o $(REPRODUCED)/vae-row
+	$(BIN)/lacbed train vae-seed --data $(R)/seed.zarr -o $(R)/vae $(TRAIN)
+	$(BIN)/lacbed evaluate $(R)/vae $(R)/seed.zarr -o $(R)/vae-row
+	$(BIN)/lacbed learning-curve vae-seed --data $(R)/seed.zarr -o $(R)/curve --fractions 0.05,0.1,0.25 --set training.epochs=40 \
+	  --set training.patience=10 $(TRAIN)
+	$(BIN)/lacbed train vae-seed --data $(R)/seed.zarr -o $(R)/small-vae $(SMALL) $(TRAIN)
+	$(BIN)/lacbed train fno --data $(R)/seed.zarr -o $(R)/small-fno --set model.width=16 --set model.modes=12 $(SMALL) $(TRAIN)
+	$(BIN)/lacbed train unet --data $(R)/seed.zarr -o $(R)/small-unet --set model.width=16 $(SMALL) $(TRAIN)
+	for model in vae fno unet; do $(BIN)/lacbed evaluate $(R)/small-$$model $(R)/seed.zarr -o $(R)/small-$$model-compound || exit; done
 
 bench: $(READY)
 	$(BIN)/python benchmarks/seed_case.py
