@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-import lacbed
 from common import parser, publish, table
 from lacbed.invert.retrieval.forward import Foil
 from lacbed.invert.retrieval.retrieve import retrieve
@@ -120,9 +119,9 @@ def main() -> None:
         parts += [f"## Learned inverse: {title}", table(head, evaluation(Path(folder)))]
     parts += [
         "## Refinement of Fourier coefficients",
-        f"{len(chosen)} random crystals of the test split by {options.kind}, 600 Å, 200 kV, absorption of Thomas et al. in "
-        "the patterns, which the refinement has to find as two numbers; 32 x 32 pixels, |g| ≤ 6 a*, symmetry of the "
-        "pattern kept. Before → after.",
+        f"{len(chosen)} random crystals of the test split by {options.kind}, 600 Å, 200 kV, absorption of Thomas "
+        "et al. in the patterns, which the refinement has to find as two numbers; 32 x 32 pixels, |g| ≤ 6 a*, "
+        "symmetry of the pattern kept. Before → after.",
         table(("start", "Z of the pattern, median", "mean", "Z of the potential, median", "mean",
                "rel. L2, median", "mean", "potential closer", "CPU s"), [line(n, r) for n, r in rows.items()]),
         "Crystal by crystal, Z in per cent:",

@@ -32,7 +32,9 @@ def disturbed(table: torch.Tensor, reach: float) -> torch.Tensor:
     """Coefficients up to a length wrong by some 20 %, in the symmetry of the potential."""
     noise = np.random.default_rng(0).normal(size=table.shape)
     wrong = symmetrised(table * torch.as_tensor(1.0 + 0.2 * noise), symmetry_of(table))
-    return torch.where((lengths(table.shape[0] // 2) <= reach) & (lengths(table.shape[0] // 2) > 0.0), wrong, table)
+    return torch.where(
+        (lengths(table.shape[0] // 2) <= reach) & (lengths(table.shape[0] // 2) > 0.0), wrong, table
+    )
 
 
 @pytest.fixture(scope="module")

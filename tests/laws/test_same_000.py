@@ -23,7 +23,12 @@ CHOSEN = {"thicknesses": (150.0, 600.0), "g_max": 1.5, "absorption": "thomas"}
 def moved(crystal: Crystal, sign: int = 1, shift=(0.0, 0.0, 0.0)) -> Crystal:
     """A P1 crystal with its atoms at sign · r + shift."""
     sites = [
-        Site(s.label, s.element, tuple(float(sign * x + d) for x, d in zip(s.xyz, shift, strict=True)), u_iso=s.u_iso)
+        Site(
+            s.label,
+            s.element,
+            tuple(float(sign * x + d) for x, d in zip(s.xyz, shift, strict=True)),
+            u_iso=s.u_iso,
+        )
         for s in crystal.sites
     ]
     return Crystal(crystal.name, crystal.cell, tuple(sites))
@@ -132,7 +137,7 @@ def test_6_an_operation_turns_the_pattern_with_the_crystal() -> None:
 
 
 def test_7_signs_and_homometric_structures_are_told_apart_by_many_beams_only() -> None:
-    """{0, 1, 3, 4} and {0, 1, 2, 5} of 8 have the same |V_g| for all g (Patterson, 1944): thin foils look alike."""
+    """{0, 1, 3, 4} and {0, 1, 2, 5} of 8 have the same |V_g| (Patterson, 1944): thin foils look alike."""
 
     def comb(places: tuple[int, ...], volts: float) -> torch.Tensor:
         h = orders(3).double()

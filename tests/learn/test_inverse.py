@@ -95,7 +95,11 @@ def test_the_potential_scales_with_voltage_and_thickness_as_physics_says():
     """The same pattern, and the same λ t / a²: V is as v / σ t."""
     torch.manual_seed(0)
     model, batch = build_model(SMALL).eval(), _batch()
-    thicker = {**batch, "thickness": 4.0 * batch["thickness"], "lattice_parameter": 2.0 * batch["lattice_parameter"]}
+    thicker = {
+        **batch,
+        "thickness": 4.0 * batch["thickness"],
+        "lattice_parameter": 2.0 * batch["lattice_parameter"],
+    }
     torch.testing.assert_close(model(thicker)["potential"], model(batch)["potential"] / 4.0)
 
 
@@ -137,7 +141,10 @@ def test_models_say_what_they_predict():
 def test_train_and_evaluate(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(data, "open_data", lambda path, split, *_: SyntheticData(*SIDES[split]))
-    changes = [f"model.{k}={v}" for k, v in SMALL.items() if k != "name"] + ["training.epochs=12", "training.batch=4"]
+    changes = [f"model.{k}={v}" for k, v in SMALL.items() if k != "name"] + [
+        "training.epochs=12",
+        "training.batch=4",
+    ]
     words = [word for change in (*changes, "training.learning_rate=0.01") for word in ("--set", change)]
     assert main(["train", "inverse", "-d", "d.zarr", "-o", "run", "--quiet", *words]) == 0
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -153,6 +160,9 @@ def test_train_and_evaluate(tmp_path, monkeypatch, capsys):
     report = (tmp_path / "report" / "report.md").read_text()
     assert "relative L2 of the potential" in report
     assert "poster" not in report
-    for command in (["predict", "Si", "--model", "run", "-o", "a.nc"], ["export", "--model", "run", "-o", "a.onnx"]):
+    for command in (
+        ["predict", "Si", "--model", "run", "-o", "a.nc"],
+        ["export", "--model", "run", "-o", "a.onnx"],
+    ):
         assert main(command) == 2
         assert capsys.readouterr().err.count("\n") == 1

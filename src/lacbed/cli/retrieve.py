@@ -39,7 +39,9 @@ def command(
     ] = None,
     lattice: Annotated[
         float | None,
-        typer.Option("--lattice", metavar="Å", help="Side of the square cell; default that of the pattern's crystal."),
+        typer.Option(
+            "--lattice", metavar="Å", help="Side of the square cell; default that of the pattern's crystal."
+        ),
     ] = None,
     start: Annotated[
         Path | None,
@@ -49,12 +51,15 @@ def command(
         str | None, typer.Option("--model", metavar="FOLDER", help="A learned inverse; default the packaged one.")
     ] = None,
     refined: Annotated[
-        bool, typer.Option("--refine/--no-refine", help="Refine Fourier coefficients until the pattern is matched.")
+        bool,
+        typer.Option("--refine/--no-refine", help="Refine Fourier coefficients until the pattern is matched."),
     ] = True,
     absorption: Annotated[
         bool, typer.Option("--absorption/--no-absorption", help="Fit absorption as well.")
     ] = True,
-    reach: Annotated[float, typer.Option("--reach", metavar="A*", help="Refine coefficients up to this |g|.")] = 6.0,
+    reach: Annotated[
+        float, typer.Option("--reach", metavar="A*", help="Refine coefficients up to this |g|.")
+    ] = 6.0,
     divisions: Annotated[int, typer.Option("--divisions", metavar="N", help="Pixels compared for each a*.")] = 4,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
@@ -102,7 +107,9 @@ def command(
 def _thickness(asked: float | None, data: xr.DataArray) -> float:
     value = float(data["thickness"][0]) if asked is None else asked
     if not math.isfinite(value) or not 0 < value <= 1e5:
-        raise SettingError(f"retrieval needs the thickness in Å (--thickness), above 0 and at most 1e5, got {value:g}")
+        raise SettingError(
+            f"retrieval needs the thickness in Å (--thickness), above 0 and at most 1e5, got {value:g}"
+        )
     return value
 
 
@@ -118,8 +125,8 @@ def _lattice(asked: float | None, data: xr.DataArray) -> float:
         crystal = Crystal.from_cif_text(text)
         if not is_cubic(crystal) or [int(i) for i in data.attrs.get("zone_axis", (0, 0, 1))] != [0, 0, 1]:
             raise SettingError(
-                "retrieval is for square zones: the pattern's crystal is not cubic along [001]; give the side of the "
-                "square cell (--lattice) if its projection is a square"
+                "retrieval is for square zones: the pattern's crystal is not cubic along [001]; give the side of "
+                "the square cell (--lattice) if its projection is a square"
             )
         asked = crystal.cell[0]
     if not math.isfinite(asked) or not 1.0 <= asked <= 40.0:

@@ -52,7 +52,8 @@ def aligned(truth: Tensor, answer: Tensor, grid: int = 0) -> Tensor:
         grid: shifts tried along each side; default n.
     """
     grid = max(grid, truth.shape[-1])
-    truth, answer = torch.broadcast_tensors(truth, answer)
+    shape = torch.broadcast_shapes(truth.shape, answer.shape)  # type: ignore[no-untyped-call]
+    truth, answer = truth.expand(shape), answer.expand(shape)
     reference = _spectrum(_flat(answer))
     found = []
     for image in (truth, truth.roll((-1, -1), (-2, -1)).flip(-2, -1)):

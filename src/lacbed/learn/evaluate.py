@@ -95,9 +95,7 @@ def evaluate(
         columns["predicted_z"] = warning.predicted_z(fitted, columns["distance"], columns["expected_z"])
         verdict = warning.judge(columns["model z"], flagged)
     speed = measure_speed(loaded, test, device)
-    return Evaluation(
-        columns, (MODEL, *names), speed, verdict, predicts(loaded.record["config"]["model"]["name"])
-    )
+    return Evaluation(columns, (MODEL, *names), speed, verdict, predicts(loaded.record["config"]["model"]["name"]))
 
 
 Comparison = Callable[[data.Batch, Mapping[str, Tensor]], tuple[dict[str, Tensor], dict[str, Tensor]]]
@@ -106,10 +104,10 @@ Comparison = Callable[[data.Batch, Mapping[str, Tensor]], tuple[dict[str, Tensor
 def _comparison(
     loaded: LoadedModel, training: data.PatternData, members: npt.NDArray[np.int64]
 ) -> tuple[Comparison, tuple[str, ...]]:
-    """What gives the answers of the baselines and the inputs of the warning for a batch, and the baselines' names."""
-    if predicts(loaded.record["config"]["model"]["name"]) == "potential":
-        pixels = loaded.model.settings.image
-        patterns = inverse_baselines.make_reference(training, members, pixels)
+    """What gives the baselines' answers and the inputs of the warning for a batch, and the baselines' names."""
+    model = loaded.record["config"]["model"]
+    if predicts(model["name"]) == "potential":
+        patterns = inverse_baselines.make_reference(training, members, int(model["image"]))
 
         def by_pattern(
             batch: data.Batch, output: Mapping[str, Tensor]

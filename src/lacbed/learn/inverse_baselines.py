@@ -79,7 +79,8 @@ def shrink(pattern: Tensor) -> Tensor:
     """Coarse patterns, flat, of zero mean and unit norm: (B, T, m, m) to (B, T, p)."""
     flat = adaptive_avg_pool2d(pattern.float(), min(_GRID, pattern.shape[-1])).flatten(-2)
     flat = flat - flat.mean(dim=-1, keepdim=True)
-    return flat / torch.linalg.vector_norm(flat, dim=-1, keepdim=True).clamp(min=1e-12)
+    unit: Tensor = flat / torch.linalg.vector_norm(flat, dim=-1, keepdim=True).clamp(min=1e-12)
+    return unit
 
 
 def nearest(reference: InverseReference, batch: data.Batch, with_lattice: bool) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ class LossSettings:
     Attributes:
         z: of Z itself, which is blind to scale and offset.
         root_z: of sqrt(Z), which gives small errors more weight.
-        intensity: of Σ |a - b|² / Σ |b|², the square of the relative L2 error of absolute intensity (or potential).
+        intensity: of Σ |a - b|² / Σ |b|², the square of the relative L2 error of intensity or potential.
         root_intensity: of its square root.
         kl: of the Kullback-Leibler divergence of the latent distribution from the standard normal one, for
             models that return "mu" and "logvar".

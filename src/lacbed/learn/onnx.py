@@ -57,7 +57,7 @@ def export_onnx(loaded: LoadedModel, path: str | Path) -> float:
     if not getattr(loaded.model, "EXPORTABLE", True):
         name = loaded.record["config"]["model"]["name"]
         raise SettingError(
-            f"the model {name} cannot be expressed in ONNX (its matrices depend on the crystal, or it is no simulator); "
+            f"the model {name} cannot go into ONNX: its matrices depend on the crystal, or it is no simulator; "
             "export a vae, unet or fno"
         )
     model = loaded.model.cpu().eval()

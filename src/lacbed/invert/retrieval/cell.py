@@ -1,7 +1,7 @@
 """Projected potentials of a square cell as tables of Fourier coefficients.
 
-V(x, y) = Σ V_hk exp(2πi (h x + k y)) with x and y in units of a; a table holds V_hk in V for |h|, |k| ≤ r, first k,
-then h, both ascending from -r. V is real, so that V_-h-k is the complex conjugate of V_hk.
+V(x, y) = Σ V_hk exp(2πi (h x + k y)) with x and y in units of a; a table holds V_hk in V for |h|, |k| ≤ r, first
+k, then h, both ascending from -r. V is real, so that V_-h-k is the complex conjugate of V_hk.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ def table_of_image(image: Tensor, order: int) -> Tensor:
         raise SettingError(f"a potential of {n} pixels has no Fourier coefficients up to {order}")
     spectrum = torch.fft.fftshift(torch.fft.fft2(image.double()) / n**2)
     middle = n // 2
-    return spectrum[middle - order : middle + order + 1, middle - order : middle + order + 1].clone()
+    table: Tensor = spectrum[middle - order : middle + order + 1, middle - order : middle + order + 1]
+    return table.clone()
 
 
 def image_of_table(table: Tensor, pixels: int) -> Tensor:
@@ -38,7 +39,8 @@ def image_of_table(table: Tensor, pixels: int) -> Tensor:
     place = torch.remainder(orders(order), pixels)
     spectrum = torch.zeros(pixels, pixels, dtype=table.dtype)
     spectrum = spectrum.index_put((place[:, None], place[None, :]), table)
-    return torch.fft.ifft2(spectrum).real * pixels**2
+    image: Tensor = torch.fft.ifft2(spectrum).real * pixels**2
+    return image
 
 
 def orders(order: int) -> Tensor:

@@ -89,7 +89,11 @@ def labelled(result: Retrieval, image: Tensor) -> xr.DataArray:
         "energy": result.foil.energy,
     }
     return xr.DataArray(
-        image.numpy(), dims=("v", "u"), coords={"v": steps, "u": steps}, name="projected_potential", attrs=attributes
+        image.numpy(),
+        dims=("v", "u"),
+        coords={"v": steps, "u": steps},
+        name="projected_potential",
+        attrs=attributes,
     )
 
 

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from lacbed.constants import ELECTRON_REST_ENERGY, H2_OVER_2M
 from lacbed.geometry.wave import electron_wave
-from lacbed.invert.retrieval.cell import resized
 from lacbed.invert.layout import Layout, make_layout
 from lacbed.invert.pencil import Pencil
+from lacbed.invert.retrieval.cell import resized
 from lacbed.invert.waves import Systems, differentiable_intensities, intensities, tangents
 from lacbed.learn.symmetry import OPERATIONS
 from lacbed.solvers.subspace import wave_basis
@@ -34,7 +34,8 @@ RECIPROCITY: tuple[Operation, ...] = (OPERATIONS[0], OPERATIONS[3])
 Direction = tuple[Tensor, Tensor | None]
 
 MARGIN, FURTHER = 0.5, 2.0
-"""Waves up to so many 1/Å² of transverse energy above that of the highest tilt are kept; further beams follow them."""
+"""Transverse energy in 1/Å² above that of the highest tilt up to which waves are kept, and above that again up to
+which beams take part."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def make_basis(grid: Grid, table: Tensor) -> Basis:
 
 
 def _fold(tilts: np.ndarray, whole: int, operations: tuple[Operation, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """q and G of every tilt after the operation that gives the first q in a fixed order; units of 1 / whole and 1."""
+    """Q and G of every tilt after the operation that gives the first q in a fixed order, in 1 / whole and 1."""
     best = np.full(len(tilts), np.iinfo(np.int64).max)
     reduced, anchors = np.zeros_like(tilts), np.zeros_like(tilts)
     for swap, up, across in operations:
@@ -187,7 +188,11 @@ def phases(grid: Grid, table: Tensor) -> Tensor:
     """τ = π t / K_n of every tilt, K_n² = 1/λ² - |k|² + U_0: (tilt,)."""
     middle = table.shape[0] // 2
     mean = float(table[middle, middle].real.detach()) * grid.foil.volts
-    return math.pi * grid.foil.thickness / torch.sqrt(electron_wave(grid.foil.energy).wave_number ** 2 - grid.square + mean)
+    return (
+        math.pi
+        * grid.foil.thickness
+        / torch.sqrt(electron_wave(grid.foil.energy).wave_number ** 2 - grid.square + mean)
+    )
 
 
 def pattern(grid: Grid, basis: Basis, table: Tensor, absorptive: Tensor | None = None) -> Tensor:

@@ -12,7 +12,7 @@ from lacbed.invert.retrieval.forward import Operation
 from lacbed.learn.symmetry import OPERATIONS, apply_to_cell
 
 LIKE = 0.98
-"""Correlation of a potential with itself after an operation, from which on the operation counts as its symmetry."""
+"""Correlation of a potential with itself after an operation from which on the operation is its symmetry."""
 
 _TIED = 1e-4
 _GRID = 96  # shifts tried along a side; holds 1/2, 1/3, 1/4, 1/6 and 1/8
@@ -77,20 +77,23 @@ def free_directions(reach: float, order: int, symmetry: Sequence[Symmetry]) -> T
     projector = rows @ torch.view_as_real(kept).flatten(1).mT
     values, vectors = torch.linalg.eigh(0.5 * (projector + projector.mT))
     chosen = vectors[:, values > 0.5]  # of a projector they are 0 or 1
-    return torch.tensordot(chosen.mT.to(plain.dtype), plain, dims=1)
+    directions: Tensor = torch.tensordot(chosen.mT.to(plain.dtype), plain, dims=1)
+    return directions
 
 
 def _real_changes(reach: float, order: int) -> Tensor:
     """dV_g = 1/√2 and i/√2 with the conjugate at -g, one pair for every ±g."""
     size = lengths(order)
-    places = [(k, h) for k, h in torch.nonzero((size > 0) & (size <= reach + 1e-9)).tolist() if (k, h) > (order, order)]
+    places = [
+        (k, h) for k, h in torch.nonzero((size > 0) & (size <= reach + 1e-9)).tolist() if (k, h) > (order, order)
+    ]
     changes = torch.zeros(2 * len(places), 2 * order + 1, 2 * order + 1, dtype=torch.complex128)
     root = 0.5**0.5
     for number, (k, h) in enumerate(places):
-        for part, value in enumerate((root, 1j * root)):
+        for part, value in enumerate((complex(root, 0.0), complex(0.0, root))):
             change = changes[2 * number + part]
-            change[k, h] = value
-            change[2 * order - k, 2 * order - h] = complex(value).conjugate()
+            change[k, h] = torch.tensor(value)
+            change[2 * order - k, 2 * order - h] = torch.tensor(value.conjugate())
     return changes
 
 

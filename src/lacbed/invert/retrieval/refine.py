@@ -124,8 +124,8 @@ class _Stage:
     """One least-squares fit as SciPy wants it; basis of waves and shape of absorption stay what they are."""
 
     def __init__(
-        self, grid: Grid, target: Tensor, known: Tensor, contrast: float, state: State, start: Tensor, reach: float,
-        symmetry: Sequence[Symmetry], absorption: bool,
+        self, grid: Grid, target: Tensor, known: Tensor, contrast: float, state: State, start: Tensor,
+        reach: float, symmetry: Sequence[Symmetry], absorption: bool,
     ) -> None:  # fmt: skip
         self.grid, self.target, self.known, self.state = grid, target, known, state
         self.weight = 1.0 / (contrast * float(known.sum()) ** 0.5)
@@ -145,7 +145,9 @@ class _Stage:
         first = np.zeros(len(self.directions) + len(self.shapes) + 1)
         if self.shapes:
             first[-3:-1] = self.state.alpha / _ALPHA, self.state.beta / _BETA
-        found = least_squares(self.residual, first, self.slopes, x_scale="jac", max_nfev=STEPS, ftol=1e-4, xtol=1e-5)
+        found = least_squares(
+            self.residual, first, self.slopes, x_scale="jac", max_nfev=STEPS, ftol=1e-4, xtol=1e-5
+        )
         return self.at(found.x)[0], int(found.nfev + found.njev)
 
     def at(self, values: FloatArray) -> tuple[State, Tensor | None]:
@@ -211,7 +213,8 @@ def _is_real(table: Tensor) -> bool:
 
 def _along(directions: Tensor, change: Tensor) -> Tensor:
     """Components of a change of the table: (p,)."""
-    return torch.tensordot(directions.conj(), change, dims=2).real
+    components: Tensor = torch.tensordot(directions.conj(), change, dims=2).real
+    return components
 
 
 def _squared(table: Tensor) -> Tensor:

@@ -11,7 +11,14 @@ from torch import Tensor
 
 from lacbed.errors import SettingError
 from lacbed.invert.retrieval.cell import image_of_table, resized, table_of_image
-from lacbed.invert.retrieval.forward import RECIPROCITY, Foil, Grid, Operation, make_basis, make_grid, pattern_values
+from lacbed.invert.retrieval.forward import (
+    RECIPROCITY,
+    Foil,
+    Operation,
+    make_basis,
+    make_grid,
+    pattern_values,
+)
 from lacbed.invert.retrieval.freedom import Symmetry, symmetry_of
 from lacbed.invert.retrieval.refine import State, computed, refine
 from lacbed.invert.retrieval.start import half_width, sample
@@ -102,8 +109,8 @@ def retrieve(
     extent = min(4, math.floor(half_width(target, foil) + 1e-3))
     if extent < 1:
         raise SettingError(
-            f"the pattern reaches ±{half_width(target, foil):.3g} a*, retrieval needs at least ±1 a*; check the lattice "
-            "parameter"
+            f"the pattern reaches ±{half_width(target, foil):.3g} a*, retrieval needs at least ±1 a*; check the "
+            "lattice parameter"
         )
     order = min(ORDER, (start.shape[-1] - 1) // 2)
     table = resized(table_of_image(start, order), ORDER)
@@ -113,7 +120,8 @@ def retrieve(
     grid = make_grid(foil, divisions, extent, _shared(symmetry))
     first = _start_table(table)
     before = pattern_values(grid, make_basis(grid, first), first)
-    state, z, free = State(table), (float(zncc_loss(before, measured)),), 0
+    state, free = State(table), 0
+    z: tuple[float, ...] = (float(zncc_loss(before, measured)),)
     if refined:
         found = refine(grid, measured, table, symmetry, reaches=reaches, absorption=absorption, progress=progress)
         state, z, free = found.state, found.z, found.free

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import xarray as xr
 from scipy.interpolate import RectBivariateSpline, RegularGridInterpolator
@@ -56,13 +57,13 @@ def learned_potential(target: Target, foil: Foil, model: LoadedModel) -> Tensor:
         if not low * (1 - 1e-6) <= value <= high * (1 + 1e-6):
             raise SettingError(
                 f"the learned inverse knows {range_text((factor * low, factor * high), unit)} alone, got "
-                f"{factor * value:g} {unit}; give another start (--start), such as the potential of a similar crystal"
+                f"{factor * value:g} {unit}; give another start (--start), such as that of a similar crystal"
             )
     pixels, extent = int(domain["pixels"]), float(domain["extent"])
     if half_width(target, foil) < extent * (1 - 1e-3):
         raise SettingError(
-            f"the learned inverse needs a pattern of ±{extent:g} a*, got ±{half_width(target, foil):.3g} a*; give another "
-            "start (--start)"
+            f"the learned inverse needs a pattern of ±{extent:g} a*, got ±{half_width(target, foil):.3g} a*; give "
+            "another start (--start)"
         )
     axis = (np.arange(pixels) - pixels / 2 + 0.5) * (2.0 * extent / pixels)
     image = torch.as_tensor(sample(target, axis / foil.lattice_parameter), dtype=torch.float32)
@@ -90,7 +91,9 @@ def given_potential(potential: xr.DataArray) -> Tensor:
     if cell.size == 4:
         a, b = cell.reshape(2, 2).T
         if abs(a @ b) > 1e-3 * (a @ a) or abs(a @ a - b @ b) > 2e-3 * (a @ a):
-            raise SettingError("a start must have a square cell; retrieval is for square zones such as cubic [001]")
+            raise SettingError(
+                "a start must have a square cell; retrieval is for square zones such as cubic [001]"
+            )
     return torch.as_tensor(potential.values / float(potential.attrs.get("period", 1.0)), dtype=torch.float64)
 
 
@@ -100,13 +103,15 @@ def half_width(target: Target, foil: Foil) -> float:
     return (least + 0.5 * target.pixel) * foil.lattice_parameter
 
 
-def sample(target: Target, axis: FloatArray) -> FloatArray:
+def sample(target: Target, axis: npt.NDArray[np.floating]) -> FloatArray:
     """The image at kx, ky = `axis` in 1/Å by splines, NaN beside pixels that are NaN: (m, m)."""
     known = np.isfinite(target.image)
     filled = np.where(known, target.image, target.image[known].mean())
     values = RectBivariateSpline(target.ky, target.kx, filled)(axis, axis)
     if not known.all():
-        inside = RegularGridInterpolator((target.ky, target.kx), known.astype(float), bounds_error=False, fill_value=1.0)
+        inside = RegularGridInterpolator(
+            (target.ky, target.kx), known.astype(float), bounds_error=False, fill_value=1.0
+        )
         weight = inside(np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1))
         values = np.where(weight > 1.0 - 1e-9, values, np.nan)
     return np.asarray(values)

@@ -11,7 +11,7 @@ A model maps a batch to what it `PREDICTS`, "pattern" (if it does not say) or "p
              "pattern": (B, T, m, m),              what a model of the potential is given
          ...})                                 and whatever other scalars (B,) the data set has
     -> {"pattern": (B, T, m, m),                   intensity of 000, fraction of the incident one
-        "potential": (B, T, n, n) in V,            or: the potential behind each pattern, up to what 000 cannot tell
+        "potential": (B, T, n, n) in V,            or: the potential behind each pattern
         "log_sigma": broadcasts with it,           optional: ln of the expected error of intensity
         "mu", "logvar": (B, latent)}               optional: the latent distribution of an autoencoder
 """

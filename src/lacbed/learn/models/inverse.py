@@ -1,9 +1,9 @@
 """The inverse: from the pattern of 000, lattice parameter, thickness and energy to the projected potential.
 
 A cubic crystal along [001] has a two-fold axis in projection. So its pattern has 2mm and one quadrant holds
-everything; and with the origin at a centre all Fourier coefficients are real, their signs being all that is left of
-the phases. Everything depends on v = σ V t and F = λ t / a² alone (`lacbed.learn.features`): the network sees the
-quadrant and ln F, and gives v_hk, of which the potential is made.
+everything; and with the origin at a centre all Fourier coefficients are real, their signs being all that is left
+of the phases. Everything depends on v = σ V t and F = λ t / a² alone (`lacbed.learn.features`): the network sees
+the quadrant and ln F, and gives v_hk, of which the potential is made.
 """
 
 from __future__ import annotations
