@@ -232,6 +232,34 @@ def test_settings_reflections_and_discs(open_page):
     assert page.evaluate("document.getElementById('title').textContent").endswith("[110]")
 
 
+def test_measured_patterns_beside_the_best_fit(open_page, tmp_path):
+    hkl = [(0, 0, 0), (1, -1, 1)]
+    grid = lacbed.TiltGrid(pixels=16, k_max=0.25)
+    truth = lacbed.simulate(lacbed.Crystal.named("Si"), (1, 1, 0), 200e3, [310], grid, hkl, beams=41)
+    np.savez(tmp_path / "images.npz", images=truth.values[0, :, ::-1], hkl=np.array(hkl))
+    geometry = {
+        "accelerating_voltage_kV": 200,
+        "zone_axis_uvw_direct": [1, 1, 0],
+        "x_direction_hkl_reciprocal": truth.attrs["x_direction"],
+        "half_width_inv_A": 0.25,
+        "orientation": "-y+x",
+    }
+    (tmp_path / "experiment.json").write_text(json.dumps({"material": "mine", "geometry": geometry}))
+    (tmp_path / "photograph.png").write_bytes(b"left alone")
+    page = open_page("#crystal=Si&g=1&n=16&tmax=400")
+    page.click("#tab-fit")
+    page.set_input_files("#measured", sorted(tmp_path.iterdir()))
+    page.wait_for_selector("#fit-pairs figure")
+    wait_for_rest(page)
+    thickness, _, said = page.inner_text("#fit-summary").partition(" Å fits best")
+    assert abs(float(thickness) - 310) < 15  # two small images; the fit itself is tested elsewhere
+    assert "(stated: 0.2500)" in said
+    assert page.locator("#fit-pairs figure").count() == 2
+    assert page.inner_text("#title") == "Si [110]"
+    assert 'load_experiment("experiment")' in page.inner_text("#code")
+    assert page.is_hidden("#microscope")
+
+
 def test_read_out_by_pointer_and_keys(open_page):
     page = open_page()
     wait_for_exact(page)

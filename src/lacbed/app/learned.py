@@ -33,8 +33,7 @@ def predict(crystal: Crystal, view: View) -> tuple[xr.DataArray, dict[str, Any]]
         view: what is asked for; the model knows one extent and one kind of absorption.
 
     Returns:
-        the pattern and "seconds", "expected_z" (one value, or none) and "remarks"; or None where the model does not
-        hold.
+        the pattern and "seconds", "expected_z" (one value, or none) and "remarks"; None where no model holds.
     """
     model = surrogate()
     if model is None or not _same_settings(model.domain, view):

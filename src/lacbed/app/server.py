@@ -212,7 +212,7 @@ async def _stream(
             async for header, content in _converse(worker, request, payload):
                 yield _forward(header, content, view, results)
     except TimeoutError:
-        yield pack({"kind": "error", "message": _too_long_text(limits)})
+        yield pack({"kind": "error", "message": _too_long_text(limits, task)})
     except LacbedError as error:
         yield pack({"kind": "error", "message": str(error)})
 
@@ -229,10 +229,11 @@ def _forward(header: Header, payload: bytes, view: View, results: Results) -> by
     return pack(shown, np.frombuffer(payload, "<f8").astype("<f4").tobytes())
 
 
-def _too_long_text(limits: Limits) -> str:
+def _too_long_text(limits: Limits, task: str) -> str:
+    simpler = "a shorter series" if task == "fit" else "fewer pixels, a smaller extent"
     return (
-        f"stopped after {limits.job_seconds:g} s, the longest that a computation may take here; ask for fewer "
-        "pixels, a smaller extent or no absorption"
+        f"stopped after {limits.job_seconds:g} s, the longest that a computation may take here; ask for {simpler} "
+        "or no absorption, or start lacbed app with a longer --time-limit"
     )
 
 
