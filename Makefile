@@ -1,4 +1,5 @@
 # make demo    set everything up and compute the first patterns
+# make app     set everything up and open the page in the browser
 # make test    set everything up, check style and types, run all tests
 # make docs    build the documentation into build/site; warnings are errors
 # make reproduce CATALOG=cubic.parquet   data sets, training and the tables of learned simulators, from nothing (hours)
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTREADY := $(VENV)/.ready-for-tests
 
-.PHONY: demo test lint docs reproduce bench clean
+.PHONY: demo app test lint docs reproduce bench clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -29,6 +30,10 @@ demo: $(READY)
 	$(BIN)/lacbed simulate GaAs --thickness 700 --absorption thomas --quiet -o demo/GaAs-exact.nc
 	$(BIN)/lacbed compare demo/GaAs-learned.nc demo/GaAs-exact.nc -o demo/GaAs-learned-and-exact.png
 	@echo "Look at demo/SrTiO3.png, demo/SrTiO3-potential.png and demo/GaAs-learned-and-exact.png."
+
+app: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[app]"
+	$(BIN)/lacbed app --browser
 
 lint: $(TESTREADY)
 	$(BIN)/ruff check src tests benchmarks docs
