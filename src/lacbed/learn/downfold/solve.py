@@ -22,6 +22,10 @@ from lacbed.solvers.subspace import Subspace, wave_basis
 _EXTINCT = 2e-4  # of the largest coefficient: what images of finite resolution leave of a forbidden one
 
 
+_BEYOND = 2.2
+"""Beams reach at least this many 1/Å beyond the highest tilt; matters for cells below 5 Å, such as W."""
+
+
 @dataclass(frozen=True)
 class Reach:
     """How much of the Hamiltonian is kept; all in 1/Å² but `g_max` in 1/Å.
@@ -38,7 +42,7 @@ class Reach:
     near: float = 2.0
     g_max: float = 3.0
     beams: int = 1200
-    spacing: float = 1.3
+    spacing: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +134,7 @@ def _beams(lattice: str, a: float, highest: float, energy: float, reach: Reach) 
     limit = max(
         math.sqrt(energy + 0.5 * reach.near), min(reach.g_max, math.sqrt(reach.beams * cell / math.pi) / a)
     )
-    limit = max(limit, math.sqrt(highest) + 1.5 * math.sqrt(cell) / a)
+    limit = max(limit, math.sqrt(highest) + max(_BEYOND, 1.5 * math.sqrt(cell) / a))
     order = math.floor(limit * a)
     orders = torch.arange(-order, order + 1)
     k, h = torch.meshgrid(orders, orders, indexing="ij")

@@ -40,7 +40,7 @@ class Settings:
     near: float = 2.0
     g_max: float = 3.0
     beams: int = 1200
-    spacing: float = 1.3
+    spacing: float = 1.0
     extent: int = 4
     pixels: int = 128
     hidden: int = 24
