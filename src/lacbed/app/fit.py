@@ -83,7 +83,7 @@ def _header(experiment: Experiment, result: FitResult, seconds: float) -> dict[s
         "scan": [[t, z] for t, z in result.scan if math.isfinite(z)],
         "scale": result.placement.scale,
         "blur": result.placement.blur,
-        "turn": math.degrees(result.placement.turn),
+        "rotation": math.degrees(result.placement.turn),
         "half_width": result.experiment.half_width,
         "stated_half_width": result.stated_half_width,
         "zone_axis": list(experiment.zone_axis),

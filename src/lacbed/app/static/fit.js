@@ -34,7 +34,7 @@ export function showFit() {
     element("b", {}, `${plain(fit.thickness)} Å`),
     ` fits best: mean Z ${percent(mean(known))} over ${known.length} reflections, ${percent(mean(aligned))} when each may ` +
       `move by a few pixels. Half-width ${fit.half_width.toFixed(4)} Å⁻¹ (stated: ${fit.stated_half_width.toFixed(4)}), ` +
-      `turned by ${fit.turn.toFixed(2).replace("-", "−")}°, blurred by ${fit.blur.toFixed(2)} pixels, ${fit.beams} beams.`,
+      `turned by ${fit.rotation.toFixed(2).replace("-", "−")}°, blurred by ${fit.blur.toFixed(2)} pixels, ${fit.beams} beams.`,
   );
   $("fit-warnings").replaceChildren(...fit.warnings.map((text) => element("li", {}, text)));
   const colours = table(look.colours, look.inverted);
