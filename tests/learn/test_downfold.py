@@ -70,7 +70,7 @@ def test_intensities_stay_between_0_and_1_and_errors_grow_with_what_is_left_out(
         assert float(output["pattern"].max()) <= 1.0
         assert output["log_sigma"].shape == (2, 2, 1, 1)
     middle = _model()(batch)["pattern"].detach()
-    assert float((middle - many["pattern"]).norm()) < 0.5 * float((few["pattern"] - many["pattern"]).norm())
+    assert float((middle - many["pattern"]).norm()) < 0.75 * float((few["pattern"] - many["pattern"]).norm())
 
 
 @pytest.mark.parametrize("name", CRYSTALS)
