@@ -88,8 +88,11 @@ class Minimiser:
                 self.better(self.best, mean_z(model, self.target))
 
 
-def least_squares_fit(minimiser: Minimiser, steps: int) -> FloatArray:
-    """All parameters at the minimum found by `scipy.optimize.least_squares` (trust region, bounds)."""
+def least_squares_fit(minimiser: Minimiser, steps: int, tolerance: float = 2e-4) -> FloatArray:
+    """All parameters at the minimum found by `scipy.optimize.least_squares` (trust region, bounds).
+
+    It ends when a step lowers the cost by less than this part of it: of n counts, χ² by n times as much.
+    """
     if not minimiser.active:
         return minimiser.best
 
@@ -104,7 +107,7 @@ def least_squares_fit(minimiser: Minimiser, steps: int) -> FloatArray:
 
     least_squares(
         residual, minimiser.start, slopes, (minimiser.low, minimiser.high), x_scale=minimiser.scale,
-        max_nfev=steps, ftol=2e-4, xtol=1e-5, gtol=1e-8,
+        max_nfev=steps, ftol=tolerance, xtol=1e-6, gtol=1e-8,
     )  # fmt: skip
     return minimiser.best
 

@@ -25,7 +25,7 @@ from lacbed.patterns.metrics import zncc_loss
 
 Weights = Literal["correlation", "poisson"]
 
-LEAST_COUNT = 0.05
+LEAST_COUNT = 0.25
 """Smallest variance of a pixel that Poisson weights believe in."""
 
 

@@ -38,6 +38,9 @@ from lacbed.solvers.subspace import wave_basis
 ROOM = 1.05
 """The lattice reaches this times the half-width, so that the grid may grow and move while it is fitted."""
 
+COARSEST = 0.7
+"""Pixels from one point of the lattice to the next at most, for a blur that may yet become less."""
+
 MARGIN = 1.25
 """Transverse energy in 1/Å² above that of the highest tilt up to which Bloch waves are kept."""
 
@@ -143,13 +146,14 @@ def make_plan(
 def lattice_divisions(vectors: np.ndarray, pixels: int, state: State, binning: int) -> int:
     """Points of the lattice per reciprocal vector.
 
-    They are no further apart than a pixel, nor than the blur, which hides finer fringes; nor need they be closer
-    than the finest fringes of a foil so thick, half the distance of `lacbed.geometry.nodes.node_spacing`, which is
-    for amplitudes.
+    They are no further apart than most of a pixel, nor than the blur, which hides finer fringes; nor need they be
+    closer than the finest fringes of a foil so thick, half the distance of `lacbed.geometry.nodes.node_spacing`,
+    which is for amplitudes.
     """
     pixel = 2.0 * float(state.half_width) / pixels
     finest = 0.5 * node_spacing(1.0 / float(wave_number(state.energy)), float(state.thickness))
-    pitch = min(pixel, max(float(binned_sigma(state.blur, binning)) * pixel, finest))
+    coarsest = COARSEST if binning == 1 else 1.0  # binned images are for first steps
+    pitch = pixel * min(coarsest, max(float(binned_sigma(state.blur, binning)), finest / pixel))
     return max(4, math.ceil(float(np.linalg.norm(vectors, axis=0).max()) / pitch))
 
 

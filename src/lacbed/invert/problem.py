@@ -128,6 +128,6 @@ class Problem:
 
 
 def beams_within(crystal: Crystal, frame: Frame) -> int:
-    """Number of beams within `REACH`."""
+    """Number of beams with |h| up to `REACH`."""
     area = abs(float(np.linalg.det(frame.vectors(zone_of_allowed(crystal, frame))[:, :2])))
     return max(24, round(math.pi * REACH**2 / area))

@@ -23,6 +23,9 @@ Save = Callable[[Progress], None]
 
 MAX_SHIFT = 3.0  # pixels
 
+ROUGH, LAST = 2e-4, 1e-6
+"""Where least squares may end, on the small images and on the full ones."""
+
 AT_REST = 0.02
 """Shifts that change by less than this many pixels are left."""
 
@@ -67,7 +70,8 @@ def _fit(
     start = torch.as_tensor(progress.values)
     plan, target = problem.plan(measured, state_of(start)), problem.target(measured)
     kept: Kept = {}
-    target = reweighted(target, compare(plan, target, state_of, start, kept=kept), options.robust)
+    if measured is problem.measured:  # weights by a model that is far off lead astray
+        target = reweighted(target, compare(plan, target, state_of, start, kept=kept), options.robust)
     shifts = None
     if align:
         shifts = settle(plan, target, state_of, progress.values, torch.zeros(len(measured.hkl), 2).double(), kept)
@@ -80,8 +84,10 @@ def _fit(
     places = [i for i, p in enumerate(parameters) if p.kind == "thickness"]
     local = around(parameters, float(progress.values[places[0]])) if places else parameters
     minimiser = Minimiser(plan, target, state_of, local, progress.values, active, shifts, better)
-    run = quasi_newton_fit if options.method == "lbfgs" and shifts is None else least_squares_fit
-    values = run(minimiser, options.steps)
+    if options.method == "lbfgs" and shifts is None:
+        values = quasi_newton_fit(minimiser, options.steps)
+    else:
+        values = least_squares_fit(minimiser, options.steps, LAST if measured is problem.measured else ROUGH)
     notes = progress.notes
     if minimiser.failures:
         notes = (*notes, f"the fit diverged while {name} was freed; the best state before it was kept")
