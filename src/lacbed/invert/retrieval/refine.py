@@ -26,9 +26,10 @@ STEPS = 12
 """Evaluations at most in each stage."""
 
 PRIOR = 1e-5
-"""What the prior costs, in units of 2 Z, if all coefficients are wrong by what it expects."""
+"""What a coefficient that is wrong by what is expected costs, in units of 2 Z: some 1e-3 of 2 Z, spread over a
+hundred independent pixels, is what the model of absorption and the coefficients beyond the reach leave unexplained."""
 
-_EXPECTED, _LEAST = 0.3, 0.02  # of a coefficient, and of the largest one
+_EXPECTED, _LEAST = 0.1, 0.01  # error of a coefficient, relative, and in units of the largest one
 _ALPHA, _BETA = 0.02, 1e-4  # typical absorption, and per V
 _SCALE = 0.1
 
@@ -189,7 +190,7 @@ class _Stage:
         return (torch.as_tensor(values[:p]) + self.offset / self.expected) * self._strength()
 
     def _strength(self) -> float:
-        return float((PRIOR / max(1, len(self.directions))) ** 0.5)
+        return float(PRIOR**0.5)
 
     def _as_real(self, table: Tensor) -> Tensor:
         return table.real if self.centric else table
