@@ -95,6 +95,9 @@ def test_compare(two, tmp_path):
     assert [row["hkl"] for row in found["patterns"]] == ["0,0,0", "2,2,0"]
     assert 0 < found["Z_max"] < 1
     assert two("compare", "a.nc", "a.nc", "-o", "d.nc").code == 2
+    refused = two("compare", "a.nc", "a.nc", "--thickness", "300")
+    assert refused.code == 2
+    assert "-o FILE.png" in refused.err
 
 
 def test_info(two):

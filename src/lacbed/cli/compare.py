@@ -9,7 +9,7 @@ import typer
 
 from lacbed.cli import options as o
 from lacbed.cli.console import Reporter, columns
-from lacbed.errors import FileFormatError
+from lacbed.errors import FileFormatError, SettingError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,6 +37,8 @@ def command(
     from lacbed.patterns.compare import align_patterns, compare_patterns  # noqa: PLC0415
     from lacbed.patterns.files import check_writable, load_pattern  # noqa: PLC0415
 
+    if thickness is not None and out is None:
+        raise SettingError("--thickness is that of the picture; add -o FILE.png")
     if out is not None:
         if out.suffix.lower() != ".png":
             raise FileFormatError(f"the picture of a comparison is a .png, got {str(out)!r}")
