@@ -1,7 +1,7 @@
 """How near do the learned inverse and the refinement of Fourier coefficients come to the true potential?
 
 Test crystals are retrieved from the learned answer and, with `--neighbour`, from the potential of the training
-crystal with the most similar pattern. Potentials are compared modulo what 000 cannot tell (docs/physics.md#same-000).
+crystal with the most similar pattern. They are compared modulo what 000 cannot tell (docs/physics.md#same-000).
 """
 
 from __future__ import annotations

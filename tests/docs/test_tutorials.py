@@ -16,6 +16,7 @@ CHAINS = (
     ("tutorials/compare",),
     ("tutorials/dataset", "tutorials/train", "tutorials/predict"),
     ("tutorials/fit",),
+    ("tutorials/retrieve",),
     ("coming-from",),
 )
 """Pages that run one after the other in one folder."""

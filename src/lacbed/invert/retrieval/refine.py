@@ -26,8 +26,10 @@ STEPS = 12
 """Evaluations at most in each stage."""
 
 PRIOR = 1e-5
-"""What a coefficient that is wrong by what is expected costs, in units of 2 Z: some 1e-3 of 2 Z, spread over a
-hundred independent pixels, is what the model of absorption and the coefficients beyond the reach leave unexplained."""
+"""What a coefficient that is wrong by what is expected costs, in units of 2 Z.
+
+Some 1e-3 of 2 Z, over a hundred independent pixels, is what the model of absorption and the coefficients beyond
+the reach leave unexplained."""
 
 _EXPECTED, _LEAST = 0.1, 0.01  # error of a coefficient, relative, and in units of the largest one
 _ALPHA, _BETA = 0.02, 1e-4  # typical absorption, and per V
