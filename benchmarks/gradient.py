@@ -90,7 +90,7 @@ def _row(name, zone, absorption, sampling, pixels, chosen):
 
 def _large(chosen) -> str:
     """Peak memory of the whole process for the largest case of the task."""
-    _, plan, state = _problem("GaAs", (1, 1, 0), "thomas", "pixels", 150, chosen.beams)
+    _, plan, state = _problem("GaAs", (1, 1, 0), None, "pixels", 150, chosen.beams)
     timing, _ = measure(lambda: _gradient(plan, state), 1, warm=False)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return (
