@@ -27,7 +27,7 @@ def _machine() -> str:
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     except OSError:
         names = []
-    return f"{os.cpu_count()} cores of a {names[0] if names else platform.processor() or 'machine'}"
+    return f"{os.cpu_count()} cores, {names[0] if names else platform.processor() or 'unknown processor'}"
 
 
 MACHINE = _machine()
