@@ -49,6 +49,7 @@ def test_results_and_one_page(lacbed, tmp_path, images):
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == 3 * len(HKL)
     assert len(re.findall(r"(?:src|href|url)\b", page)) == page.count("src='data:")
+    assert "png" not in re.findall("<h1>(.*?)</h1>", page)[0]
     assert "light-dark(" in page
     assert not re.search(r"https?://", page)
     code, _, err = lacbed("refine", "e", "GaAs", *QUICK, "-o", "out")

@@ -126,10 +126,10 @@ def write_results(
     figures = {"comparison.png": comparison_figure(result, z)}
     if len(result.progress.scan) > 1:
         figures["thickness.png"] = scan_figure(result)
-    for name, figure in figures.items():
-        with replacing(folder / name) as temporary:
+    for picture, figure in figures.items():
+        with replacing(folder / picture) as temporary:
             save_figure(figure, temporary)
-        written.append(folder / name)
+        written.append(folder / picture)
     text("refined.cif", refined_cif(crystal, result))
     text("result.json", json.dumps(_plain(numbers), indent=1, ensure_ascii=False))
     text("report.md", report_text(name, numbers, list(figures)))
