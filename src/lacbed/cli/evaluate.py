@@ -45,9 +45,8 @@ def command(
     loaded = load_model(model)
     trained = loaded.record["config"]["data"]
     by, number = kind or trained["kind"], trained["seed"] if seed is None else seed
-    test, training = (
-        open_data(data, side, by, number, loaded.record["config"]["model"]["name"]) for side in (split, "train")
-    )
+    test = open_data(data, split, by, number, loaded.record["config"]["model"]["name"])
+    training = open_data(data, "train", by, number, None)  # the baselines need no further images
     same = (by, number) == (trained["kind"], trained["seed"])
     members = subset(len(training), trained["fraction"] if same else 1.0, number)
     reporter = Reporter(quiet, as_json)

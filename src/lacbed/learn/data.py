@@ -36,7 +36,7 @@ class PatternData(Protocol):
         ...
 
 
-def open_data(path: str | Path, split: str, kind: str, seed: int, model: str) -> Any:
+def open_data(path: str | Path, split: str, kind: str, seed: int, model: str | None) -> Any:
     """A split of a data set, checked to have what learning needs.
 
     Args:
@@ -44,14 +44,16 @@ def open_data(path: str | Path, split: str, kind: str, seed: int, model: str) ->
         split: "train", "validation" or "test".
         kind: of the split: "row", "compound" or "prototype".
         seed: of the split.
-        model: name of the model that is to take it, which may need further images.
+        model: name of the model that is to take it, which may need further images, made anew from the atoms at
+            some 15 ms a crystal; None for what is stored.
 
     Raises:
         FileFormatError: if it lacks a field; SettingError: if the split is empty.
     """
     from lacbed.datasets.read import LacbedDataset  # noqa: PLC0415  zarr takes its time
 
-    data = LacbedDataset(path, split=split, kind=kind, seed=seed, absorptive="absorptive" in needs_of(model))
+    absorptive = model is not None and "absorptive" in needs_of(model)
+    data = LacbedDataset(path, split=split, kind=kind, seed=seed, absorptive=absorptive)
     check_data(data, f"the {split} split (by {kind}, seed {seed}) of {path}")
     return data
 
