@@ -24,7 +24,7 @@ max_beams = 400
 def run(tmp_path, monkeypatch, capsys, catalog):
     """Run `lacbed dataset WORDS` in a folder with a catalogue and a config, computing in this process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(workers, "processes", lambda count, memory: workers.here())
+    monkeypatch.setattr(workers, "processes", lambda count, memory, device: workers.here(device))
     (tmp_path / "c.parquet").write_bytes(catalog.read_bytes())
     (tmp_path / "cheap.toml").write_text(CONFIG)
 
