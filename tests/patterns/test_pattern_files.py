@@ -13,6 +13,7 @@ import xarray as xr
 from lacbed.errors import FileFormatError, MissingExtraError, SettingError
 from lacbed.patterns import check_writable, files, load_array, load_pattern, save_array, save_pattern
 from lacbed.patterns.atomic import replacing
+from lacbed.patterns.formats import picture
 
 EXACT = (".nc", ".zarr", ".npz")
 TYPES = (np.float32, np.float64, np.complex64, np.complex128)
@@ -312,3 +313,16 @@ def _replace_member(path, name, content):
     with zipfile.ZipFile(path, "w") as archive:
         for member, data in members.items():
             archive.writestr(member, data)
+
+
+@pytest.mark.parametrize(("thicknesses", "reflections", "drawn"), [(29, 47, 8), (5, 300, 1), (3, 5, 3)])
+def test_a_picture_shows_as_many_thicknesses_as_it_has_room_for(thicknesses, reflections, drawn):
+    hkl = [f"{i},0,0" for i in range(reflections)]
+    series = np.arange(1.0, thicknesses + 1)
+    pattern = xr.DataArray(
+        np.zeros((thicknesses, reflections)), dims=("thickness", "hkl"), coords={"thickness": series, "hkl": hkl}
+    )
+    chosen = picture._readable(pattern)
+    assert chosen.sizes == {"thickness": drawn, "hkl": reflections}
+    assert float(chosen["thickness"][-1]) == thicknesses
+    assert drawn == 1 or float(chosen["thickness"][0]) == 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
 from lacbed.errors import FileFormatError
@@ -12,13 +13,16 @@ from lacbed.errors import FileFormatError
 def write(array: xr.DataArray, path: Path) -> None:
     """Draw a montage of a pattern, a CBED pattern, or a projected potential.
 
+    Of a long series that a montage has no room for, evenly chosen thicknesses are drawn, first and last included.
+
     Raises:
         FileFormatError: if there is no figure for such an array.
+        SettingError: if the reflections alone are more than a montage takes.
     """
     from lacbed.patterns import figures  # noqa: PLC0415  matplotlib is slow to import
 
     if array.dims[-2:] == ("ky", "kx"):
-        figure = figures.montage(array)
+        figure = figures.montage(_readable(array))
     elif array.dims[-2:] == ("qy", "qx"):
         figure = figures.cbed_figure(array)
     elif array.dims == ("v", "u"):
@@ -26,3 +30,14 @@ def write(array: xr.DataArray, path: Path) -> None:
     else:
         raise FileFormatError(f"there is no figure for an array with dims {array.dims}")
     figures.save_figure(figure, path)
+
+
+def _readable(pattern: xr.DataArray) -> xr.DataArray:
+    """The thicknesses for which a montage has room."""
+    from lacbed.patterns.figures.montage import MAX_PANELS  # noqa: PLC0415
+
+    count, room = pattern.sizes["thickness"], max(1, MAX_PANELS // pattern.sizes["hkl"])
+    if count <= room:
+        return pattern
+    chosen = np.linspace(0, count - 1, room) if room > 1 else np.array([count - 1])
+    return pattern.isel(thickness=np.round(chosen).astype(int))
