@@ -48,12 +48,13 @@ docs: $(TESTREADY)
 
 # Two quiet cores: seed.zarr 60 min, wide.zarr 5 min, downfold 5 min each, vae 100 s an epoch (some 40 of them), small ones
 # 30 min together, learning curve 20 min, evaluations 1 to 3 min each. To see it run in minutes, with other numbers:
-# make reproduce SEED_COUNT=80 WIDE_COUNT=24 ATOMS=12 TRAIN="--set training.epochs=1"
+# make reproduce SEED_COUNT=80 WIDE_COUNT=24 ATOMS=12 WIDE_ATOMS=12 TRAIN="--set training.epochs=1"
 REPRODUCED ?= build/reproduce
 CATALOG ?= $(REPRODUCED)/cubic.parquet
 SEED_COUNT ?= 12300
 WIDE_COUNT ?= 300
 ATOMS ?= 64
+WIDE_ATOMS ?= 40
 TRAIN ?= --set training.precision=bfloat16
 SMALL := --set data.kind=compound --set data.fraction=0.1 --set training.epochs=12
 R := $(REPRODUCED)
@@ -61,7 +62,7 @@ reproduce: $(READY)
 	mkdir -p $(R)
 	test -f $(CATALOG) || $(BIN)/lacbed catalog generate --count 15000 --seed 1 -o $(CATALOG)
 	$(BIN)/lacbed dataset build $(CATALOG) -o $(R)/seed.zarr --preset seed --count $(SEED_COUNT) --max-atoms $(ATOMS) --seed 1
-	$(BIN)/lacbed dataset build $(CATALOG) -o $(R)/wide.zarr --preset wide --count $(WIDE_COUNT) --max-atoms $(ATOMS) --seed 2
+	$(BIN)/lacbed dataset build $(CATALOG) -o $(R)/wide.zarr --preset wide --count $(WIDE_COUNT) --max-atoms $(WIDE_ATOMS) --seed 2
 	for model in downfold downfold-fast; do \
 	  $(BIN)/lacbed train $$model --data $(R)/wide.zarr -o $(R)/$$model || exit; \
 	  for split in compound prototype; do \
