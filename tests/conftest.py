@@ -15,6 +15,24 @@ import pytest
 SHARED = Path(__file__).parents[1].parent / "shared"
 
 
+@pytest.fixture
+def lacbed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs `lacbed WORDS` in an empty folder: exit code, output, errors."""
+    from lacbed.cli import main  # noqa: PLC0415  most tests need no command line
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def shared() -> Callable[[str], Path]:
     """Finds what lies beside the project; without it the test is skipped, but never in CI."""

@@ -6,21 +6,12 @@ import pytest
 
 from lacbed.catalog.files import read_catalog, write_catalog
 from lacbed.catalog.schema import table_of
-from lacbed.cli import main
 from lacbed.crystals import Crystal
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words):
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+def run(lacbed):
+    return lacbed
 
 
 def test_generate_then_info(run, tmp_path):

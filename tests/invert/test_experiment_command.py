@@ -1,14 +1,12 @@
 """lacbed experiment and lacbed fit as a user runs them."""
 
 import json
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 import tifffile
 from experiment_helpers import GAAS, HALF_WIDTH, HKL, PIXELS, ZONE, write_folder
 
-from lacbed.cli import main
 from lacbed.geometry.frame import make_frame
 from lacbed.invert.experiment import load_experiment
 from lacbed.invert.orientation import pattern_to_images
@@ -23,18 +21,9 @@ def bands() -> np.ndarray:
     return 1000 * np.sinc(300 * s) ** 2 + 5 * np.sin(40 * GRID[0]) ** 2
 
 
-@pytest.fixture
-def lacbed(tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words):
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def tiffs(folder, orientation="-y+x"):

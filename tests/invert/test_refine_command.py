@@ -2,13 +2,11 @@
 
 import json
 import re
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 from experiment_helpers import HKL, exact_stack, write_folder
 
-from lacbed.cli import main
 from lacbed.invert import minimise, refine_files
 from lacbed.invert.orientation import pattern_to_images
 
@@ -18,19 +16,6 @@ QUICK = ("--free", "thickness,B,blur", "-t", "420:500:40", "--beams", "60", "--s
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
     return pattern_to_images(1e3 * exact_stack(), "-x+y")
-
-
-@pytest.fixture
-def lacbed(tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_results_and_one_page(lacbed, tmp_path, images):

@@ -6,7 +6,6 @@ import re
 import pytest
 from synthetic import EXTENT, PIXELS, SyntheticData
 
-from lacbed.cli import main
 from lacbed.learn import data
 
 SIDES = {"train": (12, 0), "validation": (4, 100), "test": (3, 200)}
@@ -18,18 +17,10 @@ SETS = [word for change in SMALL for word in ("--set", change)]
 
 
 @pytest.fixture
-def lacbed(tmp_path, monkeypatch, capsys):
-    """Run `lacbed WORDS` in an empty folder with synthetic data in place of any data set."""
-    monkeypatch.chdir(tmp_path)
+def lacbed(lacbed, monkeypatch):
+    """`lacbed WORDS` with synthetic data in place of any data set."""
     monkeypatch.setattr(data, "open_data", lambda path, split, *_: SyntheticData(*SIDES[split]))
-
-    def run(*words):
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return lacbed
 
 
 def test_walk(lacbed, tmp_path):
