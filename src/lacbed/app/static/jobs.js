@@ -90,6 +90,7 @@ function finish() {
 /** Use one message of a stream. */
 function take({ header, payload }, mine, job) {
   if (header.kind === "progress") {
+    if (!job) return; // a preview has nothing to say when it is done, which would leave this standing
     say(`${header.phase[0].toUpperCase()}${header.phase.slice(1)} …`, header.fraction);
   } else if (header.kind === "error") {
     complain(header.message);
