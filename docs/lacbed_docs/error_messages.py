@@ -1,15 +1,25 @@
-"""Every error message of the program, found in its source."""
+"""Every message of errors and warnings of the program, found in its source."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[2] / "src" / "lacbed"
 GAP = "…"
 """Stands for what differs from case to case: a name, a number, a list."""
+
+WARNINGS = {"notes", "remark", "remarks", "warnings", "problem", "problems", "why"}
+"""Warnings are assigned to variables of these names, appended to them, given as arguments of these names, or returned
+by functions of these names (with or without an underscore)."""
+
+KEYS = {"error", "message"}
+"""Under these keys the page of `lacbed app` is told what went wrong."""
+
+PART_WORDS = 4
+"""What a function adds to a message has a line of its own if it has at least this many words."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +28,7 @@ class Message:
 
     Attributes:
         text: its words, with `GAP` for what differs.
-        kind: name of the error class.
+        kind: name of the error class, or "warning", or "page" for what only the page of `lacbed app` says.
         module: file, relative to the package.
         line: in that file.
     """
@@ -30,18 +40,19 @@ class Message:
 
 
 def messages(source: Path = SOURCE) -> list[Message]:
-    """All messages of errors that users see, by file and line."""
+    """All messages that users see, by file and line."""
     files = sorted(source.rglob("*.py"))
     trees = {file: ast.parse(file.read_text(encoding="utf-8")) for file in files}
     kinds = error_classes(trees.values())
+    words = _Words(trees.values())
     found = [
-        Message(text, _name(node.func), file.relative_to(source).as_posix(), node.lineno)
+        Message(text, kind, file.relative_to(source).as_posix(), expression.lineno)
         for file, tree in trees.items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and node.args and _name(node.func) in kinds
-        for text in _texts(node.args[0], tree)
+        for kind, expression in _said(tree, kinds, page=file.parent.name == "app")
+        for text in words.texts(expression, tree)
+        if not text.startswith("<")  # HTML
     ]
-    return sorted(found, key=lambda m: (m.module, m.line))
+    return sorted(set(found), key=lambda m: (m.module, m.line, m.text))
 
 
 def error_classes(trees: Iterable[ast.Module]) -> set[str]:
@@ -60,24 +71,94 @@ def error_classes(trees: Iterable[ast.Module]) -> set[str]:
         kinds |= more
 
 
+def _said(tree: ast.Module, kinds: set[str], page: bool) -> Iterator[tuple[str, ast.expr]]:
+    """Kind and expression of everything that is said to users in a module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = _name(node.func)
+            if name in kinds and node.args:
+                yield name, node.args[0]
+            receiver = node.func.value if isinstance(node.func, ast.Attribute) else node
+            if name == "warn" or (name == "append" and _name(receiver) in WARNINGS):
+                yield "warning", node.args[0]
+            named = [k.value for k in node.keywords if k.arg in WARNINGS]
+        elif isinstance(node, ast.Assign):
+            named = [node.value] if any(_name(t) in WARNINGS for t in node.targets) else []
+        elif isinstance(node, ast.FunctionDef) and node.name.lstrip("_") in WARNINGS:
+            named = _returns(node)
+        else:
+            named = []
+        if not page:
+            yield from (("warning", item) for value in named for item in _items(value))
+        elif isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                if isinstance(key, ast.Constant) and key.value in KEYS:
+                    yield "page", value
+
+
+class _Words:
+    """What expressions say, looking functions up in their own module first and then in all others."""
+
+    def __init__(self, trees: Iterable[ast.Module]) -> None:
+        self._functions: dict[str, list[tuple[ast.FunctionDef, ast.Module]]] = {}
+        for tree in trees:
+            for node in ast.walk(tree):
+                if isinstance(node, ast.FunctionDef):
+                    self._functions.setdefault(node.name, []).append((node, tree))
+
+    def texts(self, node: ast.expr, tree: ast.Module, depth: int = 0) -> list[str]:
+        """The words of an expression that makes a message, then those of longer parts that functions add to it.
+
+        A variable stands for what is assigned to it, a function for what it returns.
+        """
+        if depth > 4:
+            return []
+        if isinstance(node, ast.IfExp):
+            return [*self.texts(node.body, tree, depth), *self.texts(node.orelse, tree, depth)]
+        if isinstance(node, ast.Starred):
+            return self.texts(node.value, tree, depth)
+        if isinstance(node, ast.Name):
+            return [
+                t for value in _assigned(node.id, tree) for t in self.texts(value, tree, depth + 1) if t != GAP
+            ]
+        if isinstance(node, ast.Call) and _called(node):
+            return self._returned(_called(node), tree, depth)
+        text = " ".join(_words(node).split())
+        whole = [] if text.replace(GAP, "").strip(" :;,.") == "" else [text]
+        parts = [t for part in _inserted(node) for t in self.texts(part, tree, depth + 1)]
+        return [*whole, *(t for t in parts if len(t.replace(GAP, " ").split()) >= PART_WORDS)]
+
+    def _returned(self, name: str, tree: ast.Module, depth: int) -> list[str]:
+        """What the function of that name returns: that of the module, or else the only one in any module."""
+        known = self._functions.get(name, [])
+        own = [f for f in known if f[1] is tree]
+        chosen = own or (known if len(known) == 1 else [])
+        return [t for f, home in chosen for value in _returns(f) for t in self.texts(value, home, depth + 1)]
+
+
+def _items(node: ast.expr) -> list[ast.expr]:
+    """The strings written out in a list, a tuple, a sum or choice of them, or one string."""
+    if isinstance(node, ast.List | ast.Tuple):
+        return [item for value in node.elts for item in _items(value)]
+    if isinstance(node, ast.IfExp):
+        return [*_items(node.body), *_items(node.orelse)]
+    if isinstance(node, ast.BinOp):
+        return [*_items(node.left), *_items(node.right)]
+    if isinstance(node, ast.ListComp):
+        return _items(node.elt)
+    return [node] if isinstance(node, ast.JoinedStr | ast.Constant) else []
+
+
 def _name(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
-def _texts(node: ast.expr, tree: ast.Module) -> list[str]:
-    """The words of an expression that makes a message.
-
-    A variable stands for what is assigned to it, a function of the same module for what it returns.
-    """
-    if isinstance(node, ast.IfExp):
-        return [*_texts(node.body, tree), *_texts(node.orelse, tree)]
-    if isinstance(node, ast.Name):
-        values = [text for value in _assigned(node.id, tree) for text in _texts(value, tree)]
-        return [text for text in values if text != GAP]
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        return [text for value in _returned(node.func.id, tree) for text in _texts(value, tree)]
-    text = " ".join(_words(node).split())
-    return [] if text.replace(GAP, "").strip(" :;,.") == "" else [text]
+def _called(node: ast.Call) -> str:
+    """Name of a function, or of a method of the same object, that is called."""
+    if isinstance(node.func, ast.Name):
+        return node.func.id
+    own = isinstance(node.func, ast.Attribute) and _name(node.func.value) == "self"
+    return _name(node.func) if own else ""
 
 
 def _assigned(name: str, tree: ast.Module) -> list[ast.expr]:
@@ -88,15 +169,18 @@ def _assigned(name: str, tree: ast.Module) -> list[ast.expr]:
     ]
 
 
-def _returned(name: str, tree: ast.Module) -> list[ast.expr]:
-    """What a function of the module returns, if it is one."""
-    return [
-        inner.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef) and node.name == name
-        for inner in ast.walk(node)
-        if isinstance(inner, ast.Return) and inner.value is not None
-    ]
+def _returns(function: ast.FunctionDef) -> list[ast.expr]:
+    return [n.value for n in ast.walk(function) if isinstance(n, ast.Return) and n.value is not None]
+
+
+def _inserted(node: ast.expr) -> list[ast.expr]:
+    """Variables and calls inside an f-string or a sum of strings."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return [*_inserted(node.left), *_inserted(node.right)]
+    values = [part.value for part in node.values if isinstance(part, ast.FormattedValue)] if isinstance(
+        node, ast.JoinedStr
+    ) else [node]  # fmt: skip
+    return [v for v in values if isinstance(v, ast.Name | ast.Call | ast.IfExp) and v is not node]
 
 
 def _words(node: ast.expr) -> str:

@@ -42,6 +42,11 @@ ADVICE = (
     (r"^files are made as|format of a file is one", "Choose one of the formats that the page offers."),
     (r"not kept any more", "Compute the picture again, then download."),
     (r"there is no task", "The task has ended or the page was reloaded; start it again."),
+    (r"other sites are refused|must carry the header", "Open the page at the address that `lacbed app` printed."),
+    (r"its own address only", "Start it with `--allow-host NAME`, if others shall reach it under that name."),
+    (r"fault inside lacbed", "Report it, with what the terminal of `lacbed app` says."),
+    (r"no such page", "Open the address that `lacbed app` printed."),
+    (r"stopped after …|fewer pixels|took too long and", "Ask for less, or start `lacbed app` with a longer `--time-limit`."),
     (r"request (is larger|took too long|is not JSON|must be)", "Reload the page and try again; send smaller files."),
     (r"describes images, which are missing", "Drop `images.npz` together with `experiment.json`."),
     (r"files of the kind", "Import them first: `lacbed experiment import`."),
@@ -97,6 +102,18 @@ ADVICE = (
     (r"device …", "Write `cpu`, or install a torch with CUDA."),
     (r"is not valid …", "Correct the line of the TOML or JSON file that follows."),
     (r"a montage (has|of)|not readable", "Select fewer images, for example `pattern.isel(thickness=[-1])`."),
+    (r"free of charge", "Do that, once; the key is free."),
+    (r"cannot be reached|no secure connection|cannot ask|slow down", "Check the network, the proxy and the name of the "
+     "server, and try again later; nothing fetched is lost."),
+    (r"no list of structures", "It does not speak OPTIMADE: check the address (it ends before `/v1`)."),
+    (r"pages are kept", "Run the same command again."),
+    (r"structures of … cannot be used|more problems|the catalogue … has no crystals", "The lines above name each with its "
+     "reason; choose other crystals or another catalogue."),
+    (r"says itself how it was taken", "Leave the option out, or import the images themselves."),
+    (r"did you mean|lists them|It is in: |packaged models are|No table holds", "Choose a name that the message lists."),
+    (r"could be predicted", "The reason follows; choose crystals or a predictor that fit the pattern."),
+    (r"do not ascend", "Store the pattern with kx and ky ascending."),
+    (r"knows (cubic|the|…)", "Compute it exactly (`lacbed simulate`), or train a model for it."),
     # Kinds of message.
     (r"pip install|needs the extra|needs spglib", "Run the command in the message, in the environment where lacbed is."),
     (r"GiB", "Ask for fewer pixels, reflections, thicknesses or beams, or use a machine with more memory."),
@@ -153,6 +170,47 @@ ADVICE = (
 FALLBACK = "See the note above this table."
 """For messages about which nothing else is said."""
 
+INFORMS = "Nothing; it tells how the result was made."
+"""For remarks about which nothing else is said."""
+
+WARNING_ADVICE = (
+    (r"no built-in", "Search with another word; `lacbed crystals` alone lists all."),
+    (r"worker process died", "Use fewer `--workers`, or a machine with more memory; the other crystals are safe."),
+    (r"split changes", "Finish the data set before you split it."),
+    (r"Debye-Waller|set on every site", "Give a value if you know one: `--b-iso`, or `_atom_site_U_iso_or_equiv` in "
+     "the CIF; intensities at high angles depend on it."),
+    (r"neutral atoms", "Nothing to do: there are no tables of ions that hold at small angles."),
+    (r"occupancy 0", "Nothing to do, unless the atom should be there: correct its occupancy."),
+    (r"symmetry|space group|operations", "Compare with the source of the structure, and correct the CIF if the choice is wrong."),
+    (r"leaks|on several sides|split", "Do not quote errors of this split as those of new crystals: take "
+     "`--kind compound` or `prototype`."),
+    (r"not finished", "Run the same command again; it goes on where it stopped."),
+    (r"left out|cannot be used|pixels saturated|without contrast", "Nothing to do if you can do without; else mend what is named."),
+    (r"row …|cannot be (read|computed)|another shape|and should be|differ",
+     "Build the data set again in another folder, or copy it again from where it is whole."),
+    (r"Felix", "A difference to know when you compare with Felix; see [coming from Felix](coming-from.md#felix)."),
+    (r"higher Laue zones are asked", "Add the option if the pattern shows lines of higher zones."),
+    (r"felix\.hkl", "Name the reflections with `--hkl` or in `felix.hkl`."),
+    (r"too few reflections", "Check orientation and half-width by eye: `lacbed fit` draws experiment and simulation."),
+    (r"do not fit the images|contradict|that the model does not explain|no thickness fits",
+     "Check zone axis, indices, cell, orientation and half-width: `lacbed experiment import --orientation fit --half-width fit`."),
+    (r"end of the scan|edge of its range|ran to the end", "Widen the range (`--thickness`), or free less."),
+    (r"beams", "Give more beams: `--beams`."),
+    (r"do not change these images|the fit diverged|impossible crystal", "Free fewer parameters (`--free`), or start nearer."),
+    (r"unlike what was learned", "Compute the pattern exactly: `lacbed simulate`, or `lacbed predict --check`."),
+    (r"fitted to the Bragg lines|starts from the half-width|averaged", "For your information."),
+)  # fmt: skip
+"""What to do about warnings with certain words; the first that fits counts."""
+
+WARNINGS_HEAD = """
+## Warnings and remarks
+
+These do not stop anything: they stand under the result, in its report and among its metadata.
+
+| remark | what to do |
+|---|---|
+"""
+
 USAGE = """
 ## Mistakes in the words of a command
 
@@ -179,7 +237,7 @@ again with `LACBED_TRACEBACK=1` before it and report what it prints. |
 
 HEAD = """# Errors
 
-Every message that the program prints is on this page, with what to do. The list is read from the source when this
+Every error and every warning that the program prints is on this page, with what to do. The list is read from the source when this
 site is built. `…` stands for what differs from case to case: search for the words around it.
 
 On the command line an error is one line that begins with `lacbed:`, and the exit code is 2. In Python it is an
@@ -197,17 +255,18 @@ def area_of(module: str) -> tuple[str, str]:
 
 def advice_for(message: Message) -> str:
     """What to do about a message."""
-    for pattern, advice in ADVICE:
+    for pattern, advice in WARNING_ADVICE if message.kind == "warning" else ADVICE:
         if re.search(pattern, message.text):
             return advice
-    return FALLBACK
+    return INFORMS if message.kind == "warning" else FALLBACK
 
 
 def page(found: Sequence[Message] | None = None) -> str:
     """The page as Markdown."""
     by_area: dict[str, dict[str, str]] = {}
     notes: dict[str, str] = {}
-    for message in messages() if found is None else found:
+    everything = messages() if found is None else found
+    for message in (m for m in everything if m.kind != "warning"):
         title, notes[title] = area_of(message.module)
         by_area.setdefault(title, {})[message.text] = advice_for(message)
     parts = [HEAD]
@@ -215,8 +274,13 @@ def page(found: Sequence[Message] | None = None) -> str:
         rows = by_area.pop(title, None)
         if rows:
             parts.append(f"\n## {title}\n\n{notes[title]}\n\n| message | what to do |\n|---|---|\n")
-            parts += [f"| {shown(text)} | {advice} |\n" for text, advice in rows.items()]
-    return "".join([*parts, USAGE])
+            parts += _rows(rows)
+    remarks = {m.text: advice_for(m) for m in everything if m.kind == "warning"}
+    return "".join([*parts, *([WARNINGS_HEAD, *_rows(remarks)] if remarks else []), USAGE])
+
+
+def _rows(advice: dict[str, str]) -> list[str]:
+    return [f"| {shown(text)} | {what} |\n" for text, what in advice.items()]
 
 
 def shown(text: str) -> str:

@@ -57,10 +57,26 @@ def f(x):
     raise SettingError(text)
 def g():
     return ValueError("not for users")
+def h(x, notes):
+    notes.append(f"the moon hides behind {x}")
+    remarks = ["stars are left out"] if x else []
+    raise SettingError(f"no night: {because(x)}")
+"""
+    other = """
+def because(x):
+    return "the sun is still up" if x else f"a lamp burns in {x}"
 """
     (tmp_path / "moon.py").write_text(source, encoding="utf-8")
-    found = {message.text for message in error_page.messages(tmp_path)}
-    assert found == {"more than … moons; count again", "the moon is …", "there is no moon"}
+    (tmp_path / "sun.py").write_text(other, encoding="utf-8")
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "page.py").write_text('x = answer({"error": f"the moon {y} has set"})', encoding="utf-8")
+    found = error_page.messages(tmp_path)
+    assert {m.text for m in found if m.kind == "warning"} == {"the moon hides behind …", "stars are left out"}
+    assert {m.text for m in found if m.kind == "page"} == {"the moon … has set"}
+    assert {m.text for m in found if m.kind == "SettingError"} == {
+        "the moon is …", "there is no moon", "no night: …", "the sun is still up", "a lamp burns in …"
+    }  # fmt: skip
+    assert {m.text for m in found if m.kind == "MoonError"} == {"more than … moons; count again"}
 
 
 @pytest.mark.parametrize(

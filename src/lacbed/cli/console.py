@@ -32,6 +32,10 @@ class Reporter:
         if self.talks:
             sys.stdout.write(text + "\n")
 
+    def warn(self, text: str) -> None:
+        """A line about a doubt, for people; programs find it in the result."""
+        self.say(f"  warning: {text}")
+
     def finish(self, result: dict[str, Any]) -> None:
         """The result for programs."""
         if self.as_json:

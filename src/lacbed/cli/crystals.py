@@ -29,7 +29,7 @@ def command(
     for line in columns(lines):
         reporter.say(line)
     if text is not None and not rows:
-        reporter.say(f"no built-in crystal has {text!r} in its name, formula or space group")
+        reporter.warn(f"no built-in crystal has {text!r} in its name, formula or space group")
     names = ("name", "aliases", "formula", "space_group", "cell", "b_iso", "source")
     reporter.finish({"crystals": [{name: getattr(row, name) for name in names} for row in rows]})
 

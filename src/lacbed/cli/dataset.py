@@ -174,7 +174,7 @@ def verify_command(
         reporter.say(f"  row {check.row} {check.formula}: {state}")
     reporter.say(f"{found.files} files and {len(found.checks)} crystals checked, {len(found.problems)} problems")
     if not found.finished:
-        reporter.say("the data set is not finished")
+        reporter.warn("the data set is not finished; the same `lacbed dataset build` goes on")
     reporter.finish(
         {
             "path": data,
@@ -290,7 +290,7 @@ def split_command(
     for name, rows in sides.items():
         reporter.say(f"{name:10} {len(rows):7d} crystals  {100 * len(rows) / total:5.1f} %")
     if not finished:
-        reporter.say("the data set is not finished; its split changes with every further crystal")
+        reporter.warn("the data set is not finished; its split changes with every further crystal")
     if kind in LEAKING:
-        reporter.say("by row the same compound stands on several sides: a test on it leaks")
+        reporter.warn("by row the same compound stands on several sides: a test on it leaks")
     reporter.finish({**result, "counts": {name: len(rows) for name, rows in sides.items()}, "file": out})

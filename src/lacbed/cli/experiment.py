@@ -269,7 +269,7 @@ def _report(experiment: Experiment, check: BraggCheck | None, files: list[Path],
         )
         warnings += [w for w in check.warnings(experiment) if w not in warnings]
     for warning in warnings:
-        say(f"  warning: {warning}")
+        reporter.warn(warning)
     for path in files:
         say(f"  wrote {path} ({size_text(path)})")
     reporter.finish(

@@ -133,7 +133,7 @@ def _print(result: FitResult, reporter: Reporter) -> None:
         f"({result.convergence}), {result.cpu_seconds:.0f} CPU s"
     )
     for warning in result.warnings:
-        reporter.say(f"  warning: {warning}")
+        reporter.warn(warning)
 
 
 def _percent(value: float) -> str:

@@ -94,9 +94,9 @@ def _report(found: Identification, rows: list[dict[str, Any]], top: int, reporte
     for line in columns(lines):
         reporter.say(line)
     for name, why in found.failures[:5]:
-        reporter.say(f"  warning: {name} was left out: {why}")
+        reporter.warn(f"{name} was left out: {why}")
     if len(found.failures) > 5:
-        reporter.say(f"  warning: {len(found.failures) - 5} more were left out")
+        reporter.warn(f"{len(found.failures) - 5} more were left out")
     keys = ("formula", "source", "source_id", "space_group", "a")
     reporter.finish(
         {

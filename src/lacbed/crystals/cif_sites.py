@@ -50,12 +50,15 @@ def read_sites(data: cif.Block, notes: list[str]) -> list[Site]:
 
 
 def _remarks(lacking: dict[str, list[str]]) -> list[str]:
-    wording = {
-        "atoms": "occupancy 0 of {}: left out",
-        "displacement": "no Debye-Waller factor for {}; " + f"B = {DEFAULT_B_ISO} Å² assumed",
-        "charge": "scattering factors of neutral atoms used for {}",
-    }
-    return [text.format(_some(lacking[key])) for key, text in wording.items() if lacking[key]]
+    some = {key: _some(labels) for key, labels in lacking.items()}
+    remarks = []
+    if lacking["atoms"]:
+        remarks.append(f"occupancy 0 of {some['atoms']}: left out")
+    if lacking["displacement"]:
+        remarks.append(f"no Debye-Waller factor for {some['displacement']}; B = {DEFAULT_B_ISO} Å² assumed")
+    if lacking["charge"]:
+        remarks.append(f"scattering factors of neutral atoms used for {some['charge']}")
+    return remarks
 
 
 def _some(names: list[str], most: int = 6) -> str:

@@ -113,11 +113,11 @@ def _check(store: Store, row: int, values: dict[str, object]) -> Check:
         stored = dict(zip(store.quantities, store.scalars(row).tolist(), strict=True))
         again = reduce_crystal(values, store.config)
     except FileFormatError as error:
-        return Check(row, formula, np.nan, np.nan, f"cannot be read: {error}")
+        return Check(row, formula, np.nan, np.nan, problem=f"cannot be read: {error}")
     except LacbedError as error:
-        return Check(row, formula, np.nan, np.nan, f"cannot be computed again: {error}")
+        return Check(row, formula, np.nan, np.nan, problem=f"cannot be computed again: {error}")
     if codes.shape != again.pattern.shape or potential_codes.shape != again.potential.shape:
-        return Check(row, formula, np.nan, np.nan, "has another shape when it is computed again")
+        return Check(row, formula, np.nan, np.nan, problem="has another shape when it is computed again")
     intensity = float(np.abs(codes / LEVELS - again.pattern).max())
     volts = potential_codes * stored["potential_scale"] + stored["potential_offset"]
     potential = float(np.abs(volts - again.potential).max()) / stored["potential_scale"]

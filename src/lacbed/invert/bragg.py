@@ -58,19 +58,19 @@ class BraggCheck:
                 "the Bragg lines of this crystal do not fit the images in any orientation (correlation "
                 f"{self.best:.2f}): check zone axis, indices, cell and setting"
             ]
-        found = []
+        notes = []
         if self.orientation != experiment.orientation:
-            found.append(
+            notes.append(
                 f"the Bragg lines contradict the stated orientation {experiment.orientation} (correlation "
                 f"{self.stated:.2f}): {self.orientation} fits better ({self.best:.2f})"
             )
         if abs(self.scale - 1) > WIDTH_OFF:
-            found.append(
+            notes.append(
                 f"the Bragg lines contradict the stated half-width {experiment.half_width:.4g} 1/Å: "
                 f"{self.scale * experiment.half_width:.4g} fits better (correlation {self.best:.2f} against "
                 f"{self.stated:.2f}); or the cell of the crystal is another"
             )
-        return found
+        return notes
 
 
 def check_bragg(

@@ -195,4 +195,5 @@ def _crystal(folder: Path, described: dict[str, Any]) -> tuple[Crystal | None, s
     try:
         return Crystal.from_cif(path), ""
     except (CrystalError, LacbedError) as error:
-        return None, f"the crystal beside the images cannot be used: {error}"
+        remark = f"the crystal beside the images cannot be used: {error}"
+        return None, remark

@@ -63,4 +63,5 @@ def usable(measured: Measured) -> tuple[Measured, list[str]]:
     names = " ".join(",".join(str(v) for v in h) for h, f in zip(measured.hkl, flat, strict=True) if f)
     kept = [i for i, f in enumerate(flat) if not f]
     smaller = replace(measured, images=measured.images[kept], hkl=tuple(measured.hkl[i] for i in kept))
-    return smaller, [f"images without contrast left out: {names}"]
+    notes = [f"images without contrast left out: {names}"]
+    return smaller, notes

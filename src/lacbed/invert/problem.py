@@ -124,7 +124,8 @@ class Problem:
         if not kept:
             raise SettingError("none of the free parameters changes these images")
         names = ", ".join(p.name for p in blind)
-        return kept, (f"not free because they do not change these images: {names}",) if blind else ()
+        notes = (f"not free because they do not change these images: {names}",) if blind else ()
+        return kept, notes
 
 
 def beams_within(crystal: Crystal, frame: Frame) -> int:
