@@ -94,6 +94,22 @@ def test_the_learned_picture_is_left_out_where_it_does_not_hold(monkeypatch, cha
     assert [h["stage"] for h, _ in run(compute.preview, **changes)] == ["preview"]
 
 
+@pytest.mark.parametrize(("extent", "detail"), [(2, 16), (2, 64), (1, 32), (1.5, 30)])
+def test_the_learned_picture_comes_on_the_grid_of_the_exact_one(monkeypatch, extent, detail):
+    monkeypatch.setattr(learned, "surrogate", Oracle)
+    monkeypatch.setattr(compute, "_enough_beams", lambda *_: (21, True))
+    sent = [(h, p) for h, p in run(compute.simulate, extent=extent, detail=detail) if h["kind"] != "progress"]
+    (guess, values), (result, payload) = sent
+    exact = rebuild_result(result["labels"], payload).sel(thickness=300).values[0]
+    header = result["view"]
+    assert [guess[key] for key in ("stage", "pixels", "k_first", "k_step")] == pytest.approx(
+        ["learned", *(header[key] for key in ("pixels", "k_first", "k_step"))]
+    )
+    found = np.frombuffer(values, "<f4").reshape(exact.shape)
+    assert np.abs(found - exact)[1:-1, 1:-1].max() < 0.02 * np.ptp(exact)
+    assert any("interpolated from 32 x 32" in remark for remark in guess["remarks"])
+
+
 def test_without_a_model(monkeypatch):
     def fail(_):
         raise ImportError("none here")

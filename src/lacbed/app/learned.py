@@ -7,6 +7,8 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lacbed.app.request import View
 from lacbed.errors import LacbedError
 
@@ -30,7 +32,8 @@ def predict(crystal: Crystal, view: View) -> tuple[xr.DataArray, dict[str, Any]]
 
     Args:
         crystal: the crystal of the view.
-        view: what is asked for; the model knows one extent and one kind of absorption.
+        view: what is asked for; the model knows one extent, of which a part may be asked for, and one kind of
+            absorption. Its pattern is interpolated to other pixels than its own.
 
     Returns:
         the pattern and "seconds", "expected_z" (one value, or none) and "remarks"; None where no model holds.
@@ -57,12 +60,32 @@ def predict(crystal: Crystal, view: View) -> tuple[xr.DataArray, dict[str, Any]]
         "expected_z": [float(v) for v in pattern.attrs.get("expected_z", ())],
         "remarks": [str(v) for v in pattern.attrs.get("warnings", ())],
     }
+    if (view.pixels, view.extent) != (pattern.sizes["kx"], model.domain["extent"]):
+        said["remarks"].append(f"interpolated from {pattern.sizes['kx']} x {pattern.sizes['ky']} pixels")
+        pattern = _on_grid(pattern, view, model.domain["extent"])
     return pattern, said
 
 
+def _on_grid(pattern: xr.DataArray, view: View, extent: float) -> xr.DataArray:
+    """A pattern of half-width `extent` at the pixels of a view, by cubic splines.
+
+    Pixels of the view beyond the centres of the outermost ones, by less than half a pixel, get the values of these.
+    """
+    import xarray as xr  # noqa: PLC0415
+    from scipy.interpolate import RectBivariateSpline  # noqa: PLC0415
+
+    step = float(pattern["kx"].values[-1] - pattern["kx"].values[0]) / (pattern.sizes["kx"] - 1)
+    half = 0.5 * step * pattern.sizes["kx"] * view.extent / extent
+    k = (np.arange(view.pixels) + 0.5) * (2.0 * half / view.pixels) - half
+    own = pattern["kx"].values
+    values = np.stack([RectBivariateSpline(own, own, image)(k, k) for image in pattern.values[:, 0]])[:, None]
+    coordinates = {name: pattern.coords[name] for name in ("thickness", "h", "k", "l", "gx", "gy")}
+    return xr.DataArray(values, coordinates | {"ky": k, "kx": k}, pattern.dims, attrs=pattern.attrs)
+
+
 def _same_settings(domain: dict[str, Any], view: View) -> bool:
-    """Whether the model was trained with the half-width and the absorption of the view."""
+    """Whether the model was trained with the absorption of the view, and at least its half-width."""
     absorption = domain["absorption"]
     if isinstance(absorption, list):
         absorption = tuple(absorption)
-    return bool(abs(domain["extent"] - view.extent) < 1e-9 and absorption == view.absorption)
+    return bool(view.extent < domain["extent"] + 1e-9 and absorption == view.absorption)
