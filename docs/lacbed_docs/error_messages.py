@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,22 @@ def messages(source: Path = SOURCE) -> list[Message]:
         for text in words.texts(expression, tree)
         if not text.startswith("<")  # HTML
     ]
-    return sorted(set(found), key=lambda m: (m.module, m.line, m.text))
+    scripts = [m for file in sorted(source.rglob("*.js")) for m in _complaints(file, source)]
+    return sorted({*found, *scripts}, key=lambda m: (m.module, m.line, m.text))
+
+
+def _complaints(file: Path, source: Path) -> list[Message]:
+    """What the scripts of the page say by themselves."""
+    text = file.read_text(encoding="utf-8")
+    return [
+        Message(
+            re.sub(r"\$\{[^}]*\}", GAP, m[2]),
+            "page",
+            file.relative_to(source).as_posix(),
+            text[: m.start()].count("\n") + 1,
+        )
+        for m in re.finditer(r"(?:complain\(|new Error\(|\|\| )([\"`])([^\"`]{12,}?)\1", text)
+    ]
 
 
 def error_classes(trees: Iterable[ast.Module]) -> set[str]:

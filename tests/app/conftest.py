@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from browser_helpers import PROGRAMS, SILICON
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +33,44 @@ def server() -> Iterator[tuple[str, int]]:
 def address(server: tuple[str, int]) -> str:
     """URL of the running server."""
     return server[0]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A browser; without one the tests are skipped, but never in CI."""
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    playwright = pytest.importorskip("playwright.sync_api") if not os.environ.get("CI") else None
+    if playwright is None:
+        from playwright import sync_api as playwright  # noqa: PLC0415
+    if program is None:
+        message = f"none of {', '.join(PROGRAMS)} is on this machine"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
+    """Opens the page in a session of its own; at the end nothing may have gone wrong or outside."""
+    contexts: list[Any] = []
+    problems: list[str] = []
+    hosts: set[str] = set()
+
+    def open_one(place: str = SILICON, **look: Any) -> Any:
+        context = chromium.new_context(**{"viewport": {"width": 1440, "height": 900}, **look})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(240_000)
+        page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda entry: problems.append(entry.text) if entry.type == "error" else None)
+        page.goto(f"{address}/{place}")
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert hosts <= {urlsplit(address).netloc, ""}  # "" are blobs made in the page
+    assert [p for p in problems if "status of 400" not in p] == []

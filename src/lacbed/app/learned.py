@@ -55,15 +55,13 @@ def predict(crystal: Crystal, view: View) -> tuple[xr.DataArray, dict[str, Any]]
         )
     except LacbedError:
         return None  # outside what it was trained on
-    said = {
-        "seconds": time.perf_counter() - start,
-        "expected_z": [float(v) for v in pattern.attrs.get("expected_z", ())],
-        "remarks": [str(v) for v in pattern.attrs.get("warnings", ())],
-    }
+    seconds = time.perf_counter() - start
+    remarks = [str(v) for v in pattern.attrs.get("warnings", ())]
     if (view.pixels, view.extent) != (pattern.sizes["kx"], model.domain["extent"]):
-        said["remarks"].append(f"interpolated from {pattern.sizes['kx']} x {pattern.sizes['ky']} pixels")
+        remarks.append(f"interpolated from {pattern.sizes['kx']} x {pattern.sizes['ky']} pixels")
         pattern = _on_grid(pattern, view, model.domain["extent"])
-    return pattern, said
+    expected = [float(v) for v in pattern.attrs.get("expected_z", ())]
+    return pattern, {"seconds": seconds, "expected_z": expected, "remarks": remarks}
 
 
 def _on_grid(pattern: xr.DataArray, view: View, extent: float) -> xr.DataArray:

@@ -1,0 +1,59 @@
+"""What the tests in a browser ask of the page."""
+
+import os
+
+import numpy as np
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+SILICON = "#crystal=Si&g=2&t=300&n=48&tmax=1000"
+
+
+def wait_for_rest(page):
+    """Wait until nothing is computed, described, previewed or still to be painted."""
+    page.wait_for_function("() => document.getElementById('plate').ariaBusy === 'false'")
+
+
+def wait_for_exact(page, title=None):
+    """Wait until the page is at rest and shows an exact picture."""
+    page.wait_for_function(
+        """(title) => {
+          const badge = document.getElementById("badge");
+          return document.getElementById("plate").ariaBusy === "false"
+            && !badge.hidden && badge.dataset.stage === "exact" && !document.getElementById("copy").disabled
+            && (!title || document.getElementById("title").textContent.startsWith(title));
+        }""",
+        arg=title,
+    )
+
+
+def pixels(page):
+    """Grey levels of the picture, first row at the bottom, as the engine has it."""
+    values = page.evaluate(
+        """() => {
+          const canvas = document.getElementById("picture");
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          return Array.from(data.filter((_, i) => i % 4 === 0));
+        }"""
+    )
+    side = round(len(values) ** 0.5)
+    return np.array(values).reshape(side, side)[::-1]
+
+
+def engine(page, folder):
+    """What the Python code on the page computes."""
+    code = page.inner_text("#code")
+    here = os.getcwd()
+    os.chdir(folder)
+    try:
+        names = {}
+        exec(compile(code, "page", "exec"), names)
+    finally:
+        os.chdir(here)
+    return names["pattern"]
+
+
+def as_grey(image):
+    """The grey levels that belong to intensities, by the rule of the page."""
+    ordered = np.sort(image.astype(np.float32).ravel())
+    low, high = (ordered[int(np.floor(p * (len(ordered) - 1) + 0.5))] for p in (0.001, 0.999))
+    return np.clip((image - low) * 255 / (high - low), 0, 255)

@@ -1,0 +1,60 @@
+"""Measured patterns on the page, in a real headless Chromium."""
+
+import json
+
+import numpy as np
+import pytest
+from browser_helpers import wait_for_rest
+
+import lacbed
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """A folder with two images of silicon, 310 Å thick, and something that is none of it."""
+    hkl = [(0, 0, 0), (1, -1, 1)]
+    grid = lacbed.TiltGrid(pixels=16, k_max=0.25)
+    truth = lacbed.simulate(lacbed.Crystal.named("Si"), (1, 1, 0), 200e3, [310], grid, hkl, beams=41)
+    np.savez(tmp_path / "images.npz", images=truth.values[0, :, ::-1], hkl=np.array(hkl))
+    geometry = {
+        "accelerating_voltage_kV": 200,
+        "zone_axis_uvw_direct": [1, 1, 0],
+        "x_direction_hkl_reciprocal": truth.attrs["x_direction"],
+        "half_width_inv_A": 0.25,
+        "orientation": "-y+x",
+    }
+    (tmp_path / "experiment.json").write_text(json.dumps({"material": "mine", "geometry": geometry}))
+    (tmp_path / "photograph.png").write_bytes(b"left alone")
+    return tmp_path
+
+
+def test_measured_patterns_beside_the_best_fit(open_page, measured):
+    page = open_page("#crystal=Si&g=1&n=16&tmax=400")
+    page.click("#tab-fit")
+    page.set_input_files("#measured", sorted(measured.iterdir()))
+    page.wait_for_selector("#fit-pairs figure")
+    wait_for_rest(page)
+    thickness, _, said = page.inner_text("#fit-summary").partition(" Å fits best")
+    assert abs(float(thickness) - 310) < 15  # two small images; the fit itself is tested elsewhere
+    assert "(stated: 0.2500)" in said
+    assert abs(float(said.partition("turned by ")[2].partition("°")[0].replace("−", "-"))) < 1
+    assert page.locator("#fit-pairs figure").count() == 2
+    assert page.inner_text("#title") == "Si [110]"
+    assert 'load_experiment("experiment")' in page.inner_text("#code")
+    assert page.is_hidden("#microscope")
+
+
+def test_a_folder_may_be_dropped(open_page, measured):
+    (measured / "crystal.cif").write_text(lacbed.Crystal.named("Si").to_cif())
+    page = open_page("#crystal=Cu&g=1&n=16&tmax=400")
+    wait_for_rest(page)
+    browser = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(measured)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        browser.send("Input.dispatchDragEvent", {"type": kind, "x": 400, "y": 300, "data": data})
+    page.wait_for_selector("#fit-pairs figure")
+    wait_for_rest(page)
+    assert page.locator("#fit-pairs figure").count() == 2
+    assert page.inner_text("#title").startswith("crystal [110]")  # the CIF of the folder

@@ -1,0 +1,134 @@
+"""Learned pictures and answers that come late, in a real headless Chromium."""
+
+import json
+
+import numpy as np
+import pytest
+from browser_helpers import SILICON, pixels, wait_for_exact, wait_for_rest
+
+import lacbed
+from lacbed.app.messages import pack
+
+pytestmark = pytest.mark.browser
+
+
+def test_the_learned_picture_and_the_exact_one_beside_each_other(open_page):
+    page = open_page(SILICON)
+    wait_for_exact(page)
+    ramp = np.linspace(0, 1, 16, dtype="<f4").repeat(16)
+    header = {
+        "kind": "pattern", "pixels": 16, "hkl": [[0, 0, 0]], "gx": [0], "gy": [0], "k_first": -1, "k_step": 0.125,
+        "wavelength": 0.025, "beams": 99, "notes": [], "seconds": 0.01, "thicknesses": [300], "remarks": [],
+    }  # fmt: skip
+    said = {"python": "", "shell": "", "needs": ""}
+    guess = pack({**header, "stage": "learned", "expected_z": [0.012]}, (ramp + ramp[::-1] ** 4).tobytes())
+    series = {**header, "stage": "exact", "converged": True, "recipe": said, "thicknesses": [300, 310]}
+    exact = pack(series, np.concatenate([ramp, ramp**2]).tobytes())
+    further = pack({**header, "stage": "learned", "expected_z": [0.5], "thicknesses": [310]}, ramp.tobytes())
+    answers = {300: [guess, guess + exact], 310: [further]}
+
+    def answer(route):
+        wanted = json.loads(route.request.post_data)["thickness"]
+        route.fulfill(body=answers[wanted].pop(0), content_type="application/octet-stream")
+
+    page.route("**/api/stream/*", answer)
+    page.route("**/api/describe", lambda route: route.abort())
+    page.click("#spot-2_2_0")
+    wait_for_rest(page)
+    assert page.get_attribute("#badge", "data-stage") == "learned"
+    assert "expects Z ≈ 1.2 %" in page.inner_text("#badge")
+    assert page.is_hidden("#models")
+    page.click("#spot-0_0_0")
+    wait_for_exact(page)
+    z = float(lacbed.zncc_loss((ramp + ramp[::-1] ** 4).reshape(16, 16), ramp.reshape(16, 16)))
+    assert f"Z = {100 * z:.2g} %" in page.inner_text("#models")
+    page.locator("#models button", has_text="Difference").click()
+    page.wait_for_function("() => document.getElementById('badge').textContent.includes('−')")
+    page.fill("#thickness-number", "310")  # the learned picture of another thickness comes when it is looked at
+    page.press("#thickness-number", "Enter")
+    wait_for_rest(page)
+    z = float(lacbed.zncc_loss(ramp.reshape(16, 16), (ramp**2).reshape(16, 16)))
+    assert f"Z = {100 * z:.2g} %" in page.inner_text("#models")
+    assert answers == {300: [], 310: []}
+
+
+def test_the_packaged_model_comes_first_and_is_held_against_the_exact_picture(open_page):
+    page = open_page("#crystal=Si&abs=thomas&tmax=500&t=300")
+    wait_for_exact(page, "Si")
+    times = page.evaluate("window.lacbedTimes")
+    assert times["learned"] < times["exact"]
+    said = page.inner_text("#models")
+    z = float(said.partition("Z = ")[2].removesuffix(" %").replace(" × 10⁻⁴", "e-4"))
+    assert 0 < z < 0.5
+    page.locator("#models button", has_text="Learned").click()
+    page.wait_for_function("() => document.getElementById('badge').dataset.stage === 'learned'")
+    assert page.locator("#models [aria-checked=true]").inner_text() == "Learned"
+
+
+@pytest.fixture
+def held(open_page):
+    """A page with its exact picture, and requests of a task that wait until `held.pop()` lets them go."""
+    page, waiting = open_page(), []
+    wait_for_exact(page)
+
+    def keep(route):
+        waiting.append(route)
+
+    def hold(task):
+        page.route(f"**/api/stream/{task}", keep, times=1)
+
+    return page, hold, waiting
+
+
+def wait_for_request(page, waiting):
+    while not waiting:
+        page.wait_for_timeout(20)
+
+
+def test_choosing_a_disc_does_not_lose_the_answer_that_is_on_its_way(held):
+    page, hold, waiting = held
+    page.click("#tab-discs")
+    wait_for_exact(page)
+    hold("montage")
+    page.fill("#voltage-number", "100")
+    page.press("#voltage-number", "Enter")
+    wait_for_request(page, waiting)
+    page.click("#picture")  # the disc of 000, still at 200 kV
+    assert page.get_attribute("#plate", "aria-busy") == "true"
+    page.wait_for_function("() => document.getElementById('badge').hidden")
+    assert page.locator("#copy").is_disabled()
+    waiting.pop().continue_()
+    wait_for_exact(page)
+    assert "energy=100000" in page.inner_text("#code")
+
+
+def test_a_thickness_beside_the_series_is_computed(held):
+    page, hold, waiting = held
+    hold("simulate")
+    page.click("#spot-2_2_0")
+    wait_for_request(page, waiting)
+    page.fill("#thickness-number", "333")
+    page.press("#thickness-number", "Enter")
+    wait_for_exact(page)
+    assert "thicknesses=[333]" in page.inner_text("#code")
+
+
+def test_late_previews_do_not_replace_the_exact_picture(held):
+    page, hold, waiting = held
+    hold("preview")
+    drag = """(event) => {
+      const slider = document.getElementById("voltage");
+      slider.value = Number(slider.value) + 20;
+      slider.dispatchEvent(new Event(event));
+    }"""
+    page.evaluate(drag, "input")
+    page.evaluate(drag, "input")
+    wait_for_request(page, waiting)
+    page.evaluate(drag, "change")
+    page.wait_for_function("() => !document.getElementById('copy').disabled")
+    exact = pixels(page)
+    assert page.get_attribute("#plate", "aria-busy") == "true"
+    waiting.pop().continue_()
+    wait_for_exact(page)
+    assert "260 kV" in page.inner_text("#subtitle")
+    np.testing.assert_array_equal(pixels(page), exact)
