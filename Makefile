@@ -46,7 +46,7 @@ test: lint
 docs: $(TESTREADY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# Two quiet cores: seed.zarr 60 min, wide.zarr 5 min, downfold 5 min each, vae 100 s an epoch (some 40 of them), small ones
+# Two quiet cores: seed.zarr 60 min, wide.zarr 5 min, downfold 5 min each, vae 100 s an epoch (50 of them), small ones
 # 30 min together, learning curve 20 min, evaluations 1 to 3 min each. To see it run in minutes, with other numbers:
 # make reproduce SEED_COUNT=80 WIDE_COUNT=24 ATOMS=12 WIDE_ATOMS=12 TRAIN="--set training.epochs=1"
 REPRODUCED ?= build/reproduce
