@@ -67,7 +67,7 @@ def predict(crystal: Crystal, view: View) -> tuple[xr.DataArray, dict[str, Any]]
 def _on_grid(pattern: xr.DataArray, view: View, extent: float) -> xr.DataArray:
     """A pattern of half-width `extent` at the pixels of a view, by cubic splines.
 
-    Pixels of the view beyond the centres of the outermost ones, by less than half a pixel, get the values of these.
+    Pixels of the view beyond the outermost centres, by less than half a pixel, get the values at these.
     """
     import xarray as xr  # noqa: PLC0415
     from scipy.interpolate import RectBivariateSpline  # noqa: PLC0415
