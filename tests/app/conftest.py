@@ -35,7 +35,7 @@ def address(server: tuple[str, int]) -> str:
     return server[0]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop must not outlive the tests that need it
 def chromium() -> Iterator[Any]:
     """A browser; without one the tests are skipped, but never in CI."""
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
