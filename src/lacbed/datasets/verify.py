@@ -64,8 +64,8 @@ class Verified:
     @property
     def problems(self) -> list[str]:
         """A line for everything that is wrong."""
-        lines = [f"{name} is missing or differs from its checksum" for name in self.damaged]
-        return lines + [f"row {c.row} ({c.formula}): {c.problem}" for c in self.checks if c.problem]
+        problems = [f"{name} is missing or differs from its checksum" for name in self.damaged]
+        return problems + [f"row {c.row} ({c.formula}): {c.problem}" for c in self.checks if c.problem]
 
 
 def verify(
