@@ -7,7 +7,6 @@ import os
 # Before NumPy is loaded: threads inside the reference's small matrices only wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,10 +39,10 @@ def _every_error_is_documented() -> Iterator[None]:
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT / "docs")
-        from lacbed_docs.error_messages import GAP, messages  # noqa: PLC0415
+        from lacbed_docs.error_messages import GAP, messages, pattern_of  # noqa: PLC0415
 
         known = {m.text for m in messages() if len(m.text.replace(GAP, "")) >= 10}  # shorter ones fit too much
-    patterns = [re.compile(".*".join(re.escape(part) for part in text.split(GAP))) for text in known]
+    patterns = [pattern_of(text) for text in known]
     missing = sorted(text[:120] for text in said if not any(p.search(text) for p in patterns))
     assert not missing, f"not on the page of errors (docs/lacbed_docs/error_messages.py): {missing[:10]}"
 

@@ -71,6 +71,11 @@ def _complaints(file: Path, source: Path) -> list[Message]:
     ]
 
 
+def pattern_of(text: str) -> re.Pattern[str]:
+    """What finds a message as it is printed, by its words."""
+    return re.compile(".*".join(re.escape(part) for part in text.split(GAP)))
+
+
 def error_classes(trees: Iterable[ast.Module]) -> set[str]:
     """LacbedError and all classes that inherit from it, wherever they are defined."""
     bases = {
@@ -190,13 +195,12 @@ def _returns(function: ast.FunctionDef) -> list[ast.expr]:
 
 
 def _inserted(node: ast.expr) -> list[ast.expr]:
-    """Variables and calls inside an f-string or a sum of strings."""
+    """Variables, calls and choices inside an f-string or a sum of them."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return [*_inserted(node.left), *_inserted(node.right)]
-    values = [part.value for part in node.values if isinstance(part, ast.FormattedValue)] if isinstance(
-        node, ast.JoinedStr
-    ) else [node]  # fmt: skip
-    return [v for v in values if isinstance(v, ast.Name | ast.Call | ast.IfExp) and v is not node]
+    parts = node.values if isinstance(node, ast.JoinedStr) else []
+    values = [part.value for part in parts if isinstance(part, ast.FormattedValue)]
+    return [v for v in values if isinstance(v, ast.Name | ast.Call | ast.IfExp)]
 
 
 def _words(node: ast.expr) -> str:

@@ -188,9 +188,9 @@ def _ticker(send: Send, what: str, pixels: int) -> Callable[[float], None]:
 
 def describe_pattern(pattern: xr.DataArray, stage: str, extra: dict[str, Any]) -> dict[str, Any]:
     """The header that goes with the values of a pattern."""
+    from lacbed.patterns.labels import axis_step  # noqa: PLC0415
+
     attributes = pattern.attrs
-    kx = pattern["kx"].values
-    step = float(kx[-1] - kx[0]) / (len(kx) - 1) if len(kx) > 1 else 1.0
     return {
         "kind": "pattern",
         "stage": stage,
@@ -199,8 +199,8 @@ def describe_pattern(pattern: xr.DataArray, stage: str, extra: dict[str, Any]) -
         "hkl": [[int(pattern[i][n]) for i in "hkl"] for n in range(pattern.sizes["hkl"])],
         "gx": pattern["gx"].values.tolist(),
         "gy": pattern["gy"].values.tolist(),
-        "k_first": float(kx[0]),
-        "k_step": step,
+        "k_first": float(pattern["kx"][0]),
+        "k_step": axis_step(pattern["kx"]),
         "wavelength": float(attributes["wavelength"]),
         "beams": attributes.get("beams"),
         "solver": attributes.get("solver"),

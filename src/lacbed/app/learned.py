@@ -72,8 +72,9 @@ def _on_grid(pattern: xr.DataArray, view: View, extent: float) -> xr.DataArray:
     import xarray as xr  # noqa: PLC0415
     from scipy.interpolate import RectBivariateSpline  # noqa: PLC0415
 
-    step = float(pattern["kx"].values[-1] - pattern["kx"].values[0]) / (pattern.sizes["kx"] - 1)
-    half = 0.5 * step * pattern.sizes["kx"] * view.extent / extent
+    from lacbed.patterns.labels import axis_step  # noqa: PLC0415
+
+    half = 0.5 * axis_step(pattern["kx"]) * pattern.sizes["kx"] * view.extent / extent
     k = (np.arange(view.pixels) + 0.5) * (2.0 * half / view.pixels) - half
     own = pattern["kx"].values
     values = np.stack([RectBivariateSpline(own, own, image)(k, k) for image in pattern.values[:, 0]])[:, None]
