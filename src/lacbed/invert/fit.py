@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
+import torch
 import xarray as xr
 
 from lacbed.beams import check_reflections
@@ -26,13 +27,18 @@ from lacbed.invert.experiment import Experiment
 from lacbed.invert.lattice import simulate_lattice, tilt_lattice
 from lacbed.invert.merit import Merits, score_samplers
 from lacbed.invert.register import PARAMETERS, Placement, Stage, lattice_margin, place
+from lacbed.invert.scan import local_minima
 from lacbed.patterns.metrics import zncc_loss
 from lacbed.potential import Absorption
 from lacbed.result import label_pattern
 from lacbed.settings import Settings
+from lacbed.solvers.blocks import one_thread_each
 
 SCAN_STEP, FINAL_STEP = 1.0, 0.8
 """Steps of the lattice in pixels while the thickness is sought, and for the final figures."""
+
+VALLEYS = 3
+"""Minima of the scan that are followed, each with a geometry of its own."""
 
 FINE = 10
 """The final thicknesses are this many times as close as those of the scan."""
@@ -138,8 +144,12 @@ def fit_experiment(
         SettingError: if the crystal cannot show the measured reflections, or a setting is impossible.
         MemoryLimitError: if the request does not fit.
     """
+    with one_thread_each(torch.device("cpu")):  # its many small steps gain nothing from threads of their own
+        return _fit(experiment, crystal, settings or FitSettings(), progress or _silent)
+
+
+def _fit(experiment: Experiment, crystal: Crystal, wanted: FitSettings, tick: Progress) -> FitResult:
     start = time.process_time()
-    wanted = FitSettings() if settings is None else settings
     frame = check_crystal(experiment, crystal)
     bragg = check_bragg(experiment, crystal)
     warnings = [*experiment.notes, *crystal.notes, *bragg.warnings(experiment)]
@@ -150,17 +160,13 @@ def fit_experiment(
     if wanted.beams == "auto":
         count, convergence = enough_beams(experiment, crystal, frame, wanted)
         wanted = replace(wanted, beams=count)
-    tick = progress or _silent
-    scan = _simulate(experiment, crystal, wanted, wanted.thicknesses, SCAN_STEP, frame, lambda f: tick(0.5 * f))
+    scan = _simulate(experiment, crystal, wanted, wanted.thicknesses, SCAN_STEP, frame, lambda f: tick(0.3 * f))
     placement = Placement(blur=wanted.blur)
     if "half_width" in wanted.free and abs(bragg.scale - 1) <= WIDTH_OFF and bragg.reflections > 2:
         placement = replace(placement, scale=float(np.clip(bragg.scale, 0.97, 1.03)))
-    curve = _curve(scan, placement)
-    for _ in range(2 if wanted.free else 0):
-        placement = place(scan, int(np.argmin(curve)), placement, wanted.free)
-        curve = _curve(scan, placement)
+    placement, curve = _follow(scan, placement, wanted.free, lambda f: tick(0.3 + 0.4 * f))
     fine = _fine(wanted.thicknesses, int(np.argmin(curve)))
-    final = _simulate(experiment, crystal, wanted, fine, FINAL_STEP, frame, lambda f: tick(0.5 + 0.5 * f))
+    final = _simulate(experiment, crystal, wanted, fine, FINAL_STEP, frame, lambda f: tick(0.7 + 0.3 * f))
     for _ in range(2):
         best = int(np.argmin(_curve(final, placement)))
         placement = place(final, best, placement, wanted.free)
@@ -175,6 +181,28 @@ def fit_experiment(
         stated_width, stated, merits, bragg, final.pattern.beams, convergence, time.process_time() - start,
         tuple(dict.fromkeys(warnings)),
     )  # fmt: skip
+
+
+def _follow(
+    scan: Stage, start: Placement, free: tuple[str, ...], tick: Progress
+) -> tuple[Placement, FloatArray]:
+    """The common geometry from the most promising minima of the scan, and mean Z at every thickness in it.
+
+    With a geometry that is a little wrong the deepest minimum may be the wrong fringe of the thickness.
+    """
+    curve = _curve(scan, start)
+    if not free:
+        return start, curve
+    found = []
+    for at in local_minima(curve)[:VALLEYS]:
+        placement = place(scan, at, start, free)
+        near = range(max(0, at - 2), min(len(curve), at + 3))
+        z = _curve(scan, placement, near)
+        found.append((float(z.min()), near[int(np.argmin(z))], placement))
+        tick(len(found) / (VALLEYS + 1))
+    _, at, placement = min(found, key=lambda one: one[0])
+    placement = place(scan, at, placement, free)
+    return placement, _curve(scan, placement)
 
 
 def check_crystal(experiment: Experiment, crystal: Crystal) -> Frame:
@@ -222,13 +250,13 @@ def _simulate(
     return Stage(experiment, pattern, experiment.half_width + margin)
 
 
-def _curve(stage: Stage, placement: Placement) -> FloatArray:
-    """Mean Z at every thickness in the common geometry: (thickness,)."""
+def _curve(stage: Stage, placement: Placement, places: Sequence[int] | None = None) -> FloatArray:
+    """Mean Z in the common geometry at the thicknesses of these places, by default all: (thickness,)."""
     measured = stage.experiment.images
     return np.array(
         [
             float(np.nanmean(zncc_loss(measured, stage.images(i, placement))))
-            for i in range(len(stage.pattern.thicknesses))
+            for i in (range(len(stage.pattern.thicknesses)) if places is None else places)
         ]
     )
 

@@ -110,6 +110,14 @@ class LatticePattern:
         transform = np.fft.rfft2(self.values[thickness, reflection])
         return np.asarray(np.fft.irfft2(transform * self._response(pixel, blur), s=self.lattice.shape))
 
+    def splines(self, thickness: int, pixel: float, blur: float) -> list[FloatArray]:
+        """The splines of all reflections at a thickness; see `spline`."""
+        response = self._response(pixel, blur)
+        return [
+            np.asarray(np.fft.irfft2(np.fft.rfft2(image) * response, s=self.lattice.shape))
+            for image in self.values[thickness]
+        ]
+
     def _response(self, pixel: float, blur: float) -> FloatArray:
         rows, columns = self.lattice.shape
         f = np.stack(np.meshgrid(np.fft.fftfreq(rows), np.fft.rfftfreq(columns), indexing="ij"))

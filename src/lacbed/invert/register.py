@@ -68,8 +68,7 @@ class Stage:
             if len(self._kept) > 1:  # a step of the blur and the way back
                 self._kept.pop(next(iter(self._kept)))
             pixel = self.experiment.pixel_size
-            count = range(len(self.pattern.hkl))
-            self._kept[key] = [self.pattern.spline(thickness, i, pixel, blur * pixel) for i in count]
+            self._kept[key] = self.pattern.splines(thickness, pixel, blur * pixel)
         return self._kept[key]
 
     def images(self, thickness: int, placement: Placement) -> FloatArray:

@@ -49,7 +49,7 @@ def first_progress(problem: Problem, say: Tell) -> Progress:
     softness = blurs[int(np.argmin(table.min(axis=(0, 1))))]
     by_width = table[:, :, blurs.index(softness)]
     scores = by_width.min(axis=1)
-    minima = _minima(scores)[: problem.options.starts]
+    minima = local_minima(scores)[: problem.options.starts]
     problem.begin_at(thicknesses[minima[0]], softness, problem.beams)
     outcomes = []
     for number, index in enumerate(minima):
@@ -93,8 +93,8 @@ def _scan(
     return np.array([[[mean_z(blur(sharp, s), target) for s in sigmas] for sharp in found] for found in series])
 
 
-def _minima(scores: FloatArray) -> list[int]:
-    """Local minima, the deepest first."""
+def local_minima(scores: FloatArray) -> list[int]:
+    """Places of the local minima, the deepest first."""
     padded = np.concatenate([[np.inf], scores, [np.inf]])
     lows = [i for i in range(len(scores)) if padded[i + 1] <= padded[i] and padded[i + 1] < padded[i + 2]]
     return sorted(lows, key=lambda i: scores[i]) or [int(np.argmin(scores))]

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -221,6 +222,35 @@ def solve_subspace(problem: Problem, block: int, tick: Tick | None = None) -> Te
     return solve_blocks(group, len(reduced), block, len(problem.thicknesses), problem.complex_dtype, body, tick)
 
 
+@dataclass(frozen=True, eq=False)
+class _Set:
+    """The pairs of one matrix: many reflections of few tilts, so that each tilt is propagated once.
+
+    Attributes:
+        pairs: their places among those of the block.
+        tilts, tilt: the tilts, and which of them each pair has.
+        beams, beam: the outgoing beams, and which of them each pair has.
+    """
+
+    pairs: slice
+    tilts: Tensor
+    tilt: Tensor
+    beams: Tensor
+    beam: Tensor
+
+
+def _sets(problem: Problem, group: Tensor, chosen: Tensor, count: int) -> list[_Set]:
+    """The pairs of a block, sorted by their matrix, matrix by matrix."""
+    bounds = torch.searchsorted(group, torch.arange(count + 1, device=group.device)).tolist()
+    sets = []
+    for first, last in pairwise(bounds):
+        mine = chosen[first:last]
+        tilts, tilt = torch.unique(problem.pair_tilt[mine], return_inverse=True)
+        beams, beam = torch.unique(problem.pair_out[mine], return_inverse=True)
+        sets.append(_Set(slice(first, last), tilts, tilt, beams, beam))
+    return sets
+
+
 def _pair_amplitudes(
     problem: Problem, rows: Tensor, generator: Tensor, group: Tensor, chosen: Tensor, origin: float, middle: float
 ) -> Tensor:
@@ -229,21 +259,18 @@ def _pair_amplitudes(
     K_n differs from its mean `middle` by some 1e-4 with the tilt, which acts like a change of thickness and is
     taken to first order.
     """
-    tilt = problem.pair_tilt[chosen]
-    wave = problem.wave_vectors[tilt]
+    sets = _sets(problem, group, chosen, len(generator))
+    wave = problem.wave_vectors
     shift = (2j * math.pi * 0.5 / middle) * (wave[:, :2].square().sum(dim=1) - origin)  # of the exponent, per Å
     stretch = middle / wave[:, 2] - 1.0
-    incoming = rows[problem.anchor[tilt]].conj()
-    outgoing = rows[problem.pair_out[chosen]]
-    bounds = torch.searchsorted(group, torch.arange(len(generator) + 1, device=group.device)).tolist()
     result = rows.new_empty((len(problem.thicknesses), len(chosen)))
     for place, step in propagators(generator, problem.thicknesses):
         thickness = float(problem.thicknesses[place])
-        for matrix in range(len(generator)):
-            pairs = slice(bounds[matrix], bounds[matrix + 1])
-            moved = incoming[pairs] @ step[matrix].mT  # (pair, m)
-            change = moved @ generator[matrix].mT + shift[pairs, None] * moved
-            moved = moved + change * (thickness * stretch[pairs, None])
-            result[place, pairs] = (outgoing[pairs] * moved).sum(dim=1)
-        result[place] *= torch.exp(shift * thickness)
+        for matrix, one in enumerate(sets):
+            tilts = one.tilts
+            moved = rows[problem.anchor[tilts]].conj() @ step[matrix].mT  # (tilt, m)
+            change = moved @ generator[matrix].mT + shift[tilts, None] * moved
+            moved = moved + change * (thickness * stretch[tilts, None])
+            moved = moved * torch.exp(shift[tilts, None] * thickness)
+            result[place, one.pairs] = (moved @ rows[one.beams].mT)[one.tilt, one.beam]
     return result
