@@ -46,15 +46,35 @@ def test_measured_patterns_beside_the_best_fit(open_page, measured):
     assert page.is_hidden("#microscope")
 
 
+def _drop(page, folder):
+    browser = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        browser.send("Input.dispatchDragEvent", {"type": kind, "x": 400, "y": 300, "data": data})
+
+
 def test_a_folder_may_be_dropped(open_page, measured):
     (measured / "crystal.cif").write_text(lacbed.Crystal.named("Si").to_cif())
     page = open_page("#crystal=Cu&g=1&n=16&tmax=400")
     wait_for_rest(page)
-    browser = page.context.new_cdp_session(page)
-    data = {"items": [], "files": [str(measured)], "dragOperationsMask": 1}
-    for kind in ("dragEnter", "dragOver", "drop"):
-        browser.send("Input.dispatchDragEvent", {"type": kind, "x": 400, "y": 300, "data": data})
+    _drop(page, measured)
     page.wait_for_selector("#fit-pairs figure")
     wait_for_rest(page)
     assert page.locator("#fit-pairs figure").count() == 2
     assert page.inner_text("#title").startswith("crystal [110]")  # the CIF of the folder
+
+
+def test_a_folder_dropped_before_the_page_is_ready_waits_for_it(open_page, measured):
+    page = open_page("#crystal=Si&g=1&n=16&tmax=400")
+    wait_for_rest(page)
+    waiting = []
+    page.route("**/api/about", lambda route: waiting.append(route))
+    page.reload()
+    page.wait_for_function("document.querySelector('#status').textContent.startsWith('Waiting')")
+    _drop(page, measured)
+    page.wait_for_timeout(200)
+    assert page.locator("#fit-pairs figure").count() == 0
+    waiting[0].continue_()
+    page.wait_for_selector("#fit-pairs figure")
+    wait_for_rest(page)
+    assert page.locator("#fit-pairs figure").count() == 2

@@ -3,7 +3,7 @@
 import { setThickness, setZone } from "./act.js";
 import { NAMES } from "./colormaps.js";
 import { choose, pair, tabs } from "./controls.js";
-import { showCode, wireFiles } from "./files.js";
+import { showCode, wireDrop, wireFiles } from "./files.js";
 import { changed, complain, compute, say } from "./jobs.js";
 import { wireProbe } from "./probe.js";
 import { $, fromHash, holds, knobs, look, run, sameReflection, setSeries, shown, state } from "./state.js";
@@ -152,6 +152,7 @@ function wirePlay() {
   });
 }
 
+/** Fill and connect the page; whether it can be used. */
 async function begin() {
   try {
     const stored = localStorage.getItem("lacbed-theme");
@@ -165,7 +166,7 @@ async function begin() {
     if (!answer.ok) throw new Error(about.error);
   } catch (error) {
     complain(error.message);
-    return;
+    return false;
   }
   $("tab-fit").hidden = !about.fit;
   fromHash(location.hash, about.crystals.map((c) => c.name));
@@ -185,6 +186,7 @@ async function begin() {
     showPicture({ everything: true });
   });
   changed(false, { crystal: true });
+  return true;
 }
 
-begin();
+wireDrop(begin()); // what is dropped while the first worker starts must not be lost, or opened by the browser

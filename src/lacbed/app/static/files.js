@@ -126,15 +126,8 @@ function savePicture() {
   canvas.convertToBlob({ type: "image/png" }).then((blob) => save(blob, `${stem()}.png`));
 }
 
-/** Connect the buttons, the list of crystals and the drop of files. */
-export function wireFiles() {
-  $("crystal").addEventListener("change", () => {
-    const option = $("crystal").selectedOptions[0];
-    if (option.dataset.own) setCrystal({ cif: openCif.text, title: openCif.title });
-    else setCrystal({ name: option.value });
-  });
-  $("cif").addEventListener("change", () => { openCif($("cif").files[0]); $("cif").value = ""; });
-  $("measured").addEventListener("change", () => { bring([...$("measured").files]); $("measured").value = ""; });
+/** Take files that are dropped, at once, and use them when the page is ready. */
+export function wireDrop(ready) {
   const drop = $("drop");
   let inside = 0;
   addEventListener("dragenter", (event) => { event.preventDefault(); inside += 1; drop.classList.add("over"); });
@@ -145,11 +138,22 @@ export function wireFiles() {
     inside = 0;
     drop.classList.remove("over");
     busy(1);
-    dropped(event.dataTransfer)
-      .then(bring)
+    Promise.all([dropped(event.dataTransfer), ready])
+      .then(([files, isReady]) => isReady && bring(files))
       .catch(() => complain("What was dropped cannot be read."))
       .finally(() => busy(-1));
   });
+}
+
+/** Connect the buttons and the list of crystals. */
+export function wireFiles() {
+  $("crystal").addEventListener("change", () => {
+    const option = $("crystal").selectedOptions[0];
+    if (option.dataset.own) setCrystal({ cif: openCif.text, title: openCif.title });
+    else setCrystal({ name: option.value });
+  });
+  $("cif").addEventListener("change", () => { openCif($("cif").files[0]); $("cif").value = ""; });
+  $("measured").addEventListener("change", () => { bring([...$("measured").files]); $("measured").value = ""; });
   for (const button of document.querySelectorAll("[data-format]")) {
     button.addEventListener("click", () => saveData(button.dataset.format));
   }
