@@ -68,7 +68,7 @@ def test_a_folder_dropped_before_the_page_is_ready_waits_for_it(open_page, measu
     page = open_page("#crystal=Si&g=1&n=16&tmax=400")
     wait_for_rest(page)
     waiting = []
-    page.route("**/api/about", lambda route: waiting.append(route))
+    page.route("**/api/about", lambda route: waiting.append(route))  # noqa: PLW0108  a bound method is refused
     page.reload()
     page.wait_for_function("document.querySelector('#status').textContent.startsWith('Waiting')")
     _drop(page, measured)

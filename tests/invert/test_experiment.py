@@ -180,6 +180,24 @@ def test_geometry_can_be_restated_without_touching_the_images():
     np.testing.assert_array_equal(back.images, experiment.images)
 
 
+def test_binning_keeps_counts_geometry_and_masks():
+    whole = experiment_of(np.random.default_rng(1).uniform(1, 2, (len(HKL), 22, 22)))
+    mask = np.ones((22, 22), bool)
+    mask[5, 8] = False
+    masked = whole.masked(mask)
+    small = masked.binned(2)
+    assert small.pixels == 11
+    assert small.half_width == pytest.approx(whole.half_width, rel=1e-12)
+    assert small.center == pytest.approx(whole.center, abs=1e-12)
+    assert (small.hkl, small.pattern.attrs["zone_axis"]) == (whole.hkl, whole.pattern.attrs["zone_axis"])
+    gone = np.isnan(small.images[0])
+    assert np.argwhere(gone).tolist() == [[2, 4]]
+    np.testing.assert_allclose(whole.binned(2).images.mean(), whole.images.mean())
+    np.testing.assert_allclose(small.images[:, 0, 0], whole.images[:, :2, :2].mean(axis=(1, 2)))
+    with pytest.raises(SettingError, match=r"22 pixels a side cannot be binned by 3"):
+        whole.binned(3)
+
+
 def test_selection_by_reflection():
     experiment = experiment_of(STACK)
     some = experiment.select([(1, 1, 1), (0, 0, 0)])

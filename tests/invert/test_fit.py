@@ -12,6 +12,7 @@ from lacbed.invert.align import Matching
 from lacbed.invert.fit import FitSettings, check_crystal, fit_experiment
 from lacbed.invert.merit import score
 from lacbed.invert.report import check_folder, write_report
+from lacbed.invert.scan import local_minima
 from lacbed.patterns import compare_patterns, load_pattern
 
 PIXEL = 2 * HALF_WIDTH / PIXELS
@@ -38,6 +39,19 @@ def test_thickness_and_geometry_are_found(result):
     assert abs(result.placement.turn) < 2e-3
     assert result.placement.blur < 0.25  # there is none besides the average over a pixel
     assert result.experiment.half_width == pytest.approx(SCALE * HALF_WIDTH, rel=2e-3)
+
+
+def test_images_of_many_pixels_are_searched_in_large_ones(experiment, result, monkeypatch):
+    monkeypatch.setattr("lacbed.invert.fit.ENOUGH", PIXELS // 2)
+    coarse = fit_experiment(experiment, GAAS, SETTINGS)
+    assert coarse.thickness == pytest.approx(result.thickness, abs=4)
+    assert coarse.placement.scale == pytest.approx(result.placement.scale, abs=1e-3)
+    assert coarse.merits.mean_z == pytest.approx(result.merits.mean_z, rel=0.02)
+
+
+def test_minima_of_a_scan_come_deepest_first():
+    assert local_minima(np.array([3.0, 2.0, 4.0, 1.0, 1.0, 5.0, 0.5])) == [6, 4, 1]
+    assert local_minima(np.array([0.3])) == [0]
 
 
 def test_merits_are_ordered(result):

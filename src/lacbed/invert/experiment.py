@@ -178,6 +178,21 @@ class Experiment:
         kx, ky = grid_axes(self.pixels, half, middle)
         return Experiment(on_axes(self.pattern, kx, ky, self.energy))
 
+    def binned(self, factor: int) -> Experiment:
+        """Means over squares of `factor` x `factor` pixels, masked where any of them is.
+
+        Raises:
+            SettingError: if the images do not divide into such squares.
+        """
+        if factor < 1 or self.pixels % factor:
+            raise SettingError(f"images of {self.pixels} pixels a side cannot be binned by {factor}")
+        side = self.pixels // factor
+        means = self.images.reshape(len(self.hkl), side, factor, side, factor).mean(axis=(2, 4))
+        every = slice(None, None, factor)
+        pattern = self.pattern.isel(ky=every, kx=every).copy(data=means[None])
+        kx, ky = grid_axes(side, self.half_width, self.center)
+        return Experiment(on_axes(pattern, kx, ky, self.energy))
+
     def turned(self, orientation: str) -> Experiment:
         """The same stored images, taken to lie another way; see `lacbed.invert.orientation`."""
         stored = pattern_to_images(self.pattern.values, self.orientation)

@@ -37,6 +37,9 @@ from lacbed.solvers.blocks import one_thread_each
 SCAN_STEP, FINAL_STEP = 1.0, 0.8
 """Steps of the lattice in pixels while the thickness is sought, and for the final figures."""
 
+ENOUGH = 60
+"""Pixels a side that the search works with at least, if the images have them."""
+
 VALLEYS = 3
 """Minima of the scan that are followed, each with a geometry of its own."""
 
@@ -160,11 +163,10 @@ def _fit(experiment: Experiment, crystal: Crystal, wanted: FitSettings, tick: Pr
     if wanted.beams == "auto":
         count, convergence = enough_beams(experiment, crystal, frame, wanted)
         wanted = replace(wanted, beams=count)
-    scan = _simulate(experiment, crystal, wanted, wanted.thicknesses, SCAN_STEP, frame, lambda f: tick(0.3 * f))
     placement = Placement(blur=wanted.blur)
     if "half_width" in wanted.free and abs(bragg.scale - 1) <= WIDTH_OFF and bragg.reflections > 2:
         placement = replace(placement, scale=float(np.clip(bragg.scale, 0.97, 1.03)))
-    placement, curve = _follow(scan, placement, wanted.free, lambda f: tick(0.3 + 0.4 * f))
+    placement, curve = _search(experiment, crystal, wanted, placement, frame, lambda f: tick(0.7 * f))
     fine = _fine(wanted.thicknesses, int(np.argmin(curve)))
     final = _simulate(experiment, crystal, wanted, fine, FINAL_STEP, frame, lambda f: tick(0.7 + 0.3 * f))
     for _ in range(2):
@@ -183,9 +185,20 @@ def _fit(experiment: Experiment, crystal: Crystal, wanted: FitSettings, tick: Pr
     )  # fmt: skip
 
 
-def _follow(
-    scan: Stage, start: Placement, free: tuple[str, ...], tick: Progress
+def _search(
+    experiment: Experiment, crystal: Crystal, settings: FitSettings, start: Placement, frame: Frame, tick: Progress
 ) -> tuple[Placement, FloatArray]:
+    """The common geometry and mean Z at every thickness, in large pixels where the images have many."""
+    pixels = experiment.pixels
+    factor = max(f for f in range(1, pixels + 1) if pixels % f == 0 and (f == 1 or pixels >= f * ENOUGH))
+    coarse = experiment.binned(factor)
+    scan = _simulate(coarse, crystal, settings, settings.thicknesses, SCAN_STEP, frame, lambda f: tick(0.4 * f))
+    begin = replace(start, blur=start.blur / factor)
+    placement, curve = _follow(scan, begin, settings.free, lambda f: tick(0.4 + 0.6 * f))
+    return replace(placement, blur=placement.blur * factor), curve
+
+
+def _follow(scan: Stage, start: Placement, free: tuple[str, ...], tick: Progress) -> tuple[Placement, FloatArray]:
     """The common geometry from the most promising minima of the scan, and mean Z at every thickness in it.
 
     With a geometry that is a little wrong the deepest minimum may be the wrong fringe of the thickness.
