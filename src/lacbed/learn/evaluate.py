@@ -18,6 +18,7 @@ from lacbed.learn.checkpoint import LoadedModel
 from lacbed.learn.equivalence import aligned
 from lacbed.learn.metrics import pattern_errors, summary
 from lacbed.learn.models import predicts
+from lacbed.learn.signs import descriptor_table, signs_of
 
 MODEL = "model"
 SPEED_BATCH = 16
@@ -32,7 +33,8 @@ class Evaluation:
     """Errors of a model and of the baselines, one row a pattern (crystal and thickness).
 
     Attributes:
-        columns: position (in the split), thickness, energy, lattice_parameter, distance, expected_z, sigma, rms,
+        columns: position (in the split), thickness, energy, lattice_parameter, the signs of `lacbed.learn.signs`,
+            sigma, rms,
             within_1, within_2 (shares of pixels within so many sigma), flagged, labels of the crystals, and for
             "model" and each baseline z, relative_l2 and max_difference, such as columns["model z"].
         names: "model" and the baselines.
@@ -90,9 +92,9 @@ def evaluate(
     fitted = loaded.record.get("warning") or {}
     verdict: dict[str, Any] = {}
     if fitted:
-        flagged = warning.is_flagged(fitted, columns["distance"], columns["expected_z"])
+        flagged = warning.is_flagged(fitted, columns)
         columns["flagged"] = flagged
-        columns["predicted_z"] = warning.predicted_z(fitted, columns["distance"], columns["expected_z"])
+        columns["predicted_z"] = warning.predicted_z(fitted, columns)
         verdict = warning.judge(columns["model z"], flagged)
     speed = measure_speed(loaded, test, device)
     return Evaluation(columns, (MODEL, *names), speed, verdict, predicts(loaded.record["config"]["model"]["name"]))
@@ -117,12 +119,12 @@ def _comparison(
 
         return by_pattern, inverse_baselines.NAMES
     reference = baselines.make_reference(training, members)
-    table = loaded.descriptors or warning.descriptor_table(training, members)
+    table = loaded.descriptors or descriptor_table(training, members)
 
     def by_potential(
         batch: data.Batch, output: Mapping[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        return baselines.predict_baselines(reference, batch), warning.warning_inputs(batch, output, table)
+        return baselines.predict_baselines(reference, batch), signs_of(batch, output, table)
 
     return by_potential, baselines.NAMES
 

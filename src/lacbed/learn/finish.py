@@ -16,6 +16,7 @@ from lacbed.learn.config import TrainConfig
 from lacbed.learn.domain import domain_of, range_text
 from lacbed.learn.metrics import pattern_errors, summary
 from lacbed.learn.models import predicts
+from lacbed.learn.signs import SIGNS, descriptor_table, signs_of
 
 _BATCH = 16
 _TITLES = {
@@ -40,7 +41,7 @@ def finish(run: str | Path, config: TrainConfig, training: Any, validation: Any)
     loaded = load_model(run / "checkpoint.safetensors")
     members = data.subset(len(training), config.data.fraction, config.data.seed)
     # A warning rests on the potential, which an inverse does not know.
-    table = {} if predicts(config.model["name"]) == "potential" else warning.descriptor_table(training, members)
+    table = {} if predicts(config.model["name"]) == "potential" else descriptor_table(training, members)
     z, errors = _judge(loaded, validation, table)
     record = {
         **{name: loaded.record[name] for name in ("config", "data", "code")},
@@ -48,7 +49,7 @@ def finish(run: str | Path, config: TrainConfig, training: Any, validation: Any)
         "metrics": {"validation": summary(errors)},
     }
     if table:
-        record["warning"] = warning.fit_warning(z, errors["distance"], errors["expected_z"])
+        record["warning"] = warning.fit_warning(z, {name: errors[name] for name in SIGNS})
     dataset = record["data"].get("config")
     if dataset is not None:
         lattice = [float(training[int(i)]["lattice_parameter"]) for i in members]
@@ -66,7 +67,7 @@ def _judge(loaded: LoadedModel, validation: Any, table: Mapping[str, Any]) -> tu
     for batch in data.load(validation, batches):
         output = loaded.model(batch)
         found = pattern_errors(answer_of(output), truth_of(output, batch))
-        trust = warning.warning_inputs(batch, output, table) if table else {}
+        trust = signs_of(batch, output, table) if table else {}
         for name, value in {**found, **trust}.items():
             parts.setdefault(name, []).append(value.flatten().double().numpy())
     errors = {name: np.concatenate(values) for name, values in parts.items()}

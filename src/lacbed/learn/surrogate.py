@@ -18,8 +18,9 @@ from lacbed.learn.checkpoint import load_model
 from lacbed.learn.domain import check_domain
 from lacbed.learn.inputs import crystal_inputs
 from lacbed.learn.models import predicts
+from lacbed.learn.signs import signs_of
 from lacbed.learn.symmetry import pattern_symmetry
-from lacbed.learn.warning import is_flagged, predicted_z, warning_inputs
+from lacbed.learn.warning import is_flagged, predicted_z, signs_needed
 from lacbed.result import label_pattern
 from lacbed.settings import Settings
 from lacbed.simulation import choose_device
@@ -188,9 +189,10 @@ class Surrogate:
             found["expected_rms_error"] = square.sqrt().numpy()
         fitted = self.record.get("warning")
         if fitted and self.descriptors:
-            numbers = {k: v.numpy() for k, v in warning_inputs(batch, output, self.descriptors).items()}
-            found["expected_z"] = predicted_z(fitted, **_renamed(numbers))
-            found["flagged"] = is_flagged(fitted, **_renamed(numbers))
+            signs = signs_of(batch, output, self.descriptors, signs_needed(fitted))
+            numbers = {name: values.numpy() for name, values in signs.items()}
+            found["expected_z"] = predicted_z(fitted, numbers)
+            found["flagged"] = is_flagged(fitted, numbers)
         return found
 
     def _label(
@@ -219,10 +221,6 @@ class Surrogate:
         )  # fmt: skip
         pattern.attrs["kind"] = "learned"
         return pattern
-
-
-def _renamed(numbers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {"distance": numbers["distance"], "expected": numbers["expected_z"]}
 
 
 def find_model(path: str | Path | None = None) -> Path:
