@@ -18,6 +18,12 @@ def test_the_seed_is_there():
     assert {"vae-seed", "unet", "fno"} <= set(preset_names())
 
 
+def test_help_of_training_names_every_packaged_config(lacbed):
+    _, out, _ = lacbed("train", "--help")
+    words = set(out.replace("│", " ").replace(",", " ").replace(". ", " ").split())
+    assert set(preset_names()) <= {word.rstrip(".") for word in words}
+
+
 def test_files_and_changes(tmp_path):
     path = tmp_path / "my.toml"
     path.write_text('[model]\nname = "vae"\n[training]\nepochs = 7\n')

@@ -20,7 +20,7 @@ ConfigArgument = Annotated[
     str,
     typer.Argument(
         metavar="CONFIG",
-        help="A .toml or .json file, or a packaged config: vae-seed, unet, fno, inverse.",
+        help="A .toml or .json file, or a packaged config: downfold, downfold-fast, fno, inverse, unet, vae-seed.",
         show_default=False,
     ),
 ]
