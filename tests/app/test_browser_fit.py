@@ -70,7 +70,7 @@ def test_a_folder_dropped_before_the_page_is_ready_waits_for_it(open_page, measu
     waiting = []
     page.route("**/api/about", lambda route: waiting.append(route))  # noqa: PLW0108  a bound method is refused
     page.reload()
-    page.wait_for_function("document.querySelector('#status').textContent.startsWith('Waiting')")
+    page.locator("#status", has_text="Waiting").wait_for()
     _drop(page, measured)
     page.wait_for_timeout(200)
     assert page.locator("#fit-pairs figure").count() == 0

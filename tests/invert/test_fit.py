@@ -119,6 +119,12 @@ def test_what_does_not_fit_is_named(experiment):
     assert "no thickness fits" in warnings
 
 
+def test_a_poor_fit_is_said_to_be_one(experiment):
+    elsewhere = FitSettings((800.0, 900.0, 1000.0), absorption=None, beams=BEAMS)
+    found = fit_experiment(experiment, GAAS, elsewhere)
+    assert any("the fit is poor" in w and "absorption" in w for w in found.warnings)
+
+
 def test_a_half_width_that_is_far_off_is_found_and_said(experiment):
     wrong = experiment.on_grid(1.25 * HALF_WIDTH)
     found = fit_experiment(wrong, GAAS, FitSettings((440.0, 460.0, 480.0), beams=60, blur=0.3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from gemmi import cif
@@ -77,7 +78,7 @@ def _parse(text: str, origin: str) -> cif.Document:
     try:
         return cif.read_string(text.encode("utf-8", errors="replace").decode())
     except (ValueError, RuntimeError) as error:
-        detail = " ".join(str(error).split())[:120] or "no reason given"
+        detail = re.sub(r"^string:(\d+):\S*:", r"line \1:", " ".join(str(error).split()))[:120] or "no reason given"
         raise CrystalError(f"{origin} is not a CIF: {detail}") from None
 
 

@@ -43,6 +43,9 @@ ENOUGH = 60
 VALLEYS = 3
 """Minima of the scan that are followed, each with a geometry of its own."""
 
+POOR_Z, HOPELESS_Z = 0.15, 0.5
+"""Mean Z from which a warning says so; measured stacks that are understood are met to 10 % or better."""
+
 FINE = 10
 """The final thicknesses are this many times as close as those of the scan."""
 
@@ -292,8 +295,15 @@ def _edges(settings: FitSettings, placement: Placement, curve: FloatArray) -> li
         found.append(
             f"the best thickness lies at the end of the scan ({settings.thicknesses[int(best)]:g} Å): widen it"
         )
-    if float(np.min(curve)) > 0.5:
-        found.append(f"no thickness fits: the least mean Z is {float(np.min(curve)):.2f}; is it this crystal?")
+    least = float(np.min(curve))
+    if least > HOPELESS_Z:
+        found.append(f"no thickness fits: the least mean Z is {least:.2f}; is it this crystal?")
+    elif least > POOR_Z:
+        absorption = "" if settings.absorption else ", and absorption, which measured patterns have"
+        found.append(
+            f"the fit is poor, mean Z {100 * least:.0f} % in the scan: check the crystal, the range of thicknesses"
+            f"{absorption}"
+        )
     if abs(placement.scale - 1) > 0.055:
         found.append("the half-width ran to the end of its range; check it")
     return found

@@ -1,6 +1,6 @@
 // What choosing does.
 
-import { showSpots } from "./facts.js";
+import { showSpots, showZone } from "./facts.js";
 import { changed, preview } from "./jobs.js";
 import { markStrip, showCurve } from "./series.js";
 import { $, holds, inSeries, knobs, look, run, shown, state, toHash } from "./state.js";
@@ -46,8 +46,7 @@ export function chooseReflection(hkl) {
 export function setZone(zone) {
   state.zone_axis = zone;
   state.hkl = [0, 0, 0];
-  ["u", "v", "w"].forEach((name, i) => ($(`zone-${name}`).value = zone[i]));
-  for (const chip of $("zones").children) chip.setAttribute("aria-pressed", chip.dataset.zone === zone.join(","));
+  showZone(zone);
   changed(false, { crystal: true });
 }
 

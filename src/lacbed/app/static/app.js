@@ -3,6 +3,7 @@
 import { setThickness, setZone } from "./act.js";
 import { NAMES } from "./colormaps.js";
 import { choose, pair, tabs } from "./controls.js";
+import { showZone } from "./facts.js";
 import { showCode, wireDrop, wireFiles } from "./files.js";
 import { changed, complain, compute, say } from "./jobs.js";
 import { wireProbe } from "./probe.js";
@@ -71,8 +72,7 @@ function wireModel() {
   knobs.thermal(state.b_iso ?? 0.5);
   $("thermal-own").checked = state.b_iso === null;
   knobs.thickness(state.thickness);
-  ["u", "v", "w"].forEach((name, i) => ($(`zone-${name}`).value = state.zone_axis[i]));
-  for (const chip of $("zones").children) chip.setAttribute("aria-pressed", chip.dataset.zone === state.zone_axis.join(","));
+  showZone(state.zone_axis);
   const percent = typeof state.absorption === "number";
   $("absorption-kind").value = percent ? "percent" : state.absorption;
   if (percent) $("absorption").value = state.absorption;

@@ -19,8 +19,8 @@ export function drawChart(host, thicknesses, values, now, choose) {
   const parts = [
     svg("path", { class: "area", d: `${line}L${x(last)} ${base}L${x(thicknesses[0])} ${base}Z` }),
     svg("path", { class: "curve", d: line }),
-    svg("line", { class: "now", x1: x(now), x2: x(now), y1: 0, y2: base }),
   ];
+  if (now <= last) parts.push(svg("line", { class: "now", x1: x(now), x2: x(now), y1: 0, y2: base }));
   const step = roundLength(last / 3);
   for (let t = step; t <= last * 1.0001; t += step) {
     const anchor = x(t) > width - 40 ? "end" : "middle";

@@ -1,5 +1,6 @@
 // Sliders with fields, tabs, lists.
 
+import { complain } from "./jobs.js";
 import { element } from "./structure.js";
 
 /** A slider and a number field for one value; `change(value, live)` is told, live while it is dragged. */
@@ -20,8 +21,10 @@ export function pair(slider, field, change) {
   field.addEventListener("change", () => {
     const value = within(Number(field.value));
     if (!field.value || !Number.isFinite(value)) return show(Number(slider.value));
+    const asked = Number(field.value);
     show(value);
     change(value, false);
+    if (asked !== value) complain(`${field.getAttribute("aria-label")} goes from ${field.min} to ${field.max}; got ${asked}, took ${value}.`);
   });
   return show;
 }

@@ -59,6 +59,12 @@ export function showTitles() {
   showSpotTitle(facts);
 }
 
+/** Put a zone axis into its fields and chips. */
+export function showZone(zone) {
+  ["u", "v", "w"].forEach((name, i) => ($(`zone-${name}`).value = zone[i]));
+  for (const chip of $("zones").children) chip.setAttribute("aria-pressed", chip.dataset.zone === zone.join(","));
+}
+
 function showSpotTitle(facts) {
   const group = facts.space_group ? `, ${spaceGroup(facts.space_group)}` : "";
   $("spots").setAttribute("aria-label", `Reflections of ${facts.name}${group}; arrow keys choose`);

@@ -42,7 +42,7 @@ export function showFit() {
   $("fit-pairs").classList.toggle("pixels", !look.smooth);
   const [thicknesses, values] = [fit.scan.map(([t]) => t), fit.scan.map(([, z]) => z)];
   if (thicknesses.length > 1) drawChart($("fit-chart"), thicknesses, values, fit.thickness, () => {});
-  $("fit-note").textContent = `Mean Z against thickness, from ${percent(Math.min(...values))} to ${percent(Math.max(...values))}`;
+  $("fit-note").textContent = `Mean Z against thickness, from ${percent(Math.min(...values))} to ${percent(Math.max(...values))}; searched: ${plain(thicknesses[0])} to ${plain(thicknesses.at(-1))} Å`;
 }
 
 const mean = (values) => values.reduce((sum, v) => sum + v, 0) / values.length;

@@ -1,6 +1,6 @@
 // Computations: started, watched, given up; and what arrives from them.
 
-import { showStructure } from "./facts.js";
+import { showStructure, showZone } from "./facts.js";
 import { packFiles } from "./fit.js";
 import { $, busy, look, run, shown, state, toHash } from "./state.js";
 import { allMessages, messages, post } from "./stream.js";
@@ -97,6 +97,7 @@ function take({ header, payload }, mine, job) {
     say("Not computed.", undefined);
   } else if (header.kind === "fit") {
     shown.fit = { ...header, data: new Float32Array(payload), turn: mine };
+    lookAlong(header.zone_axis);
     say(`Fitted in ${header.seconds.toFixed(0)} s.`, undefined);
     showPicture();
   } else if (header.kind === "pattern") {
@@ -107,6 +108,16 @@ function take({ header, payload }, mine, job) {
     }
     accept(pattern, job?.view ?? "pattern");
   }
+}
+
+/** Potential and reflections along the zone axis of an experiment; patterns along another one are out of date. */
+function lookAlong(zone) {
+  if (zone.every((v, i) => v === state.zone_axis[i])) return;
+  Object.assign(state, { zone_axis: zone, hkl: [0, 0, 0] });
+  run.turn += 1;
+  shown.fit.turn = run.turn;
+  showZone(zone);
+  describe();
 }
 
 /** Show a pattern that has arrived, unless a newer one is there, or a better one of the same request. */

@@ -1,11 +1,15 @@
 // Intensities to colours, and what is read off them.
 
+/** Intensities below this are rounding. */
+export const NOTHING = 1e-12;
+
 /** Grey limits: the range of the values without `clip` percent at each end. */
 export function percentiles(values, clip = 0.1) {
   const sorted = Float32Array.from(values.filter(Number.isFinite)).sort();
   if (!sorted.length) return [0, 1];
   const at = (percent) => sorted[Math.round((percent / 100) * (sorted.length - 1))];
   let [low, high] = [at(clip), at(100 - clip)];
+  if (Math.max(Math.abs(sorted[0]), Math.abs(sorted.at(-1))) < NOTHING) return [0, NOTHING]; // not rounding, stretched
   if (!(high - low > 1e-9 * Math.abs(high))) [low, high] = [sorted[0], sorted[sorted.length - 1]];
   if (!(high - low > 1e-9 * Math.abs(high))) high = low + (Math.abs(low) || 1);
   return [low, high];

@@ -13,17 +13,25 @@ const THUMBNAILS = 10;
 export function showSeries() {
   const pattern = look.view === "pattern" ? shown.pattern : null;
   const series = pattern && pattern.thicknesses.length > 1;
-  if (!series) {
-    if (look.view === "discs") $("strip").hidden = $("curve").hidden = true;
-    return;
+  const crystal = `${state.name}\n${state.cif}`;
+  for (const id of ["strip", "curve"]) {
+    $(id).hidden = look.view === "discs" || (!series && $(id).hidden);
+    $(id).classList.toggle("stale", !series); // of the settings before; it keeps its room, so that nothing jumps
+    $(id).classList.toggle("gone", !series && showSeries.crystal !== crystal);
+    $(id).inert = !series;
   }
+  if (!series) return;
+  showSeries.crystal = crystal;
   $("strip").hidden = $("curve").hidden = false;
   showStrip(pattern);
   showCurve();
 }
 
+/** The thicknesses of the series; a thickness beyond it that was asked for besides is not one of them. */
+const seriesOf = (pattern) => pattern.thicknesses.filter((t) => t <= state.thickness_max * (1 + 1e-9));
+
 function showStrip(pattern) {
-  const last = pattern.thicknesses[pattern.thicknesses.length - 1];
+  const last = seriesOf(pattern).at(-1);
   const colours = table(look.colours, look.inverted);
   const chosen = Array.from({ length: THUMBNAILS }, (_, i) => imageAt(pattern, (last * (i + 1)) / THUMBNAILS));
   const nearest = chosen.reduce((a, b) => (Math.abs(b.thickness - state.thickness) < Math.abs(a.thickness - state.thickness) ? b : a));
@@ -55,7 +63,8 @@ export function showCurve() {
   const at = (v) => Math.max(0, Math.min(pattern.pixels - 1, Math.floor(v * pattern.pixels)));
   const place = at(1 - probe.y) * pattern.pixels + at(probe.x);
   const count = pattern.pixels * pattern.pixels;
-  const values = pattern.thicknesses.map((_, i) => pattern.data[i * count + place]);
-  drawChart($("chart"), pattern.thicknesses, values, state.thickness, (t) => setThickness(t, false));
+  const thicknesses = seriesOf(pattern);
+  const values = thicknesses.map((_, i) => pattern.data[i * count + place]);
+  drawChart($("chart"), thicknesses, values, state.thickness, (t) => setThickness(t, false));
   $("curve-note").textContent = `Intensity at the probe against thickness, up to ${digits(Math.max(...values), 3)}`;
 }

@@ -44,7 +44,7 @@ function setting(symbol) {
 export function showFacts(list, facts) {
   const [a, b, c, alpha, beta, gamma] = facts.cell;
   const right = [alpha, beta, gamma].every((angle) => Math.abs(angle - 90) < 1e-6);
-  const edges = a === b && b === c && right ? `a = ${length(a)} Å` : `${[a, b, c].map(length).join(", ")} Å`;
+  const edges = a === b && b === c && right ? `a = ${length(a)}\u00a0Å` : `${[a, b, c].map(length).join(", ")}\u00a0Å`;
   const angles = right ? "" : `${[alpha, beta, gamma].map((v) => Number(v.toFixed(3))).join(", ")}°`;
   const rows = [
     ["Formula", formula(facts.formula)],
@@ -84,6 +84,7 @@ export function drawPotential(canvas, values, potential) {
   const ratio = Math.min(2, window.devicePixelRatio || 1);
   const width = (canvas.width = Math.round(canvas.clientWidth * ratio));
   const height = (canvas.height = Math.round(canvas.clientHeight * ratio));
+  if (!width || !height) return; // not on the screen
   const size = potential.pixels;
   const tile = new OffscreenCanvas(size, size);
   const limits = [percentiles(values, 0)[0], percentiles(values, 0.2)[1]];

@@ -5,7 +5,7 @@ import { drawDiscs } from "./discs.js";
 import { showTitles } from "./facts.js";
 import { showCode } from "./files.js";
 import { showFit } from "./fit.js";
-import { bounds, digits, draw, histogram, percentiles, zncc } from "./picture.js";
+import { NOTHING, bounds, digits, draw, histogram, percentiles, zncc } from "./picture.js";
 import { showOverlay, showReadout } from "./probe.js";
 import { showSeries } from "./series.js";
 import { $, busy, current, holds, imageAt, look, plain, run, shown, state } from "./state.js";
@@ -60,6 +60,7 @@ function paintPicture() {
   const isFit = look.view === "fit";
   $("fit").hidden = !isFit;
   for (const id of ["plate", "readout", "thickness-card", "downloads", "microscope"]) $(id).hidden = isFit;
+  for (const id of ["contrast", "lines-row"]) $(id).hidden = isFit || isDiscs; // each image has a contrast of its own
   if (isFit) {
     showTitles();
     showCode();
@@ -81,7 +82,8 @@ function paintPicture() {
   $("badge").hidden = !pattern || (pattern.turn !== run.turn && !isDragged);
   if (pattern) {
     const beams = pattern.stage === "preview" && pattern.beams ? `, ${pattern.beams} beams` : "";
-    $("badge").textContent = isDiscs || !current().signed ? `${BADGES[pattern.stage]}${beams}${trust(pattern)}` : "Learned − exact";
+    const dark = !isDiscs && !current().signed && bounds(current().values)[1] < NOTHING ? ", zero within rounding" : "";
+    $("badge").textContent = isDiscs || !current().signed ? `${BADGES[pattern.stage]}${beams}${trust(pattern)}${dark}` : "Learned − exact";
     $("badge").dataset.stage = pattern.stage;
     $("badge").title = pattern.notes.join("\n");
   }

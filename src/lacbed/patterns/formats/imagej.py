@@ -77,7 +77,9 @@ def read(path: Path) -> xr.DataArray:
     with _silent(), tifffile.TiffFile(path) as tiff:
         info = (tiff.imagej_metadata or {}).get("Info")
         if not isinstance(info, str):
-            raise FileFormatError("it is a TIFF without the metadata that lacbed writes")
+            raise FileFormatError(
+                "it is a TIFF without the metadata that lacbed writes; lacbed experiment import reads measured images"
+            )
         header = labels_from_json(info)
         expected = _shape(header)
         _check_length(tiff, int(np.prod(expected)))
