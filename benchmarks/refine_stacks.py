@@ -48,6 +48,9 @@ STACKS = (
     Stack("Al2O3", (1, 0, 0), (0, 0, 1), 0.62, 850.0, 76),
     Stack("SiO2", (1, 1, 0), (0, 0, 1), 0.60, 600.0, 76),
 )
+FINER = 2
+"""The patterns are computed on so many times as many pixels a side and averaged: thick foils have fine fringes."""
+
 MOST_IMAGES = 40
 DIMMEST = 2e-3
 """Images whose brightest pixel lies below this are not taken."""
@@ -106,10 +109,12 @@ def _measured(stack: Stack, truth: lacbed.Crystal, half: float, rng: np.random.G
     center = tuple(float(v) for v in rng.uniform(-0.01, 0.01, 2))
     pattern = lacbed.simulate(
         truth, stack.zone_axis, 200e3, (stack.thickness,),
-        lacbed.TiltGrid(stack.pixels, k_max=half, center=center), ("all", 1.35 * half),  # type: ignore[arg-type]
-        x_direction=stack.x_direction, absorption="thomas", dtype="float32",
+        lacbed.TiltGrid(FINER * stack.pixels, k_max=half, center=center),  # type: ignore[arg-type]
+        ("all", 1.35 * half), x_direction=stack.x_direction, absorption="thomas", dtype="float32",
     )  # fmt: skip
-    exact, hkl = pattern.values[0], np.stack([pattern[name].values for name in ("h", "k", "l")], axis=1)
+    side = stack.pixels
+    exact = pattern.values[0].reshape(-1, side, FINER, side, FINER).mean(axis=(2, 4))
+    hkl = np.stack([pattern[name].values for name in ("h", "k", "l")], axis=1)
     length = np.linalg.norm(hkl @ np.linalg.inv(truth.direct), axis=1)
     bright = [i for i in np.argsort(length, kind="stable") if exact[i].max() > DIMMEST][:MOST_IMAGES]
     images = np.stack([_spoiled(exact[i], rng) for i in bright])

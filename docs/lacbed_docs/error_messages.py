@@ -146,8 +146,37 @@ class _Words:
             return self._returned(_called(node), tree, depth)
         text = " ".join(_words(node).split())
         whole = [] if text.replace(GAP, "").strip(" :;,.") == "" else [text]
+        filled = self._filled(node, tree, depth) if whole else []
         parts = [t for part in _inserted(node) for t in self.texts(part, tree, depth + 1)]
-        return [*whole, *(t for t in parts if len(t.replace(GAP, " ").split()) >= PART_WORDS)]
+        known = " ".join(filled)
+        return [
+            *whole,
+            *filled,
+            *(t for t in parts if len(t.replace(GAP, " ").split()) >= PART_WORDS and t not in known),
+        ]
+
+    def _filled(self, node: ast.expr, tree: ast.Module, depth: int) -> list[str]:
+        """The message with one gap filled by each thing that it can be, where the function itself says what."""
+        found = []
+        pieces = node.values if isinstance(node, ast.JoinedStr) else []
+        for at, piece in enumerate(pieces):
+            if not isinstance(piece, ast.FormattedValue):
+                continue
+            variants = self._said_for(piece.value, tree, depth)
+            words = [_words(p) if isinstance(p, ast.Constant) else GAP for p in pieces]
+            found += [" ".join("".join([*words[:at], v, *words[at + 1 :]]).split()) for v in variants]
+        return found
+
+    def _said_for(self, value: ast.expr, tree: ast.Module, depth: int) -> list[str]:
+        """What can stand in a gap: choices in place, or assigned in the same function, or returned by a call there."""
+        if isinstance(value, ast.Name):
+            home = _function_around(value, tree)
+            values = _assigned(value.id, home) if home is not None else []
+        else:
+            values = [value] if isinstance(value, ast.IfExp) else []
+        values = [v for v in values if isinstance(v, ast.IfExp | ast.JoinedStr | ast.Constant | ast.Call)]
+        texts = [t for v in values for t in self.texts(v, tree, depth + 1)]
+        return [t for t in dict.fromkeys(texts) if t.replace(GAP, "").strip(" :;,.'\"")]
 
     def _returned(self, name: str, tree: ast.Module, depth: int) -> list[str]:
         """What the function of that name returns: that of the module, or else the only one in any module."""
@@ -182,7 +211,17 @@ def _called(node: ast.Call) -> str:
     return _name(node.func) if own else ""
 
 
-def _assigned(name: str, tree: ast.Module) -> list[ast.expr]:
+def _function_around(node: ast.expr, tree: ast.Module) -> ast.FunctionDef | None:
+    """The innermost function that holds a node."""
+    around = [
+        f
+        for f in ast.walk(tree)
+        if isinstance(f, ast.FunctionDef) and f.lineno <= node.lineno <= (f.end_lineno or f.lineno)
+    ]
+    return max(around, key=lambda f: f.lineno, default=None)
+
+
+def _assigned(name: str, tree: ast.AST) -> list[ast.expr]:
     return [
         node.value
         for node in ast.walk(tree)
