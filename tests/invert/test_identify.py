@@ -1,6 +1,7 @@
 """A pattern names its crystal among others that look like it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,14 +12,18 @@ from lacbed.catalog.rows import row_of
 from lacbed.catalog.schema import table_of
 from lacbed.cli import main
 from lacbed.errors import LacbedError, SettingError
-from lacbed.invert.identify import exact, few_beams, identify, library
-from lacbed.invert.target import target_of
+from lacbed.invert.identify import identify, library
+from lacbed.invert.predictors import REACHES, enough_reach, exact, few_beams, learned, learned_where_known
+from lacbed.invert.target import Target, target_of
+from lacbed.patterns import zncc_loss
 
 NAMES = ("SrTiO3", "BaTiO3", "Cu3Au", "Cu")
 CRYSTALS = [lacbed.Crystal.named(name) for name in NAMES]
 THICKNESSES = (200.0, 250.0, 300.0, 350.0)
 GRID = lacbed.TiltGrid(20, k_max=0.45)
 TRUTH, THICKNESS = 1, 270.0
+TOLERANCE = 2e-3
+"""Largest Z of the exact stage: far below the noise of a pattern with 1,000 electrons a pixel."""
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +90,95 @@ def test_crystals_that_cannot_be_predicted_are_named(target):
         identify(target, [], THICKNESSES)
 
 
-def test_the_coarse_target_is_the_average_of_its_pixels(target):
+@pytest.mark.parametrize("name", ["UO2", "NaCl"])
+def test_the_exact_stage_is_converged(name):
+    """Also for heavy crystals, against more beams, another solver, and averages over tilts in the pixels."""
+    crystal, pixels, half = lacbed.Crystal.named(name), 10, 0.25
+    centers = (np.arange(pixels) - pixels / 2 + 0.5) * 2 * half / pixels
+    blank = Target(np.zeros((pixels, pixels)), centers, centers, 200e3, (0, 0, 1))
+    found = exact("thomas")(crystal, (300.0, 600.0), blank)
+    true = lacbed.simulate(
+        crystal, thicknesses=(300.0, 600.0), grid=lacbed.TiltGrid(3 * pixels, k_max=half), absorption="thomas",
+        g_max=3.6, dtype="float32",
+    )  # fmt: skip
+    averages = true.values[:, 0].reshape(2, pixels, 3, pixels, 3).mean(axis=(2, 4))
+    assert float(np.max(zncc_loss(found.astype(float), averages.astype(float)))) < TOLERANCE
+
+
+def test_heavy_columns_get_more_beams():
+    """The tungsten of the A15 structure has an atom every 2.5 Å along the beam."""
+    k = (np.arange(20) - 9.5) * 0.05
+    blank = synthetic(k, k)
+    tungsten = lacbed.Crystal.build(
+        "W3Si", 4.91, 223, [lacbed.Site("W1", "W", (0.25, 0, 0.5)), lacbed.Site("Si1", "Si", (0, 0, 0))]
+    )
+    reach = {c.name: enough_reach(c, 500.0, blank) for c in (tungsten, lacbed.Crystal.named("NaCl"))}
+    assert reach["W3Si"] > 3.0
+    assert reach["NaCl"] == REACHES[0]
+    wide = synthetic(5.0 * k, 5.0 * k)  # its corners alone need more than the first reach
+    assert enough_reach(lacbed.Crystal.named("NaCl"), 500.0, wide) > REACHES[0]
+
+
+def synthetic(kx, ky, image=None):
+    """A smooth image, unless another is given."""
+    smooth = np.cos(3.0 * kx[None, :] + 1.0) * np.exp(-ky[:, None])
+    return Target(smooth if image is None else image, kx, ky, 200e3, (0, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "pitch", "offset", "side", "large"),
+    [
+        (40, 0.025, 0.0, 2, 20),  # the whole pattern is the inner part
+        (101, 0.02, 0.0, 3, 16),  # an outer part, and two pixels that do not fill a square
+        (20, 0.045, 0.0, 1, 20),  # no finer than the pattern
+        (64, 0.02, 0.3, 3, 16),  # off centre: as near to k = 0 as the pattern reaches
+    ],
+)
+def test_large_pixels_are_averages_of_equally_many_pixels(pixels, pitch, offset, side, large):
+    k = (np.arange(pixels) - pixels / 2 + 0.5) * pitch + offset
+    target = synthetic(k, k)
     coarse = target.coarse()
-    assert coarse.image.shape == (20, 20)  # no finer than the pattern
-    assert np.nanmean(coarse.image) == pytest.approx(target.image.mean())
+    assert coarse.image.shape == (large, large)
+    assert coarse.pixel == pytest.approx(side * pitch)
+    first = int(np.argmin(np.abs(k - (coarse.kx[0] - 0.5 * (side - 1) * pitch))))
+    part = target.image[first : first + side * large, first : first + side * large]
+    np.testing.assert_allclose(coarse.image, part.reshape(large, side, large, side).mean(axis=(1, 3)))
+    smooth = synthetic(coarse.kx, coarse.ky).image
+    np.testing.assert_allclose(coarse.image, smooth, atol=2.0 * (side * pitch) ** 2)
+    if offset == 0.0:
+        assert abs(coarse.kx.mean()) <= 0.5 * pitch + 1e-9
+
+
+def test_masked_pixels_do_not_count():
+    k = (np.arange(40) - 19.5) * 0.025
+    image = np.ones((40, 40))
+    image[0, 0] = np.nan  # one of four
+    image[0, 2:4] = image[1, 2] = np.nan  # three of four
+    coarse = synthetic(k, k, image).coarse()
+    assert coarse.image[0, 0] == 1.0
+    assert np.isnan(coarse.image[0, 1])
+    assert np.isnan(coarse.image).sum() == 1
+
+
+def test_the_learned_simulator_predicts_averages_over_pixels():
+    """It agrees with the exact engine in large pixels, and says NaN beyond what it has learned."""
+    crystal, thicknesses = lacbed.Crystal.named("UO2"), (300.0, 600.0)
+    k = (np.arange(36) - 17.5) * 0.05  # ±0.9 1/Å; the model knows ±4 a* = ±0.73
+    target = synthetic(k, k)
+    found = learned()(crystal, thicknesses, target)
+    known = np.isfinite(found[0])
+    np.testing.assert_array_equal(known, (np.abs(k) < 0.72)[:, None] & (np.abs(k) < 0.72)[None, :])
+    true = exact()(crystal, thicknesses, target)
+    assert float(np.max(zncc_loss(np.where(known, found, np.nan), true))) < TOLERANCE
+
+
+def test_what_was_not_learned_gets_few_beams(target):
+    predict = learned_where_known()
+    tilted = replace(target.coarse(), zone_axis=(1, 1, 0))
+    np.testing.assert_array_equal(predict(CRYSTALS[3], (250.0,), tilted), few_beams(CRYSTALS[3], (250.0,), tilted))
+    assert not np.array_equal(
+        predict(CRYSTALS[3], (250.0,), target.coarse()), few_beams(CRYSTALS[3], (250.0,), target.coarse())
+    )
 
 
 def test_patterns_that_cannot_be_identified(pattern):
@@ -116,10 +206,15 @@ def test_the_command(pattern, tmp_path, monkeypatch, capsys):
     assert main([*words, "--absorption", "none", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["candidates"][0]["source_id"] == "1"
+    assert main([*words, "--absorption", "none", "--json", "--model", "none"]) == 0
+    few = json.loads(capsys.readouterr().out)
+    assert few["candidates"][0]["source_id"] == "1"
+    assert few["candidates"][0]["Z_first"] != found["candidates"][0]["Z_first"]
     for extra, match in (
         (["--keep", "0"], "--keep"),
         (["--thickness", "x"], "--thickness"),
         (["--zone", "1"], "--zone"),
+        (["--model", "nobody"], "nobody"),
     ):
         assert main([*words, *extra]) == 2
         assert match in capsys.readouterr().err

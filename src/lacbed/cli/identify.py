@@ -13,7 +13,8 @@ from lacbed.cli.console import Reporter, columns
 from lacbed.errors import SettingError
 
 if TYPE_CHECKING:
-    from lacbed.invert.identify import Identification, Predictor
+    from lacbed.invert.identify import Identification
+    from lacbed.invert.predictors import Predictor
 
 NAME = "identify"
 
@@ -39,9 +40,13 @@ def command(
     top: Annotated[int, typer.Option("--top", metavar="N", help="Candidates to list.")] = 10,
     absorption: o.AbsorptionOption = "thomas",
     model: Annotated[
-        str | None,
-        typer.Option("--model", help="Learned simulator for the first look; a path or packaged name."),
-    ] = None,
+        str,
+        typer.Option(
+            "--model",
+            help="Learned simulator for the first look, a path or packaged name; crystals that it does not know, "
+            "or all with 'none', are simulated with few beams.",
+        ),
+    ] = "fast",
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
@@ -54,7 +59,8 @@ def command(
     from lacbed.catalog.files import read_catalog  # noqa: PLC0415
     from lacbed.catalog.rows import crystal_of  # noqa: PLC0415
     from lacbed.invert.experiment import load_experiment  # noqa: PLC0415
-    from lacbed.invert.identify import exact, few_beams, identify, learned  # noqa: PLC0415
+    from lacbed.invert.identify import identify  # noqa: PLC0415
+    from lacbed.invert.predictors import exact, few_beams, learned_where_known  # noqa: PLC0415
     from lacbed.invert.target import target_of  # noqa: PLC0415
     from lacbed.patterns.files import load_pattern  # noqa: PLC0415
 
@@ -70,7 +76,7 @@ def command(
     rows = read_catalog(catalog).to_pylist()
     if not rows:
         raise SettingError(f"the catalogue {str(catalog)!r} has no crystals")
-    predictor: Predictor = few_beams if model is None else learned(model)
+    predictor: Predictor = few_beams if model == "none" else learned_where_known(model)
     reporter = Reporter(quiet, as_json)
     with reporter.progress("Identifying") as progress:
         found = identify(

@@ -1,8 +1,8 @@
 """Which crystal of a catalogue made a pattern: a quick look at all of them, then the exact simulator for the best.
 
 The first look compares the inner part of the 000 pattern, in large pixels, with a prediction for every crystal and
-many thicknesses. Whatever makes predictions can be plugged in: the exact engine with few beams, or a learned
-simulator. The best candidates are then simulated in full and ranked by Z.
+many thicknesses. Whatever makes predictions can be plugged in: a learned simulator, or the exact engine with few
+beams (see `lacbed.invert.predictors`). The best candidates are then simulated in full and ranked by Z.
 """
 
 from __future__ import annotations
@@ -16,22 +16,12 @@ import numpy as np
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import LacbedError, SettingError
-from lacbed.geometry.frame import make_frame
-from lacbed.invert.lattice import LatticePattern, simulate_lattice, tilt_lattice
+from lacbed.invert.predictors import Predictor, exact, few_beams
 from lacbed.invert.target import Target
 from lacbed.patterns.metrics import zncc_loss
-from lacbed.potential import Absorption
-from lacbed.settings import Settings
-
-FIRST_REACH, EXACT_REACH = 1.3, 1.6
-"""Waves up to this |h| in 1/Å take part in the first look and in the exact simulation."""
 
 FINE = 5
 """The exact simulation tries thicknesses this many times as close as those of the first look."""
-
-
-Predictor = Callable[[Crystal, Sequence[float], Target], np.ndarray]
-"""Takes a crystal, thicknesses in Å and a target, gives 000 at the target's pixels: (thickness, ky, kx)."""
 
 
 @dataclass(frozen=True)
@@ -64,38 +54,6 @@ class Identification:
 
     candidates: tuple[Candidate, ...]
     failures: tuple[tuple[str, str], ...] = field(default=())
-
-
-def few_beams(crystal: Crystal, thicknesses: Sequence[float], target: Target) -> np.ndarray:
-    """The exact engine with few beams and without absorption, as a predictor for the first look."""
-    return _images(_simulate(crystal, thicknesses, target, FIRST_REACH, None), target)
-
-
-def learned(model: str | None = None) -> Predictor:
-    """A learned simulator as a predictor: milliseconds a crystal; see `lacbed.learn.surrogate`.
-
-    Raises:
-        FileFormatError: if there is no such model.
-    """
-    from lacbed.learn.surrogate import Surrogate  # noqa: PLC0415  torch networks, only where asked for
-
-    surrogate = Surrogate.load(model)
-
-    def predict(crystal: Crystal, thicknesses: Sequence[float], target: Target) -> np.ndarray:
-        pattern = surrogate.predict(crystal, thicknesses, target.energy, zone_axis=target.zone_axis)
-        at = {"kx": target.kx, "ky": target.ky}
-        return np.asarray(pattern[:, 0].interp(at, method="linear").values)  # NaN beyond what was learned
-
-    return predict
-
-
-def exact(absorption: Absorption = "thomas") -> Predictor:
-    """The exact engine as a predictor."""
-
-    def predict(crystal: Crystal, thicknesses: Sequence[float], target: Target) -> np.ndarray:
-        return _images(_simulate(crystal, thicknesses, target, EXACT_REACH, absorption), target)
-
-    return predict
 
 
 def library(
@@ -208,25 +166,3 @@ def _fine(thicknesses: FloatArray, z: FloatArray) -> list[float]:
 def _z(images: np.ndarray, image: FloatArray) -> FloatArray:
     """Z of stacks (crystal, thickness, ky, kx) against one image: (crystal, thickness)."""
     return np.stack([np.asarray(zncc_loss(stack.astype(float), image)) for stack in images])
-
-
-def _simulate(
-    crystal: Crystal, thicknesses: Sequence[float], target: Target, reach: float, absorption: Absorption
-) -> LatticePattern:
-    frame = make_frame(crystal, target.zone_axis)
-    half = 0.5 * target.pixel * max(len(target.kx), len(target.ky))
-    center = (float(target.kx.mean()), float(target.ky.mean()))
-    lattice = tilt_lattice(crystal, frame, half, center, target.pixel, 0.0)
-    corner = float(np.linalg.norm(lattice.tilts, axis=1).max()) + 0.8 * frame.shortest
-    settings = Settings(
-        target.zone_axis, target.energy, tuple(thicknesses), hkl=((0, 0, 0),), g_max=max(reach, corner),
-        absorption=absorption, dtype="float32",
-    )  # fmt: skip
-    return simulate_lattice(crystal, settings, lattice)
-
-
-def _images(pattern: LatticePattern, target: Target) -> np.ndarray:
-    places = np.meshgrid(target.kx, target.ky)
-    return np.stack(
-        [pattern.sample(pattern.spline(i, 0, target.pixel, 0.0), *places) for i in range(len(pattern.thicknesses))]
-    )

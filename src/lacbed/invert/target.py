@@ -43,18 +43,28 @@ class Target:
         return float(self.kx[-1] - self.kx[0]) / (len(self.kx) - 1)
 
     def coarse(self) -> Target:
-        """The inner part in large pixels, each the average of those in it."""
-        half = min(INNER, 0.5 * self.pixel * min(len(self.kx), len(self.ky)))
-        count = min(COARSE_PIXELS, math.floor(2 * half / self.pixel + 1e-6))
-        edges = np.linspace(-half, half, count + 1)
-        x, y = (np.digitize(k, edges) - 1 for k in (self.kx, self.ky))
-        inside = ((y >= 0) & (y < count))[:, None] & ((x >= 0) & (x < count))[None, :] & np.isfinite(self.image)
-        place = (np.clip(y, 0, count - 1)[:, None] * count + np.clip(x, 0, count - 1)[None, :])[inside]
-        total = np.bincount(place, self.image[inside], count * count)
-        number = np.bincount(place, minlength=count * count)
-        image = np.where(number > 0, total / np.maximum(number, 1), np.nan).reshape(count, count)
-        middle = 0.5 * (edges[1:] + edges[:-1])
-        return Target(image, middle, middle, self.energy, self.zone_axis)
+        """The inner part in large pixels, each the average of a square of pixels, all squares alike.
+
+        A large pixel is NaN where more than half of its pixels are masked. Pixels at the rim of the inner part
+        that do not fill a square are left out.
+        """
+        count = min(len(self.kx), len(self.ky), max(1, math.floor(2 * INNER / self.pixel + 1e-6)))
+        side = math.ceil(count / COARSE_PIXELS)
+        x, y = (_inner(k, side, count // side) for k in (self.kx, self.ky))
+        squares = self.image[y].reshape(-1, side, len(self.kx))[:, :, x].reshape(count // side, side, -1, side)
+        known = np.isfinite(squares).sum(axis=(1, 3))
+        total = np.nansum(squares, axis=(1, 3))
+        image = np.where(2 * known >= side**2, total / np.maximum(known, 1), np.nan)
+        kx, ky = (k[s].reshape(-1, side).mean(axis=1) for k, s in ((self.kx, x), (self.ky, y)))
+        return Target(image, kx, ky, self.energy, self.zone_axis)
+
+
+def _inner(k: FloatArray, side: int, count: int) -> slice:
+    """The `count` groups of `side` pixels that lie around k = 0, or as near as the pattern reaches."""
+    zero = 0.5 - k[0] * (len(k) - 1) / (k[-1] - k[0])  # of k = 0, in pixels from the outer edge of the first one
+    start = round(zero - 0.5 * side * count)
+    start = min(max(start, 0), len(k) - side * count)
+    return slice(start, start + side * count)
 
 
 def target_of(pattern: xr.DataArray, thickness: float | None = None) -> Target:
