@@ -104,7 +104,9 @@ def test_refinement_finds_a_known_potential():
     grid = make_grid(FOIL, divisions=4, extent=3, operations=OPERATIONS)
     target = pattern_values(grid, make_basis(grid, truth.real), truth.real)
     ticks = []
-    found = refine(grid, target, start, symmetry, reaches=(2.5, 4.0), absorption=False, progress=ticks.append)
+    found = refine(
+        grid, target, start, symmetry, reaches=(2.5, 4.0), absorption=False, prior=1e-5, progress=ticks.append
+    )
     assert ticks == [0.5, 1.0]
     assert found.z[0] > 0.03
     assert found.z[-1] < 1e-5

@@ -78,7 +78,8 @@ def _parse(text: str, origin: str) -> cif.Document:
     try:
         return cif.read_string(text.encode("utf-8", errors="replace").decode())
     except (ValueError, RuntimeError) as error:
-        detail = re.sub(r"^string:(\d+):\S*:", r"line \1:", " ".join(str(error).split()))[:120] or "no reason given"
+        said = re.sub(r"^string:(\d+):\S*:", r"line \1:", " ".join(str(error).split()))
+        detail = said[:120] or "no reason given"
         raise CrystalError(f"{origin} is not a CIF: {detail}") from None
 
 

@@ -2,7 +2,7 @@
 
 Least squares in the coefficients up to a length that grows in stages, with the slopes in closed form. Absorption,
 which a potential does not tell, is taken as V' = α (V - V_0) + β (V² - ⟨V²⟩): of short range around the atoms and
-stronger for heavy ones, as that of phonons is. A weak prior holds what the pattern does not show at the start.
+stronger for heavy ones, as that of phonons is. A prior holds what the pattern does not show at the start.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from lacbed.patterns.metrics import zncc_loss
 STEPS = 12
 """Evaluations at most in each stage."""
 
-PRIOR = 1e-5
+PRIOR = 3e-4
 """What a coefficient that is wrong by what is expected costs, in units of 2 Z.
 
-Some 1e-3 of 2 Z, over a hundred independent pixels, is what the model of absorption and the coefficients beyond
-the reach leave unexplained."""
+Some 1e-3 to 1e-2 of 2 Z is what the model of absorption and the coefficients beyond the reach leave unexplained;
+with a weaker prior the coefficients bend to that (measured: docs/benchmarks/retrieval.md). For patterns that the
+model explains exactly, 1e-5 finds the truth."""
 
 _EXPECTED, _LEAST = 0.1, 0.01  # error of a coefficient, relative, and in units of the largest one
 _ALPHA, _BETA = 0.02, 1e-4  # typical absorption, and per V
@@ -85,6 +86,7 @@ def refine(
     *,
     reaches: Sequence[float] = (2.5, 4.0, 6.0),
     absorption: bool = True,
+    prior: float = PRIOR,
     progress: Callable[[float], None] | None = None,
 ) -> Refinement:
     """Fit V_hk to a pattern of 000.
@@ -96,6 +98,7 @@ def refine(
         symmetry: of the potential, kept; see `lacbed.invert.retrieval.freedom.symmetry_of`.
         reaches: |g| in a* up to which coefficients are free, stage by stage.
         absorption: whether α and β are fitted too.
+        prior: how firmly the coefficients are held at the start, see `PRIOR`.
         progress: called with the fraction done.
 
     Raises:
@@ -111,7 +114,7 @@ def refine(
     state = replace(state, scale=float((values * target)[known].sum() / values[known].square().sum()))
     scores, count, free = [_z(values, target)], 0, 0
     for number, reach in enumerate(reaches):
-        stage = _Stage(grid, target, known, contrast, state, start, reach, symmetry, absorption)
+        stage = _Stage(grid, target, known, contrast, state, start, reach, symmetry, absorption, prior)
         moved, used = stage.run()
         score = _z(computed(grid, moved), target)
         if score < scores[-1]:
@@ -128,9 +131,10 @@ class _Stage:
 
     def __init__(
         self, grid: Grid, target: Tensor, known: Tensor, contrast: float, state: State, start: Tensor,
-        reach: float, symmetry: Sequence[Symmetry], absorption: bool,
+        reach: float, symmetry: Sequence[Symmetry], absorption: bool, prior: float,
     ) -> None:  # fmt: skip
         self.grid, self.target, self.known, self.state = grid, target, known, state
+        self.strength = float(prior**0.5)
         self.weight = 1.0 / (contrast * float(known.sum()) ** 0.5)
         order = state.table.shape[0] // 2
         self.directions = free_directions(reach, order, symmetry)
@@ -184,15 +188,12 @@ class _Stage:
         rows = torch.cat([state.scale * change, _SCALE * state.scale * computed[None]])
         upper = rows[:, self.known].mT * self.weight
         lower = torch.zeros(len(self.directions), len(rows), dtype=upper.dtype)
-        lower[:, : len(lower)] = torch.eye(len(lower), dtype=upper.dtype) * self._strength()
+        lower[:, : len(lower)] = torch.eye(len(lower), dtype=upper.dtype) * self.strength
         return np.asarray(torch.cat([upper, lower]).numpy())
 
     def _prior(self, values: FloatArray) -> Tensor:
         p = len(self.directions)
-        return (torch.as_tensor(values[:p]) + self.offset / self.expected) * self._strength()
-
-    def _strength(self) -> float:
-        return float(PRIOR**0.5)
+        return (torch.as_tensor(values[:p]) + self.offset / self.expected) * self.strength
 
     def _as_real(self, table: Tensor) -> Tensor:
         return table.real if self.centric else table
