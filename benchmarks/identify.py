@@ -211,9 +211,7 @@ def main() -> None:
     arguments.add_argument("--model", default="fast", help="learned simulator")
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--truth", type=Path, help="keep the patterns without noise in this .npz file")
-    arguments.add_argument(
-        "--outcomes", type=Path, help="file of ranked patterns, to go on with"
-    )
+    arguments.add_argument("--outcomes", type=Path, help="file of ranked patterns, to go on with")
     arguments.add_argument("--jobs", type=int, default=1, help="processes")
     options = arguments.parse_args()
     rows = generate_rows(options.crystals, options.seed)

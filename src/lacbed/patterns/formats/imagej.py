@@ -78,7 +78,8 @@ def read(path: Path) -> xr.DataArray:
         info = (tiff.imagej_metadata or {}).get("Info")
         if not isinstance(info, str):
             raise FileFormatError(
-                "it is a TIFF without the metadata that lacbed writes; for measured images: lacbed experiment import"
+                "it is a TIFF without the metadata that lacbed writes; if it is a measured image, use lacbed "
+                "experiment import"
             )
         header = labels_from_json(info)
         expected = _shape(header)
