@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from lacbed.catalog.figure import summary_figure
 from lacbed.catalog.files import read_catalog, write_catalog
 from lacbed.catalog.schema import table_of
+from lacbed.catalog.summary import summarise
 from lacbed.crystals import Crystal
 
 
@@ -84,6 +86,48 @@ def test_bad_input_is_one_line(run, tmp_path, words, message):
     assert message in err
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_picture_shows_space_groups_and_licences_and_round_numbers(rows, tmp_path):
+    write_catalog(
+        table_of([{**rows[0], "source": "OQMD", "licence": "CC-BY-4.0"}, *rows[1:]]), tmp_path / "c.parquet", ""
+    )
+    summary = summarise(tmp_path / "c.parquet")
+    figure = summary_figure(summary, "c.parquet")
+    figure.draw_without_rendering()
+    ticks = {axis.get_xlabel(): [t.get_text() for t in axis.get_xticklabels()] for axis in figure.axes}
+    assert ticks["space group"] == [str(group) for group in summary.space_groups]
+    a = ticks["lattice parameter a (Å)"]
+    assert 3 <= len(a) <= 9
+    assert all(f"{float(text):g}" == text for text in a)
+    sources = next(axis for axis in figure.axes if axis.get_title() == "2 sources and licences")
+    assert [t.get_text() for t in sources.get_yticklabels()] == ["lacbed generate\nCC0-1.0", "OQMD\nCC-BY-4.0"]
+
+
+@pytest.mark.parametrize("a", [2.0, 5.431, 13.5, 999.0])
+def test_the_picture_of_one_structure(rows, tmp_path, a):
+    write_catalog(table_of([{**rows[0], "a": a}]), tmp_path / "c.parquet", "")
+    figure = summary_figure(summarise(tmp_path / "c.parquet"), "one")
+    figure.draw_without_rendering()
+    assert len([t for t in figure.axes[0].get_xticklabels() if t.get_text()]) >= 3
+
+
+def test_an_imported_catalogue_keeps_what_its_rows_say(run, rows):
+    write_catalog(
+        table_of([{**rows[0], "source": "OQMD", "licence": "CC-BY-4.0"}, *rows[1:3]]), "c.parquet", "test"
+    )
+    assert run("catalog", "import", "c.parquet", "-o", "d.parquet", "--licence", "MIT")[0] == 0
+    summary = json.loads(run("catalog", "info", "d.parquet", "--json")[1])
+    assert summary["made"]["settings"] == {"from": "c.parquet"}
+    assert {(s["source"], s["licence"]) for s in summary["sources"]} == {
+        ("OQMD", "CC-BY-4.0"), ("lacbed generate", "CC0-1.0")
+    }  # fmt: skip
+
+
+def test_import_of_an_empty_catalogue(run):
+    write_catalog(table_of([]), "c.parquet", "test")
+    code, _, err = run("catalog", "import", "c.parquet", "-o", "d.parquet")
+    assert (code, err) == (2, "lacbed: c.parquet holds no structures; nothing was written\n")
 
 
 def test_info_of_an_empty_catalogue(run):

@@ -89,6 +89,30 @@ def test_entries_of_the_cod_are_recognised():
     assert (row["source"], row["source_id"], row["licence"]) == ("COD", "9008566", "CC0-1.0")
 
 
+def test_each_block_with_atoms_is_a_structure(tmp_path):
+    pytest.importorskip("spglib")
+    blocks = [f"data_{name}\n" + Crystal.named(name).to_cif().split("\n", 1)[1] for name in ("MgO", "Si")]
+    blocks[1] = blocks[1].replace("_cell_length_a", "_cod_database_code 9008566\n_cell_length_a", 1)
+    bad = "data_bad\nloop_\n_atom_site_label\n_atom_site_fract_x\nO1 0\n"
+    (tmp_path / "two.cif").write_text(
+        "\n".join(["data_global\n_journal_year 2000\n", *blocks, bad]), encoding="utf-8"
+    )
+    imported = import_source(tmp_path)
+    found = [(row["formula"], row["source"], row["source_id"]) for row in imported.rows]
+    assert found == [("MgO", "CIF", "two.cif#MgO"), ("Si", "COD", "9008566")]
+    assert imported.failures == [("two.cif (bad)", imported.failures[0][1])]
+    assert "no unit cell" in imported.failures[0][1]
+    assert not imported.failures[0][1].startswith("two.cif")
+
+
+def test_a_distance_of_nothing_is_explained_where_images_were_merged(tmp_path):
+    lines = ["data_x", *(f"_cell_length_{n} 4.0" for n in "abc"), "_symmetry_space_group_name_H-M 'P m -3 m'"]
+    lines += ["loop_", "_atom_site_type_symbol", *(f"_atom_site_fract_{x}" for x in "xyz")]
+    (tmp_path / "x.cif").write_text("\n".join([*lines, "Na 0 0 0", "Cl 0.01 0 0", ""]), encoding="utf-8")
+    ((_, why),) = import_source(tmp_path).failures
+    assert "collide: 0.000 Å apart (images within 0.1 Å of each other are one atom) with" in why
+
+
 def test_damaged_sources(tmp_path):
     with pytest.raises(FileFormatError, match="no such file"):
         import_source(tmp_path / "none")

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from lacbed.catalog.consistency import nearest_distance
 from lacbed.catalog.files import read_catalog, rows_of
 from lacbed.catalog.labels import Orbit, anonymous_prototype, reduced_formula, wyckoff_signature
 from lacbed.catalog.rows import crystal_of, row_of
@@ -115,6 +116,11 @@ def test_another_setting_is_refused():
         ({"sites": [{"element": "Si", "x": 0, "y": 0}]}, "lacks 'z'"),
         ({"sites": [{"element": "Si", "x": 0, "y": 0, "z": None}]}, "numbers"),
         ({"c": 6.0}, "metric"),
+        ({"a": 1.1}, r"two atoms are 0.55 Å apart, closer than any bond"),
+        ({"a": 9000.0}, r"states density = .* but its cell and sites give"),
+        ({"space_group": 1}, "is stated to be Wyckoff position 4a, but has multiplicity 1 in space group 1"),
+        ({"n_atoms_conv": 9.0}, "states n_atoms_conv = 9, but its cell and sites give 8"),
+        ({"min_distance": 1.0}, "states min_distance = 1 Å"),
         ({"sites": [{"element": e, "x": x, "y": 0, "z": 0} for e, x in (("Si", 0), ("O", 0.01))]}, "collide"),
     ],
 )
@@ -123,3 +129,21 @@ def test_impossible_rows_are_named(rows, change, message):
     with pytest.raises(CrystalError, match=message) as caught:
         crystal_of(row)
     assert row["source_id"] in str(caught.value)
+
+
+def test_what_a_row_does_not_state_is_not_compared(rows):
+    row = next(r for r in rows if r["anonymous_prototype"] == "AB_225_a_b")
+    unstated = {**row, "n_atoms_conv": None, "density": None, "min_distance": None, "a": 2.0 * row["a"]}
+    assert crystal_of(unstated).cell[0] == 2.0 * row["a"]
+    with pytest.raises(CrystalError, match="density"):
+        crystal_of({**unstated, "density": row["density"]})
+
+
+def test_places_that_are_half_filled_may_be_closer_than_any_bond():
+    def split(occupancy):
+        return Crystal.build("H", 5.0, 221, [Site("H", "H", (0.05, 0.0, 0.0), occupancy)])
+
+    assert nearest_distance(split(0.2), 0.5) == 5.0  # nothing is there for certain
+    row = row_of(split(0.2), **LABELS)
+    assert row["min_distance"] == pytest.approx(0.05 * 5.0 * 2**0.5)
+    assert len(crystal_of(row).atoms) == 6

@@ -14,7 +14,7 @@ from lacbed.errors import LacbedError, SettingError
 
 OTHER = {
     "zone_axis": (1, 1, 0),
-    "hkl": ((0, 0, 0), (2, 0, 0)),
+    "hkl": ((0, 0, 0), (2, -2, 0)),
     "pixels": 64,
     "extent": 3.0,
     "thicknesses": (600.0, 900.0),
@@ -83,6 +83,8 @@ def test_files(tmp_path):
         ("hkl = [[0, 0, 0], [0, 0, 0]]", "twice"),
         ("hkl = [[0, 0.5, 0]]", "whole"),
         ("zone_axis = [0, 1]", "zone_axis"),
+        ("hkl = [[0, 0, 0], [1, 0, 1]]", r"reflection \[1, 0, 1\] lies in Laue zone 1 of zone_axis \[0, 0, 1\]"),
+        ("hkl = [[0, 0, -2]]\nlaue_zones = 1", "lies in Laue zone -2 .* raise laue_zones"),
         ('factors = "weickenmeier"', "factors"),
         ('absorption = "some"', "absorption"),
         ("pixels = 0", "pixels"),
@@ -98,6 +100,12 @@ def test_bad_configs_say_what_is_wrong(tmp_path, text, message):
     with pytest.raises(LacbedError, match=message) as caught:
         load_config(path)
     assert "c.toml" in str(caught.value)
+
+
+def test_reflections_in_the_zones_that_take_part_are_taken():
+    assert DatasetConfig(hkl=((1, 0, 1),), laue_zones=1).hkl == ((1, 0, 1),)
+    assert DatasetConfig(zone_axis=(0, 0, 2), hkl=((0, 0, 1),), laue_zones=1).laue_zones == 1  # [002] is [001]
+    assert DatasetConfig(zone_axis=(1, 1, 0), hkl=((1, -1, 3),)).hkl == ((1, -1, 3),)
 
 
 def test_fixed_conditions():

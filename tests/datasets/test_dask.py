@@ -2,13 +2,14 @@
 
 import os
 import signal
+import socket
 import threading
 import time
 
 import pytest
 
 from lacbed.datasets.build import build
-from lacbed.datasets.workers import cluster
+from lacbed.datasets.cluster import cluster
 from lacbed.errors import SettingError
 
 distributed = pytest.importorskip("distributed")
@@ -40,9 +41,22 @@ def test_two_workers_of_which_one_is_killed(plan, built, contents, tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_scheduler_that_does_not_answer(monkeypatch):
-    monkeypatch.setattr("lacbed.datasets.workers._CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("lacbed.datasets.cluster.CONNECT_SECONDS", 0.5)
     with (
         pytest.raises(SettingError, match="no Dask scheduler answers at 'tcp"),
         cluster("tcp://127.0.0.1:9"),
     ):
         pass
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_port_that_is_open_and_silent(monkeypatch):
+    monkeypatch.setattr("lacbed.datasets.cluster.CONNECT_SECONDS", 0.5)
+    begun = time.monotonic()
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(SettingError, match=r"nothing came for 0\.5 s; check the address"), cluster(address):
+            pass
+    assert time.monotonic() - begun < 10.0

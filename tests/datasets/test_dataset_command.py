@@ -9,6 +9,7 @@ from lacbed.catalog.files import write_catalog
 from lacbed.catalog.schema import table_of
 from lacbed.cli import main
 from lacbed.datasets import workers
+from lacbed.errors import SettingError
 
 CONFIG = """
 pixels = 16
@@ -62,6 +63,24 @@ def test_from_catalogue_to_picture(run, tmp_path):
         "path": "d.zarr", "kind": "row", "seed": 0, "leaks": True, "finished": True, "file": None,
         "counts": {"train": 6, "validation": 1, "test": 1},
     }  # fmt: skip
+
+
+def test_a_build_without_any_crystal_fails_and_keeps_what_it_recorded(run, tmp_path, monkeypatch):
+    def failing(crystal, *_):
+        raise SettingError("no beams" if crystal.name != "Cu" else "too few")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lacbed.datasets.worker.compute_one", failing)
+        build = ("build", "c.parquet", "-o", "d.zarr", "--config", "cheap.toml")
+        code, out, err = run(*build, "--json")
+        assert code == 2
+        assert re.fullmatch(
+            r"lacbed: no crystal of d.zarr could be computed; most often \(11 of 12\): no beams; .*\n", err
+        )
+        assert len(json.loads(out)["failures"]) == 12
+        assert run(*build, "-q")[0] == 2  # nothing is left to compute, and still there is no crystal
+    assert len(json.loads((tmp_path / "d.zarr" / "manifest.json").read_text())["failures"]) == 12
+    assert run(*build, "-q", "--retry-failed")[0] == 0
 
 
 def test_split_writes_the_rows(run, tmp_path):

@@ -96,7 +96,9 @@ def test_a_data_set_that_is_not_finished(folder, tmp_path):
     data = LacbedDataset(part, partial=True)
     assert 0 < len(data) < 12
     assert len(LacbedDataset(part, "train", partial=True)) < len(data)
-    assert open_dataset(part).sizes["row"] == len(data)
+    with pytest.raises(FileFormatError, match=r"not finished \(\d+ of 12 crystals\).* partial=True"):
+        open_dataset(part)
+    assert open_dataset(part, partial=True).sizes["row"] == len(data)
 
 
 def test_xarray(folder):

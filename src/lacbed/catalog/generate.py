@@ -14,9 +14,10 @@ from functools import cache
 
 import numpy as np
 
+from lacbed.catalog.consistency import nearest_distance
 from lacbed.catalog.families import Candidate, all_candidates
 from lacbed.catalog.prototypes import PROTOTYPES
-from lacbed.catalog.rows import nearest_distance, row_of
+from lacbed.catalog.rows import row_of
 from lacbed.catalog.schema import Row
 from lacbed.crystals import Crystal, Site
 from lacbed.errors import SettingError

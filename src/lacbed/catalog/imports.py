@@ -56,6 +56,9 @@ def import_source(
 ) -> Imported:
     """Read a catalogue, or all CIFs of a folder and the folders in it or of a zip, and drop duplicates.
 
+    Rows of a catalogue keep their source, id, licence and kind. Each data block of a CIF that holds atoms is a
+    structure of its own.
+
     Args:
         path: a .parquet file, a folder, a .zip or a single .cif.
         provenance: for CIFs; entries of the COD are recognised and need none.
@@ -93,32 +96,47 @@ def _from_parquet(path: Path, imported: Imported, progress: Progress | None) -> 
 
 
 def _from_cifs(path: Path, provenance: Provenance, imported: Imported, progress: Progress | None) -> None:
+    """Every data block that holds atoms."""
     for name, fraction, text in _texts(path):
-        try:
-            if isinstance(text, CrystalError):
-                raise text
-            imported.rows.append(row_of_cif(text, name, provenance))
-        except CrystalError as error:
-            imported.failures.append((name, str(error)))
+        for block in _blocks(text) if isinstance(text, str) else (None,):
+            title = name if block is None else f"{name} ({block})"
+            try:
+                if isinstance(text, CrystalError):
+                    raise text
+                imported.rows.append(row_of_cif(text, name, provenance, block))
+            except CrystalError as error:
+                imported.failures.append((title, str(error).removeprefix(f"{name}: ")))
         if progress is not None:
             progress(fraction)
 
 
-def row_of_cif(text: str, name: str, provenance: Provenance) -> Row:
+def _blocks(text: str) -> tuple[str | None, ...]:
+    """Names of the data blocks with atoms where there are several, else None: the only one, or nothing of use."""
+    names = [block.name for block in _parsed(text) if block.find_values("_atom_site_fract_x")]
+    return tuple(names) if len(names) > 1 else (None,)
+
+
+def row_of_cif(text: str, name: str, provenance: Provenance, block: str | None = None) -> Row:
     """The row of one CIF, standardised.
+
+    Args:
+        text: of the file.
+        name: of the file; with the block it is the id of a structure that has no number in the COD.
+        provenance: what the CIF does not say itself.
+        block: name of the data block, needed if several hold atoms.
 
     Raises:
         CrystalError: if it is not one crystal that can be used.
         MissingExtraError: if spglib is not installed.
     """
-    crystal = parse_cif(text, Path(name).stem, origin=name)
+    crystal = parse_cif(text, Path(name).stem if block is None else block, block, origin=name)
     standard, symprec = standardised(crystal)
     known_u = not any("Debye-Waller" in note for note in crystal.notes)
-    code = _cod_code(text)
+    code = _cod_code(text, block)
     return row_of(
         standard,
         source="COD" if code else provenance.source,
-        source_id=code or name,
+        source_id=code or (name if block is None else f"{name}#{block}"),
         licence="CC0-1.0" if code else provenance.licence,
         kind=provenance.kind,
         experimentally_known=True if provenance.kind == "experimental" else None,
@@ -128,14 +146,18 @@ def row_of_cif(text: str, name: str, provenance: Provenance) -> Row:
     )
 
 
-def _cod_code(text: str) -> str:
+def _cod_code(text: str, wanted: str | None) -> str:
     """Number in the Crystallography Open Database, whose entries are in the public domain; "" if there is none."""
-    try:
-        blocks = list(cif.read_string(text))
-    except (ValueError, RuntimeError):
-        return ""
-    codes = (block.find_value("_cod_database_code") for block in blocks)
+    codes = (b.find_value("_cod_database_code") for b in _parsed(text) if wanted in (None, b.name))
     return next((cif.as_string(code) for code in codes if code and not cif.is_null(code)), "")
+
+
+def _parsed(text: str) -> list[cif.Block]:
+    """The data blocks of a CIF; none if it is not one."""
+    try:
+        return list(cif.read_string(text))
+    except (ValueError, RuntimeError):
+        return []
 
 
 def _texts(path: Path) -> Iterator[tuple[str, float, str | CrystalError]]:

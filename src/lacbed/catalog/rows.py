@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gemmi
 import numpy as np
-from scipy.spatial import cKDTree
 
+from lacbed.catalog.consistency import ATOMIC_MASS, check_stated, nearest_distance
 from lacbed.catalog.labels import (
     Orbit,
     amounts_of,
@@ -33,12 +32,14 @@ _NEEDED = ("formula", "space_group", "a", "sites")
 def crystal_of(row: Mapping[str, Any], default_b_iso: float = DEFAULT_B_ISO) -> Crystal:
     """The crystal of a row; sites without U_iso get B = `default_b_iso` (Å²), with a note.
 
+    What else the row states (multiplicities, atoms per cell, density, shortest distance) must be true of it.
+
     Args:
         row: with at least the columns formula, space_group, a and sites; b, c and the angles if not cubic.
         default_b_iso: in Å².
 
     Raises:
-        CrystalError: if a value is missing or the geometry is impossible, naming the row.
+        CrystalError: if a value is missing, the geometry is impossible or not the one stated, naming the row.
     """
     title = f"{row.get('formula')} ({row.get('source')} {row.get('source_id')})"
     missing = [name for name in _NEEDED if row.get(name) is None]
@@ -50,9 +51,11 @@ def crystal_of(row: Mapping[str, Any], default_b_iso: float = DEFAULT_B_ISO) -> 
         lacking = sum(entry.get("u_iso") is None for entry in row["sites"])
         notes = (f"no Debye-Waller factor for {lacking} sites; B = {default_b_iso:g} Å² assumed",)
         source = f"{row.get('source')} {row.get('source_id')} ({row.get('licence')})"
-        return Crystal.build(
+        crystal = Crystal.build(
             row["formula"], cell, int(row["space_group"]), sites, notes=notes if lacking else (), source=source
         )
+        check_stated(row, crystal)
+        return crystal
     except (CrystalError, KeyError, TypeError, ValueError) as error:
         text = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise CrystalError(f"catalogue row {title}: {text}") from None
@@ -196,19 +199,6 @@ def _geometry(crystal: Crystal, group: gemmi.SpaceGroup, orbits: Sequence[Orbit]
         "n_sites_prim": sites // lattice_points,
         "n_asym": len(orbits),
         "ordered": all(len(o.shares) == 1 and abs(sum(o.shares.values()) - 1) < 1e-3 for o in orbits),
-        "density": mass * 1.66053907 / crystal.volume,
+        "density": mass * ATOMIC_MASS / crystal.volume,
         "min_distance": nearest_distance(crystal),
     }
-
-
-def nearest_distance(crystal: Crystal) -> float:
-    """Shortest distance in Å between two places of the crystal, its lattice translations included."""
-    atoms = crystal.atoms
-    reach = max(1, math.ceil(3.0 / min(crystal.cell[:3])))
-    steps = np.arange(-reach, reach + 1)
-    shifts = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
-    centres = np.unique(np.round(atoms.xyz, 4) % 1.0, axis=0)
-    near = (centres[None] + shifts[:, None]).reshape(-1, 3) @ crystal.direct.T
-    gaps = cKDTree(near).query(centres @ crystal.direct.T, k=min(6, len(near)))[0]
-    apart = gaps[gaps > 0.1]
-    return float(apart.min()) if len(apart) else min(crystal.cell[:3])

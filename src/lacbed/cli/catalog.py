@@ -123,6 +123,8 @@ def import_command(
 ) -> None:
     """Import structures; CIFs are brought to the conventional setting, and each failure is listed.
 
+    Rows of a catalogue keep their source, licence and kind; each data block with atoms of a CIF is a structure.
+
     The exit code is 0 if at least one structure was imported, and 2 if none was, or with --strict if one failed.
     """
     from lacbed.catalog.files import check_output, write_catalog  # noqa: PLC0415
@@ -135,9 +137,13 @@ def import_command(
         imported = import_source(source, Provenance(name, licence, kind), progress)
     refused = not imported.rows or (strict and bool(imported.failures))
     if not refused:
-        settings = {"from": source.name, "source": name, "licence": licence, "kind": kind}
+        settings = {"from": source.name}
+        if source.suffix.lower() != ".parquet":  # whose rows have their own
+            settings |= {"source": name, "licence": licence, "kind": kind}
         write_catalog(table_of(imported.rows), out, "lacbed catalog import", settings)
     _report(imported, None if refused else out, reporter)
+    if not _total(imported):
+        raise FileFormatError(f"{source} holds no structures; nothing was written")
     if refused:
         reasons = f"{len(imported.failures)} of {_total(imported)} structures of {source} cannot be used"
         first = f": {': '.join(imported.failures[0])}" if imported.failures else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from lacbed.cli import options as o
 from lacbed.cli.console import Reporter, columns
-from lacbed.errors import FileFormatError, SettingError
+from lacbed.errors import FileFormatError, LacbedError, SettingError
 
 if TYPE_CHECKING:
     from lacbed.datasets.build import Built
@@ -70,6 +71,8 @@ def build_command(
 ) -> None:
     """Compute the pattern of every crystal of a catalogue; the same command goes on after an interruption.
 
+    A crystal that fails is listed and costs nothing else; the exit code is 2 if not one could be computed.
+
     Example: lacbed dataset build cubic.parquet -o data.zarr --preset seed --count 1000 --max-atoms 64
     """
     from lacbed.catalog.files import read_catalog  # noqa: PLC0415
@@ -105,6 +108,7 @@ def _config(preset: str | None, path: Path | None) -> DatasetConfig:
 def _crew(workers: int | None, scheduler: str | None, device: str) -> tuple[Any, int]:
     """What makes the workers, asked for at once so that mistakes show before any work; and rows in a job."""
     from lacbed.datasets import workers as w  # noqa: PLC0415
+    from lacbed.datasets.cluster import cluster  # noqa: PLC0415
     from lacbed.datasets.limits import GPU_TOGETHER, cores, worker_memory  # noqa: PLC0415
     from lacbed.simulation import choose_device  # noqa: PLC0415
 
@@ -116,9 +120,9 @@ def _crew(workers: int | None, scheduler: str | None, device: str) -> tuple[Any,
         return lambda: w.processes(count, worker_memory(), device), GPU_TOGETHER if on_gpu else 1
     if workers is not None:
         raise SettingError("give --workers or --scheduler, not both")
-    with w.cluster(scheduler):
+    with cluster(scheduler):
         together = GPU_TOGETHER if device.startswith("cuda") else 1  # what the workers have is not known here
-        return lambda: w.cluster(scheduler, device), together
+        return lambda: cluster(scheduler, device), together
 
 
 def _report(built: Built, out: Path, reporter: Reporter) -> None:
@@ -149,6 +153,12 @@ def _report(built: Built, out: Path, reporter: Reporter) -> None:
             "attribution": manifest["attribution"],
         }
     )
+    if not manifest["crystals"]:
+        why, times = Counter(failure["reason"] for failure in failures).most_common(1)[0]
+        raise LacbedError(
+            f"no crystal of {out} could be computed; most often ({times} of {len(failures)}): {why}; change the "
+            "config or the catalogue and build in another folder, or try again with --retry-failed"
+        )
 
 
 @app.command("verify")

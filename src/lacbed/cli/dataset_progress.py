@@ -57,8 +57,8 @@ def describe(state: Progress) -> str:
     if state.failed:
         parts.append(f"{state.failed} failed")
     parts.append(f"{state.rate:.2g} per second")
-    if 0 < state.share < 1:
-        parts.append(f"{duration(state.seconds * (1 / state.share - 1))} left")
+    if state.left:
+        parts.append(f"{duration(state.left)} left")
     return ", ".join(parts)
 
 

@@ -173,9 +173,11 @@ def check_distances(atoms: Atoms, direct: FloatArray) -> None:
         return
     partner = [int(p[p != worst][0]) for p in pairs if worst in p]
     gap = min(partner, key=lambda p: float(np.linalg.norm(points[p] - points[worst])), default=worst)
+    distance = float(np.linalg.norm(points[gap] - points[worst]))
+    merged = f" (images within {MERGE_DISTANCE} Å of each other are one atom)" if distance < 5e-4 else ""
     raise CrystalError(
         f"{atoms.elements[worst]} and {atoms.elements[owner[gap]]} collide: "
-        f"{np.linalg.norm(points[gap] - points[worst]):.3f} Å apart with occupancies that sum to "
+        f"{distance:.3f} Å apart{merged} with occupancies that sum to "
         f"{total[worst]:.3f}; atoms closer than {COLLISION_DISTANCE} Å must share one place (sum at most 1)"
     )
 

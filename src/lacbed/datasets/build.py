@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lacbed.datasets.duplicates import BOUND, near_duplicates
+from lacbed.datasets.forecast import Forecast
 from lacbed.datasets.lock import LOCK, OWNER, locked
 from lacbed.datasets.manifest import (
     JOURNAL,
@@ -41,6 +42,7 @@ class Progress:
         before: of those finished, how many an earlier run did.
         share: fraction of the estimated work of this run that is done.
         seconds: wall seconds since this run began to compute.
+        left: seconds to go, estimated; None before the first crystal.
         peak_memory: largest resident memory of a worker so far, bytes.
     """
 
@@ -50,6 +52,7 @@ class Progress:
     before: int = 0
     share: float = 0.0
     seconds: float = 0.0
+    left: float | None = None
     peak_memory: int = 0
 
     @property
@@ -184,7 +187,7 @@ def _compute(
     """Compute and write the missing batches."""
     batch_of = {row: batch for batch in missing for row in batch.rows}
     waiting: dict[tuple[int, int], dict[int, Outcome]] = {}
-    work = sum(batch.cost for batch in missing)
+    forecast = Forecast({row: plan.size(row).cost for row in batch_of})
     start = time.monotonic()
     for outcome in run(crew, _jobs(plan, missing, together), plan.config):
         batch = batch_of[outcome.row]
@@ -192,8 +195,9 @@ def _compute(
         gathered[outcome.row] = outcome
         state.done += 1
         state.failed += outcome.stored is None
-        state.share += plan.size(outcome.row).cost / work
+        forecast.add(outcome.row, outcome.seconds)
         state.seconds = time.monotonic() - start
+        state.share, state.left = forecast.share, forecast.left(state.seconds)
         state.peak_memory = max(state.peak_memory, outcome.peak_memory)
         if len(gathered) == len(batch.rows):
             entries[batch.key] = _write(folder, plan, batch, waiting.pop(batch.key))

@@ -113,6 +113,18 @@ class DatasetConfig:
                 raise SettingError(f"{name} must be positive, got {value:g}")
             object.__setattr__(self, name, value)
         self._check_conditions()
+        self._check_zones()
+
+    def _check_zones(self) -> None:
+        """Refuse reflections that no crystal can show, whatever its cell: those outside the Laue zones."""
+        divisor = math.gcd(*self.zone_axis)
+        for g in self.hkl:
+            order = sum(h * u for h, u in zip(g, self.zone_axis, strict=True)) // divisor
+            if abs(order) > self.laue_zones:
+                raise SettingError(
+                    f"hkl: reflection {list(g)} lies in Laue zone {order} of zone_axis {list(self.zone_axis)}, "
+                    f"but laue_zones is {self.laue_zones}; leave it out, raise laue_zones or take hu + kv + lw = 0"
+                )
 
     def _check_conditions(self) -> None:
         """Let `lacbed.simulate`'s own checks see both ends of what is sampled."""

@@ -40,8 +40,8 @@ class _Lazy(BackendArray):
         return np.stack(images) if images else np.zeros((0, *self.shape[1:]), np.float32)[(slice(None), *key[1:])]
 
 
-def open_dataset(path: str | Path, cache_bytes: int = CACHE_BYTES) -> xr.Dataset:
-    """A data set as a labelled `xarray.Dataset`, finished or not; images are read when they are used.
+def open_dataset(path: str | Path, cache_bytes: int = CACHE_BYTES, *, partial: bool = False) -> xr.Dataset:
+    """A data set as a labelled `xarray.Dataset`; images are read when they are used.
 
     Variables: pattern (row, thickness_number, hkl, ky, kx), fractions of the incident intensity; potential
     (row, v, u), mean potential along the beam in V; thickness (row, thickness_number) in Å; and the numbers of
@@ -49,10 +49,16 @@ def open_dataset(path: str | Path, cache_bytes: int = CACHE_BYTES) -> xr.Dataset
     Rows are those that have a pattern, with formula, compound_id, anonymous_prototype, source, source_id,
     licence and space_group as coordinates.
 
+    Args:
+        path: of the data set, a .zarr folder.
+        cache_bytes: most bytes of compact values that are kept in memory.
+        partial: also read a data set that is not finished, as far as it is.
+
     Raises:
-        FileFormatError: if it is no data set, or a damaged one.
+        FileFormatError: if it is no data set, damaged, or not finished and `partial` is false.
     """
     store = Store(path, cache_bytes)
+    store.check_finished(partial)
     config, rows = store.config, store.done_rows()
     scalars = np.array([store.scalars(row) for row in rows]).reshape(len(rows), len(store.quantities))
     column = {name: scalars[:, i] for i, name in enumerate(store.quantities)}

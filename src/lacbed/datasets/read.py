@@ -16,7 +16,7 @@ from lacbed.datasets.duplicates import near_duplicates
 from lacbed.datasets.manifest import read_manifest
 from lacbed.datasets.splits import KINDS, SIDES, split_rows
 from lacbed.datasets.store import CACHE_BYTES, Store
-from lacbed.errors import FileFormatError, SettingError
+from lacbed.errors import SettingError
 from lacbed.potential import mean_absorptive_potential
 
 
@@ -67,12 +67,7 @@ class LacbedDataset(Dataset[dict[str, Tensor]]):
         self.config = self.store.config
         self.absorptive = absorptive
         self.rows = self.store.done_rows()
-        manifest = read_manifest(self.store.path)
-        if manifest is None and not partial:
-            raise FileFormatError(
-                f"{str(path)!r} is not finished ({len(self.rows)} of {self.store.record['rows']} crystals); "
-                "build it to the end, or read it with partial=True"
-            )
+        self.store.check_finished(partial)
         self._space_group = np.array(self.store.catalog()["space_group"].to_pylist(), dtype=np.int64)
         if split is not None:
             self.rows = sides_of(self.store, kind, seed)[split]

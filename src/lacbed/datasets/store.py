@@ -15,7 +15,7 @@ import zarr
 from lacbed.catalog.files import read_catalog
 from lacbed.datasets.codec import decode_intensity, decode_potential
 from lacbed.datasets.config import DatasetConfig
-from lacbed.datasets.manifest import read_journal
+from lacbed.datasets.manifest import read_journal, read_manifest
 from lacbed.datasets.storage import CATALOG, read_record
 from lacbed.errors import FileFormatError
 from lacbed.patterns.atomic import reason
@@ -73,6 +73,18 @@ class Store:
             raise
         except Exception as error:  # the readers of damaged stores raise anything at all
             raise FileFormatError(f"cannot read {str(self.path)!r}: {reason(error)}") from None
+
+    def check_finished(self, partial: bool) -> None:
+        """Refuse a data set that is not finished, unless `partial`.
+
+        Raises:
+            FileFormatError: saying how far it is.
+        """
+        if not partial and read_manifest(self.path) is None:
+            raise FileFormatError(
+                f"{str(self.path)!r} is not finished ({len(self.done_rows())} of {self.record['rows']} crystals); "
+                "build it to the end, or read it with partial=True"
+            )
 
     # -- rows -----------------------------------------------------------------------------------------
     def done_rows(self) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Who computes: this process, processes on this machine, or a Dask cluster, all behind one interface.
+"""Who computes: this process, processes on this machine, or a cluster, all behind one interface.
 
 `run` hands out rows in order, never more at once than the workers and the memory can take, and yields outcomes as
 they come. A worker that dies takes nothing with it: its rows are handed out again, one at a time on this machine,
@@ -7,11 +7,8 @@ so that a row that kills its worker is found out and recorded.
 
 from __future__ import annotations
 
-import logging
 import os
-import re
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import (
@@ -23,25 +20,19 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     wait,
 )
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from multiprocessing import get_context, parent_process
 from typing import Any
 
 from lacbed.datasets.config import DatasetConfig
 from lacbed.datasets.worker import Outcome, compute_rows
-from lacbed.errors import LacbedError, MissingExtraError, SettingError
+from lacbed.errors import LacbedError
 from lacbed.patterns.atomic import reason
 from lacbed.result import software
 
 _DEATHS = 2
 """Times that a row may lose its worker while it runs alone."""
-
-_CONNECT_SECONDS = 10
-_ADDRESS = re.compile(r"([a-z]+://)?(\[[^\]\s]+\]|[^\s/:\[\]]+):\d+")
-_AHEAD = 2
-"""Rows handed out for each worker of a cluster, so that none waits for its next one."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +108,7 @@ def run(crew: Crew, jobs: Iterator[Job], config: DatasetConfig) -> Iterator[Outc
             elif type(error).__name__ == "KilledWorker":  # Dask has tried it on several workers
                 yield from _died(job)
             else:
-                raise error if isinstance(error, LacbedError) else _gone(error)
+                raise error if isinstance(error, LacbedError) else gone(error)
         if lost and crew.renew is not None:  # all processes of a pool go together
             lost += out.values()
             out.clear()
@@ -178,12 +169,13 @@ def _died(job: Job) -> list[Outcome]:
     return [Outcome(number, None, why) for number, _ in job.rows]
 
 
-def _gone(error: BaseException) -> LacbedError:
+def gone(error: BaseException) -> LacbedError:
+    """What to raise when the workers as a whole are lost."""
     what = f"{type(error).__name__}: {reason(error)}"
     return LacbedError(f"the workers do not answer any more ({what}); the same command goes on from here")
 
 
-# -- the three kinds of crew ------------------------------------------------------------------------------------
+# -- crews on this machine; `lacbed.datasets.cluster` has the third kind ------------------------------------------
 @contextmanager
 def here(device: str = "auto") -> Iterator[Crew]:
     """Work in this process."""
@@ -253,52 +245,3 @@ def _stop(executor: Executor) -> None:
         worker.terminate()
     for worker in workers:
         worker.join()
-
-
-@contextmanager
-def cluster(address: str, device: str = "auto") -> Iterator[Crew]:
-    """The workers of a Dask scheduler, however many there are at any moment.
-
-    Args:
-        address: of the scheduler.
-        device: see `Crew`.
-
-    Raises:
-        MissingExtraError: without dask.distributed.
-        SettingError: if no scheduler answers.
-    """
-    try:
-        distributed: Any = import_module("dask.distributed")
-    except ImportError:
-        raise MissingExtraError('--scheduler needs dask.distributed: pip install "lacbed[dask]"') from None
-    if not _ADDRESS.fullmatch(address):
-        raise SettingError(f"no Dask scheduler answers at {address!r}: expected such as tcp://HOST:8786")
-    for name in ("distributed", "distributed.client"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters comes as an exception
-    try:
-        client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError, TypeError, ImportError) as error:
-        raise SettingError(f"no Dask scheduler answers at {address!r}: {reason(error)}") from None
-    try:
-        executor = client.get_executor(pure=False)
-        yield Crew(executor, _Width(client), device=device)
-    finally:
-        with suppress(Exception):  # the scheduler may be gone, and what counts is on the disk
-            executor.shutdown(wait=False)
-            client.close()
-
-
-class _Width:
-    """Rows that may be out on a cluster: some for each thread, at least one; asked for once a second."""
-
-    def __init__(self, client: Any) -> None:
-        self._client, self._asked, self._width = client, 0.0, 1
-
-    def __call__(self) -> int:
-        if time.monotonic() - self._asked > 1.0:
-            try:
-                self._width = max(1, _AHEAD * sum(self._client.nthreads().values()))
-            except Exception as error:
-                raise _gone(error) from None
-            self._asked = time.monotonic()
-        return self._width
