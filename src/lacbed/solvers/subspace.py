@@ -13,7 +13,7 @@ the eigenvectors of the Hermitian part of M(0) with transverse energies up to th
 where C_j are the waves of the near beams P and X_j what the far beams Q add to a wave of eigenvalue E_j (Löwdin,
 J. Chem. Phys. 19 (1951) 1396). Waves bound to heavy columns change most with q: V also holds their derivatives
 h C_j / (E_j + |h|²). exp(2πi M_r t / 2K) is then a matter of products of small matrices.
-What is left out costs some 1e-3 in intensity, up to 0.02 at single tilts; Z stays below 0.01 %.
+What is left out costs some 1e-3 in intensity, up to 0.02 at single tilts; Z stays below 0.01 % (UO2: 0.1 %).
 """
 
 from __future__ import annotations
