@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -326,3 +327,14 @@ def test_a_picture_shows_as_many_thicknesses_as_it_has_room_for(thicknesses, ref
     assert chosen.sizes == {"thickness": drawn, "hkl": reflections}
     assert float(chosen["thickness"][-1]) == thicknesses
     assert drawn == 1 or float(chosen["thickness"][0]) == 1.0
+
+
+def test_a_picture_of_a_part_says_so(make_pattern, monkeypatch, tmp_path):
+    whole = make_pattern()
+    there = whole.sizes["thickness"]
+    monkeypatch.setattr(import_module("lacbed.patterns.figures.montage"), "MAX_PANELS", whole.sizes["hkl"])
+    drawn = []
+    monkeypatch.setattr("lacbed.patterns.figures.save_figure", lambda figure, path: drawn.append(figure))
+    picture.write(whole, tmp_path / "part.png")
+    assert there > 1
+    assert f"1 of {there} thicknesses" in [text.get_text() for text in drawn[0].texts]

@@ -13,7 +13,8 @@ from lacbed.errors import FileFormatError
 def write(array: xr.DataArray, path: Path) -> None:
     """Draw a montage of a pattern, a CBED pattern, or a projected potential.
 
-    Of a long series that a montage has no room for, evenly chosen thicknesses are drawn, first and last included.
+    Of a long series that a montage has no room for, evenly chosen thicknesses are drawn, first and last included,
+    and the picture says so.
 
     Raises:
         FileFormatError: if there is no figure for such an array.
@@ -22,7 +23,12 @@ def write(array: xr.DataArray, path: Path) -> None:
     from lacbed.patterns import figures  # noqa: PLC0415  matplotlib is slow to import
 
     if array.dims[-2:] == ("ky", "kx"):
-        figure = figures.montage(_readable(array))
+        readable = _readable(array)
+        figure = figures.montage(readable)
+        shown, there = readable.sizes["thickness"], array.sizes["thickness"]
+        if shown < there:
+            said = f"{shown} of {there} thicknesses"
+            figure.text(0.995, 0.004, said, ha="right", va="bottom", fontsize=8, color="0.4")
     elif array.dims[-2:] == ("qy", "qx"):
         figure = figures.cbed_figure(array)
     elif array.dims == ("v", "u"):
