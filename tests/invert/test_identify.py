@@ -221,3 +221,22 @@ def test_the_command(pattern, tmp_path, monkeypatch, capsys):
     assert main(["identify", "none.nc", "--catalog", "c.parquet"]) == 2
     assert main(["identify", "p.nc", "--catalog", "none.parquet"]) == 2
     assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_a_catalogue_without_the_crystal_is_said_to_be_one(pattern, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    lacbed.save_pattern(pattern, "p.nc")
+    others = [lacbed.Crystal.named(name) for name in ("CsCl", "Cu")]
+    rows = [
+        row_of(crystal, source="test", source_id=str(i), licence="CC0", kind="test")
+        for i, crystal in enumerate(others)
+    ]
+    write_catalog(table_of(rows), tmp_path / "c.parquet", "test", {})
+    words = ["identify", "p.nc", "--catalog", "c.parquet", "--thickness", "250,300", "--keep", "1"]
+    assert main([*words, "--model", "none"]) == 0
+    said = capsys.readouterr()
+    assert "no crystal explains the pattern well" in said.out + said.err
+    assert "nan" not in said.out
+    assert main([*words, "--model", "none", "--json"]) == 0
+    candidates = json.loads(capsys.readouterr().out)["candidates"]
+    assert [c["Z"] is None for c in candidates] == [False, True]  # one was simulated exactly

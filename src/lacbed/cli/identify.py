@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from lacbed.invert.predictors import Predictor
 
 NAME = "identify"
+
+DOUBTFUL_Z = 0.05
+"""Z of the best candidate from which a warning says so; 1,000 electrons a pixel alone make some 1 %."""
 
 
 def command(
@@ -94,11 +98,18 @@ def _report(found: Identification, rows: list[dict[str, Any]], top: int, reporte
         lines.append(
             (
                 f"{n}", f"{row['formula']} ({row['source_id']})", str(row["space_group"]), f"{row['a']:.4f} Å",
-                f"{100 * c.z:.2f} %", f"{c.thickness:g} Å", f"{100 * c.z_first:.2f} %",
+                f"{100 * c.z:.2f} %" if math.isfinite(c.z) else "-", f"{c.thickness:g} Å",
+                f"{100 * c.z_first:.2f} %",
             )
         )  # fmt: skip
     for line in columns(lines):
         reporter.say(line)
+    best = min((c.z for c in shown if math.isfinite(c.z)), default=math.nan)
+    if best > DOUBTFUL_Z:
+        reporter.warn(
+            f"no crystal explains the pattern well, the best Z is {100 * best:.2g} %: it is very noisy, or its "
+            "crystal is not in the catalogue"
+        )
     for name, why in found.failures[:5]:
         reporter.warn(f"{name} was left out: {why}")
     if len(found.failures) > 5:
@@ -108,7 +119,7 @@ def _report(found: Identification, rows: list[dict[str, Any]], top: int, reporte
         {
             "candidates": [
                 {key: rows[c.index].get(key) for key in keys}
-                | {"Z": c.z, "thickness": c.thickness, "Z_first": c.z_first}
+                | {"Z": c.z if math.isfinite(c.z) else None, "thickness": c.thickness, "Z_first": c.z_first}
                 for c in shown
             ],
             "failures": [{"name": name, "reason": why} for name, why in found.failures],
