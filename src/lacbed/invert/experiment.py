@@ -23,6 +23,7 @@ from lacbed.crystals.cell import FloatArray
 from lacbed.errors import FileFormatError, LacbedError, SettingError
 from lacbed.geometry.frame import Frame, make_frame
 from lacbed.geometry.tilts import TiltGrid
+from lacbed.invert.binning import binned_images
 from lacbed.invert.orientation import check_orientation, images_to_pattern, pattern_to_images
 from lacbed.patterns.labels import axis_step
 from lacbed.patterns.schema import check_pattern
@@ -186,11 +187,10 @@ class Experiment:
         """
         if factor < 1 or self.pixels % factor:
             raise SettingError(f"images of {self.pixels} pixels a side cannot be binned by {factor}")
-        side = self.pixels // factor
-        means = self.images.reshape(len(self.hkl), side, factor, side, factor).mean(axis=(2, 4))
+        means = binned_images(self.images, factor)
         every = slice(None, None, factor)
         pattern = self.pattern.isel(ky=every, kx=every).copy(data=means[None])
-        kx, ky = grid_axes(side, self.half_width, self.center)
+        kx, ky = grid_axes(means.shape[-1], self.half_width, self.center)
         return Experiment(on_axes(pattern, kx, ky, self.energy))
 
     def turned(self, orientation: str) -> Experiment:

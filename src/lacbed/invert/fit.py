@@ -21,6 +21,7 @@ from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
 from lacbed.geometry.frame import Frame
 from lacbed.invert.align import UNALIGNED, Matching
+from lacbed.invert.binning import largest_binning
 from lacbed.invert.bragg import POOR, WIDTH_OFF, BraggCheck, check_bragg
 from lacbed.invert.enough import enough_beams
 from lacbed.invert.experiment import Experiment
@@ -192,8 +193,7 @@ def _search(
     experiment: Experiment, crystal: Crystal, settings: FitSettings, start: Placement, frame: Frame, tick: Progress
 ) -> tuple[Placement, FloatArray]:
     """The common geometry and mean Z at every thickness, in large pixels where the images have many."""
-    pixels = experiment.pixels
-    factor = max(f for f in range(1, pixels + 1) if pixels % f == 0 and (f == 1 or pixels >= f * ENOUGH))
+    factor = largest_binning(experiment.pixels, ENOUGH)
     coarse = experiment.binned(factor)
     scan = _simulate(coarse, crystal, settings, settings.thicknesses, SCAN_STEP, frame, lambda f: tick(0.4 * f))
     begin = replace(start, blur=start.blur / factor)

@@ -107,16 +107,15 @@ class LatticePattern:
             pixel: side in 1/Å of the square to average over; 0 for none.
             blur: standard deviation in 1/Å of the Gaussian to fold with; 0 for none.
         """
-        transform = np.fft.rfft2(self.values[thickness, reflection])
-        return np.asarray(np.fft.irfft2(transform * self._response(pixel, blur), s=self.lattice.shape))
+        return self._filtered(self.values[thickness, reflection], self._response(pixel, blur))
 
     def splines(self, thickness: int, pixel: float, blur: float) -> list[FloatArray]:
         """The splines of all reflections at a thickness; see `spline`."""
         response = self._response(pixel, blur)
-        return [
-            np.asarray(np.fft.irfft2(np.fft.rfft2(image) * response, s=self.lattice.shape))
-            for image in self.values[thickness]
-        ]
+        return [self._filtered(image, response) for image in self.values[thickness]]
+
+    def _filtered(self, image: np.ndarray, response: FloatArray) -> FloatArray:
+        return np.asarray(np.fft.irfft2(np.fft.rfft2(image) * response, s=self.lattice.shape))
 
     def _response(self, pixel: float, blur: float) -> FloatArray:
         rows, columns = self.lattice.shape

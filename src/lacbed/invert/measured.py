@@ -10,6 +10,7 @@ from lacbed.beams import HKL
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
 from lacbed.geometry.frame import Frame
+from lacbed.invert.binning import binned_images, largest_binning
 
 SMALL = 44
 """Scan and first stages work on images of about this many pixels a side."""
@@ -42,11 +43,7 @@ class Measured:
 
     def binned(self) -> Measured:
         """Means over squares of pixels, with about `SMALL` of them a side; masked where any of them is."""
-        n = self.pixels
-        factor = max(f for f in range(1, n + 1) if n % f == 0 and (f == 1 or n / f >= 0.8 * SMALL))
-        side = n // factor
-        small = self.images.reshape(len(self.images), side, factor, side, factor).mean(axis=(2, 4))
-        return replace(self, images=small)
+        return replace(self, images=binned_images(self.images, largest_binning(self.pixels, 0.8 * SMALL)))
 
 
 def usable(measured: Measured) -> tuple[Measured, list[str]]:

@@ -34,9 +34,8 @@ class Evaluation:
 
     Attributes:
         columns: position (in the split), thickness, energy, lattice_parameter, the signs of `lacbed.learn.signs`,
-            sigma, rms,
-            within_1, within_2 (shares of pixels within so many sigma), flagged, labels of the crystals, and for
-            "model" and each baseline z, relative_l2 and max_difference, such as columns["model z"].
+            sigma, rms, within_1, within_2 (shares of pixels within so many sigma), flagged, labels of the
+            crystals, and for "model" and each baseline z, relative_l2 and max_difference, such as "model z".
         names: "model" and the baselines.
         speed: seconds a pattern in batches, and how measured.
         warning: how the warning does on these rows; empty if the model has none.
