@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from lacbed.errors import FileFormatError, SettingError, TrainingError
 from lacbed.learn import checkpoint, data
 from lacbed.learn.config import TrainingSettings, config_from_dict
 from lacbed.learn.models import build_model
+from lacbed.learn.resident import hold, pick
 from lacbed.learn.train import learning_rate, train
 
 SCRIPT = Path(__file__).parent / "train_script.py"
@@ -210,3 +212,19 @@ def test_smaller_shares_are_part_of_larger_ones():
     assert small < large
     assert (len(small), len(large)) == (20, 80)
     assert small != set(data.subset(200, 0.1, seed=2).tolist())
+
+
+def test_crystals_that_stay_on_the_device_are_those_that_are_read():
+    source, batches = SyntheticData(11), [[3, 0, 10], [7], [1, 2, 3, 4]]
+    held = pick(hold(source, torch.device("cpu")), batches)
+    for kept, read in zip(held, data.load(source, batches), strict=True):
+        assert _same(kept, read)
+
+
+def test_a_run_with_crystals_that_stay_is_the_same_run(tmp_path, monkeypatch):
+    _train(tmp_path / "read", "vae", epochs=2, augment=True)
+    keep = lambda source, device, workers: partial(pick, hold(source, device))  # noqa: E731
+    monkeypatch.setattr("lacbed.learn.train.reader", keep)
+    _train(tmp_path / "held", "vae", epochs=2, augment=True)
+    assert _curve(tmp_path / "read") == _curve(tmp_path / "held")
+    assert _same(_weights(tmp_path / "read"), _weights(tmp_path / "held"))

@@ -25,6 +25,7 @@ from lacbed.learn.distributed import Ranks, barrier, parallel, share, sum_over
 from lacbed.learn.losses import loss_terms, total_loss
 from lacbed.learn.metrics import pattern_errors
 from lacbed.learn.models import build_model
+from lacbed.learn.resident import Reader, reader
 from lacbed.patterns.atomic import replacing
 from lacbed.result import software
 
@@ -109,18 +110,17 @@ def train(
         _trim_metrics(run)
     wrapped = parallel(run.model, ranks)
     settings = config.training
+    learn_from, judge_on = (reader(rows, run.ranks.device, settings.workers) for rows in (training, validation))
     while not run.progress.finished:
-        _epoch(run, wrapped, training, members, progress)
-        metrics = _validate(run, validation)
+        _epoch(run, wrapped, learn_from, members, progress)
+        metrics = _validate(run, judge_on, len(validation))
         _close_epoch(run, metrics, len(data.epoch_batches(members, settings.batch, settings.seed, 0)), report)
         _save(run)
     barrier(ranks)
     return run.progress
 
 
-def _epoch(
-    run: Run, wrapped: nn.Module, training: data.PatternData, members: Any, tick: Callable[[float], None] | None
-) -> None:
+def _epoch(run: Run, wrapped: nn.Module, read: Reader, members: Any, tick: Callable[[float], None] | None) -> None:
     """The batches of one epoch that are still to come."""
     settings, at = run.config.training, run.progress
     batches = data.epoch_batches(members, settings.batch, settings.seed, at.epoch)
@@ -130,7 +130,7 @@ def _epoch(
     mine = [share(b, run.ranks) for b in batches[at.batch :]]
     wrapped.train()
     started, first = time.perf_counter(), at.step
-    for batch, whole in zip(data.load(training, mine, settings.workers), batches[at.batch :], strict=True):
+    for batch, whole in zip(read(mine), batches[at.batch :], strict=True):
         rate = learning_rate(settings, at.step, len(batches))
         for group in run.optimizer.param_groups:
             group["lr"] = rate
@@ -147,14 +147,13 @@ def _epoch(
 
 def _step(run: Run, wrapped: nn.Module, batch: data.Batch, whole: int) -> dict[str, float]:
     """Forward, backward, update; the terms of the loss over all processes."""
-    settings, at, device = run.config.training, run.progress, run.ranks.device
+    settings, at = run.config.training, run.progress
     torch.manual_seed(_seed(settings.seed, at.step, run.ranks.rank))
     batch = data.choose_thicknesses(batch, settings.thicknesses, settings.seed, at.step)
     if settings.augment:
         batch = data.augment(batch, settings.seed, at.step)
-    batch = data.to_device(batch, device)
     run.optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+    with torch.autocast(run.ranks.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
         output = wrapped(batch)
     terms = loss_terms(output, truth_of(output, batch, learning=True))
     terms["loss"] = total_loss(terms, run.config.loss)
@@ -176,7 +175,7 @@ def _step(run: Run, wrapped: nn.Module, batch: data.Batch, whole: int) -> dict[s
 
 
 @torch.no_grad()
-def _validate(run: Run, validation: data.PatternData) -> dict[str, float]:
+def _validate(run: Run, read: Reader, count: int) -> dict[str, float]:
     """Loss and errors over the validation crystals, with the averaged weights if there are any."""
     settings, ranks = run.config.training, run.ranks
     kept = {name: value.clone() for name, value in run.model.state_dict().items()} if run.ema else {}
@@ -184,10 +183,9 @@ def _validate(run: Run, validation: data.PatternData) -> dict[str, float]:
         run.model.load_state_dict(run.ema, strict=False)
     run.model.eval()
     judged = replace(run.config.loss, nll=0.0)  # how sure a model is of itself must not decide which is best
-    rows = torch.zeros(len(validation), 3, dtype=torch.float64, device=ranks.device)
-    batches = list(data.in_order(len(validation), settings.batch))[ranks.rank :: ranks.world]
-    for positions, batch in zip(batches, data.load(validation, batches, settings.workers), strict=True):
-        batch = data.to_device(batch, ranks.device)  # noqa: PLW2901
+    rows = torch.zeros(count, 3, dtype=torch.float64, device=ranks.device)
+    batches = list(data.in_order(count, settings.batch))[ranks.rank :: ranks.world]
+    for positions, batch in zip(batches, read(batches), strict=True):
         with torch.autocast(ranks.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
             output = run.model(batch)
         truth = truth_of(output, batch)
