@@ -10,6 +10,7 @@ import pytest
 from dataset_helpers import CHEAP
 
 from lacbed.datasets import worker, workers
+from lacbed.datasets.limits import build_device
 from lacbed.datasets.worker import Outcome, compute_rows
 from lacbed.datasets.workers import Crew, Job, here, processes, run
 from lacbed.errors import LacbedError
@@ -144,7 +145,28 @@ def test_a_gpu_gets_rows_at_once_and_those_it_has_no_memory_for_alone(monkeypatc
     monkeypatch.setattr(lacbed.simulation, "choose_device", lambda name: torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
     monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: seen.append("emptied"))
     monkeypatch.setattr(worker, "store_crystal", store)
     outcomes = compute_rows(list(enumerate(names)), CHEAP, software(), "cuda")
     assert [(o.row, o.stored) for o in outcomes] == [(i, f"{i} on cuda") for i in range(4)]
-    assert sorted(seen) == names
+    assert sorted(seen) == [*names, "emptied"]
+
+
+def test_users_of_a_gpu_share_its_memory(monkeypatch):
+    """With a stand-in for the device; 4 of the 10 bytes that this process holds are not in use."""
+    import torch  # noqa: PLC0415  the other tests need none
+
+    from lacbed.solvers import blocks  # noqa: PLC0415
+
+    for name, value in (("mem_get_info", (60, 80)), ("memory_reserved", 10), ("memory_allocated", 6)):
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    monkeypatch.setattr(blocks, "_gpu_users", 1)
+    assert blocks.free_memory(torch.device("cuda")) == 64
+    blocks.share_gpu(16)
+    assert blocks.free_memory(torch.device("cuda")) == 4
+
+
+def test_auto_is_the_cpu_for_small_diagonalisations_and_a_gpu_otherwise():
+    assert build_device("auto", "fast") == "cpu"
+    assert build_device("auto", "chebyshev") == "auto"
+    assert build_device("cuda", "fast") == "cuda"

@@ -57,7 +57,10 @@ def build_command(
         str | None, typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="A Dask scheduler instead.")
     ] = None,
     device: Annotated[
-        str, typer.Option("--device", help="cpu, cuda or auto; a GPU gets crystals of similar size together.")
+        str,
+        typer.Option(
+            "--device", help="cpu, cuda or auto (cpu for solver fast); a GPU gets similar crystals together."
+        ),
     ] = "auto",
     batch: Annotated[int, typer.Option("--batch", metavar="N", help="Crystals written together.")] = 16,
     skip_invalid: Annotated[
@@ -78,6 +81,7 @@ def build_command(
     from lacbed.catalog.files import read_catalog  # noqa: PLC0415
     from lacbed.cli.dataset_progress import build_progress  # noqa: PLC0415
     from lacbed.datasets.build import build, check_place  # noqa: PLC0415
+    from lacbed.datasets.limits import build_device  # noqa: PLC0415
     from lacbed.datasets.plan import make_plan  # noqa: PLC0415
     from lacbed.datasets.select import Selection, select_rows  # noqa: PLC0415
 
@@ -86,7 +90,7 @@ def build_command(
     chosen = _config(preset, config)
     selection = Selection(count, seed, max_atoms, known, per_prototype)
     check_place(out)
-    crew, together = _crew(workers, scheduler, device)
+    crew, together = _crew(workers, scheduler, build_device(device, chosen.solver))
     reporter = Reporter(quiet, as_json)
     table = select_rows(read_catalog(catalog), selection)
     with reporter.progress("Checking the crystals") as tick:

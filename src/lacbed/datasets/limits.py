@@ -25,3 +25,12 @@ def cores() -> int:
 def worker_memory() -> float:
     """Bytes that all workers together may need."""
     return _SHARE * free_memory(torch.device("cpu"))
+
+
+def build_device(name: str, solver: str) -> str:
+    """What a build computes on if it was asked for `name`: of "auto" the solver `fast` makes the CPU.
+
+    Its work is many small diagonalisations and their preparation. 16 cores were as fast at them as an H100 with
+    six processes beside it, and more than twice as fast as one with a single process.
+    """
+    return "cpu" if name == "auto" and solver == "fast" else name

@@ -141,7 +141,9 @@ def compute_rows(
 
     with ThreadPoolExecutor(len(rows)) as pool:
         outcomes = list(pool.map(on_a_stream, rows))
-    # Each of them counts on the memory that is free: those for which it did not last get it alone.
+    # Those for which the memory did not last follow, one after the other.
+    if any(outcome.reason.startswith(_NO_MEMORY) for outcome in outcomes):
+        torch.cuda.empty_cache()
     return [
         _outcome(*entry, config, device) if outcome.reason.startswith(_NO_MEMORY) else outcome
         for entry, outcome in zip(rows, outcomes, strict=True)

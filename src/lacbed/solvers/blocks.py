@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ Tick = Callable[[float], None]
 
 _workers: ContextVar[int] = ContextVar("lacbed_workers", default=0)
 """Number of blocks side by side within `one_thread_each`; 0 outside."""
+
+_gpu_users = 1
 
 _CACHE_FRIENDLY = 48 * 2**20
 """Bytes of matrices in one block on a CPU; larger blocks gain nothing there."""
@@ -91,15 +94,40 @@ def one_thread_each(device: torch.device) -> Iterator[int]:
         torch.set_num_threads(1 if _workers.get() else threads)
 
 
+@contextmanager
+def own_stream(device: torch.device) -> Iterator[None]:
+    """Queue what follows in this thread beside what others queue on a GPU; nothing on a CPU.
+
+    It starts after all that was queued before on the device's usual stream, and what is queued there later waits
+    for it.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    usual = torch.cuda.current_stream(device)
+    stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(usual)
+    with torch.cuda.stream(stream):
+        yield
+    usual.wait_stream(stream)
+
+
 def side_by_side() -> int:
     """How many blocks may run at once on the CPU: the number of threads that the caller gave torch."""
     return _workers.get() or torch.get_num_threads()
 
 
+def share_gpu(users: int) -> None:
+    """Let this process count on one part in `users` of the free memory of a GPU, as each of the others does."""
+    global _gpu_users  # noqa: PLW0603  of the whole process, all its threads
+    _gpu_users = users
+
+
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a device."""
+    """Bytes that are free on a device; of a GPU the share of one of its users (`share_gpu`)."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0] + kept) // _gpu_users
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             for line in lines:

@@ -52,7 +52,7 @@ def parity_space(
     size = plane.square().sum(dim=1)
     members = (1 + (first > 0)).prod(dim=1)
     elastic, absorptive = _parts(entries, first, members)
-    rows = [~((first == 0) & torch.tensor(p, dtype=torch.bool)).any(dim=1) for p in PARITIES]
+    rows = [~((first == 0) & torch.tensor(p, dtype=torch.bool, device=hk.device)).any(dim=1) for p in PARITIES]
     hermitian = [u - torch.diag_embed(size) for u in elastic]
     waves = _waves(hermitian, rows, plane.detach(), energy, near, order)
     ends = torch.tensor([0, *(w.shape[1] for w in waves)]).cumsum(dim=0).tolist()
@@ -82,7 +82,7 @@ def _parts(entries: Entries, first: Tensor, members: Tensor) -> tuple[list[Tenso
     weight = torch.sqrt(members[:, None] * members[None, :].to(torch.float32)) / 4.0
     images = {}
     for signs in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
-        images[signs] = entries(first[:, None] - torch.tensor(signs) * first[None])
+        images[signs] = entries(first[:, None] - torch.tensor(signs, device=first.device) * first[None])
     parts: tuple[list[Tensor], list[Tensor]] = ([], [])
     for p, q in PARITIES:
         for kind, found in enumerate(parts):
@@ -117,8 +117,8 @@ def _waves(
 def _spread(hk: Tensor, first: Tensor, members: Tensor, waves: Sequence[Tensor]) -> Tensor:
     """The basis on the beams themselves: (beam, m)."""
     order = int(first.max())
-    number = torch.zeros(order + 1, order + 1, dtype=torch.int64)
-    number[first[:, 0], first[:, 1]] = torch.arange(len(first))
+    number = first.new_zeros(order + 1, order + 1)
+    number[first[:, 0], first[:, 1]] = torch.arange(len(first), device=first.device)
     place = number[hk[:, 0].abs(), hk[:, 1].abs()]
     odd = (hk < 0).to(torch.float32)
     scale = torch.rsqrt(members.to(torch.float32))[place]

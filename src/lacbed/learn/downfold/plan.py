@@ -15,6 +15,8 @@ from torch import Tensor
 
 from lacbed.geometry.nodes import ORDER, PAD, lagrange_weights
 
+_CPU = torch.device("cpu")
+
 LATTICES: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {
     "every fourth": ((4, 0), (0, 4)),
     "diamond": ((2, 2), (2, -2)),
@@ -54,7 +56,9 @@ def on_lattice(hkl: Tensor, name: str) -> Tensor:
 
 
 @lru_cache(maxsize=256)
-def make_plan(lattice: str, four_fold: bool, nodes: int, pixels: int, extent: int) -> Plan:
+def make_plan(
+    lattice: str, four_fold: bool, nodes: int, pixels: int, extent: int, device: torch.device = _CPU
+) -> Plan:
     """The plan of a pattern.
 
     Args:
@@ -63,6 +67,7 @@ def make_plan(lattice: str, four_fold: bool, nodes: int, pixels: int, extent: in
         nodes: for each a*; `pixels / 2 extent` of them make every pixel a node.
         pixels: m along a side of the pattern.
         extent: its half-width.
+        device: where its tensors lie.
     """
     each = pixels // (2 * extent)
     exact = nodes == each
@@ -87,11 +92,13 @@ def make_plan(lattice: str, four_fold: bool, nodes: int, pixels: int, extent: in
         place[x, y] = place[y, x]
     weights = np.eye(count) if exact else _interpolation(pixels, each, nodes, count)
     return Plan(
-        reduced=torch.tensor(reduced[first] / (2.0 * nodes), dtype=torch.float32),
-        shift=torch.tensor(shift[chosen] // (2 * nodes)),
-        square=torch.tensor((tilts[chosen] ** 2).sum(axis=2) / (2.0 * nodes) ** 2, dtype=torch.float32),
-        place=torch.tensor(place),
-        weights=torch.tensor(weights, dtype=torch.float32),
+        reduced=torch.tensor(reduced[first] / (2.0 * nodes), dtype=torch.float32, device=device),
+        shift=torch.tensor(shift[chosen] // (2 * nodes), device=device),
+        square=torch.tensor(
+            (tilts[chosen] ** 2).sum(axis=2) / (2.0 * nodes) ** 2, dtype=torch.float32, device=device
+        ),
+        place=torch.tensor(place, device=device),
+        weights=torch.tensor(weights, dtype=torch.float32, device=device),
     )
 
 

@@ -66,7 +66,7 @@ class Cell:
 def lattice_of(table: Tensor) -> str:
     """The sparsest lattice that holds all coefficients of a table (2r + 1, 2r + 1) that are not extinct."""
     r = table.shape[0] // 2
-    orders = torch.arange(-r, r + 1)
+    orders = torch.arange(-r, r + 1, device=table.device)
     k, h = torch.meshgrid(orders, orders, indexing="ij")
     size = table.abs()
     strong = torch.stack([h, k], dim=-1)[size > _EXTINCT * size.max()]
@@ -88,9 +88,9 @@ def solve_cell(cell: Cell, thickness: Tensor, pixels: int, extent: int, reach: R
         and mean), depth of the potential, highest energy, ln of the number of waves.
     """
     a, wavelength = float(cell.lattice_parameter.detach()), float(cell.wavelength.detach())
-    lattice = lattice_of(cell.elastic.detach())
+    lattice, device = lattice_of(cell.elastic.detach()), cell.elastic.device
     plan = _plan_for(
-        lattice, cell.four_fold, a, wavelength, float(thickness.detach().max()), pixels, extent, reach
+        lattice, cell.four_fold, a, wavelength, float(thickness.detach().max()), pixels, extent, reach, device
     )
     highest = float(plan.square.max()) / a**2
     spread = wavelength * float(thickness.detach().max()) / 15.0  # 1 at 200 kV and 600 Å
@@ -99,7 +99,7 @@ def solve_cell(cell: Cell, thickness: Tensor, pixels: int, extent: int, reach: R
     energy = max(
         energy, (math.sqrt(highest) + math.sqrt(zone) / a) ** 2
     )  # partners of the highest tilt at resonance
-    hk = _beams(lattice, a, highest, energy, reach)
+    hk = _beams(lattice, a, highest, energy, reach).to(device)
     space = _space(cell, hk, energy, reach)
     rows = space.basis[_positions(hk, plan.shift)]  # (matrix, pair, wave)
     energies = torch.linalg.eigvalsh(space.mean.detach())
@@ -108,23 +108,19 @@ def solve_cell(cell: Cell, thickness: Tensor, pixels: int, extent: int, reach: R
     weights = plan.weights.to(amplitude.dtype)
     pixels_amplitude = weights @ amplitude.flatten(1)[:, plan.place] @ weights.T
     lost = (1.0 - rows.abs().square().sum(dim=2)).clamp(min=1e-7).detach()
-    waves = _log(space.basis.shape[1])
-    signs = torch.stack([lost.max().log(), lost.mean().log(), energies[-1], torch.tensor(highest), waves])
+    known = torch.tensor([highest, math.log(space.basis.shape[1])], device=device)
+    signs = torch.cat([torch.stack([lost.max().log(), lost.mean().log(), energies[-1]]), known])
     ln_spread = torch.log(cell.wavelength.detach() * thickness.detach())[:, None]
     return pixels_amplitude.abs().square(), torch.cat([ln_spread, signs.expand(len(thickness), -1)], dim=1)
 
 
-def _log(value: float) -> Tensor:
-    return torch.tensor(math.log(value))
-
-
 def _plan_for(
     lattice: str, four_fold: bool, a: float, wavelength: float, thickest: float, pixels: int, extent: int,
-    reach: Reach,
+    reach: Reach, device: torch.device,
 ) -> Plan:  # fmt: skip
     each = pixels // (2 * extent)
     nodes = math.ceil(1.0 / (reach.spacing * node_spacing(wavelength, thickest) * a))
-    return make_plan(lattice, four_fold, nodes if nodes < each else each, pixels, extent)
+    return make_plan(lattice, four_fold, nodes if nodes < each else each, pixels, extent, device)
 
 
 def _beams(lattice: str, a: float, highest: float, energy: float, reach: Reach) -> Tensor:
@@ -190,8 +186,8 @@ def _tables(cell: Cell, wide: int) -> tuple[Tensor, Tensor]:
 def _positions(hk: Tensor, wanted: Tensor) -> Tensor:
     """Where the wanted (h, k) stand in the list: (..., 2) to (...)."""
     order = int(hk.abs().max())
-    table = torch.zeros(2 * order + 1, 2 * order + 1, dtype=torch.int64)
-    table[hk[:, 1] + order, hk[:, 0] + order] = torch.arange(len(hk))
+    table = hk.new_zeros(2 * order + 1, 2 * order + 1)
+    table[hk[:, 1] + order, hk[:, 0] + order] = torch.arange(len(hk), device=hk.device)
     return table[wanted[..., 1] + order, wanted[..., 0] + order]
 
 

@@ -20,7 +20,10 @@ from lacbed.constants import ELECTRON_REST_ENERGY, H2_OVER_2M
 from lacbed.errors import SettingError
 from lacbed.learn.downfold.solve import Cell, Reach, solve_cell
 from lacbed.learn.features import wavelength
-from lacbed.solvers.blocks import one_thread_each
+from lacbed.solvers.blocks import one_thread_each, own_stream
+
+_AT_ONCE = 8
+"""Cells that a GPU works on side by side: the matrices of one of them leave most of it idle."""
 
 _SWAP = 4  # of `lacbed.learn.symmetry.OPERATIONS`: the exchange of the axes, which makes 2mm into 4mm
 
@@ -76,15 +79,18 @@ class Model(nn.Module):
         """
         if "absorptive" not in batch:
             raise SettingError("this model needs the absorptive potential of every crystal beside its potential")
-        cells = self._cells(batch)
+        cells, device = self._cells(batch), batch["potential"].device
         enabled = torch.is_grad_enabled()
 
         def solve(number: int) -> tuple[Tensor, Tensor]:
-            with torch.set_grad_enabled(enabled):
+            with torch.set_grad_enabled(enabled), own_stream(device):
                 thickness = batch["thickness"][number]
                 return solve_cell(cells[number], thickness, self.settings.pixels, self.settings.extent, self.reach)
 
-        with one_thread_each(batch["potential"].device) as workers, ThreadPoolExecutor(workers) as pool:
+        with (
+            one_thread_each(device) as workers,
+            ThreadPoolExecutor(_AT_ONCE if device.type == "cuda" else workers) as pool,
+        ):
             solved = list(pool.map(solve, range(len(cells))))
         quadrant = torch.stack([pattern for pattern, _ in solved])
         signs = torch.stack([s for _, s in solved])
