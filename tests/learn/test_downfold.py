@@ -47,7 +47,7 @@ def test_the_space_made_in_four_parts_is_the_same(
     model = _model()
     cell = model._cells(_batch(name))[0]
     assert has_mirrors(cell.elastic, cell.absorptive) is mirrors
-    lattice = solve.lattice_of(cell.elastic)
+    lattice = cell.lattice
     hk = solve._beams(lattice, float(cell.lattice_parameter), 2.0, 2.6, model.reach)
     parts = solve._space(cell, hk, 2.6, model.reach)
     monkeypatch.setattr(solve, "has_mirrors", lambda *tables: False)

@@ -53,10 +53,9 @@ def _largest_size(matrices: Tensor) -> float:
 
     |A^16|^(1/16) of the matrix with the largest norm |A|; others, which are like it, may exceed it by little.
     """
-    size = matrices.abs()
-    norms = torch.sqrt(size.sum(dim=-1).amax(dim=-1) * size.sum(dim=-2).amax(dim=-1))
+    norms = torch.view_as_real(matrices).square().sum(dim=(-3, -2, -1))
     worst = int(norms.argmax())
-    scale = float(norms[worst])
+    scale = math.sqrt(float(norms[worst]))
     if not math.isfinite(scale) or scale == 0.0:
         return scale
     power = matrices[worst] / scale

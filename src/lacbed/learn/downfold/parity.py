@@ -77,18 +77,20 @@ def _partners(axis: int) -> list[int]:
     return [PARITIES.index((p ^ (axis == 0), q ^ (axis == 1))) for p, q in PARITIES]
 
 
-def _parts(entries: Entries, first: Tensor, members: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """⟨r, p| U |s, p⟩ = √(|r| |s|) / 4 Σ_g χ_p(g) U(r - g s) for U and U', without the mean of U."""
-    weight = torch.sqrt(members[:, None] * members[None, :].to(torch.float32)) / 4.0
-    images = {}
-    for signs in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
-        images[signs] = entries(first[:, None] - torch.tensor(signs, device=first.device) * first[None])
-    parts: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for p, q in PARITIES:
-        for kind, found in enumerate(parts):
-            total = sum(x**p * y**q * image[kind] for (x, y), image in images.items())
-            found.append(weight * total)
-    return parts
+def _parts(entries: Entries, first: Tensor, members: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """⟨r, p| U |s, p⟩ = √(|r| |s|) / 4 Σ_g χ_p(g) U(r - g s) for U and U', without the mean of U: four each."""
+    root = torch.sqrt(members.to(torch.float32))
+    weight = root[:, None] * root[None, :] / 4.0
+    signs = torch.tensor([[[1, 1], [1, -1]], [[-1, 1], [-1, -1]]], device=first.device)
+    images = entries(first[:, None] - signs[:, :, None, None] * first[None])  # (sign of h, sign of k, r, s)
+    elastic, absorptive = (_transform(weight * image) for image in images)
+    return elastic, absorptive
+
+
+def _transform(images: Tensor) -> Sequence[Tensor]:
+    """Σ_g χ_p(g) of images (sign of h, sign of k, ...), in the order of `PARITIES`."""
+    by_h = images[0] + images[1], images[0] - images[1]
+    return [part for image in by_h for part in (image[0] + image[1], image[0] - image[1])]
 
 
 def _waves(

@@ -46,6 +46,12 @@ class Plan:
     weights: Tensor
 
 
+def area_of(lattice: str) -> int:
+    """Of a cell of a lattice of `LATTICES`, in a*²."""
+    (p, q), (r, s) = LATTICES[lattice]
+    return abs(p * s - q * r)
+
+
 def on_lattice(hkl: Tensor, name: str) -> Tensor:
     """Whether (h, k) lie on a lattice of `LATTICES`: (..., 2) integers to (...)."""
     (a, b), (c, d) = LATTICES[name]

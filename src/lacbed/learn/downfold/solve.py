@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lacbed.geometry.nodes import node_spacing
 from lacbed.learn.downfold.parity import has_mirrors, parity_space
-from lacbed.learn.downfold.plan import LATTICES, Plan, make_plan, on_lattice
+from lacbed.learn.downfold.plan import LATTICES, Plan, area_of, make_plan, on_lattice
 from lacbed.solvers.exponential import matrix_exponential
 from lacbed.solvers.subspace import Subspace, wave_basis
 
@@ -53,6 +53,7 @@ class Cell:
         elastic, absorptive: U_hk and U'_hk in 1/Å², complex, orders -r ... r: (2r + 1, 2r + 1), first k, then h.
         lattice_parameter: a in Å.
         wavelength: λ in Å.
+        lattice: of what is not extinct, name in `LATTICES`.
         four_fold: whether the pattern has 4mm.
     """
 
@@ -60,17 +61,26 @@ class Cell:
     absorptive: Tensor
     lattice_parameter: Tensor
     wavelength: Tensor
+    lattice: str
     four_fold: bool
 
+    @property
+    def size(self) -> tuple[int, float]:
+        """Sorts cells by the work that they make, roughly: by reciprocal points in a*², then by a."""
+        return -area_of(self.lattice), float(self.lattice_parameter.detach())
 
-def lattice_of(table: Tensor) -> str:
-    """The sparsest lattice that holds all coefficients of a table (2r + 1, 2r + 1) that are not extinct."""
-    r = table.shape[0] // 2
-    orders = torch.arange(-r, r + 1, device=table.device)
+
+def lattices_of(tables: Tensor) -> list[str]:
+    """For each of many tables (B, 2r + 1, 2r + 1) the sparsest lattice that holds all that is not extinct."""
+    r = tables.shape[-1] // 2
+    orders = torch.arange(-r, r + 1, device=tables.device)
     k, h = torch.meshgrid(orders, orders, indexing="ij")
-    size = table.abs()
-    strong = torch.stack([h, k], dim=-1)[size > _EXTINCT * size.max()]
-    return next(name for name in LATTICES if bool(on_lattice(strong, name).all()))
+    size = tables.abs()
+    strong = size > _EXTINCT * size.amax(dim=(1, 2), keepdim=True)
+    places = torch.stack([h, k], dim=-1)
+    held = [~(strong & ~on_lattice(places, name)).flatten(1).any(dim=1) for name in LATTICES]
+    first = torch.stack(held, dim=1).int().argmax(dim=1)  # the last one holds everything
+    return [list(LATTICES)[number] for number in first.tolist()]
 
 
 def solve_cell(cell: Cell, thickness: Tensor, pixels: int, extent: int, reach: Reach) -> tuple[Tensor, Tensor]:
@@ -88,7 +98,7 @@ def solve_cell(cell: Cell, thickness: Tensor, pixels: int, extent: int, reach: R
         and mean), depth of the potential, highest energy, ln of the number of waves.
     """
     a, wavelength = float(cell.lattice_parameter.detach()), float(cell.wavelength.detach())
-    lattice, device = lattice_of(cell.elastic.detach()), cell.elastic.device
+    lattice, device = cell.lattice, cell.elastic.device
     plan = _plan_for(
         lattice, cell.four_fold, a, wavelength, float(thickness.detach().max()), pixels, extent, reach, device
     )
@@ -125,8 +135,7 @@ def _plan_for(
 
 def _beams(lattice: str, a: float, highest: float, energy: float, reach: Reach) -> Tensor:
     """The (h, k) that take part, by length: (beam, 2) integers."""
-    (p, q), (r, s) = LATTICES[lattice]
-    cell = abs(p * s - q * r)  # of the lattice, in a*²
+    cell = area_of(lattice)
     limit = max(
         math.sqrt(energy + 0.5 * reach.near), min(reach.g_max, math.sqrt(reach.beams * cell / math.pi) / a)
     )
@@ -169,17 +178,17 @@ def _mirrored(table: Tensor) -> Tensor:
 
 
 def _tables(cell: Cell, wide: int) -> tuple[Tensor, Tensor]:
-    """U without its mean and U', orders to `wide` or further: an image of n pixels has no further coefficients."""
-    tables = [cell.elastic, cell.absorptive]
+    """U without its mean and U', orders to `wide`: an image of n pixels has no further coefficients."""
+    r = cell.elastic.shape[0] // 2
+    inside = slice(max(0, r - wide), r + min(r, wide) + 1)
+    tables = [t[inside, inside] for t in (cell.elastic, cell.absorptive)]
     scale = float(tables[0].detach().abs().max())
     if all(float(t.detach().imag.abs().max()) < 1e-4 * scale for t in tables):
         tables = [t.real for t in tables]
-    r = cell.elastic.shape[0] // 2
     if wide > r:
         tables = [torch.nn.functional.pad(t, (wide - r,) * 4) for t in tables]
-        r = wide
     mean = torch.zeros_like(tables[0])
-    mean[r, r] = 1.0
+    mean[wide, wide] = 1.0
     return tables[0] * (1.0 - mean), tables[1]
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lacbed.constants import ELECTRON_REST_ENERGY, H2_OVER_2M
 from lacbed.errors import SettingError
-from lacbed.learn.downfold.solve import Cell, Reach, solve_cell
+from lacbed.learn.downfold.solve import Cell, Reach, lattices_of, solve_cell
 from lacbed.learn.features import wavelength
 from lacbed.solvers.blocks import one_thread_each, own_stream
 
@@ -87,11 +87,14 @@ class Model(nn.Module):
                 thickness = batch["thickness"][number]
                 return solve_cell(cells[number], thickness, self.settings.pixels, self.settings.extent, self.reach)
 
+        # Small primitive cells and large ones cost most: first, so that no worker is left with one at the end.
+        order = sorted(range(len(cells)), key=lambda number: cells[number].size, reverse=True)
         with (
             one_thread_each(device) as workers,
             ThreadPoolExecutor(_AT_ONCE if device.type == "cuda" else workers) as pool,
         ):
-            solved = list(pool.map(solve, range(len(cells))))
+            found = dict(zip(order, pool.map(solve, order), strict=True))
+        solved = [found[number] for number in range(len(cells))]
         quadrant = torch.stack([pattern for pattern, _ in solved])
         signs = torch.stack([s for _, s in solved])
         half = torch.cat([quadrant.flip(-1), quadrant], dim=-1)
@@ -102,13 +105,14 @@ class Model(nn.Module):
         elastic, absorptive = (
             _table(batch[name][:, 0]) * self._per_volt(batch["energy"]) for name in ("potential", "absorptive")
         )
-        waves = wavelength(batch["energy"])
+        waves, lattices = wavelength(batch["energy"]), lattices_of(elastic.detach())
         return [
             Cell(
                 elastic[i],
                 absorptive[i],
                 batch["lattice_parameter"][i],
                 waves[i],
+                lattices[i],
                 bool(batch["symmetry"][i, _SWAP]),
             )
             for i in range(len(elastic))
