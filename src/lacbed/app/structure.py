@@ -11,7 +11,6 @@ from lacbed.app.limits import MAX_REFLECTIONS
 from lacbed.app.request import View
 from lacbed.constants import wavelength
 from lacbed.crystals import Crystal
-from lacbed.crystals.cif import parse_cif
 
 if TYPE_CHECKING:
     from lacbed.geometry.frame import Frame
@@ -30,7 +29,7 @@ def crystal_of(view: View) -> Crystal:
     if view.name:
         crystal = Crystal.named(view.name)
     else:
-        crystal = parse_cif(view.cif, view.title or None, origin=view.title or "the text")
+        crystal = Crystal.from_cif_text(view.cif, view.title or None, origin=view.title or "the text")
     return crystal if view.b_iso is None else crystal.with_b_iso(view.b_iso)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -101,9 +100,8 @@ def _report(
         f"{attributes['crystal']} {attributes['energy'] / 1e3:g} kV by the model {attributes['model']}, "
         f"{seconds:.3f} s"
     )
-    if reporter.talks:
-        for remark in attributes["warnings"]:
-            sys.stderr.write(f"lacbed: warning: {remark}\n")
+    for remark in attributes["warnings"]:
+        reporter.warn(remark)
     for number, thickness in enumerate(pattern["thickness"].values):
         text = f"  {thickness:g} Å:"
         if "expected_rms_error" in attributes:

@@ -135,11 +135,16 @@ class Crystal:
         return read_cif(path, block)
 
     @classmethod
-    def from_cif_text(cls, text: str, name: str | None = None, block: str | None = None) -> Crystal:
-        """Read a CIF that is already in memory; without a `name`, the one in the CIF is used."""
+    def from_cif_text(
+        cls, text: str, name: str | None = None, block: str | None = None, origin: str = "CIF"
+    ) -> Crystal:
+        """Read a CIF that is already in memory; `origin` names it in messages.
+
+        Without a `name`, the one in the CIF is used.
+        """
         from lacbed.crystals.cif import parse_cif  # noqa: PLC0415
 
-        return parse_cif(text, name, block)
+        return parse_cif(text, name, block, origin)
 
     @classmethod
     def named(cls, name: str) -> Crystal:

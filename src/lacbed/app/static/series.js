@@ -34,26 +34,25 @@ function showStrip(pattern) {
   const last = seriesOf(pattern).at(-1);
   const colours = table(look.colours, look.inverted);
   const chosen = Array.from({ length: THUMBNAILS }, (_, i) => imageAt(pattern, (last * (i + 1)) / THUMBNAILS));
-  const nearest = chosen.reduce((a, b) => (Math.abs(b.thickness - state.thickness) < Math.abs(a.thickness - state.thickness) ? b : a));
   $("strip").replaceChildren(
     ...chosen.map((image) => {
       const canvas = element("canvas", {});
       draw(canvas, image.values, pattern.pixels, percentiles(image.values), look.logarithmic, colours);
       const button = element("button", { type: "button" }, canvas, element("small", {}, `${plain(image.thickness)} Å`));
       button.setAttribute("aria-label", `${plain(image.thickness)} Å`);
-      if (image === nearest) button.setAttribute("aria-current", "true");
       button.onclick = () => setThickness(image.thickness, false);
       return button;
     }),
   );
   showStrip.thicknesses = chosen.map((image) => image.thickness);
+  markStrip();
 }
 
-/** Mark the thumbnail nearest to the thickness. */
+/** Mark the thumbnail nearest to the thickness; none if it lies beyond the series. */
 export function markStrip() {
   const buttons = [...$("strip").children];
   const away = (showStrip.thicknesses ?? []).map((t) => Math.abs(t - state.thickness));
-  const near = away.indexOf(Math.min(...away));
+  const near = state.thickness > state.thickness_max * (1 + 1e-9) ? -1 : away.indexOf(Math.min(...away));
   buttons.forEach((button, i) => (i === near ? button.setAttribute("aria-current", "true") : button.removeAttribute("aria-current")));
 }
 
