@@ -9,7 +9,8 @@ from experiment_helpers import BEAMS, GAAS, HALF_WIDTH, PIXELS, THICKNESS, exact
 import lacbed
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.invert.align import Matching
-from lacbed.invert.fit import FitSettings, check_crystal, fit_experiment
+from lacbed.invert.fit import check_crystal, fit_experiment
+from lacbed.invert.fit_settings import FitSettings
 from lacbed.invert.merit import score
 from lacbed.invert.report import check_folder, write_report
 from lacbed.invert.scan import local_minima

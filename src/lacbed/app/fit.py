@@ -32,7 +32,8 @@ def fit(view: View, files: Mapping[str, bytes], send: Send, budget: int) -> None
         SettingError: if the crystal cannot show the measured reflections.
         MemoryLimitError: if the images are more than one computation may hold.
     """
-    from lacbed.invert.fit import FitSettings, fit_experiment  # noqa: PLC0415
+    from lacbed.invert.fit import fit_experiment  # noqa: PLC0415
+    from lacbed.invert.fit_settings import FitSettings  # noqa: PLC0415
 
     send({"kind": "progress", "phase": "reading the measured patterns", "fraction": None}, b"")
     crystal = crystal_of(view)

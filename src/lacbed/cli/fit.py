@@ -68,7 +68,8 @@ def command(
     from lacbed.crystals.load import load_crystal  # noqa: PLC0415
     from lacbed.invert.align import Matching  # noqa: PLC0415
     from lacbed.invert.experiment import load_experiment  # noqa: PLC0415
-    from lacbed.invert.fit import FitSettings, fit_experiment  # noqa: PLC0415
+    from lacbed.invert.fit import fit_experiment  # noqa: PLC0415
+    from lacbed.invert.fit_settings import FitSettings  # noqa: PLC0415
     from lacbed.invert.report import check_folder, summary, write_report  # noqa: PLC0415
 
     if align not in ("none", "shift", "affine"):

@@ -15,7 +15,7 @@ from lacbed.invert.lattice import LatticePattern, simulate_lattice, tilt_lattice
 from lacbed.patterns.metrics import zncc_loss
 
 if TYPE_CHECKING:
-    from lacbed.invert.fit import FitSettings
+    from lacbed.invert.fit_settings import FitSettings
 
 SMALLEST, GROWTH, LARGEST = 40, 1.5, 2000
 TOLERANCE_Z, TOLERANCE_INTENSITY = 1e-3, 3e-2

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,82 +18,19 @@ from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
 from lacbed.geometry.frame import Frame
-from lacbed.invert.align import UNALIGNED, Matching
-from lacbed.invert.binning import largest_binning
+from lacbed.invert.align import UNALIGNED
 from lacbed.invert.bragg import POOR, WIDTH_OFF, BraggCheck, check_bragg
 from lacbed.invert.enough import enough_beams
 from lacbed.invert.experiment import Experiment
-from lacbed.invert.lattice import simulate_lattice, tilt_lattice
+from lacbed.invert.fit_settings import FitSettings
 from lacbed.invert.merit import Merits, score_samplers
-from lacbed.invert.register import PARAMETERS, Placement, Stage, lattice_margin, place
-from lacbed.invert.scan import local_minima
-from lacbed.patterns.metrics import zncc_loss
-from lacbed.potential import Absorption
+from lacbed.invert.register import Placement, Stage, place
+from lacbed.invert.valleys import FINAL_STEP, Progress, fine_thicknesses, search, simulate_stage, z_curve
 from lacbed.result import label_pattern
-from lacbed.settings import Settings
 from lacbed.solvers.blocks import one_thread_each
-
-SCAN_STEP, FINAL_STEP = 1.0, 0.8
-"""Steps of the lattice in pixels while the thickness is sought, and for the final figures."""
-
-ENOUGH = 60
-"""Pixels a side that the search works with at least, if the images have them."""
-
-VALLEYS = 3
-"""Minima of the scan that are followed, each with a geometry of its own."""
 
 POOR_Z, HOPELESS_Z = 0.15, 0.5
 """Mean Z from which a warning says so; measured stacks that are understood are met to 10 % or better."""
-
-FINE = 10
-"""The final thicknesses are this many times as close as those of the scan."""
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How a crystal is held against an experiment.
-
-    Attributes:
-        thicknesses: to be tried, in Å.
-        absorption: as in `lacbed.simulate`.
-        factors: scattering factors.
-        beams: number of beams, or "auto" for as many as convergence needs.
-        free: common geometry that is fitted: of "half_width", "tilt", "rotation", "blur".
-        blur: standard deviation in pixels of the Gaussian that the simulation is folded with, to start from.
-        matching: what is adapted for each reflection in Z_aligned.
-        device: where to compute.
-        dtype: "float32", which changes intensities by 1e-5, or "float64".
-    """
-
-    thicknesses: tuple[float, ...] = tuple(np.arange(200.0, 2001.0, 20.0).tolist())
-    absorption: Absorption = "thomas"
-    factors: str = "kirkland"
-    beams: int | Literal["auto"] = "auto"
-    free: tuple[str, ...] = PARAMETERS
-    blur: float = 0.7
-    matching: Matching = Matching()  # noqa: RUF009  frozen
-    device: str = "auto"
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            SettingError: saying what was expected and what came.
-        """
-        unknown = [name for name in self.free if name not in PARAMETERS]
-        if unknown:
-            raise SettingError(f"the geometry that can be fitted is {', '.join(PARAMETERS)}; got {unknown[0]!r}")
-        if not (math.isfinite(self.blur) and 0 <= self.blur <= 10):
-            raise SettingError(f"the blur must be between 0 and 10 pixels, got {self.blur}")
-
-    def simulation(self, experiment: Experiment, thicknesses: tuple[float, ...]) -> Settings:
-        """The settings of a simulation of an experiment."""
-        return Settings(
-            experiment.zone_axis, experiment.energy, thicknesses, experiment.grid, experiment.hkl,
-            experiment.foil_normal, experiment.x_direction, beams=self.beams, absorption=self.absorption,
-            factors=self.factors, solver="fast", device=self.device, dtype=self.dtype,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,9 +68,6 @@ class FitResult:
     warnings: tuple[str, ...] = field(default=())
 
 
-Progress = Callable[[float], None]
-
-
 def fit_experiment(
     experiment: Experiment, crystal: Crystal, settings: FitSettings | None = None, progress: Progress | None = None
 ) -> FitResult:
@@ -170,11 +102,11 @@ def _fit(experiment: Experiment, crystal: Crystal, wanted: FitSettings, tick: Pr
     placement = Placement(blur=wanted.blur)
     if "half_width" in wanted.free and abs(bragg.scale - 1) <= WIDTH_OFF and bragg.reflections > 2:
         placement = replace(placement, scale=float(np.clip(bragg.scale, 0.97, 1.03)))
-    placement, curve = _search(experiment, crystal, wanted, placement, frame, lambda f: tick(0.7 * f))
-    fine = _fine(wanted.thicknesses, int(np.argmin(curve)))
-    final = _simulate(experiment, crystal, wanted, fine, FINAL_STEP, frame, lambda f: tick(0.7 + 0.3 * f))
+    placement, curve = search(experiment, crystal, wanted, placement, frame, lambda f: tick(0.7 * f))
+    fine = fine_thicknesses(wanted.thicknesses, int(np.argmin(curve)))
+    final = simulate_stage(experiment, crystal, wanted, fine, FINAL_STEP, frame, lambda f: tick(0.7 + 0.3 * f))
     for _ in range(2):
-        best = int(np.argmin(_curve(final, placement)))
+        best = int(np.argmin(z_curve(final, placement)))
         placement = place(final, best, placement, wanted.free)
     warnings += _edges(wanted, placement, curve)
     merits = score_samplers(experiment, final.samplers(best, placement), wanted.matching)
@@ -187,38 +119,6 @@ def _fit(experiment: Experiment, crystal: Crystal, wanted: FitSettings, tick: Pr
         stated_width, stated, merits, bragg, final.pattern.beams, convergence, time.process_time() - start,
         tuple(dict.fromkeys(warnings)),
     )  # fmt: skip
-
-
-def _search(
-    experiment: Experiment, crystal: Crystal, settings: FitSettings, start: Placement, frame: Frame, tick: Progress
-) -> tuple[Placement, FloatArray]:
-    """The common geometry and mean Z at every thickness, in large pixels where the images have many."""
-    factor = largest_binning(experiment.pixels, ENOUGH)
-    coarse = experiment.binned(factor)
-    scan = _simulate(coarse, crystal, settings, settings.thicknesses, SCAN_STEP, frame, lambda f: tick(0.4 * f))
-    begin = replace(start, blur=start.blur / factor)
-    placement, curve = _follow(scan, begin, settings.free, lambda f: tick(0.4 + 0.6 * f))
-    return replace(placement, blur=placement.blur * factor), curve
-
-
-def _follow(scan: Stage, start: Placement, free: tuple[str, ...], tick: Progress) -> tuple[Placement, FloatArray]:
-    """The common geometry from the most promising minima of the scan, and mean Z at every thickness in it.
-
-    With a geometry that is a little wrong the deepest minimum may be the wrong fringe of the thickness.
-    """
-    curve = _curve(scan, start)
-    if not free:
-        return start, curve
-    found = []
-    for at in local_minima(curve)[:VALLEYS]:
-        placement = place(scan, at, start, free)
-        near = range(max(0, at - 2), min(len(curve), at + 3))
-        z = _curve(scan, placement, near)
-        found.append((float(z.min()), near[int(np.argmin(z))], placement))
-        tick(len(found) / (VALLEYS + 1))
-    _, at, placement = min(found, key=lambda one: one[0])
-    placement = place(scan, at, placement, free)
-    return placement, _curve(scan, placement)
 
 
 def check_crystal(experiment: Experiment, crystal: Crystal) -> Frame:
@@ -247,44 +147,6 @@ def _nearer(experiment: Experiment, bragg: BraggCheck, settings: FitSettings) ->
 
 def _silent(_: float) -> None:
     pass
-
-
-def _simulate(
-    experiment: Experiment,
-    crystal: Crystal,
-    settings: FitSettings,
-    thicknesses: tuple[float, ...],
-    step: float,
-    frame: Frame,
-    progress: Progress,
-) -> Stage:
-    margin = lattice_margin(experiment, settings.matching.max_shift if settings.matching.moves else 1.0)
-    lattice = tilt_lattice(
-        crystal, frame, experiment.half_width, experiment.center, step * experiment.pixel_size, margin
-    )
-    pattern = simulate_lattice(crystal, settings.simulation(experiment, thicknesses), lattice, progress)
-    return Stage(experiment, pattern, experiment.half_width + margin)
-
-
-def _curve(stage: Stage, placement: Placement, places: Sequence[int] | None = None) -> FloatArray:
-    """Mean Z in the common geometry at the thicknesses of these places, by default all: (thickness,)."""
-    measured = stage.experiment.images
-    return np.array(
-        [
-            float(np.nanmean(zncc_loss(measured, stage.images(i, placement))))
-            for i in (range(len(stage.pattern.thicknesses)) if places is None else places)
-        ]
-    )
-
-
-def _fine(thicknesses: tuple[float, ...], best: int) -> tuple[float, ...]:
-    """Thicknesses around the best one, much closer than those of the scan."""
-    ordered = sorted(thicknesses)
-    at = ordered.index(thicknesses[best])
-    low, high = ordered[max(0, at - 1)], ordered[min(len(ordered) - 1, at + 1)]
-    if low == high:
-        return (low,)
-    return tuple(float(round(v, 6)) for v in np.linspace(low, high, 2 * FINE + 1))
 
 
 def _edges(settings: FitSettings, placement: Placement, curve: FloatArray) -> list[str]:
