@@ -43,7 +43,7 @@ def test_thickness_and_geometry_are_found(result):
 
 
 def test_images_of_many_pixels_are_searched_in_large_ones(experiment, result, monkeypatch):
-    monkeypatch.setattr("lacbed.invert.fit.ENOUGH", PIXELS // 2)
+    monkeypatch.setattr("lacbed.invert.valleys.ENOUGH", PIXELS // 2)
     coarse = fit_experiment(experiment, GAAS, SETTINGS)
     assert coarse.thickness == pytest.approx(result.thickness, abs=4)
     assert coarse.placement.scale == pytest.approx(result.placement.scale, abs=1e-3)
