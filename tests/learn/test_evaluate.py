@@ -13,7 +13,7 @@ from lacbed.errors import FileFormatError, SettingError
 from lacbed.learn import baselines, data, signs, warning
 from lacbed.learn.checkpoint import load_model
 from lacbed.learn.config import config_from_dict
-from lacbed.learn.evaluate import Evaluation, calibration, evaluate, groups
+from lacbed.learn.evaluate import Evaluation, calibration, evaluate, groups, speed_of
 from lacbed.learn.learning_curve import POSTER_CRYSTALS, POSTER_Z, fit_power_law, learning_curve
 from lacbed.learn.metrics import summary
 from lacbed.learn.report import check_folder, write_report
@@ -176,8 +176,16 @@ def test_rows_of_an_evaluation(evaluation):
     assert np.allclose(found.columns["model z"][rows], expected.numpy(), rtol=1e-3, atol=1e-7)
     assert found.columns["thickness"][rows].tolist() == [300.0, 600.0]
     assert found.speed["milliseconds_per_pattern"] > 0
+    assert found.speed["batches"] == 1
     bins = calibration(found, 3)
     assert sum(b["patterns"] for b in bins) == 14
+
+
+def test_speed_is_the_median_and_the_mean_of_the_batches():
+    speed = speed_of(np.array([0.002, 0.001, 0.033]), torch.device("cpu"))
+    assert speed["milliseconds_per_pattern"] == pytest.approx(2.0)
+    assert speed["mean_milliseconds_per_pattern"] == pytest.approx(12.0)
+    assert speed["batches"] == 3
 
 
 def test_groups():

@@ -70,6 +70,10 @@ def command(
         rows.append((name, *(percent(s[key]) for key in values)))
     for line in columns(rows):
         reporter.say(line)
-    reporter.say(f"{result['speed']['milliseconds_per_pattern']:.3g} ms a pattern on {device}")
+    speed = result["speed"]
+    reporter.say(
+        f"{speed['milliseconds_per_pattern']:.3g} ms a pattern in the median batch, "
+        f"{speed['mean_milliseconds_per_pattern']:.3g} ms in the mean, on {speed['device']}"
+    )
     reporter.say(f"  wrote {out}/report.md, report.html, rows.parquet, summary.json")
     reporter.finish({"folder": str(out), **result})

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lacbed.learn import baselines, data, inverse_baselines, warning
 from lacbed.learn.answers import answer_of, truth_of
@@ -21,9 +21,7 @@ from lacbed.learn.models import predicts
 from lacbed.learn.signs import descriptor_table, signs_of
 
 MODEL = "model"
-SPEED_BATCH = 16
-_BATCH = 16
-_REPEATS = 5
+BATCH = 16
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -37,7 +35,7 @@ class Evaluation:
             sigma, rms, within_1, within_2 (shares of pixels within so many sigma), flagged, labels of the
             crystals, and for "model" and each baseline z, relative_l2 and max_difference, such as "model z".
         names: "model" and the baselines.
-        speed: seconds a pattern in batches, and how measured.
+        speed: milliseconds a pattern in batches, and how measured.
         warning: how the warning does on these rows; empty if the model has none.
         predicts: "pattern" or "potential", what the errors are errors of.
     """
@@ -79,10 +77,13 @@ def evaluate(
     model = loaded.model.to(device).eval()
     compare, names = _comparison(loaded, training, members)
     parts: list[Columns] = []
-    batches = list(data.in_order(len(test), _BATCH))
+    seconds = []
+    batches = list(data.in_order(len(test), BATCH))
     for number, (positions, batch) in enumerate(zip(batches, data.load(test, batches), strict=True), start=1):
-        with torch.inference_mode():
-            output = {k: v.cpu() for k, v in model(data.to_device(batch, device)).items()}
+        if number == 1:
+            _timed(model, batch, device)  # the first call sets things up
+        output, took = _timed(model, batch, device)
+        seconds.append(took / batch["thickness"].numel())
         parts.append(_rows(positions, batch, output, *compare(batch, output)))
         if progress is not None:
             progress(number / len(batches))
@@ -95,7 +96,7 @@ def evaluate(
         columns["flagged"] = flagged
         columns["predicted_z"] = warning.predicted_z(fitted, columns)
         verdict = warning.judge(columns["model z"], flagged)
-    speed = measure_speed(loaded, test, device)
+    speed = speed_of(np.array(seconds), device)
     return Evaluation(columns, (MODEL, *names), speed, verdict, predicts(loaded.record["config"]["model"]["name"]))
 
 
@@ -162,26 +163,33 @@ def _rows(
     return columns
 
 
-def measure_speed(loaded: LoadedModel, test: data.PatternData, device: torch.device) -> dict[str, Any]:
-    """Median time of a batch of up to 16 crystals, from tensors to tensors."""
-    count = min(SPEED_BATCH, len(test))
-    batch = data.to_device(data.collate([test[i] for i in range(count)]), device)
-    if predicts(loaded.record["config"]["model"]["name"]) == "pattern":
-        batch.pop("pattern")
-    patterns = int(batch["thickness"].numel())
-    seconds = []
+def _timed(model: nn.Module, batch: data.Batch, device: torch.device) -> tuple[dict[str, Tensor], float]:
+    """What a model makes of a batch, on the CPU, and the seconds from tensors to tensors on its device."""
+    batch = data.to_device(batch, device)
     with torch.inference_mode():
-        for _ in range(_REPEATS + 1):
-            start = time.perf_counter()
-            loaded.model(batch)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            seconds.append(time.perf_counter() - start)
-    typical = float(np.median(seconds[1:]))  # the first call sets things up
+        _wait_for(device)
+        start = time.perf_counter()
+        output = model(batch)
+        _wait_for(device)
+        seconds = time.perf_counter() - start
+    return {name: value.cpu() for name, value in output.items()}, seconds
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def speed_of(seconds: npt.NDArray[np.float64], device: torch.device) -> dict[str, Any]:
+    """Milliseconds a pattern over batches, given the seconds a pattern of each.
+
+    A few large cells can make the mean much larger than the median.
+    """
     return {
-        "milliseconds_per_pattern": 1e3 * typical / patterns,
-        "crystals_in_a_batch": count,
-        "patterns_in_a_batch": patterns,
+        "milliseconds_per_pattern": 1e3 * float(np.median(seconds)),
+        "mean_milliseconds_per_pattern": 1e3 * float(seconds.mean()),
+        "crystals_in_a_batch": BATCH,
+        "batches": len(seconds),
         "device": str(device),
         "threads": torch.get_num_threads(),
     }

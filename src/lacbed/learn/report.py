@@ -229,12 +229,13 @@ def worst_rows(evaluation: Evaluation) -> list[int]:
 def _speed(result: Mapping[str, Any]) -> str:
     speed, exact = result["speed"], result["exact_cpu_seconds_per_crystal"]
     learned = (
-        f"{speed['milliseconds_per_pattern']:.3g} ms a pattern in batches of {speed['crystals_in_a_batch']} "
-        f"crystals on {speed['device']} with {speed['threads']} threads, from tensors to tensors."
+        f"{speed['milliseconds_per_pattern']:.3g} ms a pattern in the median of {speed['batches']} batches of up "
+        f"to {speed['crystals_in_a_batch']} crystals, {speed['mean_milliseconds_per_pattern']:.3g} ms in the "
+        f"mean, on {speed['device']} with {speed['threads']} threads, from tensors to tensors."
     )
     if exact is None:
         return learned
-    times = exact / (1e-3 * speed["milliseconds_per_pattern"])
+    times = exact / (1e-3 * speed["mean_milliseconds_per_pattern"])
     return (
         f"{learned} The exact engine took {exact:.3g} CPU seconds a crystal on average when the data set was "
         f"built (choice of the number of beams included): {times:.3g} times as long, on whatever machine that "

@@ -34,7 +34,8 @@ class Reach:
         margin: transverse energy above that of the highest tilt up to which waves are kept, in a thin foil.
         near: beams up to this much above are diagonalised, further ones follow.
         g_max: beams up to this length take part.
-        beams: but no more than about so many.
+        beams: but no more than about so many, unless `_BEYOND` asks for them.
+        most: no more than about so many in any case, unless they are near.
         spacing: of the nodes, in units of `lacbed.geometry.nodes.node_spacing`.
     """
 
@@ -42,6 +43,7 @@ class Reach:
     near: float = 2.0
     g_max: float = 3.0
     beams: int = 1200
+    most: int = 6000
     spacing: float = 1.0
 
 
@@ -136,10 +138,10 @@ def _plan_for(
 def _beams(lattice: str, a: float, highest: float, energy: float, reach: Reach) -> Tensor:
     """The (h, k) that take part, by length: (beam, 2) integers."""
     cell = area_of(lattice)
-    limit = max(
-        math.sqrt(energy + 0.5 * reach.near), min(reach.g_max, math.sqrt(reach.beams * cell / math.pi) / a)
-    )
-    limit = max(limit, math.sqrt(highest) + max(_BEYOND, 1.5 * math.sqrt(cell) / a))
+    holds, holds_at_most = (math.sqrt(n * cell / math.pi) / a for n in (reach.beams, reach.most))  # so many beams
+    further = math.sqrt(highest) + max(_BEYOND, 1.5 * math.sqrt(cell) / a)
+    limit = max(min(reach.g_max, holds), further)
+    limit = max(min(limit, holds_at_most), math.sqrt(energy + 0.5 * reach.near))
     order = math.floor(limit * a)
     orders = torch.arange(-order, order + 1)
     k, h = torch.meshgrid(orders, orders, indexing="ij")

@@ -33,7 +33,7 @@ class Settings:
     """What is kept of the Hamiltonian (see `lacbed.learn.downfold.solve.Reach`) and the size of the network.
 
     Attributes:
-        margin, near, g_max, beams, spacing: as in `Reach`.
+        margin, near, g_max, beams, most, spacing: as in `Reach`.
         extent: half-width of the pattern in a*.
         pixels: of the pattern along a side.
         hidden: width of the network for the error.
@@ -43,6 +43,7 @@ class Settings:
     near: float = 2.0
     g_max: float = 3.0
     beams: int = 1200
+    most: int = 6000
     spacing: float = 1.0
     extent: int = 4
     pixels: int = 128
@@ -65,7 +66,9 @@ class Model(nn.Module):
                 f"pixels = {settings.pixels} must be a multiple of 2 extent = {2 * settings.extent}"
             )
         self.settings = settings
-        self.reach = Reach(settings.margin, settings.near, settings.g_max, settings.beams, settings.spacing)
+        self.reach = Reach(
+            settings.margin, settings.near, settings.g_max, settings.beams, settings.most, settings.spacing
+        )
         self.error = nn.Sequential(
             nn.Linear(6, settings.hidden), nn.SiLU(), nn.Linear(settings.hidden, settings.hidden), nn.SiLU(),
             nn.Linear(settings.hidden, 1),
