@@ -17,7 +17,8 @@ from common import measure, number, parser, publish, table, verdict
 from lacbed.beams import reflections_within
 from lacbed.geometry.frame import make_frame
 from lacbed.invert.model import images, jacobian
-from lacbed.invert.parameters import build_parameters, state_function
+from lacbed.invert.parameter import state_function
+from lacbed.invert.parameters import build_parameters
 from lacbed.invert.planning import make_plan
 from lacbed.invert.structure import State, start_state
 

@@ -21,7 +21,8 @@ from lacbed.invert.families import family_shape
 from lacbed.invert.measured import Measured, usable
 from lacbed.invert.objective import compare, make_target, residual_of, reweighted, z_of
 from lacbed.invert.options import Options, Progress
-from lacbed.invert.parameters import build_parameters, split_names, state_function
+from lacbed.invert.parameter import state_function
+from lacbed.invert.parameters import build_parameters, split_names
 from lacbed.invert.refine import refine
 from lacbed.invert.refine_files import check_folder, fingerprint, load_progress, save_progress
 from lacbed.invert.refine_report import refined_cif, summary

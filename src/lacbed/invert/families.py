@@ -9,7 +9,7 @@ import torch
 
 from lacbed.crystals import Crystal
 from lacbed.errors import SettingError
-from lacbed.invert.parameters import Parameter
+from lacbed.invert.parameter import Parameter
 from lacbed.invert.structure import State, Structure, coefficients
 
 REACH = 0.02  # 1/Å²; largest change

@@ -12,7 +12,7 @@ from torch import Tensor
 from lacbed.crystals.cell import FloatArray
 from lacbed.invert.model import Kept, StateOf, images
 from lacbed.invert.objective import Fit, Target, compare, mean_z, residual_of
-from lacbed.invert.parameters import Parameter
+from lacbed.invert.parameter import Parameter
 from lacbed.invert.plan import Plan
 from lacbed.invert.structure import State
 

@@ -16,7 +16,8 @@ from lacbed.invert.families import add_families
 from lacbed.invert.measured import Measured
 from lacbed.invert.objective import Target, compare, make_target
 from lacbed.invert.options import Options
-from lacbed.invert.parameters import Parameter, build_parameters, state_function, usual
+from lacbed.invert.parameter import Parameter, state_function
+from lacbed.invert.parameters import build_parameters, usual
 from lacbed.invert.plan import Plan
 from lacbed.invert.planning import MARGIN, make_plan
 from lacbed.invert.structure import State, start_state

@@ -16,7 +16,7 @@ from lacbed.invert.measured import Measured, usable
 from lacbed.invert.model import Kept
 from lacbed.invert.objective import Fit, compare, mean_z, reweighted, z_of
 from lacbed.invert.options import Options, Progress
-from lacbed.invert.parameters import Parameter, state_function
+from lacbed.invert.parameter import Parameter, state_function
 from lacbed.invert.plan import Plan
 from lacbed.invert.problem import Problem
 from lacbed.invert.scan import Tell, first_progress

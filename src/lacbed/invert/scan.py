@@ -13,7 +13,7 @@ from lacbed.invert.minimise import Minimiser, least_squares_fit
 from lacbed.invert.model import images, thickness_series
 from lacbed.invert.objective import mean_z
 from lacbed.invert.options import Progress
-from lacbed.invert.parameters import Parameter, state_function
+from lacbed.invert.parameter import Parameter, state_function
 from lacbed.invert.plan import Plan
 from lacbed.invert.problem import Problem
 from lacbed.invert.sampling import binned_sigma, blur

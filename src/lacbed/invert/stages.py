@@ -14,7 +14,7 @@ from lacbed.invert.minimise import Minimiser, least_squares_fit, quasi_newton_fi
 from lacbed.invert.model import Kept, StateOf
 from lacbed.invert.objective import Target, compare, reweighted
 from lacbed.invert.options import Progress
-from lacbed.invert.parameters import STAGES, state_function
+from lacbed.invert.parameter import STAGES, state_function
 from lacbed.invert.plan import Plan
 from lacbed.invert.problem import Problem
 from lacbed.invert.scan import Tell, around

@@ -1,0 +1,72 @@
+"""One number to refine, a direction in the space of all states that symmetry allows.
+
+A parameter p changes one field of the state linearly, field = field₀ + (p - p₀) d, so that constraints (a position
+on a mirror plane, U_11 = U_22, two atoms on one place) hold exactly and at no cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lacbed.crystals.cell import FloatArray
+from lacbed.invert.structure import State
+
+KINDS = (
+    "thickness", "half_width", "tilt", "rotation", "stretch", "shear", "blur", "voltage", "absorption", "B", "U",
+    "x", "occupancy", "cell", "factor", "Ug",
+)  # fmt: skip
+"""What --free takes; B, U, x, occupancy and factor also as kind:LABEL for one site, Ug only as Ug:h,k,l."""
+
+STAGES = (
+    ("thickness", "half_width", "tilt"), ("rotation", "stretch", "shear", "blur"), ("B", "U", "absorption"),
+    ("x", "occupancy", "cell", "voltage", "factor", "Ug"),
+)  # fmt: skip
+"""The order in which parameters are freed; each stage keeps those before it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Parameter:
+    """One number to refine.
+
+    Attributes:
+        name: such as "thickness", "B:Ga1", "x:O2", "U12:O2".
+        kind: one of `KINDS`.
+        field: of `State`.
+        direction: change of the flattened field per unit.
+        value: at the start.
+        low: smallest allowed value.
+        high: largest allowed value.
+        unit: for people.
+    """
+
+    name: str
+    kind: str
+    field: str
+    direction: FloatArray
+    value: float
+    low: float
+    high: float
+    unit: str = ""
+
+    @property
+    def stage(self) -> int:
+        """When it is freed."""
+        return next(i for i, kinds in enumerate(STAGES) if self.kind in kinds)
+
+
+def state_function(base: State, parameters: Sequence[Parameter]) -> Callable[[Tensor], State]:
+    """The state of a vector of parameters, differentiable; `base` belongs to their start values."""
+
+    def state_of(values: Tensor) -> State:
+        changed: dict[str, Tensor] = {}
+        for number, parameter in enumerate(parameters):
+            old = changed.get(parameter.field, getattr(base, parameter.field))
+            step = (values[number] - parameter.value) * torch.as_tensor(parameter.direction)
+            changed[parameter.field] = old + step.reshape(old.shape)
+        return base.changed(**changed)
+
+    return state_of
