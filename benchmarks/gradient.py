@@ -16,11 +16,11 @@ import lacbed
 from common import measure, number, parser, publish, table, verdict
 from lacbed.beams import reflections_within
 from lacbed.geometry.frame import make_frame
-from lacbed.invert.model import images, jacobian
-from lacbed.invert.parameter import state_function
-from lacbed.invert.parameters import build_parameters
-from lacbed.invert.planning import make_plan
-from lacbed.invert.structure import State, start_state
+from lacbed.invert.refinement.model import images, jacobian
+from lacbed.invert.refinement.parameter import state_function
+from lacbed.invert.refinement.parameters import build_parameters
+from lacbed.invert.refinement.planning import make_plan
+from lacbed.invert.refinement.structure import State, start_state
 
 CASES = (
     ("GaAs", (1, 1, 0), None),

@@ -17,14 +17,14 @@ import lacbed
 from common import measure, parser, publish, table
 from lacbed.crystals.site import B_PER_U
 from lacbed.invert.assembly import Geometry, make_experiment
-from lacbed.invert.constraints import cartesian_displacement
 from lacbed.invert.experiment import Experiment
-from lacbed.invert.options import Options
-from lacbed.invert.parameters import usual
-from lacbed.invert.refine import refine
-from lacbed.invert.refine_files import measured_of
-from lacbed.invert.refine_report import summary
-from lacbed.invert.uncertainties import with_uncertainty
+from lacbed.invert.refinement.constraints import cartesian_displacement
+from lacbed.invert.refinement.files import measured_of
+from lacbed.invert.refinement.options import Options
+from lacbed.invert.refinement.parameters import usual
+from lacbed.invert.refinement.refine import refine
+from lacbed.invert.refinement.report import summary
+from lacbed.invert.refinement.uncertainties import with_uncertainty
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,13 @@ import lacbed
 from common import measure, number, parser, publish, table, verdict
 from lacbed.beams import reflections_within
 from lacbed.geometry.frame import make_frame
-from lacbed.invert.measured import Measured
-from lacbed.invert.options import Options
-from lacbed.invert.parameters import build_parameters
-from lacbed.invert.problem import beams_within
-from lacbed.invert.refine import refine
-from lacbed.invert.structure import start_state
-from lacbed.invert.uncertainties import standard_uncertainties, with_uncertainty
+from lacbed.invert.refinement.measured import Measured
+from lacbed.invert.refinement.options import Options
+from lacbed.invert.refinement.parameters import build_parameters
+from lacbed.invert.refinement.problem import beams_within
+from lacbed.invert.refinement.refine import refine
+from lacbed.invert.refinement.structure import start_state
+from lacbed.invert.refinement.uncertainties import standard_uncertainties, with_uncertainty
 
 CASES = (
     ("GaAs", (1, 1, 0), "B"), ("Si", (1, 1, 0), "B"), ("SrTiO3", (0, 0, 1), "B"), ("NaCl", (1, 1, 0), "B"),

@@ -12,9 +12,9 @@ from torch import Tensor
 from lacbed import Crystal
 from lacbed.beams import reflections_within
 from lacbed.geometry.frame import make_frame
-from lacbed.invert.plan import Plan
-from lacbed.invert.planning import make_plan
-from lacbed.invert.structure import State, start_state
+from lacbed.invert.refinement.plan import Plan
+from lacbed.invert.refinement.planning import make_plan
+from lacbed.invert.refinement.structure import State, start_state
 
 FIELDS = tuple(field.name for field in fields(State))
 

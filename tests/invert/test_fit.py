@@ -12,8 +12,8 @@ from lacbed.invert.align import Matching
 from lacbed.invert.fit import check_crystal, fit_experiment
 from lacbed.invert.fit_settings import FitSettings
 from lacbed.invert.merit import score
+from lacbed.invert.minima import local_minima
 from lacbed.invert.report import check_folder, write_report
-from lacbed.invert.scan import local_minima
 from lacbed.patterns import compare_patterns, load_pattern
 
 PIXEL = 2 * HALF_WIDTH / PIXELS

@@ -7,9 +7,9 @@ from gradient_cases import FIELDS, finite_difference, parts, small_plan, with_pa
 
 from lacbed import Crystal, Site, TiltGrid, simulate
 from lacbed.geometry.frame import make_frame
-from lacbed.invert.model import images, jacobian
-from lacbed.invert.planning import make_plan
-from lacbed.invert.structure import State, start_state
+from lacbed.invert.refinement.model import images, jacobian
+from lacbed.invert.refinement.planning import make_plan
+from lacbed.invert.refinement.structure import State, start_state
 
 CASES = {
     "GaAs [110], polar, absorbing": ("GaAs", (1, 1, 0), "thomas", "pixels", (0.0, 0.0)),

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from experiment_helpers import HKL, exact_stack, write_folder
 
-from lacbed.invert import minimise, refine_files
 from lacbed.invert.orientation import pattern_to_images
+from lacbed.invert.refinement import files, minimise
 
 QUICK = ("--free", "thickness,B,blur", "-t", "420:500:40", "--beams", "60", "--starts", "1", "--steps", "3")
 
@@ -44,7 +44,7 @@ def test_results_and_one_page(lacbed, tmp_path, images):
 
 def test_stop_and_resume(lacbed, tmp_path, images, monkeypatch):
     write_folder(tmp_path / "e", images)
-    save, calls = refine_files.save_progress, []
+    save, calls = files.save_progress, []
 
     def stop(*words):
         save(*words)
@@ -52,13 +52,13 @@ def test_stop_and_resume(lacbed, tmp_path, images, monkeypatch):
         if len(calls) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(refine_files, "save_progress", stop)
+    monkeypatch.setattr(files, "save_progress", stop)
     code, _, err = lacbed("refine", "e", "GaAs", *QUICK, "-o", "out", "--quiet")
     assert code == 130
     assert "--resume" in err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["state.json"]
     stopped = json.loads((tmp_path / "out" / "state.json").read_text())
-    monkeypatch.setattr(refine_files, "save_progress", save)
+    monkeypatch.setattr(files, "save_progress", save)
     code, _, err = lacbed("refine", "e", "GaAs", *QUICK[:-1], "4", "-o", "out", "--resume")
     assert code == 2
     assert "another experiment, crystal or settings" in err

@@ -11,23 +11,23 @@ import torch
 from lacbed import Crystal, Site, TiltGrid, simulate
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.geometry.frame import make_frame
-from lacbed.invert.constraints import (
+from lacbed.invert.refinement.constraints import (
     cell_directions,
     displacement_directions,
     isotropic_displacement,
     position_directions,
 )
-from lacbed.invert.families import family_shape
-from lacbed.invert.measured import Measured, usable
-from lacbed.invert.objective import compare, make_target, residual_of, reweighted, z_of
-from lacbed.invert.options import Options, Progress
-from lacbed.invert.parameter import state_function
-from lacbed.invert.parameters import build_parameters, split_names
-from lacbed.invert.refine import refine
-from lacbed.invert.refine_files import check_folder, fingerprint, load_progress, save_progress
-from lacbed.invert.refine_report import refined_cif, summary
-from lacbed.invert.structure import coefficients, make_structure, start_state
-from lacbed.invert.uncertainties import (
+from lacbed.invert.refinement.families import family_shape
+from lacbed.invert.refinement.files import check_folder, fingerprint, load_progress, save_progress
+from lacbed.invert.refinement.measured import Measured, usable
+from lacbed.invert.refinement.objective import compare, make_target, residual_of, reweighted, z_of
+from lacbed.invert.refinement.options import Options, Progress
+from lacbed.invert.refinement.parameter import state_function
+from lacbed.invert.refinement.parameters import build_parameters, split_names
+from lacbed.invert.refinement.refine import refine
+from lacbed.invert.refinement.report import refined_cif, summary
+from lacbed.invert.refinement.structure import coefficients, make_structure, start_state
+from lacbed.invert.refinement.uncertainties import (
     correlations,
     covariance,
     response,

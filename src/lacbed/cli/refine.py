@@ -15,7 +15,7 @@ from lacbed.cli.console import Reporter, columns
 from lacbed.errors import SettingError
 
 if TYPE_CHECKING:
-    from lacbed.invert.options import Options
+    from lacbed.invert.refinement.options import Options
 
 NAME = "refine"
 
@@ -74,8 +74,8 @@ def command(
 
     Example: lacbed refine measured.nc GaAs --free thickness,B,half_width,tilt,blur -o refined
     """
-    from lacbed.invert.options import Options  # noqa: PLC0415
-    from lacbed.invert.parameters import split_names  # noqa: PLC0415
+    from lacbed.invert.refinement.options import Options  # noqa: PLC0415
+    from lacbed.invert.refinement.parameters import split_names  # noqa: PLC0415
 
     if method not in ("lm", "lbfgs"):
         raise SettingError(f"--method must be lm or lbfgs, got {method!r}")
@@ -101,9 +101,9 @@ def command(
 def run(experiment: Path, crystal: str, options: Options, out: Path, resume: bool, reporter: Reporter) -> None:
     """Read, check, refine, write."""
     from lacbed.crystals.load import load_crystal  # noqa: PLC0415
-    from lacbed.invert import refine_files as files  # noqa: PLC0415
     from lacbed.invert.experiment import load_experiment  # noqa: PLC0415
-    from lacbed.invert.refine import refine  # noqa: PLC0415
+    from lacbed.invert.refinement import files  # noqa: PLC0415
+    from lacbed.invert.refinement.refine import refine  # noqa: PLC0415
 
     measured_pattern, structure = load_experiment(experiment), load_crystal(crystal)
     measured = files.measured_of(measured_pattern, structure)
@@ -138,7 +138,7 @@ def run(experiment: Path, crystal: str, options: Options, out: Path, resume: boo
 def _report(
     name: str, numbers: dict[str, Any], written: list[Path], seconds: dict[str, float], reporter: Reporter
 ) -> None:
-    from lacbed.invert.uncertainties import with_uncertainty  # noqa: PLC0415
+    from lacbed.invert.refinement.uncertainties import with_uncertainty  # noqa: PLC0415
 
     reporter.say(
         f"{name}: mean Z {numbers['mean_Z_aligned']:.4f} aligned, {numbers['mean_Z']:.4f} not, over "

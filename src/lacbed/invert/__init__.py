@@ -1,1 +1,1 @@
-"""From measured patterns back to the crystal."""
+"""From measured patterns back to the crystal: experiments, fit, identification, refinement, retrieval."""

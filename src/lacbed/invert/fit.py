@@ -1,6 +1,6 @@
 """A crystal against an experiment: thickness by a scan, the common geometry, and figures of merit.
 
-Nothing of the crystal is changed; see `lacbed.invert.refine` for that.
+Nothing of the crystal is changed; see `lacbed.invert.refinement.refine` for that.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from lacbed.invert.binning import largest_binning
 from lacbed.invert.experiment import Experiment
 from lacbed.invert.fit_settings import FitSettings
 from lacbed.invert.lattice import simulate_lattice, tilt_lattice
+from lacbed.invert.minima import local_minima
 from lacbed.invert.register import Placement, Stage, lattice_margin, place
-from lacbed.invert.scan import local_minima
 from lacbed.patterns.metrics import zncc_loss
 
 SCAN_STEP, FINAL_STEP = 1.0, 0.8

@@ -4,8 +4,8 @@ The cell is a square of side a. With tilts k = q + G, waves q + h and U = V γ /
 
     I(k) = |⟨G| exp(iτ A(q)) |G⟩|²,   A(q) = U + iU' - diag |q + h|² / a²,   τ = π t / K_n(k)
 
-in a basis of few Bloch waves, as everywhere in `lacbed.invert.waves`, whose derivatives are exact at degenerate
-eigenvalues.
+in a basis of few Bloch waves, as in `lacbed.invert.refinement.waves`, whose derivatives are exact at
+degenerate eigenvalues.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from torch import Tensor
 
 from lacbed.constants import ELECTRON_REST_ENERGY, H2_OVER_2M
 from lacbed.geometry.wave import electron_wave
-from lacbed.invert.layout import Layout, make_layout
-from lacbed.invert.pencil import Pencil
+from lacbed.invert.refinement.layout import Layout, make_layout
+from lacbed.invert.refinement.pencil import Pencil
+from lacbed.invert.refinement.waves import Systems, differentiable_intensities, intensities, tangents
 from lacbed.invert.retrieval.cell import resized
-from lacbed.invert.waves import Systems, differentiable_intensities, intensities, tangents
 from lacbed.learn.symmetry import OPERATIONS
 from lacbed.solvers.subspace import wave_basis
 

@@ -9,8 +9,8 @@ import torch
 
 from lacbed.crystals import Crystal
 from lacbed.errors import SettingError
-from lacbed.invert.parameter import Parameter
-from lacbed.invert.structure import State, Structure, coefficients
+from lacbed.invert.refinement.parameter import Parameter
+from lacbed.invert.refinement.structure import State, Structure, coefficients
 
 REACH = 0.02  # 1/Å²; largest change
 

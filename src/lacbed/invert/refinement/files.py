@@ -14,11 +14,11 @@ import torch
 from lacbed.crystals import Crystal
 from lacbed.errors import FileFormatError
 from lacbed.invert.experiment import Experiment
-from lacbed.invert.measured import Measured
-from lacbed.invert.objective import make_target, z_of
-from lacbed.invert.options import Options, Progress
-from lacbed.invert.refine import Refinement
-from lacbed.invert.refine_report import refined_cif, report_text, summary
+from lacbed.invert.refinement.measured import Measured
+from lacbed.invert.refinement.objective import make_target, z_of
+from lacbed.invert.refinement.options import Options, Progress
+from lacbed.invert.refinement.refine import Refinement
+from lacbed.invert.refinement.report import refined_cif, report_text, summary
 from lacbed.patterns.atomic import replacing
 from lacbed.patterns.files import save_pattern
 
@@ -109,8 +109,8 @@ def write_results(
     folder: Path, crystal: Crystal, experiment: Experiment, result: Refinement, options: Options
 ) -> tuple[dict[str, Any], list[Path]]:
     """All results into the folder: numbers and the files written."""
-    from lacbed.invert.refine_figures import comparison_figure, scan_figure  # noqa: PLC0415  matplotlib is slow
-    from lacbed.invert.refine_page import report_page  # noqa: PLC0415
+    from lacbed.invert.refinement.figures import comparison_figure, scan_figure  # noqa: PLC0415  matplotlib is slow
+    from lacbed.invert.refinement.page import report_page  # noqa: PLC0415
     from lacbed.patterns.figures import save_figure  # noqa: PLC0415
 
     numbers, name = summary(result, options), experiment.name or crystal.name

@@ -9,10 +9,10 @@ import numpy as np
 
 from lacbed.crystals import Crystal
 from lacbed.errors import SettingError
-from lacbed.invert.constraints import CELL_NAMES, cell_directions
-from lacbed.invert.parameter import KINDS, Parameter
-from lacbed.invert.site_parameters import parameters_of_sites
-from lacbed.invert.structure import State
+from lacbed.invert.refinement.constraints import CELL_NAMES, cell_directions
+from lacbed.invert.refinement.parameter import KINDS, Parameter
+from lacbed.invert.refinement.site_parameters import parameters_of_sites
+from lacbed.invert.refinement.structure import State
 from lacbed.potential import Absorption
 
 
@@ -45,7 +45,7 @@ def usual(absorption: Absorption) -> tuple[str, ...]:
 def build_parameters(
     crystal: Crystal, state: State, names: Sequence[str], absorption: Absorption = None
 ) -> tuple[Parameter, ...]:
-    """The parameters of a list of names, without individual U_g (see `lacbed.invert.families`).
+    """The parameters of a list of names, without individual U_g (see `lacbed.invert.refinement.families`).
 
     Raises:
         SettingError: on a parameter that symmetry fixes or that the model does not have, and on an unknown site.

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lacbed.invert.plan import Numbers, Plan, numbers, pencil, pixel_positions, rows, zone_vectors
-from lacbed.invert.sampling import binned_sigma, blur, interpolate, reading
-from lacbed.invert.structure import State
-from lacbed.invert.waves import KEPT_BYTES, Systems, differentiable_intensities, intensities, tangents
+from lacbed.invert.refinement.plan import Numbers, Plan, numbers, pencil, pixel_positions, rows, zone_vectors
+from lacbed.invert.refinement.sampling import binned_sigma, blur, interpolate, reading
+from lacbed.invert.refinement.structure import State
+from lacbed.invert.refinement.waves import KEPT_BYTES, Systems, differentiable_intensities, intensities, tangents
 
 StateOf = Callable[[Tensor], State]
 Kept = dict[int, Systems]

@@ -10,11 +10,11 @@ from scipy.optimize import least_squares, minimize
 from torch import Tensor
 
 from lacbed.crystals.cell import FloatArray
-from lacbed.invert.model import Kept, StateOf, images
-from lacbed.invert.objective import Fit, Target, compare, mean_z, residual_of
-from lacbed.invert.parameter import Parameter
-from lacbed.invert.plan import Plan
-from lacbed.invert.structure import State
+from lacbed.invert.refinement.model import Kept, StateOf, images
+from lacbed.invert.refinement.objective import Fit, Target, compare, mean_z, residual_of
+from lacbed.invert.refinement.parameter import Parameter
+from lacbed.invert.refinement.plan import Plan
+from lacbed.invert.refinement.structure import State
 
 
 class Minimiser:

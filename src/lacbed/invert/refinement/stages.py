@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from lacbed.crystals.cell import FloatArray
-from lacbed.invert.measured import Measured
-from lacbed.invert.minimise import Minimiser, least_squares_fit, quasi_newton_fit
-from lacbed.invert.model import Kept, StateOf
-from lacbed.invert.objective import Target, compare, reweighted
-from lacbed.invert.options import Progress
-from lacbed.invert.parameter import STAGES, state_function
-from lacbed.invert.plan import Plan
-from lacbed.invert.problem import Problem
-from lacbed.invert.scan import Tell, around
+from lacbed.invert.refinement.measured import Measured
+from lacbed.invert.refinement.minimise import Minimiser, least_squares_fit, quasi_newton_fit
+from lacbed.invert.refinement.model import Kept, StateOf
+from lacbed.invert.refinement.objective import Target, compare, reweighted
+from lacbed.invert.refinement.options import Progress
+from lacbed.invert.refinement.parameter import STAGES, state_function
+from lacbed.invert.refinement.plan import Plan
+from lacbed.invert.refinement.problem import Problem
+from lacbed.invert.refinement.scan import Tell, around
 
 Save = Callable[[Progress], None]
 

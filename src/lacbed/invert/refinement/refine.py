@@ -12,17 +12,17 @@ from lacbed.beams import check_reflections
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
-from lacbed.invert.measured import Measured, usable
-from lacbed.invert.model import Kept
-from lacbed.invert.objective import Fit, compare, mean_z, reweighted, z_of
-from lacbed.invert.options import Options, Progress
-from lacbed.invert.parameter import Parameter, state_function
-from lacbed.invert.plan import Plan
-from lacbed.invert.problem import Problem
-from lacbed.invert.scan import Tell, first_progress
-from lacbed.invert.stages import Save, run_stages
-from lacbed.invert.structure import State
-from lacbed.invert.uncertainties import covariance, response, standard_uncertainties
+from lacbed.invert.refinement.measured import Measured, usable
+from lacbed.invert.refinement.model import Kept
+from lacbed.invert.refinement.objective import Fit, compare, mean_z, reweighted, z_of
+from lacbed.invert.refinement.options import Options, Progress
+from lacbed.invert.refinement.parameter import Parameter, state_function
+from lacbed.invert.refinement.plan import Plan
+from lacbed.invert.refinement.problem import Problem
+from lacbed.invert.refinement.scan import Tell, first_progress
+from lacbed.invert.refinement.stages import Save, run_stages
+from lacbed.invert.refinement.structure import State
+from lacbed.invert.refinement.uncertainties import covariance, response, standard_uncertainties
 from lacbed.result import hkl_label
 
 FINER = 1.5
@@ -101,9 +101,9 @@ def refine(
     """Fit a crystal and the geometry to measured images.
 
     The thickness is scanned on small images; the best minima are followed for a few steps with the geometry; from
-    the best one the parameters are freed in the order of `lacbed.invert.parameters.STAGES`; at last every image
-    may be shifted by itself, while the tilt stands still (a common shift is a tilt). A finer model then says by
-    how much the parameters are biased by what the model leaves out.
+    the best one the parameters are freed in the order of `STAGES` (parameter.py); at last every image may be
+    shifted by itself, while the tilt stands still (a common shift is a tilt). A finer model then says by how much
+    the parameters are biased by what the model leaves out.
 
     Args:
         crystal: the first model.

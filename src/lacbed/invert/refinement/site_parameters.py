@@ -8,7 +8,7 @@ from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.crystals.site import B_PER_U
 from lacbed.errors import SettingError
-from lacbed.invert.constraints import (
+from lacbed.invert.refinement.constraints import (
     DISPLACEMENT_NAMES,
     POSITION_NAMES,
     cartesian_displacement,
@@ -16,8 +16,8 @@ from lacbed.invert.constraints import (
     isotropic_displacement,
     position_directions,
 )
-from lacbed.invert.parameter import Parameter
-from lacbed.invert.structure import THOMAS_LIMIT, State
+from lacbed.invert.refinement.parameter import Parameter
+from lacbed.invert.refinement.structure import THOMAS_LIMIT, State
 from lacbed.potential import Absorption
 
 SAME_PLACE = 0.02  # Å; sites closer than this share position and displacement

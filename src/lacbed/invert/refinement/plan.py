@@ -11,9 +11,9 @@ from torch import Tensor
 
 from lacbed.beams import HKL
 from lacbed.geometry.frame import Frame
-from lacbed.invert.layout import Layout
-from lacbed.invert.pencil import Pencil
-from lacbed.invert.structure import State, Structure, coefficients, direct_basis, wave_number
+from lacbed.invert.refinement.layout import Layout
+from lacbed.invert.refinement.pencil import Pencil
+from lacbed.invert.refinement.structure import State, Structure, coefficients, direct_basis, wave_number
 
 
 @dataclass(frozen=True, eq=False)

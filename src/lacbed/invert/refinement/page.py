@@ -15,12 +15,12 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.image import imsave
 
 from lacbed.crystals.cell import FloatArray
-from lacbed.invert.refine import Refinement
-from lacbed.invert.refine_report import meaning
-from lacbed.invert.uncertainties import with_uncertainty
+from lacbed.invert.refinement.refine import Refinement
+from lacbed.invert.refinement.report import meaning
+from lacbed.invert.refinement.uncertainties import with_uncertainty
 from lacbed.patterns.figures.style import limits
 
-STYLE = Path(__file__).with_name("refine_page.css")
+STYLE = Path(__file__).with_name("page.css")
 
 DIFFERENCE = LinearSegmentedColormap.from_list(
     "difference", ["#2166ac", "#92c5de", "#f7f7f7", "#f4a582", "#b2182b"]
@@ -36,7 +36,7 @@ def report_page(name: str, result: Refinement, numbers: dict[str, Any]) -> str:
     Args:
         name: of what was measured.
         result: the refinement.
-        numbers: of `lacbed.invert.refine_report.summary`.
+        numbers: of `lacbed.invert.refinement.report.summary`.
     """
     parts = [
         _head(name, numbers),

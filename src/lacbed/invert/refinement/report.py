@@ -13,10 +13,10 @@ from gemmi import cif
 from lacbed.crystals import Crystal, Site
 from lacbed.crystals.cell import Cell, FloatArray
 from lacbed.errors import LacbedError
-from lacbed.invert.objective import make_target, z_of
-from lacbed.invert.options import Options
-from lacbed.invert.refine import Refinement
-from lacbed.invert.uncertainties import correlations, standard_uncertainties, with_uncertainty
+from lacbed.invert.refinement.objective import make_target, z_of
+from lacbed.invert.refinement.options import Options
+from lacbed.invert.refinement.refine import Refinement
+from lacbed.invert.refinement.uncertainties import correlations, standard_uncertainties, with_uncertainty
 from lacbed.result import hkl_label, software
 
 STRONG_CORRELATION = 0.8

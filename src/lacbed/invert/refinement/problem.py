@@ -12,15 +12,15 @@ from lacbed.crystals import Crystal
 from lacbed.errors import SettingError
 from lacbed.geometry.folding import zone_of_allowed
 from lacbed.geometry.frame import Frame
-from lacbed.invert.families import add_families
-from lacbed.invert.measured import Measured
-from lacbed.invert.objective import Target, compare, make_target
-from lacbed.invert.options import Options
-from lacbed.invert.parameter import Parameter, state_function
-from lacbed.invert.parameters import build_parameters, usual
-from lacbed.invert.plan import Plan
-from lacbed.invert.planning import MARGIN, make_plan
-from lacbed.invert.structure import State, start_state
+from lacbed.invert.refinement.families import add_families
+from lacbed.invert.refinement.measured import Measured
+from lacbed.invert.refinement.objective import Target, compare, make_target
+from lacbed.invert.refinement.options import Options
+from lacbed.invert.refinement.parameter import Parameter, state_function
+from lacbed.invert.refinement.parameters import build_parameters, usual
+from lacbed.invert.refinement.plan import Plan
+from lacbed.invert.refinement.planning import MARGIN, make_plan
+from lacbed.invert.refinement.structure import State, start_state
 
 REACH = 3.2
 """Beams |h| up to this many 1/Å take part; with 2.45 the B of GeSn was off by its uncertainty."""
@@ -28,7 +28,7 @@ REACH = 3.2
 FIRST_BLUR = 1.0  # pixels
 
 ROUGH_MARGIN = 0.75
-"""See `lacbed.invert.planning.MARGIN`: the scan and the first stages need no more waves."""
+"""See `lacbed.invert.refinement.planning.MARGIN`: the scan and the first stages need no more waves."""
 
 
 class Problem:

@@ -27,10 +27,10 @@ from lacbed.geometry.frame import Frame
 from lacbed.geometry.nodes import node_spacing
 from lacbed.geometry.symmetry import PatternOperation, Reduction, pattern_operations, reduce_pairs
 from lacbed.geometry.wave import electron_wave
-from lacbed.invert.layout import make_layout
-from lacbed.invert.plan import Plan, elastic_matrix, numbers, pixel_positions
-from lacbed.invert.sampling import TAPS, binned_sigma
-from lacbed.invert.structure import State, make_structure, wave_number
+from lacbed.invert.refinement.layout import make_layout
+from lacbed.invert.refinement.plan import Plan, elastic_matrix, numbers, pixel_positions
+from lacbed.invert.refinement.sampling import TAPS, binned_sigma
+from lacbed.invert.refinement.structure import State, make_structure, wave_number
 from lacbed.potential import Absorption
 from lacbed.solvers.problem import _unique_differences, build_problem
 from lacbed.solvers.subspace import wave_basis

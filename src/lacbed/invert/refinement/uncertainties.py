@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from lacbed.crystals.cell import FloatArray
-from lacbed.invert.objective import Target
+from lacbed.invert.refinement.objective import Target
 
 BLIND = 1e-9
 """A parameter whose column is this part of the largest (per unit of its range) does not change the images."""

@@ -9,14 +9,15 @@ import numpy as np
 import torch
 
 from lacbed.crystals.cell import FloatArray
-from lacbed.invert.minimise import Minimiser, least_squares_fit
-from lacbed.invert.model import images, thickness_series
-from lacbed.invert.objective import mean_z
-from lacbed.invert.options import Progress
-from lacbed.invert.parameter import Parameter, state_function
-from lacbed.invert.plan import Plan
-from lacbed.invert.problem import Problem
-from lacbed.invert.sampling import binned_sigma, blur
+from lacbed.invert.minima import local_minima
+from lacbed.invert.refinement.minimise import Minimiser, least_squares_fit
+from lacbed.invert.refinement.model import images, thickness_series
+from lacbed.invert.refinement.objective import mean_z
+from lacbed.invert.refinement.options import Progress
+from lacbed.invert.refinement.parameter import Parameter, state_function
+from lacbed.invert.refinement.plan import Plan
+from lacbed.invert.refinement.problem import Problem
+from lacbed.invert.refinement.sampling import binned_sigma, blur
 
 Tell = Callable[[str, float], None]
 """Called with what is done and the fraction of the whole."""
@@ -91,13 +92,6 @@ def _scan(
     sigmas = [binned_sigma(torch.tensor(b).double(), plan.binning) for b in blurs]
     series = thickness_series(plan, states, problem.options.thicknesses, tick)
     return np.array([[[mean_z(blur(sharp, s), target) for s in sigmas] for sharp in found] for found in series])
-
-
-def local_minima(scores: FloatArray) -> list[int]:
-    """Places of the local minima, the deepest first."""
-    padded = np.concatenate([[np.inf], scores, [np.inf]])
-    lows = [i for i in range(len(scores)) if padded[i + 1] <= padded[i] and padded[i + 1] < padded[i + 2]]
-    return sorted(lows, key=lambda i: scores[i]) or [int(np.argmin(scores))]
 
 
 def _follow(

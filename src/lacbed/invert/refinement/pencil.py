@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lacbed.invert.derivative import Eigensystem, eigensystem
+from lacbed.invert.refinement.derivative import Eigensystem, eigensystem
 
 
 @dataclass(frozen=True, eq=False)

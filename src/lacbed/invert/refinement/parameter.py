@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lacbed.crystals.cell import FloatArray
-from lacbed.invert.structure import State
+from lacbed.invert.refinement.structure import State
 
 KINDS = (
     "thickness", "half_width", "tilt", "rotation", "stretch", "shear", "blur", "voltage", "absorption", "B", "U",

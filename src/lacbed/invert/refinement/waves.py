@@ -4,8 +4,8 @@ For a flat foil and one Laue zone the wave of tilt k = q + G behind a foil of th
 
     ψ = V exp(iτ A(q)) V† e_G,   τ = π t / K_n,
 
-with the matrices A(q) of `lacbed.invert.pencil`. Everything that a crystal or the geometry can change enters
-through the numbers of the pencil and τ, so that five gradients serve any number of parameters.
+with the matrices A(q) of pencil.py. Everything that a crystal or the geometry can change enters through the
+numbers of the pencil and τ, so that five gradients serve any number of parameters.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lacbed.invert.derivative import Eigensystem, in_single, pull_back, push_forward, waves
-from lacbed.invert.layout import Layout
-from lacbed.invert.pencil import Pencil
+from lacbed.invert.refinement.derivative import Eigensystem, in_single, pull_back, push_forward, waves
+from lacbed.invert.refinement.layout import Layout
+from lacbed.invert.refinement.pencil import Pencil
 from lacbed.solvers.blocks import one_thread_each
 
 KEPT_BYTES = 2**30
@@ -140,7 +140,7 @@ def differentiable_intensities(
 ) -> Tensor:
     """|ψ|² of all pairs, (pair,), that autograd can go back through.
 
-    The backward pass is the adjoint of `lacbed.invert.derivative`: its cost does not depend on how many
+    The backward pass is the adjoint of `lacbed.invert.refinement.derivative`: its cost does not depend on how many
     parameters there are, and only eigenvectors up to `keep` bytes are held for it.
     """
     result: Tensor = _PairIntensities.apply(  # type: ignore[no-untyped-call]

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from lacbed.crystals.cell import FloatArray
-from lacbed.invert.objective import Weights
+from lacbed.invert.refinement.objective import Weights
 from lacbed.potential import Absorption
 
 
@@ -17,9 +17,9 @@ class Options:
     """How to refine.
 
     Attributes:
-        free: parameters, see `lacbed.invert.parameters.KINDS`; empty for `lacbed.invert.parameters.usual`.
+        free: parameters, see `KINDS` in parameter.py; empty for `usual` in parameters.py.
         thicknesses: to scan, in Å; a single one is the start as it stands.
-        beams: number of beams; None for as many as it takes, see `lacbed.invert.problem`.
+        beams: number of beams; None for as many as it takes, see `lacbed.invert.refinement.problem`.
         absorption: model of absorption.
         factors: scattering factors.
         method: "lm" (Levenberg-Marquardt with bounds) or "lbfgs" (gradient only).
@@ -27,7 +27,7 @@ class Options:
         align: whether each image may be shifted at the end.
         weights: "correlation" (mean Z) or "poisson" (electron counts).
         common_scale: one scale for all images and no background.
-        robust: whether pixels that no model explains lose weight, see `lacbed.invert.objective.reweighted`.
+        robust: whether pixels that no model explains lose weight, see `reweighted` in objective.py.
         blur: standard deviation in pixels of the first Gaussian; None for what the scan finds.
         steps: evaluations in each stage at most.
         divisions: points of the lattice per reciprocal vector; default by pixels, blur and thickness.

@@ -19,8 +19,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lacbed.invert.model import Kept, StateOf, jacobian, read_with_shifts
-from lacbed.invert.plan import Plan
+from lacbed.invert.refinement.model import Kept, StateOf, jacobian, read_with_shifts
+from lacbed.invert.refinement.plan import Plan
 from lacbed.patterns.metrics import zncc_loss
 
 Weights = Literal["correlation", "poisson"]
@@ -135,7 +135,7 @@ def compare(
         values: the parameters: (p,).
         shifts: shifts of the images in pixels, which may go on changing linearly; None for no shifts: (g, 2).
         with_slopes: whether the Jacobian is wanted.
-        kept: see `lacbed.invert.model.jacobian`.
+        kept: see `lacbed.invert.refinement.model.jacobian`.
     """
     if with_slopes:
         images, slopes, by_shift = jacobian(plan, state_of, values, shifts, kept)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from lacbed.invert.refine import Refinement
+from lacbed.invert.refinement.refine import Refinement
 from lacbed.patterns.figures import style
 from lacbed.patterns.labels import hkl_label as pretty
 from lacbed.result import hkl_label

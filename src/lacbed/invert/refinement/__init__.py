@@ -1,0 +1,1 @@
+"""A crystal refined against measured patterns: parameters, beams and waves, exact gradients, stages, reports."""
