@@ -143,8 +143,7 @@ def test_a_gpu_gets_rows_at_once_and_those_it_has_no_memory_for_alone(monkeypatc
         return f"{row} on {device}"
 
     monkeypatch.setattr(lacbed.simulation, "choose_device", lambda name: torch.device("cuda"))
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
-    monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+    monkeypatch.setattr("lacbed.solvers.blocks.own_stream", nullcontext)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: seen.append("emptied"))
     monkeypatch.setattr(worker, "store_crystal", store)
     outcomes = compute_rows(list(enumerate(names)), CHEAP, software(), "cuda")

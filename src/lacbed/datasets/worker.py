@@ -126,6 +126,7 @@ def compute_rows(
     import torch  # noqa: PLC0415  slow to import, and the command line reads this module
 
     from lacbed.simulation import choose_device  # noqa: PLC0415
+    from lacbed.solvers.blocks import own_stream  # noqa: PLC0415
 
     if made_by != software():
         raise LacbedError(f"a worker has {software()}, the build {made_by}; install the same version on both")
@@ -135,8 +136,7 @@ def compute_rows(
         return [_outcome(number, row, config, device) for number, row in rows]
 
     def on_a_stream(entry: tuple[int, Mapping[str, Any]]) -> Outcome:
-        stream: Any = torch.cuda.Stream
-        with torch.cuda.stream(stream(chosen)):
+        with own_stream(chosen):
             return _outcome(*entry, config, device, time.thread_time)
 
     with ThreadPoolExecutor(len(rows)) as pool:
