@@ -46,8 +46,8 @@ test: lint
 docs: $(TESTREADY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# Two quiet cores: seed.zarr 60 min, wide.zarr 5 min, downfold 5 min each, vae 100 s an epoch (50 of them), small ones
-# 30 min together, learning curve 20 min, evaluations 1 to 3 min each. To see it run in minutes, with other numbers:
+# Two quiet cores: seed.zarr 35 min, wide.zarr 4 min, downfold 3 min each, vae 30 min, small ones 30 min together,
+# learning curve 60 min, evaluations 1 min each (older cores: twice as long). To see it run in minutes, with other numbers:
 # make reproduce SEED_COUNT=80 WIDE_COUNT=24 ATOMS=12 WIDE_ATOMS=12 TRAIN="--set training.epochs=1"
 REPRODUCED ?= build/reproduce
 CATALOG ?= $(REPRODUCED)/cubic.parquet
@@ -72,8 +72,7 @@ reproduce: $(READY)
 	done
 	$(BIN)/lacbed train vae-seed --data $(R)/seed.zarr -o $(R)/vae $(TRAIN)
 	$(BIN)/lacbed evaluate $(R)/vae $(R)/seed.zarr -o $(R)/vae-row
-	$(BIN)/lacbed learning-curve vae-seed --data $(R)/seed.zarr -o $(R)/curve --fractions 0.05,0.1,0.25 --set training.epochs=40 \
-	  --set training.patience=10 $(TRAIN)
+	$(BIN)/lacbed learning-curve vae-seed --data $(R)/seed.zarr -o $(R)/curve --fractions 0.05,0.1,0.25,0.5,1 $(TRAIN)
 	$(BIN)/lacbed train vae-seed --data $(R)/seed.zarr -o $(R)/small-vae $(SMALL) $(TRAIN)
 	$(BIN)/lacbed train fno --data $(R)/seed.zarr -o $(R)/small-fno --set model.width=16 --set model.modes=12 $(SMALL) $(TRAIN)
 	$(BIN)/lacbed train unet --data $(R)/seed.zarr -o $(R)/small-unet --set model.width=16 $(SMALL) $(TRAIN)
