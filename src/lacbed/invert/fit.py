@@ -25,9 +25,9 @@ from lacbed.invert.experiment import Experiment
 from lacbed.invert.fit_settings import FitSettings
 from lacbed.invert.merit import Merits, score_samplers
 from lacbed.invert.register import Placement, Stage, place
-from lacbed.invert.valleys import FINAL_STEP, Progress, fine_thicknesses, search, simulate_stage, z_curve
+from lacbed.invert.valleys import FINAL_STEP, fine_thicknesses, search, simulate_stage, z_curve
 from lacbed.result import label_pattern
-from lacbed.solvers.blocks import one_thread_each
+from lacbed.solvers.blocks import Tick, one_thread_each
 
 POOR_Z, HOPELESS_Z = 0.15, 0.5
 """Mean Z from which a warning says so; measured stacks that are understood are met to 10 % or better."""
@@ -69,7 +69,7 @@ class FitResult:
 
 
 def fit_experiment(
-    experiment: Experiment, crystal: Crystal, settings: FitSettings | None = None, progress: Progress | None = None
+    experiment: Experiment, crystal: Crystal, settings: FitSettings | None = None, progress: Tick | None = None
 ) -> FitResult:
     """Find the thickness and the common geometry at which a crystal meets an experiment best.
 
@@ -87,7 +87,7 @@ def fit_experiment(
         return _fit(experiment, crystal, settings or FitSettings(), progress or _silent)
 
 
-def _fit(experiment: Experiment, crystal: Crystal, wanted: FitSettings, tick: Progress) -> FitResult:
+def _fit(experiment: Experiment, crystal: Crystal, wanted: FitSettings, tick: Tick) -> FitResult:
     start = time.process_time()
     frame = check_crystal(experiment, crystal)
     bragg = check_bragg(experiment, crystal)

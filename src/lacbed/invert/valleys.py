@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from lacbed.invert.lattice import simulate_lattice, tilt_lattice
 from lacbed.invert.minima import local_minima
 from lacbed.invert.register import Placement, Stage, lattice_margin, place
 from lacbed.patterns.metrics import zncc_loss
+from lacbed.solvers.blocks import Tick
 
 SCAN_STEP, FINAL_STEP = 1.0, 0.8
 """Steps of the lattice in pixels while the thickness is sought, and for the final figures."""
@@ -30,11 +31,9 @@ VALLEYS = 3
 FINE = 10
 """The final thicknesses are this many times as close as those of the scan."""
 
-Progress = Callable[[float], None]
-
 
 def search(
-    experiment: Experiment, crystal: Crystal, settings: FitSettings, start: Placement, frame: Frame, tick: Progress
+    experiment: Experiment, crystal: Crystal, settings: FitSettings, start: Placement, frame: Frame, tick: Tick
 ) -> tuple[Placement, FloatArray]:
     """The common geometry and mean Z at every thickness, in large pixels where the images have many."""
     factor = largest_binning(experiment.pixels, ENOUGH)
@@ -47,7 +46,7 @@ def search(
     return replace(placement, blur=placement.blur * factor), curve
 
 
-def _follow(scan: Stage, start: Placement, free: tuple[str, ...], tick: Progress) -> tuple[Placement, FloatArray]:
+def _follow(scan: Stage, start: Placement, free: tuple[str, ...], tick: Tick) -> tuple[Placement, FloatArray]:
     """The common geometry from the most promising minima of the scan, and mean Z at every thickness in it.
 
     With a geometry that is a little wrong the deepest minimum may be the wrong fringe of the thickness.
@@ -74,7 +73,7 @@ def simulate_stage(
     thicknesses: tuple[float, ...],
     step: float,
     frame: Frame,
-    progress: Progress,
+    progress: Tick,
 ) -> Stage:
     """The simulation on a lattice of tilts `step` pixels apart, wide enough for every geometry in reach."""
     margin = lattice_margin(experiment, settings.matching.max_shift if settings.matching.moves else 1.0)
