@@ -17,11 +17,13 @@ if not torch.cuda.is_available():
     pytest.skip("no CUDA device", allow_module_level=True)
 
 
-def test_crystals_computed_together_on_a_gpu_equal_those_of_the_cpu(table, tmp_path):
+@pytest.mark.parametrize("count", [1, 3])
+def test_crystals_computed_together_on_a_gpu_equal_those_of_the_cpu(table, tmp_path, count):
     plan = make_plan(table, CHEAP, batch=4)
     build(plan, tmp_path / "cpu.zarr", lambda: here("cpu"))
-    built = build(plan, tmp_path / "gpu.zarr", lambda: processes(1, 8e9, "cuda"), together=GPU_TOGETHER)
+    built = build(plan, tmp_path / "gpu.zarr", lambda: processes(count, 8e9, "cuda"), together=GPU_TOGETHER)
     assert not built.manifest["failures"]
+    assert not built.progress.setbacks
     on_cpu, on_gpu = LacbedDataset(tmp_path / "cpu.zarr"), LacbedDataset(tmp_path / "gpu.zarr")
     assert len(on_cpu) == len(on_gpu) == len(table)
     for i in range(len(on_cpu)):

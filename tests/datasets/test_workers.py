@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from collections import Counter
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import nullcontext
 
@@ -10,10 +11,12 @@ import pytest
 from dataset_helpers import CHEAP
 
 from lacbed.datasets import worker, workers
+from lacbed.datasets.build import build
 from lacbed.datasets.limits import build_device
+from lacbed.datasets.plan import make_plan
 from lacbed.datasets.worker import Outcome, compute_rows
 from lacbed.datasets.workers import Crew, Job, here, processes, run
-from lacbed.errors import LacbedError
+from lacbed.errors import CrystalError, LacbedError, MemoryLimitError
 from lacbed.result import software
 
 JOBS = [Job(((i, {}),), 1.0) for i in range(8)]
@@ -123,11 +126,24 @@ def test_a_process_killed_from_outside(rows):
     assert all(o.stored is not None for o in rest)
 
 
-def test_a_gpu_gets_rows_at_once_and_those_it_has_no_memory_for_alone(monkeypatch):
-    """With stand-ins for the device and its streams, since there may be no GPU."""
+@pytest.fixture
+def stand_in_gpu(monkeypatch):
+    """A device that is there in name only, since there may be no GPU; returns what was emptied."""
     import torch  # noqa: PLC0415  the other tests need none
 
     import lacbed.simulation  # noqa: PLC0415
+
+    emptied = []
+    monkeypatch.setattr(lacbed.simulation, "choose_device", torch.device)
+    monkeypatch.setattr("lacbed.solvers.blocks.own_stream", nullcontext)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
+    return emptied
+
+
+def test_a_gpu_gets_rows_at_once_and_those_it_has_no_memory_for_alone(monkeypatch, stand_in_gpu):
+    import torch  # noqa: PLC0415  the other tests need none
+
+    from lacbed.solvers import blocks  # noqa: PLC0415
 
     names = [str(i) for i in range(4)]
     meeting, seen = threading.Barrier(len(names), timeout=60), []
@@ -136,19 +152,63 @@ def test_a_gpu_gets_rows_at_once_and_those_it_has_no_memory_for_alone(monkeypatc
         if row not in seen:
             seen.append(row)
             meeting.wait()  # passes only if all are computed at the same time
+            assert blocks._gpu_threads == 4
             if row == "2":
                 raise torch.OutOfMemoryError("CUDA out of memory")
         elif row == "3":
             raise AssertionError("computed twice")
+        else:
+            assert blocks._gpu_threads == 1
         return f"{row} on {device}"
 
-    monkeypatch.setattr(lacbed.simulation, "choose_device", lambda name: torch.device("cuda"))
-    monkeypatch.setattr("lacbed.solvers.blocks.own_stream", nullcontext)
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: seen.append("emptied"))
     monkeypatch.setattr(worker, "store_crystal", store)
     outcomes = compute_rows(list(enumerate(names)), CHEAP, software(), "cuda")
-    assert [(o.row, o.stored) for o in outcomes] == [(i, f"{i} on cuda") for i in range(4)]
-    assert sorted(seen) == [*names, "emptied"]
+    assert [(o.row, o.stored, o.setback) for o in outcomes] == [(i, f"{i} on cuda", "") for i in range(4)]
+    assert sorted(seen) == names
+    assert stand_in_gpu == [True]
+
+
+FAULTS = {
+    "1": MemoryLimitError("needs 9 GiB"),
+    "2": RuntimeError("CUSOLVER_STATUS_INTERNAL_ERROR"),
+    "3": CrystalError("two atoms on one site"),
+}
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_what_a_gpu_fails_at_is_left_to_the_cpu(monkeypatch, stand_in_gpu, count):
+    """But not what fails for a reason of its own."""
+    tried = Counter()
+
+    def store(row, config, device):
+        tried[row, device] += 1
+        if row in FAULTS and (device == "cuda" or row == "3"):
+            raise FAULTS[row]
+        return f"{row} on {device}"
+
+    monkeypatch.setattr(worker, "store_crystal", store)
+    rows = list(enumerate("0123"))
+    outcomes = [
+        o for i in range(0, 4, count) for o in compute_rows(rows[i : i + count], CHEAP, software(), "cuda")
+    ]
+    assert [o.stored for o in outcomes] == ["0 on cuda", "1 on cpu", "2 on cpu", None]
+    reasons = ["", "needs 9 GiB", "RuntimeError: CUSOLVER_STATUS_INTERNAL_ERROR", ""]
+    assert [o.setback for o in outcomes] == reasons
+    assert outcomes[3].reason == "two atoms on one site"
+    assert outcomes[3].explained
+    on_gpu = min(count, 2)  # with others and alone, or alone only
+    assert tried == {("0", "cuda"): 1, ("1", "cuda"): on_gpu, ("1", "cpu"): 1, ("2", "cuda"): on_gpu,
+                     ("2", "cpu"): 1, ("3", "cuda"): 1}  # fmt: skip
+
+
+def test_a_gpu_that_fails_at_everything_costs_nothing_but_time(tmp_path, stand_in_gpu, table):
+    """Here there is no driver behind the stand-in, so that every crystal falls to the CPU."""
+    plan = make_plan(table.slice(0, 4), CHEAP)
+    on_cpu = build(plan, tmp_path / "cpu.zarr", lambda: here("cpu")).manifest
+    built = build(plan, tmp_path / "gpu.zarr", lambda: here("cuda"), together=4)
+    assert built.manifest["files"] == on_cpu["files"]
+    assert not built.manifest["failures"]
+    assert sum(built.progress.setbacks.values()) == 4
 
 
 def test_users_of_a_gpu_share_its_memory(monkeypatch):
@@ -159,10 +219,14 @@ def test_users_of_a_gpu_share_its_memory(monkeypatch):
 
     for name, value in (("mem_get_info", (60, 80)), ("memory_reserved", 10), ("memory_allocated", 6)):
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
-    monkeypatch.setattr(blocks, "_gpu_users", 1)
-    assert blocks.free_memory(torch.device("cuda")) == 64
-    blocks.share_gpu(16)
-    assert blocks.free_memory(torch.device("cuda")) == 4
+    monkeypatch.setattr(blocks, "_gpu_processes", 1)
+    gpu = torch.device("cuda")
+    assert blocks.free_memory(gpu) == 64
+    blocks.share_gpu(2)
+    assert blocks.free_memory(gpu) == 32
+    with blocks.gpu_threads(8):
+        assert blocks.free_memory(gpu) == 4
+    assert blocks.free_memory(gpu) == 32
 
 
 def test_auto_is_the_cpu_for_small_diagonalisations_and_a_gpu_otherwise():

@@ -141,6 +141,8 @@ def _report(built: Built, out: Path, reporter: Reporter) -> None:
         reporter.say(f"  failed {failure['formula']} ({failure['source_id']}): {failure['reason']}")
     if len(failures) > _MOST_SHOWN:
         reporter.say(f"  and {len(failures) - _MOST_SHOWN} more; see {out / 'manifest.json'}")
+    for why, times in state.setbacks.most_common():
+        reporter.warn(f"{times} crystals were computed on the CPU, since the GPU failed at them: {why}")
     for line in manifest["attribution"]:
         reporter.say(f"  to be attributed: {line}")
     reporter.finish(
@@ -153,6 +155,7 @@ def _report(built: Built, out: Path, reporter: Reporter) -> None:
             "seconds": state.seconds,
             "crystals_per_second": state.rate,
             "peak_memory": state.peak_memory,
+            "left_to_cpu": sum(state.setbacks.values()),
             "cpu_seconds": manifest["cpu_seconds"],
             "attribution": manifest["attribution"],
         }

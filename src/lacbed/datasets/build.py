@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class Progress:
         seconds: wall seconds since this run began to compute.
         left: seconds to go, estimated; None before the first crystal.
         peak_memory: largest resident memory of a worker so far, bytes.
+        setbacks: why a GPU gave no answer and the CPU did: reason and number of crystals, of this run.
     """
 
     rows: int
@@ -54,6 +56,7 @@ class Progress:
     seconds: float = 0.0
     left: float | None = None
     peak_memory: int = 0
+    setbacks: Counter[str] = field(default_factory=Counter)
 
     @property
     def rate(self) -> float:
@@ -199,6 +202,8 @@ def _compute(
         state.seconds = time.monotonic() - start
         state.share, state.left = forecast.share, forecast.left(state.seconds)
         state.peak_memory = max(state.peak_memory, outcome.peak_memory)
+        if outcome.setback:
+            state.setbacks[outcome.setback] += 1
         if len(gathered) == len(batch.rows):
             entries[batch.key] = _write(folder, plan, batch, waiting.pop(batch.key))
         if tell is not None:

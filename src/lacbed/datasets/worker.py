@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,10 @@ from lacbed.datasets.compute import SCALARS, compute_one
 from lacbed.datasets.conditions import conditions_of
 from lacbed.datasets.config import DatasetConfig
 from lacbed.datasets.orbits import symmetry_of
-from lacbed.errors import LacbedError
+from lacbed.errors import LacbedError, MemoryLimitError
 from lacbed.patterns.atomic import reason
 from lacbed.result import software
 
-_NO_MEMORY = "OutOfMemoryError"
 SCALE_NAMES = ("potential_offset", "potential_scale")
 
 
@@ -56,6 +55,8 @@ class Outcome:
         stored: None for a failure.
         reason: "" for a success.
         explained: whether the failure is one that this package foresees.
+        of_device: whether the failure may be the device's: too little memory, or an error that is not foreseen.
+        setback: why a GPU gave no answer, if the CPU gave it instead; otherwise "".
         seconds: CPU seconds that it took.
         peak_memory: of the worker process so far, in bytes.
     """
@@ -64,6 +65,8 @@ class Outcome:
     stored: Stored | None
     reason: str = ""
     explained: bool = True
+    of_device: bool = False
+    setback: str = ""
     seconds: float = 0.0
     peak_memory: int = 0
 
@@ -109,8 +112,8 @@ def compute_rows(
 ) -> list[Outcome]:
     """The outcomes of some rows: one after the other on a CPU, on one thread; at once on a GPU.
 
-    A GPU that has one small crystal at a time mostly waits. So each row gets a thread, which prepares it, and a
-    stream of its own; rows of similar size, as the plan orders them, end together.
+    A crystal at which a GPU fails (its memory may not last for several, or for several processes) gets it alone,
+    and if that fails too, the CPU.
 
     Args:
         rows: number and catalogue row of each.
@@ -126,28 +129,42 @@ def compute_rows(
     import torch  # noqa: PLC0415  slow to import, and the command line reads this module
 
     from lacbed.simulation import choose_device  # noqa: PLC0415
-    from lacbed.solvers.blocks import own_stream  # noqa: PLC0415
 
     if made_by != software():
         raise LacbedError(f"a worker has {software()}, the build {made_by}; install the same version on both")
     torch.set_num_threads(1)
     chosen = choose_device(device)
-    if len(rows) == 1 or chosen.type != "cuda":
+    if chosen.type != "cuda":
         return [_outcome(number, row, config, device) for number, row in rows]
+    outcomes = _at_once(rows, config, device)
+    if any(outcome.of_device for outcome in outcomes):
+        torch.cuda.empty_cache()
+    for position, entry in enumerate(rows):
+        if outcomes[position].of_device and len(rows) > 1:
+            outcomes[position] = _outcome(*entry, config, device)
+        if outcomes[position].of_device:
+            on_cpu = _outcome(*entry, config, "cpu")
+            outcomes[position] = replace(on_cpu, setback=outcomes[position].reason)
+    return outcomes
+
+
+def _at_once(rows: Sequence[tuple[int, Mapping[str, Any]]], config: DatasetConfig, device: str) -> list[Outcome]:
+    """The outcomes of rows that a GPU has at the same time.
+
+    One that has a single small crystal mostly waits. So each row gets a thread, which prepares it, and a stream of
+    its own; rows of similar size, as the plan orders them, end together.
+    """
+    from lacbed.simulation import choose_device  # noqa: PLC0415  imports torch
+    from lacbed.solvers.blocks import gpu_threads, own_stream  # noqa: PLC0415
+
+    chosen = choose_device(device)
 
     def on_a_stream(entry: tuple[int, Mapping[str, Any]]) -> Outcome:
         with own_stream(chosen):
             return _outcome(*entry, config, device, time.thread_time)
 
-    with ThreadPoolExecutor(len(rows)) as pool:
-        outcomes = list(pool.map(on_a_stream, rows))
-    # Those for which the memory did not last follow, one after the other.
-    if any(outcome.reason.startswith(_NO_MEMORY) for outcome in outcomes):
-        torch.cuda.empty_cache()
-    return [
-        _outcome(*entry, config, device) if outcome.reason.startswith(_NO_MEMORY) else outcome
-        for entry, outcome in zip(rows, outcomes, strict=True)
-    ]
+    with gpu_threads(len(rows)), ThreadPoolExecutor(len(rows)) as pool:
+        return list(pool.map(on_a_stream, rows))
 
 
 def _outcome(
@@ -157,14 +174,16 @@ def _outcome(
     device: str,
     clock: Callable[[], float] = time.process_time,
 ) -> Outcome:
-    start = clock()
+    start, of_device = clock(), False
     try:
         stored, why, explained = store_crystal(row, config, device), "", True
     except LacbedError as error:
         stored, why, explained = None, " ".join(str(error).split()), True
+        of_device = isinstance(error, MemoryLimitError)
     except Exception as error:  # whatever goes wrong with one crystal must not stop the others
         stored, why, explained = None, f"{type(error).__name__}: {reason(error)}", False
-    return Outcome(number, stored, why, explained, clock() - start, _peak_memory())
+        of_device = True
+    return Outcome(number, stored, why, explained, of_device, seconds=clock() - start, peak_memory=_peak_memory())
 
 
 def _peak_memory() -> int:

@@ -26,7 +26,6 @@ from multiprocessing import get_context, parent_process
 from typing import Any
 
 from lacbed.datasets.config import DatasetConfig
-from lacbed.datasets.limits import GPU_TOGETHER
 from lacbed.datasets.worker import Outcome, compute_rows
 from lacbed.errors import LacbedError
 from lacbed.patterns.atomic import reason
@@ -197,7 +196,7 @@ def processes(count: int, memory: float, device: str = "auto") -> Iterator[Crew]
     def start() -> Executor:
         # Spawned, not forked: a fork of a process with threads can hang, and would share the lock of the folder.
         return ProcessPoolExecutor(
-            count, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(count * GPU_TOGETHER,)
+            count, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(count,)
         )
 
     crew = Crew(start(), lambda: count, memory, start, device)
@@ -224,11 +223,11 @@ def _one_thread_environment() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _start_worker(users: int) -> None:
-    """Leave Ctrl-C to the parent, end when it ends, even by SIGKILL, and share a GPU with so many users."""
+def _start_worker(count: int) -> None:
+    """Leave Ctrl-C to the parent, end when it ends, even by SIGKILL, and share a GPU among `count` processes."""
     import signal  # noqa: PLC0415  only here
 
-    share_gpu(users)
+    share_gpu(count)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     if parent is not None:

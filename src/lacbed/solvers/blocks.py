@@ -20,7 +20,8 @@ Tick = Callable[[float], None]
 _workers: ContextVar[int] = ContextVar("lacbed_workers", default=0)
 """Number of blocks side by side within `one_thread_each`; 0 outside."""
 
-_gpu_users = 1
+_gpu_processes = 1
+_gpu_threads = 1
 
 _CACHE_FRIENDLY = 48 * 2**20
 """Bytes of matrices in one block on a CPU; larger blocks gain nothing there."""
@@ -117,17 +118,28 @@ def side_by_side() -> int:
     return _workers.get() or torch.get_num_threads()
 
 
-def share_gpu(users: int) -> None:
-    """Let this process count on one part in `users` of the free memory of a GPU, as each of the others does."""
-    global _gpu_users  # noqa: PLW0603  of the whole process, all its threads
-    _gpu_users = users
+def share_gpu(processes: int) -> None:
+    """Count, from now on, on one part in `processes` of a GPU's free memory, as each of the others does."""
+    global _gpu_processes  # noqa: PLW0603  for good, and for all threads
+    _gpu_processes = processes
+
+
+@contextmanager
+def gpu_threads(count: int) -> Iterator[None]:
+    """Let each of so many threads of this process count on one part of its share of a GPU."""
+    global _gpu_threads  # noqa: PLW0603  threads of a pool would not see a context variable
+    before, _gpu_threads = _gpu_threads, count
+    try:
+        yield
+    finally:
+        _gpu_threads = before
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a device; of a GPU the share of one of its users (`share_gpu`)."""
+    """Bytes that are free on a device; of a GPU the share of one of its users (`share_gpu`, `gpu_threads`)."""
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0] + kept) // _gpu_users
+        return int(torch.cuda.mem_get_info(device)[0] + kept) // (_gpu_processes * _gpu_threads)
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             for line in lines:
