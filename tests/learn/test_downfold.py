@@ -9,7 +9,8 @@ import torch
 from lacbed import Crystal, TiltGrid, simulate, zncc_loss
 from lacbed.errors import SettingError
 from lacbed.learn.downfold import solve
-from lacbed.learn.downfold.parity import has_mirrors
+from lacbed.learn.downfold.centre import centred
+from lacbed.learn.downfold.parity import mirror_lines
 from lacbed.learn.downfold.plan import LATTICES, make_plan, on_lattice
 from lacbed.learn.inputs import crystal_inputs
 from lacbed.learn.models import build_model, needs_of
@@ -40,18 +41,22 @@ def test_patterns_equal_the_exact_ones(name: str) -> None:
     assert float(np.linalg.norm(found - exact) / np.linalg.norm(exact)) <= 0.05
 
 
-@pytest.mark.parametrize(("name", "mirrors"), [("NaCl", True), ("CsCl", True), ("W", True), ("FeSi", False)])
-def test_the_space_made_in_four_parts_is_the_same(
-    name: str, mirrors: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+LINES = {"NaCl": (0, 0), "CsCl": (0, 0), "W": (0, 0), "FeSi": (1, 1), "FeS2": (0, 1), "MgAl2O4": (1, 1)}
+"""Mirrors, or glides with which phases."""
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_the_space_made_in_four_parts_is_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = _model()
     cell = model._cells(_batch(name))[0]
-    assert has_mirrors(cell.elastic, cell.absorptive) is mirrors
+    tables = cell.elastic.real, cell.absorptive.real
+    assert mirror_lines(cell.lattice, *tables) == LINES[name]
     lattice = cell.lattice
     hk = solve._beams(lattice, float(cell.lattice_parameter), 2.0, 2.6, model.reach)
     parts = solve._space(cell, hk, 2.6, model.reach)
-    monkeypatch.setattr(solve, "has_mirrors", lambda *tables: False)
+    monkeypatch.setattr(solve, "mirror_lines", lambda *arguments: None)
     whole = solve._space(cell, hk, 2.6, model.reach)
+    assert not whole.basis.is_complex()
     assert parts.basis.shape == whole.basis.shape
     assert parts.damping is not None
     turn = whole.basis.mH @ parts.basis  # between two bases of the same space
@@ -59,6 +64,36 @@ def test_the_space_made_in_four_parts_is_the_same(
     for field in ("mean", "damping", "slope_x", "slope_y"):
         there = turn @ getattr(parts, field) @ turn.mH
         torch.testing.assert_close(there, getattr(whole, field), atol=5e-3, rtol=0)
+
+
+def test_a_table_without_lines_has_none() -> None:
+    noise = torch.randn(9, 9, generator=torch.Generator().manual_seed(0))
+    assert mirror_lines("primitive", noise + noise.flip(0, 1)) is None
+    assert mirror_lines("primitive", torch.ones(9, 9) + 1j) is None
+
+
+@pytest.mark.parametrize("name", ["FeSi", "MgAl2O4", "NaCl"])
+@pytest.mark.parametrize("shift", [(0, 0), (16, 40), (8, 24), (3, 61), (21, 0)])
+def test_coefficients_are_real_wherever_the_origin_was(name: str, shift: tuple[int, int]) -> None:
+    """Multiples of 1/64: the conventional origin, others of the tables, and such as no table has."""
+    batch, model = _batch(name), _model()
+    expected = model(batch)["pattern"]
+    moved = {k: v.roll(shift, dims=(-2, -1)) if k in ("potential", "absorptive") else v for k, v in batch.items()}
+    cell = model._cells(moved)[0]
+    for table in (cell.elastic, cell.absorptive):
+        assert float(table.imag.abs().max()) <= 1e-4 * float(table.abs().max())
+    torch.testing.assert_close(model(moved)["pattern"], expected, atol=2e-3, rtol=0)
+
+
+def test_crystals_without_a_centre_are_solved_with_complex_coefficients(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, model = _batch("FeSi"), _model()
+    expected = model(batch)["pattern"]
+    monkeypatch.setattr("lacbed.learn.models.downfold.centred", lambda *tables: tables)
+    assert model._cells(batch)[0].elastic.imag.abs().max() > 0.05 * model._cells(batch)[0].elastic.abs().max()
+    torch.testing.assert_close(model(batch)["pattern"], expected, atol=2e-3, rtol=0)
+    noise = torch.randn(2, 1, 15, 15, generator=torch.Generator().manual_seed(0), dtype=torch.complex64)
+    tables = noise[0] + noise[0].conj().flip(-2, -1), noise[1]
+    assert all(torch.equal(a, b) for a, b in zip(centred(*tables), tables, strict=True))
 
 
 def test_intensities_stay_between_0_and_1_and_errors_grow_with_what_is_left_out() -> None:
@@ -131,6 +166,8 @@ def test_every_node_is_a_wave_of_its_matrix(lattice: str, four_fold: bool, nodes
         node, folded = node.sort(dim=1).values, folded.sort(dim=1).values
     torch.testing.assert_close(folded, node)
     if nodes < 8:
-        cosine = torch.cos(0.2 * places)  # even in k, as the pattern is
         pixels = (torch.arange(32) + 0.5) / 8
-        torch.testing.assert_close(plan.weights @ cosine, torch.cos(0.2 * pixels), atol=1e-5, rtol=0)
+        torch.testing.assert_close(plan.weights.sum(dim=1), torch.ones(32), atol=1e-6, rtol=0)
+        for frequency in (0.2, 0.5):  # in radians an a*; even in k, as the pattern is
+            found = plan.weights @ torch.cos(frequency * places)
+            torch.testing.assert_close(found, torch.cos(frequency * pixels), atol=2e-3, rtol=0)

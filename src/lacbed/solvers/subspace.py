@@ -19,6 +19,7 @@ What is left out costs some 1e-3 in intensity, up to 0.02 at single tilts; Z sta
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -198,8 +199,9 @@ def _follow(coupling: Tensor, factor: Tensor, offset: Tensor, order: int) -> Ten
 
 def _first_kept(values: Tensor, energy: float) -> int:
     """Position of the first eigenvalue above -energy, moved down to a gap in the spectrum."""
-    first = int((values < -energy).sum())
-    while first > 0 and float(values[first] - values[first - 1]) < _SPLIT:
+    rising = values.tolist()
+    first = bisect_left(rising, -energy)
+    while 0 < first < len(rising) and rising[first] - rising[first - 1] < _SPLIT:
         first -= 1
     return first
 

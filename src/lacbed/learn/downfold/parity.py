@@ -1,88 +1,127 @@
-"""The subspace of a crystal whose projection has mirrors along both axes, made in four parts that do not mix.
+"""The subspace of a crystal whose projection has mirror or glide lines along both axes, made in four parts.
 
-Beams (±h, ±k) combine into |r, p⟩ = Σ_g χ_p(g) |g r⟩ / √|orbit|, even or odd under each mirror. At the zone centre
-M(0) couples only combinations of equal parity, so that each of the four parts is a matrix of a quarter of the
-size; h_x joins parts that differ in the first parity, h_y those that differ in the second.
+Both lines act on beams as |h, k⟩ → s(h, k) |-h, k⟩ and s(h, k) |h, -k⟩, with s = 1 for mirrors through the
+origin and s = ±1 for glides, or mirrors beside it. Beams (±h, ±k) combine, even or odd under each of them, into
+|r, p⟩ = Σ_g χ_p(g) s_g(r) |g r⟩ / √|orbit|. At the zone centre M(0) couples only combinations of equal parity, so
+that each of the four parts is a matrix of a quarter of the size; h_x joins parts that differ in the first parity,
+h_y those that differ in the second.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from lacbed.learn.downfold.plan import alternating
 from lacbed.solvers.subspace import Subspace, bound_change, kept_waves, orthonormal
 
 PARITIES = ((0, 0), (0, 1), (1, 0), (1, 1))
-"""(p_x, p_y), 1 for odd."""
+"""(p_x, p_y), 1 for odd; in the order of 2 p_x + p_y."""
 
 _EQUAL = 1e-5  # of the largest coefficient: rounding of images in single precision
 
-Entries = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Differences (..., 2) of beams to U and U' there."""
+Entries = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Beams (m, 2) and (..., n, 2) to U and U' at their differences, (..., m, n) each."""
 
 
-def has_mirrors(*tables: Tensor) -> bool:
-    """Whether tables U_hk (orders -r ... r) are real and even in h and in k."""
-    for table in tables:
-        bound = _EQUAL * float(table.abs().max())
-        for image in (table.flip(0), table.flip(1), table.conj()):
-            if float((table - image).abs().max()) > bound:
-                return False
-    return True
+def mirror_lines(lattice: str, *tables: Tensor) -> tuple[int, int] | None:
+    """The (α, β) of `lacbed.learn.downfold.plan.alternating` with U(-h, k) = U(h, -k) = s(h, k) U(h, k).
+
+    Args:
+        lattice: of the (h, k) with coefficients.
+        tables: U_hk, orders -r ... r, first k, then h, that all must have the lines: (2r + 1, 2r + 1).
+
+    Returns:
+        (0, 0) for mirrors through the origin; None if there are no such lines or the coefficients are not real.
+    """
+    for odd in PARITIES:
+        if all(_has_lines(table, _sign(table, lattice, odd)) for table in tables):
+            return odd
+    return None
+
+
+def _has_lines(table: Tensor, sign: Tensor | float) -> bool:
+    bound = _EQUAL * float(table.abs().max())
+    images = [sign * table.flip(0), sign * table.flip(1)]
+    if table.is_complex():
+        images.append(table.conj())
+    return all(float((table - image).abs().max()) <= bound for image in images)
+
+
+def symmetric(table: Tensor, lattice: str, odd: tuple[int, int]) -> Tensor:
+    """Mean over the images of a table that equals them: the same, with symmetric derivatives."""
+    sign = _sign(table, lattice, odd)
+    return 0.25 * (table + table.flip(0, 1) + sign * (table.flip(0) + table.flip(1)))
+
+
+def _sign(table: Tensor, lattice: str, odd: tuple[int, int]) -> Tensor | float:
+    """S of every coefficient, (2r + 1, 2r + 1); 1 for mirrors."""
+    if odd == (0, 0):
+        return 1.0
+    orders = torch.arange(len(table), device=table.device) - len(table) // 2
+    k, h = torch.meshgrid(orders, orders, indexing="ij")
+    return alternating(torch.stack([h, k], dim=-1), lattice, odd)
 
 
 def parity_space(
-    entries: Entries, hk: Tensor, lattice_parameter: Tensor, energy: float, near: float, order: int
+    entries: Entries, hk: Tensor, sign: Tensor, lattice_parameter: Tensor, energy: float, near: float, order: int
 ) -> Subspace:
     """What `lacbed.solvers.subspace.wave_basis` and the projections onto it give, in a fraction of the time.
 
     Args:
-        entries: U and U' between beams; the tables have the mirrors.
-        hk: the beams, a set that the mirrors keep: (beam, 2) integers.
+        entries: U and U' between beams; the tables have the lines.
+        hk: the beams, a set that the lines keep: (beam, 2) integers.
+        sign: s of the beams, 1 or -1: (beam,).
         lattice_parameter: a in Å.
         energy: transverse energy in 1/Å² up to which waves are kept.
         near: beams this much above are diagonalised.
         order: of the amplitudes of further ones in the energy of the wave.
     """
-    first = hk[(hk >= 0).all(dim=1)]
+    positive = (hk >= 0).all(dim=1)
+    first, sign = hk[positive], sign[positive]
     plane = first / lattice_parameter
     size = plane.square().sum(dim=1)
     members = (1 + (first > 0)).prod(dim=1)
-    elastic, absorptive = _parts(entries, first, members)
-    rows = [~((first == 0) & torch.tensor(p, dtype=torch.bool, device=hk.device)).any(dim=1) for p in PARITIES]
+    elastic, absorptive = _parts(entries, first, members, sign)
+    # A beam on a line is its own image, times s: only parity s is there.
+    parities = torch.tensor(PARITIES, device=hk.device)[:, None]
+    rows = list(~((first == 0) & (parities != (sign < 0)[:, None])).any(dim=2))
     hermitian = [u - torch.diag_embed(size) for u in elastic]
     waves = _waves(hermitian, rows, plane.detach(), energy, near, order)
-    ends = torch.tensor([0, *(w.shape[1] for w in waves)]).cumsum(dim=0).tolist()
-    places = [slice(a, b) for a, b in pairwise(ends)]
-    slopes = []
-    for axis in (0, 1):
-        slope = plane.new_zeros(ends[-1], ends[-1])
-        for part, other in enumerate(_partners(axis)):
-            slope[places[part], places[other]] = waves[part].T @ (plane[:, axis : axis + 1] * waves[other])
-        slopes.append(slope)
+    together = torch.cat(waves, dim=1)
+    part = torch.arange(4, device=hk.device).repeat_interleave(
+        torch.tensor([w.shape[1] for w in waves], device=hk.device)
+    )
+    slope_x, slope_y = (
+        (together.T @ (plane[:, axis : axis + 1] * together)) * (part[:, None] ^ (2 - axis) == part[None])
+        for axis in (0, 1)
+    )
     return Subspace(
-        basis=_spread(hk, first, members, waves),
+        basis=_spread(hk, first, members, sign, together, part),
         mean=_diagonal([w.T @ h @ w for w, h in zip(waves, hermitian, strict=True)]),
         damping=_diagonal([w.T @ u @ w for w, u in zip(waves, absorptive, strict=True)]),
-        slope_x=slopes[0],
-        slope_y=slopes[1],
+        slope_x=slope_x,
+        slope_y=slope_y,
     )
 
 
 def _partners(axis: int) -> list[int]:
     """For each parity the one that h along the axis joins it to."""
-    return [PARITIES.index((p ^ (axis == 0), q ^ (axis == 1))) for p, q in PARITIES]
+    return [number ^ (2 - axis) for number in range(len(PARITIES))]
 
 
-def _parts(entries: Entries, first: Tensor, members: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-    """⟨r, p| U |s, p⟩ = √(|r| |s|) / 4 Σ_g χ_p(g) U(r - g s) for U and U', without the mean of U: four each."""
+def _parts(
+    entries: Entries, first: Tensor, members: Tensor, sign: Tensor
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """⟨r, p| U |q, p⟩ = √(|r| |q|) / 4 Σ_g χ_p(g) s_g(q) U(r - g q) for U, without its mean, and U': four each."""
     root = torch.sqrt(members.to(torch.float32))
     weight = root[:, None] * root[None, :] / 4.0
     signs = torch.tensor([[[1, 1], [1, -1]], [[-1, 1], [-1, -1]]], device=first.device)
-    images = entries(first[:, None] - signs[:, :, None, None] * first[None])  # (sign of h, sign of k, r, s)
+    images = entries(first, signs[:, :, None] * first)  # (sign of h, sign of k, r, q)
+    if bool((sign < 0).any()):  # one of h and k reversed: a line; both: the two-fold axis
+        weight = weight * torch.stack([torch.ones_like(sign), sign, sign, torch.ones_like(sign)]).view(2, 2, 1, -1)
     elastic, absorptive = (_transform(weight * image) for image in images)
     return elastic, absorptive
 
@@ -116,19 +155,18 @@ def _waves(
     return joined
 
 
-def _spread(hk: Tensor, first: Tensor, members: Tensor, waves: Sequence[Tensor]) -> Tensor:
-    """The basis on the beams themselves: (beam, m)."""
+def _spread(hk: Tensor, first: Tensor, members: Tensor, sign: Tensor, waves: Tensor, part: Tensor) -> Tensor:
+    """The basis on the beams themselves, from waves (first, m) of the parts (m,): (beam, m)."""
     order = int(first.max())
     number = first.new_zeros(order + 1, order + 1)
     number[first[:, 0], first[:, 1]] = torch.arange(len(first), device=first.device)
     place = number[hk[:, 0].abs(), hk[:, 1].abs()]
-    odd = (hk < 0).to(torch.float32)
+    odd_h, odd_k = (hk < 0).unbind(dim=1)
     scale = torch.rsqrt(members.to(torch.float32))[place]
-    parts = []
-    for (p, q), wave in zip(PARITIES, waves, strict=True):
-        sign = (1.0 - 2.0 * p * odd[:, 0]) * (1.0 - 2.0 * q * odd[:, 1])
-        parts.append((sign * scale)[:, None] * wave[place])
-    return torch.cat(parts, dim=1)
+    scale = torch.where(odd_h != odd_k, scale * sign[place], scale)
+    parities = torch.tensor(PARITIES, device=hk.device)[part].bool()
+    turned = (odd_h[:, None] & parities[:, 0]) != (odd_k[:, None] & parities[:, 1])
+    return torch.where(turned, -scale[:, None], scale[:, None]) * waves[place]
 
 
 def _diagonal(blocks: Sequence[Tensor]) -> Tensor:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from lacbed.geometry.nodes import node_spacing
-from lacbed.learn.downfold.parity import has_mirrors, parity_space
-from lacbed.learn.downfold.plan import LATTICES, Plan, area_of, make_plan, on_lattice
+from lacbed.learn.downfold.centre import REAL
+from lacbed.learn.downfold.parity import mirror_lines, parity_space, symmetric
+from lacbed.learn.downfold.plan import LATTICES, Plan, alternating, area_of, make_plan, on_lattice
 from lacbed.solvers.exponential import matrix_exponential
 from lacbed.solvers.subspace import Subspace, wave_basis
 
@@ -44,7 +45,7 @@ class Reach:
     g_max: float = 3.0
     beams: int = 1200
     most: int = 6000
-    spacing: float = 1.0
+    spacing: float = 1.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +133,8 @@ def _plan_for(
 ) -> Plan:  # fmt: skip
     each = pixels // (2 * extent)
     nodes = math.ceil(1.0 / (reach.spacing * node_spacing(wavelength, thickest) * a))
+    if lattice == "primitive":
+        nodes += nodes % 2  # an odd number needs as many matrices as the even one above it
     return make_plan(lattice, four_fold, nodes if nodes < each else each, pixels, extent, device)
 
 
@@ -151,20 +154,25 @@ def _beams(lattice: str, a: float, highest: float, energy: float, reach: Reach) 
 
 
 def _space(cell: Cell, hk: Tensor, energy: float, reach: Reach) -> Subspace:
-    """The waves that are kept and the Hamiltonian between them, real if there is a centre at the origin."""
+    """The waves that are kept and the Hamiltonian between them, real if a two-fold axis is at the origin."""
     elastic, absorptive = _tables(cell, 2 * int(hk.abs().max()))
     r = elastic.shape[0] // 2
 
-    def entries(difference: Tensor) -> tuple[Tensor, Tensor]:
-        index = difference[..., 1] * (2 * r + 1) + difference[..., 0] + r * (2 * r + 2)
-        return elastic.flatten()[index], absorptive.flatten()[index]
+    def entries(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = (beams[..., 1] * (2 * r + 1) + beams[..., 0] for beams in (left, right))
+        index = (first[:, None] + r * (2 * r + 2)) - second[..., None, :]
+        # several times faster than indexing with the same numbers
+        u, v = (table.flatten().index_select(0, index.flatten()) for table in (elastic, absorptive))
+        return u.view(index.shape), v.view(index.shape)
 
-    if has_mirrors(elastic.detach(), absorptive.detach()):
+    odd = mirror_lines(cell.lattice, elastic.detach(), absorptive.detach())
+    if odd is not None:
         if elastic.requires_grad or absorptive.requires_grad:  # a quarter of the entries must speak for all
-            elastic, absorptive = _mirrored(elastic), _mirrored(absorptive)
-        return parity_space(entries, hk, cell.lattice_parameter, energy, reach.near, order=1)
+            elastic, absorptive = (symmetric(table, cell.lattice, odd) for table in (elastic, absorptive))
+        sign = alternating(hk, cell.lattice, odd)
+        return parity_space(entries, hk, sign, cell.lattice_parameter, energy, reach.near, order=1)
     plane = hk / cell.lattice_parameter
-    hermitian, damping = entries(hk[:, None] - hk[None, :])
+    hermitian, damping = entries(hk, hk)
     hermitian = hermitian - torch.diag_embed(plane.square().sum(dim=1).to(hermitian.dtype))
     basis = wave_basis(hermitian, plane.detach(), energy, reach.near, order=1)
     adjoint = basis.mH
@@ -174,18 +182,13 @@ def _space(cell: Cell, hk: Tensor, energy: float, reach: Reach) -> Subspace:
     )  # fmt: skip
 
 
-def _mirrored(table: Tensor) -> Tensor:
-    """Mean over the mirror images of a table that equals them: the same, with symmetric derivatives."""
-    return 0.25 * (table + table.flip(0) + table.flip(1) + table.flip(0, 1))
-
-
 def _tables(cell: Cell, wide: int) -> tuple[Tensor, Tensor]:
     """U without its mean and U', orders to `wide`: an image of n pixels has no further coefficients."""
     r = cell.elastic.shape[0] // 2
     inside = slice(max(0, r - wide), r + min(r, wide) + 1)
     tables = [t[inside, inside] for t in (cell.elastic, cell.absorptive)]
     scale = float(tables[0].detach().abs().max())
-    if all(float(t.detach().imag.abs().max()) < 1e-4 * scale for t in tables):
+    if all(float(t.detach().imag.abs().max()) < REAL * scale for t in tables):
         tables = [t.real for t in tables]
     if wide > r:
         tables = [torch.nn.functional.pad(t, (wide - r,) * 4) for t in tables]
@@ -216,14 +219,13 @@ def _amplitudes(cell: Cell, plan: Plan, space: Subspace, rows: Tensor, thickness
     generator = space.generator(plan.reduced / a, origin, 1.0) * (0.5 / middle)
     shift = 1j * math.pi * (square - origin) / middle
     stretch = middle / along - 1.0
-    waves = rows.to(generator.dtype)
     halvings = _halvings(rows.shape[1] / rows.shape[2])
     results = []
     for t in thickness:
         step = matrix_exponential(generator * (t * 0.5**halvings))
-        left = _times(waves, step, 2 ** (halvings - 1))
+        left = _times(rows, step, 2 ** (halvings - 1))
         # With a centre the generator is symmetric, and its exponential too.
-        right = _times(waves.conj(), step.mT, 2 ** (halvings - 1)) if rows.is_complex() else left
+        right = _times(rows.conj(), step.mT, 2 ** (halvings - 1)) if rows.is_complex() else left
         amplitude = (left * right).sum(dim=2)
         change = (left @ generator * right).sum(dim=2) + shift * amplitude
         results.append((amplitude + change * (t * stretch)) * torch.exp(shift * t))
@@ -236,6 +238,11 @@ def _halvings(pairs: float) -> int:
 
 
 def _times(rows: Tensor, step: Tensor, count: int) -> Tensor:
+    """Rows times a power of complex matrices; real rows take half of the first product."""
+    if not rows.is_complex():
+        parts = rows @ torch.view_as_real(step).flatten(-2)
+        rows = torch.view_as_complex(parts.view(*rows.shape, 2))
+        count -= 1
     for _ in range(count):
         rows = rows @ step
     return rows

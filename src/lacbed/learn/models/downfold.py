@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lacbed.constants import ELECTRON_REST_ENERGY, H2_OVER_2M
 from lacbed.errors import SettingError
+from lacbed.learn.downfold.centre import centred
 from lacbed.learn.downfold.solve import Cell, Reach, lattices_of, solve_cell
 from lacbed.learn.features import wavelength
 from lacbed.solvers.blocks import one_thread_each, own_stream
@@ -44,7 +45,7 @@ class Settings:
     g_max: float = 3.0
     beams: int = 1200
     most: int = 6000
-    spacing: float = 1.0
+    spacing: float = 1.2
     extent: int = 4
     pixels: int = 128
     hidden: int = 24
@@ -105,9 +106,10 @@ class Model(nn.Module):
         return {"pattern": pattern, "log_sigma": self.error(signs)[..., None] - 5.0}
 
     def _cells(self, batch: Mapping[str, Tensor]) -> list[Cell]:
-        elastic, absorptive = (
+        tables = (
             _table(batch[name][:, 0]) * self._per_volt(batch["energy"]) for name in ("potential", "absorptive")
         )
+        elastic, absorptive = centred(*tables)
         waves, lattices = wavelength(batch["energy"]), lattices_of(elastic.detach())
         return [
             Cell(

@@ -3,7 +3,8 @@
 Thorn, Partington, Römer & Beanland, Machine learning large-angle convergent-beam electron diffraction,
 poster 295, mmc2021: encoder and decoder two convolutional layers deep, 32 kernels of 8 x 8 with stride 2, latent
 space of 12 dimensions. Thickness, energy and lattice parameter are not inputs; patterns at several thicknesses
-come out equal.
+come out equal. Two switches, off in the poster's model, spare the network what is known exactly: that the origin
+does not matter, and the symmetry of the pattern.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from lacbed.errors import SettingError
+from lacbed.learn.origin import heaviest_at_origin
+from lacbed.learn.symmetry import symmetrise
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,17 @@ class Settings:
         kernels: of each convolution.
         pixels: along each side of potential and pattern, a multiple of 4.
         scale: potential in V that enters as 1.
+        one_origin: whether every potential is moved so that its heaviest column is at the origin.
+        symmetric: whether the pattern is averaged over the symmetry that the potential prescribes, also in
+            training.
     """
 
     latent: int = 12
     kernels: int = 32
     pixels: int = 128
     scale: float = 100.0
+    one_origin: bool = False
+    symmetric: bool = False
 
     def __post_init__(self) -> None:
         """Refuse sizes that two halvings do not divide.
@@ -76,11 +84,14 @@ class Model(nn.Module):
                 f"model vae takes potentials of as many pixels as its patterns ({self.settings.pixels}), the data "
                 f"set has {there}; build one with potential_pixels = pixels"
             )
-        hidden = self.encoder(batch["potential"] / self.settings.scale)
+        potential = heaviest_at_origin(batch["potential"]) if self.settings.one_origin else batch["potential"]
+        hidden = self.encoder(potential / self.settings.scale)
         mu, logvar = self.mu(hidden), self.logvar(hidden)
         code = mu
         if self.training:
             code = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
         pattern = self.decoder(code)
+        if self.settings.symmetric:
+            pattern = symmetrise(pattern.float(), batch["symmetry"])
         thicknesses = batch["thickness"].shape[1]
         return {"pattern": pattern.expand(-1, thicknesses, -1, -1), "mu": mu, "logvar": logvar}
