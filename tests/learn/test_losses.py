@@ -25,7 +25,8 @@ def test_kl_against_torch():
 
 def test_loss_of_the_poster_is_ten_thousand_z_plus_kl():
     config = load_config("vae-seed")
-    assert config.model == {"name": "vae", "latent": 12, "kernels": 32, "pixels": 128, "scale": 100.0}
+    assert config.model == {"name": "vae", "latent": 12, "kernels": 32, "pixels": 128, "scale": 100.0,
+                            "one_origin": False, "symmetric": False}  # fmt: skip
     assert config.training.batch == 24
     assert config.training.optimizer == "adam"
     batch = data.collate([SyntheticData(2)[i] for i in range(2)])

@@ -65,7 +65,9 @@ def test_bad_files(tmp_path):
     (tmp_path / "list.json").write_text("[1]")
     with pytest.raises(FileFormatError, match="names and values"):
         load_config(str(tmp_path / "list.json"))
-    with pytest.raises(SettingError, match="one of downfold, downfold-fast, fno, inverse, unet, vae-seed"):
+    with pytest.raises(
+        SettingError, match="one of downfold, downfold-fast, fno, inverse, unet, vae-seed, vae-symmetric"
+    ):
         load_config("vaeseed")
     (tmp_path / "flat.json").write_text('{"model": 3}')
     with pytest.raises(SettingError, match="table of keys"):

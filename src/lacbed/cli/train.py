@@ -20,7 +20,8 @@ ConfigArgument = Annotated[
     str,
     typer.Argument(
         metavar="CONFIG",
-        help="A .toml or .json file, or a packaged config: downfold, downfold-fast, fno, inverse, unet, vae-seed.",
+        help="A .toml or .json file, or a packaged config: downfold, downfold-fast, fno, inverse, unet, vae-seed, "
+        "vae-symmetric.",
         show_default=False,
     ),
 ]
