@@ -46,7 +46,7 @@ test: lint
 docs: $(TESTREADY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# Two quiet cores: seed.zarr 35 min, wide.zarr 4 min, downfold 3 min each, vae 30 min, small ones 30 min together,
+# Two quiet cores: seed.zarr 35 min, wide.zarr 4 min, downfold 3 min each, vae 30 min each, small ones 30 min together,
 # learning curve 60 min, evaluations 1 min each (older cores: twice as long). To see it run in minutes, with other numbers:
 # make reproduce SEED_COUNT=80 WIDE_COUNT=24 ATOMS=12 WIDE_ATOMS=12 TRAIN="--set training.epochs=1"
 REPRODUCED ?= build/reproduce
@@ -72,6 +72,8 @@ reproduce: $(READY)
 	done
 	$(BIN)/lacbed train vae-seed --data $(R)/seed.zarr -o $(R)/vae $(TRAIN)
 	$(BIN)/lacbed evaluate $(R)/vae $(R)/seed.zarr -o $(R)/vae-row
+	$(BIN)/lacbed train vae-symmetric --data $(R)/seed.zarr -o $(R)/vae-symmetric $(TRAIN)
+	$(BIN)/lacbed evaluate $(R)/vae-symmetric $(R)/seed.zarr -o $(R)/vae-symmetric-row
 	$(BIN)/lacbed learning-curve vae-seed --data $(R)/seed.zarr -o $(R)/curve --fractions 0.05,0.1,0.25,0.5,1 $(TRAIN)
 	$(BIN)/lacbed train vae-seed --data $(R)/seed.zarr -o $(R)/small-vae $(SMALL) $(TRAIN)
 	$(BIN)/lacbed train fno --data $(R)/seed.zarr -o $(R)/small-fno --set model.width=16 --set model.modes=12 $(SMALL) $(TRAIN)
