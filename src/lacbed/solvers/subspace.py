@@ -125,7 +125,14 @@ def kept_waves(
         order: see `ORDER`.
     """
     close = size <= energy + near
-    found = None if bool(close.all()) else _with_far_beams(hermitian, close, energy, order)
+    count, found = int(close.sum()), None
+    if count < len(close):
+        if bool(close[:count].all()):  # near beams stand first
+            found = _with_far_beams(hermitian, count, energy, order)
+        else:
+            places = torch.argsort((~close).byte(), stable=True)
+            found = _with_far_beams(hermitian[places[:, None], places], count, energy, order)
+            found = None if found is None else (found[0], found[1][torch.argsort(places)])
     if found is None:  # no far beams, or such as bind waves of their own: treat all alike
         found = _eigenvectors_above(hermitian, energy)
     return found
@@ -171,20 +178,17 @@ def orthonormal(waves: Tensor, company: Tensor) -> Tensor:
     return torch.cat([basis[:, :count] + change, basis[:, count:]], dim=1)
 
 
-def _with_far_beams(hermitian: Tensor, close: Tensor, energy: float, order: int) -> tuple[Tensor, Tensor] | None:
-    """Eigenvalues of the near beams and [C; X]; None if the far ones reach the energies of interest."""
-    inside, outside = close.nonzero()[:, 0], (~close).nonzero()[:, 0]
-    values, vectors = _eigenvectors_above(hermitian[inside[:, None], inside], energy)
+def _with_far_beams(hermitian: Tensor, count: int, energy: float, order: int) -> tuple[Tensor, Tensor] | None:
+    """Eigenvalues of the first `count` beams and [C; X]; None if the others reach the energies of interest."""
+    values, vectors = _eigenvectors_above(hermitian[:count, :count], energy)
     reference = -0.5 * energy
-    gap = -hermitian[outside[:, None], outside]
+    gap = -hermitian[count:, count:]
     gap.diagonal().add_(reference)
     factor, failed = torch.linalg.cholesky_ex(gap)
     if int(failed):
         return None
-    basis = hermitian.new_empty((len(close), len(values)))
-    basis[inside] = vectors
-    basis[outside] = _follow(hermitian[outside[:, None], inside] @ vectors, factor, values - reference, order)
-    return values, basis
+    far = _follow(hermitian[count:, :count] @ vectors, factor, values - reference, order)
+    return values, torch.cat([vectors, far])
 
 
 def _follow(coupling: Tensor, factor: Tensor, offset: Tensor, order: int) -> Tensor:

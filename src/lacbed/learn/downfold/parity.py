@@ -87,7 +87,8 @@ def parity_space(
     elastic, absorptive = _parts(entries, first, members, sign)
     # A beam on a line is its own image, times s: only parity s is there.
     parities = torch.tensor(PARITIES, device=hk.device)[:, None]
-    rows = list(~((first == 0) & (parities != (sign < 0)[:, None])).any(dim=2))
+    there = ~((first == 0) & (parities != (sign < 0)[:, None])).any(dim=2)
+    rows = [row.nonzero()[:, 0] for row in there]
     hermitian = [u - torch.diag_embed(size) for u in elastic]
     waves = _waves(hermitian, rows, plane.detach(), energy, near, order)
     together = torch.cat(waves, dim=1)
@@ -139,9 +140,9 @@ def _waves(
     size = plane.square().sum(dim=1)
     values, waves = [], []
     for matrix, there in zip(hermitian, rows, strict=True):
-        value, vector = kept_waves(matrix[there][:, there], size[there], energy, near, order)
-        whole = plane.new_zeros(len(plane), len(value))
-        whole[there] = vector
+        small = matrix.index_select(0, there).index_select(1, there)
+        value, vector = kept_waves(small, size[there], energy, near, order)
+        whole = plane.new_zeros(len(plane), len(value)).index_copy(0, there, vector)
         values.append(value)
         waves.append(whole)
     change = [bound_change(v, w, size) for v, w in zip(values, waves, strict=True)]
@@ -149,9 +150,7 @@ def _waves(
     for part, there in enumerate(rows):
         company = [plane[:, axis : axis + 1] * change[_partners(axis)[part]] for axis in (0, 1)]
         basis = orthonormal(waves[part][there], torch.cat(company, dim=1)[there])
-        whole = plane.new_zeros(len(plane), basis.shape[1])
-        whole[there] = basis
-        joined.append(whole)
+        joined.append(plane.new_zeros(len(plane), basis.shape[1]).index_copy(0, there, basis))
     return joined
 
 
