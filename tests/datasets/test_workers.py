@@ -168,6 +168,10 @@ def test_a_gpu_gets_rows_at_once_and_those_it_has_no_memory_for_alone(monkeypatc
     assert stand_in_gpu == [True]
 
 
+def _broken(*arguments):
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
 FAULTS = {
     "1": MemoryLimitError("needs 9 GiB"),
     "2": RuntimeError("CUSOLVER_STATUS_INTERNAL_ERROR"),
@@ -196,13 +200,29 @@ def test_what_a_gpu_fails_at_is_left_to_the_cpu(monkeypatch, stand_in_gpu, count
     assert [o.setback for o in outcomes] == reasons
     assert outcomes[3].reason == "two atoms on one site"
     assert outcomes[3].explained
+    assert all(o.seconds >= 0 for o in outcomes)
     on_gpu = min(count, 2)  # with others and alone, or alone only
     assert tried == {("0", "cuda"): 1, ("1", "cuda"): on_gpu, ("1", "cpu"): 1, ("2", "cuda"): on_gpu,
                      ("2", "cpu"): 1, ("3", "cuda"): 1}  # fmt: skip
 
 
-def test_a_gpu_that_fails_at_everything_costs_nothing_but_time(tmp_path, stand_in_gpu, table):
+def test_what_fails_on_the_cpu_too_is_no_setback_but_a_failure(monkeypatch, stand_in_gpu):
+    def store(row, config, device):
+        raise ValueError("wrong anywhere")
+
+    monkeypatch.setattr(worker, "store_crystal", store)
+    (outcome,) = compute_rows([(0, "a")], CHEAP, software(), "cuda")
+    assert (outcome.stored, outcome.reason, outcome.setback) == (None, "ValueError: wrong anywhere", "")
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_a_gpu_that_fails_at_everything_costs_nothing_but_time(
+    tmp_path, stand_in_gpu, table, monkeypatch, streams
+):
     """Here there is no driver behind the stand-in, so that every crystal falls to the CPU."""
+    if not streams:  # nor can it free memory
+        monkeypatch.setattr("lacbed.solvers.blocks.own_stream", _broken)
+        monkeypatch.setattr("torch.cuda.empty_cache", _broken)
     plan = make_plan(table.slice(0, 4), CHEAP)
     on_cpu = build(plan, tmp_path / "cpu.zarr", lambda: here("cpu")).manifest
     built = build(plan, tmp_path / "gpu.zarr", lambda: here("cuda"), together=4)

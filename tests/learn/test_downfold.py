@@ -14,6 +14,7 @@ from lacbed.learn.downfold.parity import mirror_lines
 from lacbed.learn.downfold.plan import LATTICES, make_plan, on_lattice
 from lacbed.learn.inputs import crystal_inputs
 from lacbed.learn.models import build_model, needs_of
+from lacbed.learn.symmetry import pattern_symmetry
 
 DOMAIN = {"potential_pixels": 64, "potential_g_max": 6.0, "factors": "kirkland", "absorption": "thomas"}
 PIXELS = 32
@@ -138,6 +139,19 @@ def test_gradients_reach_the_potential(name: str) -> None:
     assert slope == pytest.approx(quotient, rel=0.02)
 
 
+def test_double_precision_odd_pixels_and_no_scattering_at_all_are_taken() -> None:
+    model = _model()
+    batch = _batch("FeSi")
+    expected = model(batch)["pattern"]
+    double = {k: v.double() if k in ("potential", "absorptive") else v for k, v in batch.items()}
+    torch.testing.assert_close(model(double)["pattern"].float(), expected, atol=1e-3, rtol=0)
+    odd = crystal_inputs([Crystal.named("FeSi")], (300.0, 800.0), 200e3, DOMAIN | {"potential_pixels": 63})
+    torch.testing.assert_close(model(odd)["pattern"], expected, atol=5e-3, rtol=0)
+    nothing = {k: torch.zeros_like(v) if k in ("potential", "absorptive") else v for k, v in batch.items()}
+    nothing["symmetry"] = pattern_symmetry(nothing["potential"])
+    assert float((model(nothing)["pattern"] - 1.0).abs().max()) < 5e-3
+
+
 def test_it_says_what_it_needs() -> None:
     batch = _batch("NaCl")
     del batch["absorptive"]
@@ -168,6 +182,6 @@ def test_every_node_is_a_wave_of_its_matrix(lattice: str, four_fold: bool, nodes
     if nodes < 8:
         pixels = (torch.arange(32) + 0.5) / 8
         torch.testing.assert_close(plan.weights.sum(dim=1), torch.ones(32), atol=1e-6, rtol=0)
-        for frequency in (0.2, 0.5):  # in radians an a*; even in k, as the pattern is
-            found = plan.weights @ torch.cos(frequency * places)
-            torch.testing.assert_close(found, torch.cos(frequency * pixels), atol=2e-3, rtol=0)
+        for periods in (0.01, 0.03, 0.1, 0.2):  # a node; even in k, as the pattern is
+            found, truth = (torch.cos(2 * torch.pi * periods * nodes * x) for x in (places, pixels))
+            torch.testing.assert_close(plan.weights @ found, truth, atol=8e-3, rtol=0)

@@ -59,7 +59,13 @@ def test_it_is_differentiable() -> None:
     assert torch.equal(image.grad, 2.0 * image.detach())
 
 
-def test_the_symmetric_autoencoder_is_symmetric_and_blind_to_the_origin() -> None:
+def test_of_equal_columns_the_first_is_taken() -> None:
+    image = torch.zeros(1, 1, 16, 16)
+    image[..., 3, 5] = image[..., 11, 2] = 1.0
+    assert torch.equal(heaviest_at_origin(image), image.roll((-3, -5), dims=(-2, -1)))
+
+
+def test_the_symmetric_autoencoder_is_symmetric_and_a_heaviest_column_makes_it_blind_to_the_origin() -> None:
     batch = data.collate([SyntheticData(3)[i] for i in range(3)])
     torch.manual_seed(0)
     model = build_model(SYMMETRIC).eval()

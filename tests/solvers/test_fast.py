@@ -12,6 +12,7 @@ from solver_helpers import CASES, largest_difference, reference
 from lacbed import Crystal, TiltGrid, convergence, simulate, zncc_loss
 from lacbed.errors import SettingError
 from lacbed.geometry.nodes import ORDER, node_lattice
+from lacbed.solvers import exponential
 from lacbed.solvers.exponential import matrix_exponential, propagators
 
 PROMISE = 0.02
@@ -36,6 +37,20 @@ def test_the_exponential_equals_that_of_torch(norm: float, damping: float) -> No
     assert float((matrix_exponential(generator) - expected).abs().max()) < 1e-5
     single = matrix_exponential(generator.to(torch.complex64))
     assert float((single - expected).abs().max()) < 2e-4
+
+
+def test_stacks_that_are_cut_in_portions_and_derivatives_are_the_same() -> None:
+    generator = torch.cat([_generator(48, 5.0, 0.02)] * 20)
+    assert generator.numel() * generator.element_size() > 2 * exponential._PORTION
+    expected = torch.linalg.matrix_exp(generator[:3])
+    found = matrix_exponential(generator)
+    assert float((found.unflatten(0, (20, 3)) - expected).abs().max()) < 1e-5
+    few = generator[:3].clone().requires_grad_()
+    weight = _generator(48, 1.0, 1.0)
+    results = [f(few) for f in (matrix_exponential, torch.linalg.matrix_exp)]
+    gradients = [torch.autograd.grad((r * weight).sum().real, few)[0] for r in results]
+    assert float((results[0].detach() - expected).abs().max()) < 1e-5
+    assert float((gradients[0] - gradients[1]).norm() / gradients[1].norm()) < 1e-5
 
 
 def test_propagators_come_for_every_thickness_in_any_order() -> None:

@@ -141,8 +141,12 @@ def _report(built: Built, out: Path, reporter: Reporter) -> None:
         reporter.say(f"  failed {failure['formula']} ({failure['source_id']}): {failure['reason']}")
     if len(failures) > _MOST_SHOWN:
         reporter.say(f"  and {len(failures) - _MOST_SHOWN} more; see {out / 'manifest.json'}")
-    for why, times in state.setbacks.most_common():
-        reporter.warn(f"{times} crystals were computed on the CPU, since the GPU failed at them: {why}")
+    if state.setbacks:
+        why, times = state.setbacks.most_common(1)[0]
+        reporter.warn(
+            f"{sum(state.setbacks.values())} crystals were computed on the CPU, since the GPU failed at them; "
+            f"most often ({times}): {why}"
+        )
     for line in manifest["attribution"]:
         reporter.say(f"  to be attributed: {line}")
     reporter.finish(

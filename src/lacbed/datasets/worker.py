@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -138,13 +139,16 @@ def compute_rows(
         return [_outcome(number, row, config, device) for number, row in rows]
     outcomes = _at_once(rows, config, device)
     if any(outcome.of_device for outcome in outcomes):
-        torch.cuda.empty_cache()
+        with suppress(Exception):  # a device that has failed may refuse this too
+            torch.cuda.empty_cache()
     for position, entry in enumerate(rows):
-        if outcomes[position].of_device and len(rows) > 1:
-            outcomes[position] = _outcome(*entry, config, device)
-        if outcomes[position].of_device:
+        tries = [outcomes[position]]
+        if tries[-1].of_device and len(rows) > 1:
+            tries.append(_outcome(*entry, config, device))
+        if tries[-1].of_device:
             on_cpu = _outcome(*entry, config, "cpu")
-            outcomes[position] = replace(on_cpu, setback=outcomes[position].reason)
+            tries.append(replace(on_cpu, setback=tries[-1].reason if on_cpu.stored is not None else ""))
+        outcomes[position] = replace(tries[-1], seconds=sum(one.seconds for one in tries))
     return outcomes
 
 
@@ -160,8 +164,11 @@ def _at_once(rows: Sequence[tuple[int, Mapping[str, Any]]], config: DatasetConfi
     chosen = choose_device(device)
 
     def on_a_stream(entry: tuple[int, Mapping[str, Any]]) -> Outcome:
-        with own_stream(chosen):
-            return _outcome(*entry, config, device, time.thread_time)
+        try:
+            with own_stream(chosen):
+                return _outcome(*entry, config, device, time.thread_time)
+        except Exception as error:  # of the device, before or after the crystal
+            return Outcome(entry[0], None, f"{type(error).__name__}: {reason(error)}", False, of_device=True)
 
     with gpu_threads(len(rows)), ThreadPoolExecutor(len(rows)) as pool:
         return list(pool.map(on_a_stream, rows))

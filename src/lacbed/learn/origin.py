@@ -1,4 +1,4 @@
-"""The same origin for every crystal: where it is does not change intensities, but a network does not know that."""
+"""One origin for all crystals: it changes no intensity, but a network does not know that."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _TIE = 1e-3
 def heaviest_at_origin(potential: Tensor) -> Tensor:
     """Periodic images moved so that their highest place, slightly blurred, lies at pixel 0: (B, 1, n, n) likewise.
 
-    Of places that are equal, the first one in the order of the pixels is taken. If a symmetry of the crystal joins
-    them they give the same image, or one turned.
+    Of places that are equal, the first one in the order of the pixels is taken. If a translation of the crystal
+    joins them they give the same image; if a rotation or a glide does, one that is turned or reflected.
     """
     n = potential.shape[-1]
     with torch.autocast(potential.device.type, enabled=False):

@@ -59,6 +59,7 @@ def pattern_symmetry(potential: Tensor, tolerance: float = 1e-5) -> Tensor:
         correlation = torch.fft.ifft2(moved * spectrum.conj()).real * grid**2
         found[operation] = correlation.amax(dim=(1, 2)) >= (1.0 - tolerance) * norm
     columns = [found[o] | found[_times_inversion(o)] for o in OPERATIONS]
+    columns[0] = torch.ones_like(columns[0])  # the identity, of an image without contrast too
     return torch.stack(columns, dim=1).float()
 
 

@@ -142,7 +142,7 @@ def _waves(
     for matrix, there in zip(hermitian, rows, strict=True):
         small = matrix.index_select(0, there).index_select(1, there)
         value, vector = kept_waves(small, size[there], energy, near, order)
-        whole = plane.new_zeros(len(plane), len(value)).index_copy(0, there, vector)
+        whole = vector.new_zeros(len(plane), len(value)).index_copy(0, there, vector)
         values.append(value)
         waves.append(whole)
     change = [bound_change(v, w, size) for v, w in zip(values, waves, strict=True)]
@@ -150,7 +150,7 @@ def _waves(
     for part, there in enumerate(rows):
         company = [plane[:, axis : axis + 1] * change[_partners(axis)[part]] for axis in (0, 1)]
         basis = orthonormal(waves[part][there], torch.cat(company, dim=1)[there])
-        joined.append(plane.new_zeros(len(plane), basis.shape[1]).index_copy(0, there, basis))
+        joined.append(basis.new_zeros(len(plane), basis.shape[1]).index_copy(0, there, basis))
     return joined
 
 

@@ -188,7 +188,7 @@ def _tables(cell: Cell, wide: int) -> tuple[Tensor, Tensor]:
     inside = slice(max(0, r - wide), r + min(r, wide) + 1)
     tables = [t[inside, inside] for t in (cell.elastic, cell.absorptive)]
     scale = float(tables[0].detach().abs().max())
-    if all(float(t.detach().imag.abs().max()) < REAL * scale for t in tables):
+    if all(float(t.detach().imag.abs().max()) <= REAL * scale for t in tables):
         tables = [t.real for t in tables]
     if wide > r:
         tables = [torch.nn.functional.pad(t, (wide - r,) * 4) for t in tables]

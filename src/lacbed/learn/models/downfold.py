@@ -100,7 +100,7 @@ class Model(nn.Module):
             found = dict(zip(order, pool.map(solve, order), strict=True))
         solved = [found[number] for number in range(len(cells))]
         quadrant = torch.stack([pattern for pattern, _ in solved])
-        signs = torch.stack([s for _, s in solved])
+        signs = torch.stack([s for _, s in solved]).to(next(self.error.parameters()).dtype)
         half = torch.cat([quadrant.flip(-1), quadrant], dim=-1)
         pattern = torch.cat([half.flip(-2), half], dim=-2).clamp(0.0, 1.0)
         return {"pattern": pattern, "log_sigma": self.error(signs)[..., None] - 5.0}
@@ -130,7 +130,11 @@ class Model(nn.Module):
 
 
 def _table(image: Tensor) -> Tensor:
-    """Fourier coefficients V_hk, V(x, y) = Σ V_hk exp(2πi (h x + k y)): (B, n, n) to (B, n - 1, n - 1)."""
+    """Fourier coefficients V_hk, V(x, y) = Σ V_hk exp(2πi (h x + k y)), as many orders below 0 as above.
+
+    (B, n, n) to (B, n - 1, n - 1), of an odd n to (B, n, n).
+    """
     n = image.shape[-1]
-    table: Tensor = torch.fft.fftshift(torch.fft.fft2(image), dim=(-2, -1))[:, 1:, 1:] / n**2
+    first = 1 - n % 2  # an even n has an order -n/2 without its opposite
+    table: Tensor = torch.fft.fftshift(torch.fft.fft2(image), dim=(-2, -1))[:, first:, first:] / n**2
     return table
