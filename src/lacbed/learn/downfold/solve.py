@@ -17,7 +17,7 @@ from lacbed.geometry.nodes import node_spacing
 from lacbed.learn.downfold.centre import REAL
 from lacbed.learn.downfold.parity import mirror_lines, parity_space, symmetric
 from lacbed.learn.downfold.plan import LATTICES, Plan, alternating, area_of, make_plan, on_lattice
-from lacbed.solvers.exponential import matrix_exponential
+from lacbed.solvers.exponential import matrix_exponential, scaled
 from lacbed.solvers.subspace import Subspace, wave_basis
 
 _EXTINCT = 2e-4  # of the largest coefficient: what images of finite resolution leave of a forbidden one
@@ -216,13 +216,13 @@ def _amplitudes(cell: Cell, plan: Plan, space: Subspace, rows: Tensor, thickness
     inner = cell.elastic[(cell.elastic.shape[0] // 2,) * 2].real
     along = torch.sqrt(vacuum**2 - square + inner)
     middle = 0.5 * (along.min() + along.max())
-    generator = space.generator(plan.reduced / a, origin, 1.0) * (0.5 / middle)
+    generator = scaled(space.generator(plan.reduced / a, origin, 1.0), 0.5 / middle)
     shift = 1j * math.pi * (square - origin) / middle
     stretch = middle / along - 1.0
     halvings = _halvings(rows.shape[1] / rows.shape[2])
     results = []
     for t in thickness:
-        step = matrix_exponential(generator * (t * 0.5**halvings))
+        step = matrix_exponential(scaled(generator, t * 0.5**halvings))
         left = _times(rows, step, 2 ** (halvings - 1))
         # With a centre the generator is symmetric, and its exponential too.
         right = _times(rows.conj(), step.mT, 2 ** (halvings - 1)) if rows.is_complex() else left
