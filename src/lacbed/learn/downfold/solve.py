@@ -27,6 +27,10 @@ _BEYOND = 2.2
 """Beams reach at least this many 1/Å beyond the highest tilt; matters for cells below 5 Å, such as W."""
 
 
+_STEEP = 1.4
+"""Tilts beyond this many 1/Å, those of cells below 4 Å, carry electrons further sideways: nodes stand closer."""
+
+
 @dataclass(frozen=True)
 class Reach:
     """How much of the Hamiltonian is kept; all in 1/Å² but `g_max` in 1/Å.
@@ -37,7 +41,7 @@ class Reach:
         g_max: beams up to this length take part.
         beams: but no more than about so many, unless `_BEYOND` asks for them.
         most: no more than about so many in any case, unless they are near.
-        spacing: of the nodes, in units of `lacbed.geometry.nodes.node_spacing`.
+        spacing: of the nodes, in units of `lacbed.geometry.nodes.node_spacing`; less for cells below 4 Å.
     """
 
     margin: float = 0.5
@@ -132,7 +136,8 @@ def _plan_for(
     reach: Reach, device: torch.device,
 ) -> Plan:  # fmt: skip
     each = pixels // (2 * extent)
-    nodes = math.ceil(1.0 / (reach.spacing * node_spacing(wavelength, thickest) * a))
+    spacing = reach.spacing * min(1.0, _STEEP * a / (math.sqrt(2.0) * extent))
+    nodes = math.ceil(1.0 / (spacing * node_spacing(wavelength, thickest) * a))
     if lattice == "primitive":
         nodes += nodes % 2  # an odd number needs as many matrices as the even one above it
     return make_plan(lattice, four_fold, nodes if nodes < each else each, pixels, extent, device)
