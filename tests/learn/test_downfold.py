@@ -8,6 +8,7 @@ import torch
 
 from lacbed import Crystal, TiltGrid, simulate, zncc_loss
 from lacbed.errors import SettingError
+from lacbed.geometry.nodes import PAD
 from lacbed.learn.downfold import solve
 from lacbed.learn.downfold.centre import centred
 from lacbed.learn.downfold.parity import mirror_lines
@@ -161,6 +162,19 @@ def test_it_says_what_it_needs() -> None:
         _model()(batch)
     with pytest.raises(SettingError, match="multiple of 2 extent"):
         build_model({"name": "downfold", "pixels": 30})
+
+
+def test_steep_tilts_need_closer_nodes() -> None:
+    """Per 1/Å as many for all cells above 4 Å, and more below."""
+
+    def nodes(a: float) -> float:
+        plan = solve._plan_for(
+            "body", True, a, 0.0251, 1000.0, 512, 4, solve.Reach(spacing=1.7), torch.device("cpu")
+        )
+        return (len(plan.place) - PAD) / (4 / a)
+
+    assert nodes(4.2) == pytest.approx(nodes(8.0), rel=0.1)
+    assert nodes(2.9) == pytest.approx(nodes(8.0) * 4.0 / 2.9, rel=0.1)
 
 
 @pytest.mark.parametrize("lattice", LATTICES)
