@@ -9,6 +9,7 @@ import torch
 from synthetic import PIXELS
 
 import lacbed
+from lacbed.crystals import Site
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.learn import surrogate as module
 from lacbed.learn.checkpoint import load_model
@@ -103,6 +104,16 @@ def test_strange_crystals_are_flagged(model):
     assert record["rows"] == 12
     threshold = np.exp(record["threshold"])
     assert bool(pattern.attrs["warnings"]) == (pattern.attrs["expected_z"][0] > min(threshold, 2.0))
+
+
+@pytest.mark.parametrize(("a", "said"), [(3.1, True), (5.0, False), (25.0, True)])
+def test_a_cell_of_another_size_than_those_learned_is_named(model, a, said):
+    crystal = lacbed.Crystal.build("Al", a, 221, [Site("Al", "Al", (0.0, 0.0, 0.0))])
+    remarks = [
+        r for r in model.predict(crystal, thicknesses=(300,)).attrs["warnings"] if "training crystals had" in r
+    ]
+    assert bool(remarks) is said
+    assert all(f"a = {a:g} Å" in remark for remark in remarks)
 
 
 @pytest.mark.parametrize(

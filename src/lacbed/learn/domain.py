@@ -99,6 +99,18 @@ def _outside(
     return ""
 
 
+def unlike_training(domain: Mapping[str, Any], crystal: Crystal) -> str:
+    """A remark on a lattice parameter beyond those of the training crystals; "" for one among them."""
+    low, high = domain["lattice_parameter"]
+    a = crystal.cell[0]
+    if low * (1 - _SLACK) <= a <= high * (1 + _SLACK):
+        return ""
+    return (
+        f"a = {a:.4g} Å, but the training crystals had {low:.3g} to {high:.3g} Å: the expected error may be too "
+        "small; compare with the exact answer"
+    )
+
+
 def range_text(bounds: Sequence[float], unit: str) -> str:
     """Two bounds as "100 to 2000 Å", or "600 Å" if they are one value."""
     low, high = bounds

@@ -15,7 +15,7 @@ from lacbed.errors import FileFormatError, SettingError
 from lacbed.geometry.frame import make_frame
 from lacbed.geometry.tilts import TiltGrid
 from lacbed.learn.checkpoint import load_model
-from lacbed.learn.domain import check_domain
+from lacbed.learn.domain import check_domain, unlike_training
 from lacbed.learn.inputs import crystal_inputs
 from lacbed.learn.models import predicts
 from lacbed.learn.signs import signs_of
@@ -198,7 +198,7 @@ class Surrogate:
     def _label(
         self, crystal: Crystal, settings: Settings, values: np.ndarray, trust: dict[str, np.ndarray]
     ) -> xr.DataArray:
-        remarks = []
+        remarks = [remark] if (remark := unlike_training(self.domain, crystal)) else []
         for t, flagged in zip(settings.thicknesses, trust.pop("flagged", ()), strict=False):
             if flagged:
                 z = 100 * trust["expected_z"][list(settings.thicknesses).index(t)]
