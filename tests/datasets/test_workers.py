@@ -200,10 +200,19 @@ def test_what_a_gpu_fails_at_is_left_to_the_cpu(monkeypatch, stand_in_gpu, count
     assert [o.setback for o in outcomes] == reasons
     assert outcomes[3].reason == "two atoms on one site"
     assert outcomes[3].explained
-    assert all(o.seconds >= 0 for o in outcomes)
     on_gpu = min(count, 2)  # with others and alone, or alone only
     assert tried == {("0", "cuda"): 1, ("1", "cuda"): on_gpu, ("1", "cpu"): 1, ("2", "cuda"): on_gpu,
                      ("2", "cpu"): 1, ("3", "cuda"): 1}  # fmt: skip
+
+
+def test_the_time_of_every_try_counts(monkeypatch, stand_in_gpu):
+    def attempt(number, row, config, device, clock=None):
+        failed = device == "cuda"
+        return Outcome(number, None if failed else "stored", "no memory" * failed, of_device=failed, seconds=1.0)
+
+    monkeypatch.setattr(worker, "_outcome", attempt)
+    outcomes = compute_rows([(0, "a"), (1, "b")], CHEAP, software(), "cuda")
+    assert [(o.seconds, o.setback) for o in outcomes] == [(3.0, "no memory")] * 2  # together, alone, on the CPU
 
 
 def test_what_fails_on_the_cpu_too_is_no_setback_but_a_failure(monkeypatch, stand_in_gpu):

@@ -196,6 +196,7 @@ def test_every_node_is_a_wave_of_its_matrix(lattice: str, four_fold: bool, nodes
     if nodes < 8:
         pixels = (torch.arange(32) + 0.5) / 8
         torch.testing.assert_close(plan.weights.sum(dim=1), torch.ones(32), atol=1e-6, rtol=0)
-        for periods in (0.01, 0.03, 0.1, 0.2):  # a node; even in k, as the pattern is
+        # Cosines of so many periods a node, even in k as the pattern is; straight lines err by 0.05 at 0.1.
+        for periods, error in ((0.01, 6e-4), (0.03, 1.5e-3), (0.1, 1.5e-3), (0.2, 3.5e-3)):
             found, truth = (torch.cos(2 * torch.pi * periods * nodes * x) for x in (places, pixels))
-            torch.testing.assert_close(plan.weights @ found, truth, atol=8e-3, rtol=0)
+            torch.testing.assert_close(plan.weights @ found, truth, atol=error, rtol=0)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from lacbed.datasets.orbits import symmetry_of
 from lacbed.errors import LacbedError, MemoryLimitError
 from lacbed.patterns.atomic import reason
 from lacbed.result import software
+
+if TYPE_CHECKING:
+    import torch
 
 SCALE_NAMES = ("potential_offset", "potential_scale")
 
@@ -137,7 +140,7 @@ def compute_rows(
     chosen = choose_device(device)
     if chosen.type != "cuda":
         return [_outcome(number, row, config, device) for number, row in rows]
-    outcomes = _at_once(rows, config, device)
+    outcomes = _at_once(rows, config, device, chosen)
     if any(outcome.of_device for outcome in outcomes):
         with suppress(Exception):  # a device that has failed may refuse this too
             torch.cuda.empty_cache()
@@ -152,16 +155,15 @@ def compute_rows(
     return outcomes
 
 
-def _at_once(rows: Sequence[tuple[int, Mapping[str, Any]]], config: DatasetConfig, device: str) -> list[Outcome]:
+def _at_once(
+    rows: Sequence[tuple[int, Mapping[str, Any]]], config: DatasetConfig, device: str, chosen: torch.device
+) -> list[Outcome]:
     """The outcomes of rows that a GPU has at the same time.
 
     One that has a single small crystal mostly waits. So each row gets a thread, which prepares it, and a stream of
     its own; rows of similar size, as the plan orders them, end together.
     """
-    from lacbed.simulation import choose_device  # noqa: PLC0415  imports torch
-    from lacbed.solvers.blocks import gpu_threads, own_stream  # noqa: PLC0415
-
-    chosen = choose_device(device)
+    from lacbed.solvers.blocks import gpu_threads, own_stream  # noqa: PLC0415  imports torch
 
     def on_a_stream(entry: tuple[int, Mapping[str, Any]]) -> Outcome:
         try:

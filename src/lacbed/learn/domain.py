@@ -89,21 +89,24 @@ def _outside(
         return f"knows the zone axis {list(domain['zone_axis'])}, got {list(zone_axis)}"
     if any(list(g) != [0, 0, 0] for g in hkl):
         return "knows the reflection 000 alone"
-    low, high = domain["thickness"]
     for t in thicknesses:
-        if not low * (1 - _SLACK) <= t <= high * (1 + _SLACK):
-            return f"knows the thickness {range_text((low, high), 'Å')} alone, got {t:g} Å"
-    low, high = (1e-3 * v for v in domain["energy"])
-    if not low * (1 - _SLACK) <= 1e-3 * energy <= high * (1 + _SLACK):
-        return f"knows the voltage {range_text((low, high), 'kV')} alone, got {1e-3 * energy:g} kV"
+        if not _within(t, domain["thickness"]):
+            return f"knows the thickness {range_text(domain['thickness'], 'Å')} alone, got {t:g} Å"
+    if not _within(energy, domain["energy"]):
+        kilovolts = [1e-3 * v for v in domain["energy"]]
+        return f"knows the voltage {range_text(kilovolts, 'kV')} alone, got {1e-3 * energy:g} kV"
     return ""
+
+
+def _within(value: float, bounds: Sequence[float]) -> bool:
+    low, high = bounds
+    return low * (1 - _SLACK) <= value <= high * (1 + _SLACK)
 
 
 def unlike_training(domain: Mapping[str, Any], crystal: Crystal) -> str:
     """A remark on a lattice parameter beyond those of the training crystals; "" for one among them."""
-    low, high = domain["lattice_parameter"]
-    a = crystal.cell[0]
-    if low * (1 - _SLACK) <= a <= high * (1 + _SLACK):
+    a, (low, high) = crystal.cell[0], domain["lattice_parameter"]
+    if _within(a, (low, high)):
         return ""
     return (
         f"a = {a:.4g} Å, but the training crystals had {low:.3g} to {high:.3g} Å: the expected error may be too "

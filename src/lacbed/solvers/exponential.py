@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -47,14 +46,10 @@ def _chebyshev(radius: float) -> FloatArray:
     k = np.arange(_DEGREE + 1)
     found = np.zeros(_DEGREE + 1)
     for values, first in ((np.cos, 0), (np.sin, 1)):
-        series = chebyshev.Chebyshev.interpolate(partial(_scaled, values, radius), 64).coef
+        series = chebyshev.Chebyshev.interpolate(values, 64, domain=[-radius, radius]).coef
         powers = chebyshev.cheb2poly(series[: _DEGREE + 1])
         found += np.where(k % 2 == first, (-1.0) ** ((k - first) // 2) * powers, 0.0)
     return found / radius**k
-
-
-def _scaled(function: Callable[[FloatArray], FloatArray], radius: float, y: FloatArray) -> FloatArray:
-    return function(radius * y)
 
 
 def _scheme(c: FloatArray) -> _Scheme:

@@ -57,7 +57,7 @@ def symmetric(table: Tensor, lattice: str, odd: tuple[int, int]) -> Tensor:
 
 
 def _sign(table: Tensor, lattice: str, odd: tuple[int, int]) -> Tensor | float:
-    """S of every coefficient, (2r + 1, 2r + 1); 1 for mirrors."""
+    """The s of every coefficient, (2r + 1, 2r + 1); 1 for mirrors."""
     if odd == (0, 0):
         return 1.0
     orders = torch.arange(len(table), device=table.device) - len(table) // 2
