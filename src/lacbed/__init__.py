@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         save_pattern,
         zncc_loss,
     )
-    from lacbed.potential import projected_potential
+    from lacbed.projection import projected_potential
     from lacbed.simulation import simulate
 
 _HOME = {
@@ -51,7 +51,7 @@ _HOME = {
     "relative_l2": "lacbed.patterns",
     "save_pattern": "lacbed.patterns",
     "zncc_loss": "lacbed.patterns",
-    "projected_potential": "lacbed.potential",
+    "projected_potential": "lacbed.projection",
     "simulate": "lacbed.simulation",
 }
 

@@ -3,7 +3,16 @@
 Lengths are in Å, reciprocal lengths in 1/Å without 2π, energies in eV.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Number = TypeVar("Number", float, "Tensor")
+"""A number, or a tensor through which gradients flow."""
 
 PLANCK_TIMES_C = 12398.419843320026
 """h c in eV Å (exact in the SI of 2019)."""
@@ -18,7 +27,7 @@ H2_OVER_2M = PLANCK_TIMES_C**2 / (2.0 * ELECTRON_REST_ENERGY)
 """h² / (2 m_e) in eV Å²: a potential of V volts is V / H2_OVER_2M in 1/Å² for γ = 1."""
 
 
-def relativistic_gamma(energy: float) -> float:
+def relativistic_gamma(energy: Number) -> Number:
     """Lorentz factor γ = 1 + E / (m_e c²) of electrons of kinetic energy E in eV."""
     return 1.0 + energy / ELECTRON_REST_ENERGY
 
@@ -28,7 +37,7 @@ def wavelength(energy: float) -> float:
     return PLANCK_TIMES_C / math.sqrt(energy * (energy + 2.0 * ELECTRON_REST_ENERGY))
 
 
-def beta_squared(energy: float) -> float:
+def beta_squared(energy: Number) -> Number:
     """(v / c)² = 1 - 1 / γ² of electrons of kinetic energy E in eV."""
     return 1.0 - 1.0 / relativistic_gamma(energy) ** 2
 

@@ -1,4 +1,4 @@
-"""Fourier coefficients of the crystal potential, and the image of the projected potential.
+"""Fourier coefficients of the crystal potential as differentiable functions of everything a crystal consists of.
 
 Conventions: waves are exp(+2πi k·r), so U(r) = Σ_g U_g exp(+2πi g·r) and
 
@@ -12,26 +12,78 @@ absorptive part U'_g, both real functions of r.  (Spence & Zuo, Electron Microdi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lacbed.constants import H2_OVER_2M, relativistic_gamma
-from lacbed.errors import ScatteringError, SettingError
-from lacbed.geometry.frame import Frame, make_frame
+from lacbed.constants import relativistic_gamma
+from lacbed.errors import ScatteringError
 from lacbed.scattering import FACTOR_TABLES, absorptive_factor, elastic_factor
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from lacbed.crystals import Crystal
 
 Absorption = Literal["thomas"] | tuple[Literal["proportional"], float] | None
-_FULL = 12  # a box with this many places a reflection is still summed as a whole
+_FULL = 12  # a box with this many places per reflection is still summed as a whole
 _CHUNK = 4_000_000  # g times atoms in one block: 64 MB of complex128
+
+
+@dataclass(frozen=True, eq=False)
+class StructureParameters:
+    """What U_g depends on, as float64 tensors through which gradients flow. Sites are those of `Crystal.sites`.
+
+    Attributes:
+        cell: a, b, c in Å and α, β, γ in degrees: (6,).
+        xyz: fractional coordinates: (site, 3). The images of a site move with it as its operations say.
+        occupancy: (site,).
+        u: U_11, U_22, U_33, U_23, U_13, U_12 in Å²; of an isotropic site U_iso, then five zeros: (site, 6).
+        factor: factor on f_e of every site, 1 for a neutral atom: (site,).
+    """
+
+    cell: Tensor
+    xyz: Tensor
+    occupancy: Tensor
+    u: Tensor
+    factor: Tensor
+
+    def changed(self, **changes: Tensor) -> StructureParameters:
+        """A copy with some fields replaced."""
+        return replace(self, **changes)
+
+
+def structure_parameters(crystal: Crystal) -> StructureParameters:
+    """The structure of a crystal as it stands. U_ij are those that the symmetry of the site allows."""
+    atoms, rows = crystal.atoms, []
+    lengths = np.linalg.norm(crystal.reciprocal, axis=0)
+    for number, site in enumerate(crystal.sites):
+        if site.u_iso is not None:
+            rows.append([site.u_iso, 0.0, 0.0, 0.0, 0.0, 0.0])
+            continue
+        first = int(np.flatnonzero(atoms.site == number)[0])
+        back = np.linalg.inv(atoms.rotation[first])
+        u = back @ atoms.beta[first] @ back.T / (2.0 * math.pi**2 * np.outer(lengths, lengths))
+        rows.append([u[0, 0], u[1, 1], u[2, 2], u[1, 2], u[0, 2], u[0, 1]])
+    columns = (
+        crystal.cell, [s.xyz for s in crystal.sites], [s.occupancy for s in crystal.sites], rows,
+        [1.0] * len(crystal.sites),
+    )  # fmt: skip
+    return StructureParameters(*(torch.tensor(column, dtype=torch.float64) for column in columns))
+
+
+def direct_basis(cell: Tensor) -> Tensor:
+    """Columns a, b, c in Å in the frame of `lacbed.crystals.cell.direct_basis`, differentiable: (6,) to (3, 3)."""
+    a, b, c = cell[0], cell[1], cell[2]
+    ca, cb, cg = torch.cos(torch.deg2rad(cell[3:])).unbind()
+    sg = torch.sqrt(1.0 - cg * cg)
+    cy = (ca - cb * cg) / sg
+    cz = torch.sqrt(1.0 - cb * cb - cy * cy)
+    zero = torch.zeros_like(a)
+    return torch.stack([
+        torch.stack([a, b * cg, c * cb]), torch.stack([zero, b * sg, c * cy]), torch.stack([zero, zero, c * cz]),
+    ])  # fmt: skip
 
 
 def check_absorption(absorption: Absorption) -> None:
@@ -50,8 +102,46 @@ def check_absorption(absorption: Absorption) -> None:
     raise ScatteringError(f'absorption must be None, ("proportional", percent) or "thomas", got {absorption!r}')
 
 
+def potential_coefficients(
+    crystal: Crystal,
+    hkl: np.ndarray,
+    energy: float | Tensor,
+    factors: str = "kirkland",
+    absorption: Absorption = None,
+    structure: StructureParameters | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """U_g and U'_g in 1/Å²: two (reflection,) complex128 tensors, differentiable in `energy` and `structure`.
+
+    U' is None without absorption, (percent / 100) U for proportional absorption, U'_0 included.
+
+    Args:
+        crystal: the crystal.
+        hkl: reflections: (reflection, 3).
+        energy: of the electrons in eV.
+        factors: scattering-factor table.
+        absorption: as in `lacbed.simulate`.
+        structure: what the crystal consists of, if not what it says itself.
+
+    Raises:
+        ScatteringError: see `structure_factors` and `check_absorption`.
+    """
+    check_absorption(absorption)
+    volume = crystal.volume if structure is None else torch.linalg.det(direct_basis(structure.cell)).abs()
+    scale = relativistic_gamma(energy) / (math.pi * volume)
+    elastic = scale * structure_factors(crystal, hkl, factors, structure=structure)
+    if absorption is None:
+        return elastic, None
+    if isinstance(absorption, tuple):
+        return elastic, elastic * (absorption[1] / 100.0)
+    return elastic, scale * structure_factors(crystal, hkl, factors, energy, structure)
+
+
 def structure_factors(
-    crystal: Crystal, hkl: np.ndarray, table: str = "kirkland", absorptive_energy: float | None = None
+    crystal: Crystal,
+    hkl: np.ndarray,
+    table: str = "kirkland",
+    absorptive_energy: float | Tensor | None = None,
+    structure: StructureParameters | None = None,
 ) -> Tensor:
     """Σ_atoms o f exp(-hᵀβh) exp(-2πi g·r) in Å: (reflection, 3) integer indices to (reflection,) complex128.
 
@@ -61,224 +151,149 @@ def structure_factors(
         table: "kirkland", "lobato", "peng" or "doyle-turner" electron scattering factors.
         absorptive_energy: if given, f is the absorptive factor of Thomas et al. (2024) at this energy in eV in
             place of the elastic one times the Debye-Waller factor.
+        structure: what the crystal consists of, if not what it says itself; differentiable.
 
     Raises:
         ScatteringError: if the table does not exist or does not cover an element.
     """
     if table not in FACTOR_TABLES:
         raise ScatteringError(f"factors must be one of {', '.join(FACTOR_TABLES)}, got {table!r}")
-    atoms = crystal.atoms
-    indices = np.asarray(hkl, dtype=np.float64)
+    indices = torch.as_tensor(np.asarray(hkl, dtype=np.float64))
     total = torch.zeros(len(indices), dtype=torch.complex128)
-    length = np.round(0.5 * np.linalg.norm(indices @ crystal.reciprocal.T, axis=1), 12)
-    distinct, place = np.unique(length, return_inverse=True)  # symmetry makes most lengths equal
-    s, where = torch.as_tensor(distinct), torch.as_tensor(place.reshape(-1))
-    for species in _species(crystal):
-        element, b_iso = atoms.elements[species[0]], float(atoms.b_iso[species[0]])
+    if structure is None:
+        groups = _groups_of_crystal(crystal)
+        s, where = _distinct_lengths(indices.numpy() @ crystal.reciprocal.T)
+    else:
+        groups = _groups_of_structure(crystal, structure, elastic=absorptive_energy is None)
+        s, where = _length(indices, structure.cell), torch.arange(len(indices))
+    sums = _phase_sums(hkl, groups)
+    for group, phases in zip(groups, sums, strict=True):
         if absorptive_energy is None:
-            factor = elastic_factor(element, s, table)[where] * _damping(indices, atoms.beta[species[0]])
+            damping = torch.exp(-torch.einsum("gi,ij,gj->g", indices, group.beta, indices))
+            total = total + elastic_factor(group.element, s, table)[where] * damping * phases
         else:
-            factor = absorptive_factor(element, s, b_iso, absorptive_energy)[where]
-        total += factor * _phase_sum(indices, atoms.xyz[species], atoms.occupancy[species])
+            total = total + absorptive_factor(group.element, s, group.b_iso, absorptive_energy)[where] * phases
     return total
 
 
-def _species(crystal: Crystal) -> list[np.ndarray]:
-    """Atoms grouped by element and Debye-Waller tensor, as lists of indices."""
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Atoms that share element and Debye-Waller tensor.
+
+    Attributes:
+        element: chemical symbol.
+        xyz: fractional coordinates: (atom, 3).
+        weight: occupancies, times the factor on f_e: (atom,).
+        beta: β of exp(-hᵀ β h): (3, 3).
+        b_iso: equivalent B in Å²: ().
+    """
+
+    element: str
+    xyz: Tensor
+    weight: Tensor
+    beta: Tensor
+    b_iso: Tensor
+
+
+def _groups_of_crystal(crystal: Crystal) -> list[_Group]:
+    """The atoms of a crystal as it stands."""
     atoms = crystal.atoms
-    groups: dict[tuple[str, bytes], list[int]] = {}
+    members: dict[tuple[str, bytes], list[int]] = {}
     for i, element in enumerate(atoms.elements):
-        groups.setdefault((element, np.round(atoms.beta[i], 12).tobytes()), []).append(i)
-    return [np.array(members) for members in groups.values()]
+        members.setdefault((element, np.round(atoms.beta[i], 12).tobytes()), []).append(i)
+    return [
+        _Group(
+            element, torch.as_tensor(atoms.xyz[mine]), torch.as_tensor(atoms.occupancy[mine]),
+            torch.as_tensor(atoms.beta[mine[0]]), torch.as_tensor(atoms.b_iso[mine[0]]),
+        )
+        for (element, _), mine in members.items()
+    ]  # fmt: skip
 
 
-def _damping(indices: np.ndarray, beta: np.ndarray) -> Tensor:
-    """Debye-Waller factor exp(-hᵀ β h)."""
-    return torch.as_tensor(np.exp(-np.einsum("gi,ij,gj->g", indices, beta, indices)))
+def _groups_of_structure(crystal: Crystal, structure: StructureParameters, elastic: bool) -> list[_Group]:
+    """The atoms of a structure; those of an anisotropic site one orientation of its ellipsoid at a time."""
+    atoms, groups = crystal.atoms, []
+    direct = direct_basis(structure.cell)
+    reciprocal = torch.linalg.inv(direct).T
+    metric = direct.T @ direct
+    for number, site in enumerate(crystal.sites):
+        mine = np.flatnonzero(atoms.site == number)
+        rotation = torch.as_tensor(atoms.rotation[mine], dtype=torch.float64)
+        start = torch.as_tensor(site.xyz, dtype=torch.float64)
+        places = torch.as_tensor(atoms.xyz[mine]) + rotation @ (structure.xyz[number] - start)
+        beta = _beta(structure.u[number], site.u_iso is None, reciprocal)
+        b_iso = 8.0 / 6.0 * (beta * metric).sum()  # 8π² tr(U) / 3, with U = β / 2π² on orthogonal axes
+        weight = structure.occupancy[number] * (structure.factor[number] if elastic else 1.0)
+        kinds = [np.arange(len(mine))] if site.u_iso is not None else _orientations(atoms.rotation[mine])
+        for kind in kinds:
+            turned = rotation[kind[0]] @ beta @ rotation[kind[0]].T if site.u_iso is None else beta
+            groups.append(_Group(site.element, places[kind], weight.expand(len(kind)), turned, b_iso))
+    return groups
 
 
-def _phase_sum(indices: np.ndarray, xyz: np.ndarray, occupancy: np.ndarray) -> Tensor:
-    """Σ_atoms o exp(-2πi g·r).
+def _orientations(rotations: np.ndarray) -> list[np.ndarray]:
+    """Positions of the rotations that are equal but for their sign, which turns no ellipsoid."""
+    flat = rotations.reshape(-1, 9)
+    leading = np.sign(flat[np.arange(len(flat)), np.argmax(flat != 0, axis=1)])
+    _, kind = np.unique(flat * leading[:, None], axis=0, return_inverse=True)
+    return [np.flatnonzero(kind.reshape(-1) == i) for i in range(int(kind.max()) + 1)]
+
+
+def _beta(u: Tensor, anisotropic: bool, reciprocal: Tensor) -> Tensor:
+    """β of exp(-hᵀ β h), see `lacbed.crystals.site.Site.beta`."""
+    if not anisotropic:
+        return 2.0 * math.pi**2 * u[0] * (reciprocal.T @ reciprocal)
+    lengths = torch.linalg.vector_norm(reciprocal, dim=0)
+    tensor = torch.stack([u[0], u[5], u[4], u[5], u[1], u[3], u[4], u[3], u[2]]).reshape(3, 3)
+    return 2.0 * math.pi**2 * torch.outer(lengths, lengths) * tensor
+
+
+def _distinct_lengths(vectors: np.ndarray) -> tuple[Tensor, Tensor]:
+    """S = |g| / 2 without repetition, and which of them each g has: symmetry makes most lengths equal."""
+    length = np.round(0.5 * np.linalg.norm(vectors, axis=1), 12)
+    distinct, place = np.unique(length, return_inverse=True)
+    return torch.as_tensor(distinct), torch.as_tensor(place.reshape(-1))
+
+
+def _length(indices: Tensor, cell: Tensor) -> Tensor:
+    """S = |g| / 2 of every g, with a slope at g = 0 that is finite."""
+    reciprocal = torch.linalg.inv(direct_basis(cell)).T
+    # 1e-24 is far below rounding, and keeps the slope of the root finite at g = 0.
+    return 0.5 * torch.sqrt(torch.square(indices @ reciprocal.T).sum(dim=1) + 1e-24)
+
+
+def _phase_sums(hkl: np.ndarray, groups: list[_Group]) -> list[Tensor]:
+    """Σ_atoms o exp(-2πi g·r) of every group: (reflection,) each.
 
     Reflections that nearly fill a box are summed as products of one-dimensional tables, exp(-2πi h x) and so on,
     which takes no sine or cosine for each reflection and atom.
     """
-    axes = [np.unique(column, return_inverse=True) for column in indices.T]
+    axes = [np.unique(column, return_inverse=True) for column in np.asarray(hkl).T]
     box = math.prod(len(values) for values, _ in axes)
-    if len(indices) and box <= _FULL * len(indices):
-        x, y, z = (
-            torch.as_tensor(np.exp(-2j * np.pi * np.outer(values, r)))
-            for (values, _), r in zip(axes, xyz.T, strict=True)
-        )
-        weights = z * torch.as_tensor(occupancy)
-        layers = torch.stack([(x * layer) @ y.mT for layer in weights], dim=2)  # (h, k, l)
-        place = [torch.as_tensor(inverse.reshape(-1)) for _, inverse in axes]
-        return layers[place[0], place[1], place[2]]
-    step = max(1, _CHUNK // max(1, len(xyz)))
-    blocks = []
-    for start in range(0, len(indices), step):
-        phase = -2.0 * np.pi * (indices[start : start + step] @ xyz.T)
-        blocks.append(np.cos(phase) @ occupancy + 1j * (np.sin(phase) @ occupancy))
-    return torch.as_tensor(np.concatenate(blocks) if blocks else np.zeros(0, dtype=complex))
+    if len(hkl) and box <= _FULL * len(hkl):
+        values = [torch.as_tensor(v, dtype=torch.float64) for v, _ in axes]
+        h, k, l = (torch.as_tensor(inverse.reshape(-1)) for _, inverse in axes)  # noqa: E741
+        return [_box_sum(values, group)[h, k, l] for group in groups]
+    indices = torch.as_tensor(np.asarray(hkl, dtype=np.float64))
+    return [_direct_sum(indices, group) for group in groups]
 
 
-def potential_coefficients(
-    crystal: Crystal,
-    hkl: np.ndarray,
-    energy: float,
-    factors: str = "kirkland",
-    absorption: Absorption = None,
-) -> tuple[Tensor, Tensor | None]:
-    """U_g and U'_g in 1/Å² for electrons of `energy` eV: two (reflection,) complex128 tensors.
-
-    U' is None without absorption, (percent / 100) U for proportional absorption, U'_0 included.
-
-    Raises:
-        ScatteringError: see `structure_factors` and `check_absorption`.
-    """
-    check_absorption(absorption)
-    scale = relativistic_gamma(energy) / (math.pi * crystal.volume)
-    elastic = scale * structure_factors(crystal, hkl, factors)
-    if absorption is None:
-        return elastic, None
-    if isinstance(absorption, tuple):
-        return elastic, elastic * (absorption[1] / 100.0)
-    return elastic, scale * structure_factors(crystal, hkl, factors, absorptive_energy=energy)
+def _box_sum(values: list[Tensor], group: _Group) -> Tensor:
+    """The sums at all (h, k, l) of three lists of indices."""
+    tables = [
+        _turns(torch.outer(index, place)) for index, place in zip(values, group.xyz.unbind(dim=1), strict=True)
+    ]
+    x, y, z = tables  # (index, atom) each
+    return torch.stack([(x * layer) @ y.mT for layer in z * group.weight], dim=2)
 
 
-def projected_potential(
-    crystal: Crystal,
-    zone_axis: Sequence[float] = (0, 0, 1),
-    pixels: int = 128,
-    g_max: float = 6.0,
-    factors: str = "kirkland",
-    x_direction: Sequence[float] | None = None,
-) -> xr.DataArray:
-    """Image of the potential of one unit cell projected along the zone axis.
-
-    The value at fractional coordinates (u, v) of the projected cell is
-
-        V(u, v) = L · h²/(2 π m_e Ω) Σ_g F*_g exp(2πi (m u + n v)),   g = m b_1 + n b_2,   |g| ≤ g_max
-
-    over the zero-order Laue zone, L being the period along the zone axis; pixel i lies at i/n, so that no edge
-    is repeated. Debye-Waller factors are included; the rest mass is used, so that V does not depend on the
-    energy.
-
-    Args:
-        crystal: the crystal.
-        zone_axis: [uvw].
-        pixels: n; the image has n x n pixels whatever the shape of the projected cell.
-        g_max: resolution in 1/Å.
-        factors: scattering-factor table.
-        x_direction: (hkl) that defines x; see `lacbed.geometry.make_frame`.
-
-    Returns:
-        (v, u) image in V Å, with attributes `mean_inner_potential` (V), `period` L (Å), and `cell`, the 2 x 2
-        matrix whose columns are the edges of the image in Å in the microscope frame (affine-correct for a cell
-        that is not square). Divide by `period` for the potential in V averaged along the beam.
-
-    Raises:
-        SettingError: on an impossible number of pixels, resolution, or zone axis.
-    """
-    import xarray as xr  # noqa: PLC0415  heavy, and only results need it
-
-    frame = make_frame(crystal, zone_axis, x_direction=x_direction)
-    image, period = _zone_image(
-        crystal, frame, pixels, g_max, lambda hkl: structure_factors(crystal, hkl, factors)
-    )
-    attributes: dict[str, Any] = {
-        "units": "V Å",
-        "long_name": "projected potential",
-        "mean_inner_potential": float(image.mean() / period),
-        "period": period,
-        "cell": np.linalg.inv(frame.zone_vectors.T).ravel().tolist(),
-        "zone_axis": list(frame.zone_axis),
-        "x_direction": list(frame.x_direction),
-        "g_max": float(g_max),
-        "factors": factors,
-        "crystal": crystal.name,
-        "formula": crystal.formula,
-        "crystal_cif": crystal.to_cif(),
-    }
-    steps = np.arange(pixels) / pixels
-    return xr.DataArray(
-        image, dims=("v", "u"), coords={"v": steps, "u": steps}, name="projected_potential", attrs=attributes
-    )
+def _direct_sum(indices: Tensor, group: _Group) -> Tensor:
+    step = max(1, _CHUNK // max(1, len(group.xyz)))
+    pieces = [_turns(part @ group.xyz.T) @ group.weight.to(torch.complex128) for part in indices.split(step)]
+    return torch.cat(pieces) if pieces else torch.zeros(0, dtype=torch.complex128)
 
 
-def mean_absorptive_potential(
-    crystal: Crystal,
-    energy: float,
-    absorption: Absorption,
-    zone_axis: Sequence[float] = (0, 0, 1),
-    pixels: int = 128,
-    g_max: float = 6.0,
-    factors: str = "kirkland",
-) -> np.ndarray:
-    """Image of the absorptive potential averaged along the beam, in V, laid out as that of `projected_potential`.
-
-    Divided by h²/2m_e and times γ it is U' as `potential_coefficients` has it; zero without absorption.
-
-    Args:
-        crystal: the crystal.
-        energy: of the electrons in eV.
-        absorption: as in `lacbed.simulate`.
-        zone_axis: [uvw].
-        pixels: n.
-        g_max: resolution in 1/Å.
-        factors: scattering-factor table, for proportional absorption.
-
-    Returns:
-        (v, u) float64.
-
-    Raises:
-        SettingError, ScatteringError: as `projected_potential` and `potential_coefficients`.
-    """
-    check_absorption(absorption)
-    if absorption is None:
-        return np.zeros((pixels, pixels))
-    share = absorption[1] / 100.0 if isinstance(absorption, tuple) else 1.0
-    thermal = None if isinstance(absorption, tuple) else energy
-    frame = make_frame(crystal, zone_axis)
-    image, period = _zone_image(
-        crystal, frame, pixels, g_max, lambda hkl: structure_factors(crystal, hkl, factors, thermal)
-    )
-    return image * (share / period)
-
-
-def _zone_image(
-    crystal: Crystal, frame: Frame, pixels: int, g_max: float, coefficients: Callable[[np.ndarray], Tensor]
-) -> tuple[np.ndarray, float]:
-    """Σ over the zone of coefficients in Å as an image in V Å, and the period along the beam in Å."""
-    if isinstance(pixels, bool) or int(pixels) != pixels or not 2 <= pixels <= 8192:
-        raise SettingError(f"pixels must be a whole number between 2 and 8192, got {pixels}")
-    if not math.isfinite(g_max) or not 0 < g_max <= 50:
-        raise SettingError(f"g_max must be above 0 and at most 50 1/Å, got {g_max}")
-    terms = _zone_terms(frame.zone_vectors, g_max)
-    period = float(np.linalg.norm(crystal.direct @ np.array(frame.zone_axis)))
-    period /= _centring_divisor(crystal, frame.zone_axis)
-    spectrum = np.zeros((pixels, pixels), dtype=complex)
-    np.add.at(
-        spectrum, (terms[:, 1] % pixels, terms[:, 0] % pixels), coefficients(terms @ frame.zone_basis).numpy()
-    )
-    volts = H2_OVER_2M / (math.pi * crystal.volume)
-    return np.fft.ifft2(spectrum).real * pixels**2 * volts * period, period
-
-
-def _zone_terms(basis: np.ndarray, g_max: float) -> np.ndarray:
-    """All (m, n) with |m b_1 + n b_2| ≤ g_max."""
-    reach = np.ceil(g_max * np.linalg.norm(np.linalg.inv(basis), axis=1)).astype(int)
-    m, n = np.meshgrid(np.arange(-reach[0], reach[0] + 1), np.arange(-reach[1], reach[1] + 1))
-    terms = np.stack([m.ravel(), n.ravel()], axis=1)
-    return np.asarray(terms[np.linalg.norm(terms @ basis.T, axis=1) <= g_max])
-
-
-def _centring_divisor(crystal: Crystal, zone: tuple[int, int, int]) -> int:
-    """How many lattice points lie on one step [uvw], centring included (2 for [111] of a bcc cell)."""
-    pure = crystal.translations[np.all(crystal.rotations == np.eye(3, dtype=int), axis=(1, 2))]
-    axis = np.array(zone)
-    for n in (6, 4, 3, 2):
-        offset = axis / n - pure
-        if np.any(np.all(np.abs(offset - np.round(offset)) < 1e-6, axis=1)):
-            return n
-    return 1
+def _turns(cycles: Tensor) -> Tensor:
+    """exp(-2πi x)."""
+    angle = -2.0 * math.pi * cycles
+    return torch.complex(torch.cos(angle), torch.sin(angle))

@@ -40,7 +40,7 @@ def describe(view: View) -> tuple[dict[str, Any], np.ndarray]:
         CrystalError: see `crystal_of`; SettingError: on an impossible zone axis.
     """
     from lacbed.geometry.frame import make_frame  # noqa: PLC0415  slow to import, and only workers need it
-    from lacbed.potential import projected_potential  # noqa: PLC0415
+    from lacbed.projection import projected_potential  # noqa: PLC0415
 
     crystal = crystal_of(view)
     frame = make_frame(crystal, view.zone_axis)

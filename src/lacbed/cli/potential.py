@@ -34,7 +34,7 @@ def command(
 
     from lacbed.crystals.load import load_crystal  # noqa: PLC0415
     from lacbed.patterns.files import check_writable, save_array  # noqa: PLC0415
-    from lacbed.potential import projected_potential  # noqa: PLC0415
+    from lacbed.projection import projected_potential  # noqa: PLC0415
 
     for path in out:
         check_writable(path)

@@ -17,7 +17,7 @@ from lacbed.datasets.manifest import read_manifest
 from lacbed.datasets.splits import KINDS, SIDES, split_rows
 from lacbed.datasets.store import CACHE_BYTES, Store
 from lacbed.errors import SettingError
-from lacbed.potential import mean_absorptive_potential
+from lacbed.projection import mean_absorptive_potential
 
 
 class LacbedDataset(Dataset[dict[str, Tensor]]):

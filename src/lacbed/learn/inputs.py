@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lacbed.datasets.compute import crystal_numbers
 from lacbed.learn.symmetry import pattern_symmetry
-from lacbed.potential import mean_absorptive_potential, projected_potential
+from lacbed.projection import mean_absorptive_potential, projected_potential
 
 if TYPE_CHECKING:
     from lacbed.crystals import Crystal

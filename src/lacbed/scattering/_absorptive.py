@@ -21,7 +21,7 @@ def absorptive_factor(
     element: str,
     s: torch.Tensor,
     b_iso: torch.Tensor | float,
-    energy: float,
+    energy: float | torch.Tensor,
     *,
     debye_waller: bool = True,
 ) -> torch.Tensor:
@@ -59,7 +59,7 @@ def absorptive_factor(
         element: Symbol of the neutral element, H to Lr; "D" is taken as "H".
         s: sin θ / λ = |g| / 2 in 1/Å, floating point.
         b_iso: Isotropic Debye-Waller parameter B = 8π² <u²> in Å², from 0 to 4, broadcast with `s`.
-        energy: Kinetic energy of the electrons in eV.
+        energy: Kinetic energy of the electrons in eV; a tensor () lets gradients flow.
         debye_waller: Whether f' includes exp(-B s²).
 
     Returns:
@@ -85,7 +85,7 @@ def absorptive_factor(
         for a, width in zip(terms[0::2], terms[1::2], strict=True):
             curve = curve + a * torch.exp(-width * s_squared)
         ratio = ratio + weights[..., k] * (curve / knot)
-    result = b * ratio / math.sqrt(beta_squared(energy))
+    result = b * ratio / beta_squared(energy) ** 0.5
     if debye_waller:
         result = result * torch.exp(-b * s_squared)
     return result.to(s.dtype)

@@ -13,7 +13,8 @@ from lacbed.beams import HKL
 from lacbed.geometry.frame import Frame
 from lacbed.invert.refinement.layout import Layout
 from lacbed.invert.refinement.pencil import Pencil
-from lacbed.invert.refinement.structure import State, Structure, coefficients, direct_basis, wave_number
+from lacbed.invert.refinement.structure import State, Structure, coefficients, wave_number
+from lacbed.potential import direct_basis
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,23 +1,16 @@
-"""U_g and U'_g as differentiable functions of everything that a crystal consists of.
-
-The formulas are those of `lacbed.potential`; here cell, positions, occupancies, displacements and the electrons'
-energy are torch tensors.
-"""
+"""The state of a refinement as tensors, and U_g and U'_g as functions of it."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lacbed.constants import ELECTRON_REST_ENERGY, PLANCK_TIMES_C, beta_squared
+from lacbed.constants import ELECTRON_REST_ENERGY, PLANCK_TIMES_C
 from lacbed.crystals import Crystal
-from lacbed.crystals.site import B_PER_U
-from lacbed.potential import Absorption
-from lacbed.scattering import absorptive_factor, elastic_factor
+from lacbed.potential import Absorption, StructureParameters, potential_coefficients
 
 THOMAS_LIMIT = 4.0  # Å²; B of the absorptive factors
 
@@ -78,19 +71,6 @@ def start_state(crystal: Crystal, energy: float, half_width: float, **values: ob
     return State(**{name: tensor(value) for name, value in (fields | values).items()})
 
 
-def direct_basis(cell: Tensor) -> Tensor:
-    """Columns a, b, c in Å in the frame of `lacbed.crystals.cell.direct_basis`: (6,) to (3, 3)."""
-    a, b, c = cell[0], cell[1], cell[2]
-    ca, cb, cg = torch.cos(torch.deg2rad(cell[3:])).unbind()
-    sg = torch.sqrt(1.0 - cg * cg)
-    cy = (ca - cb * cg) / sg
-    cz = torch.sqrt(1.0 - cb * cb - cy * cy)
-    zero = torch.zeros_like(a)
-    return torch.stack([
-        torch.stack([a, b * cg, c * cb]), torch.stack([zero, b * sg, c * cy]), torch.stack([zero, zero, c * cz]),
-    ])  # fmt: skip
-
-
 def wave_number(energy: Tensor) -> Tensor:
     """Vacuum wave number 1 / λ in 1/Å."""
     return torch.sqrt(energy * (energy + 2.0 * ELECTRON_REST_ENERGY)) / PLANCK_TIMES_C
@@ -125,56 +105,13 @@ def make_structure(crystal: Crystal, hkl: np.ndarray, factors: str, absorption: 
 
 def coefficients(structure: Structure, state: State) -> tuple[Tensor, Tensor | None]:
     """U_g and U'_g in 1/Å²: two (g,) complex128, the second None without absorption."""
-    indices = torch.as_tensor(structure.hkl, dtype=torch.float64)
-    direct = direct_basis(state.cell)
-    reciprocal = torch.linalg.inv(direct).T
-    # Far below rounding, and keeps the slope of the root finite at g = 0.
-    s = 0.5 * torch.sqrt(torch.square(indices @ reciprocal.T).sum(dim=1) + 1e-24)
-    gamma = 1.0 + state.energy / ELECTRON_REST_ENERGY
-    scale = gamma / (math.pi * torch.linalg.det(direct).abs())
-    elastic = torch.zeros(len(indices), dtype=torch.complex128)
-    absorptive = torch.zeros_like(elastic)
-    damped = isinstance(structure.absorption, str)
-    nominal = float(state.energy.detach())
-    # f' is proportional to 1/β, β = v/c.
-    slower = math.sqrt(beta_squared(nominal)) / torch.sqrt(1.0 - 1.0 / torch.square(gamma))
-    for i, site in enumerate(structure.crystal.sites):
-        beta = _beta(state.u[i], structure.anisotropic[i], reciprocal)
-        weight = state.occupancy[i] * state.factor[i]
-        phases, damping = _site_sum(structure.crystal, i, indices, state.xyz[i], beta)
-        wave = (phases * damping).sum(dim=1)
-        elastic = elastic + weight * elastic_factor(site.element, s, structure.factors) * wave
-        if damped:
-            u_eq = (beta * (direct.T @ direct)).sum() / (6.0 * math.pi**2)
-            thermal = absorptive_factor(site.element, s, B_PER_U * u_eq, nominal) * slower
-            absorptive = absorptive + state.occupancy[i] * thermal * phases.sum(dim=1)
-    elastic = scale * elastic
+    sites = StructureParameters(state.cell, state.xyz, state.occupancy, state.u, state.factor)
+    elastic, absorptive = potential_coefficients(
+        structure.crystal, structure.hkl, state.energy, structure.factors, structure.absorption, sites
+    )
     if len(structure.shapes):
-        elastic = elastic + state.extra.to(torch.complex128) @ structure.shapes
-    if structure.absorption is None:
-        return elastic, None
-    if damped:
-        return elastic, state.absorption * scale * absorptive
-    return elastic, state.absorption * (float(structure.absorption[1]) / 100.0) * elastic
-
-
-def _beta(u: Tensor, anisotropic: bool, reciprocal: Tensor) -> Tensor:
-    """β of exp(-hᵀ β h), see `lacbed.crystals.site.Site.beta`."""
-    if not anisotropic:
-        return 2.0 * math.pi**2 * u[0] * (reciprocal.T @ reciprocal)
-    lengths = torch.linalg.vector_norm(reciprocal, dim=0)
-    tensor = torch.stack([u[0], u[5], u[4], u[5], u[1], u[3], u[4], u[3], u[2]]).reshape(3, 3)
-    return 2.0 * math.pi**2 * torch.outer(lengths, lengths) * tensor
-
-
-def _site_sum(crystal: Crystal, site: int, indices: Tensor, xyz: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
-    """exp(-2πi g·r) and exp(-hᵀβh) of the atoms of a site: two (g, atom)."""
-    atoms = crystal.atoms
-    members = np.flatnonzero(atoms.site == site)
-    rotation = torch.as_tensor(atoms.rotation[members], dtype=torch.float64)
-    start = torch.as_tensor(crystal.sites[site].xyz, dtype=torch.float64)
-    places = torch.as_tensor(atoms.xyz[members]) + rotation @ (xyz - start)
-    angle = -2.0 * math.pi * (indices @ places.T)
-    turned = rotation @ beta @ rotation.mT  # (atom, 3, 3)
-    damping = torch.exp(-torch.einsum("gi,aij,gj->ga", indices, turned, indices))
-    return torch.complex(torch.cos(angle), torch.sin(angle)), damping
+        change = state.extra.to(torch.complex128) @ structure.shapes
+        elastic = elastic + change
+        if isinstance(structure.absorption, tuple) and absorptive is not None:
+            absorptive = absorptive + change * (structure.absorption[1] / 100.0)
+    return elastic, None if absorptive is None else state.absorption * absorptive
