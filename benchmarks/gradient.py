@@ -20,7 +20,7 @@ from lacbed.invert.refinement.model import images, jacobian
 from lacbed.invert.refinement.parameter import state_function
 from lacbed.invert.refinement.parameters import build_parameters
 from lacbed.invert.refinement.planning import make_plan
-from lacbed.invert.refinement.structure import State, start_state
+from lacbed.state import ModelState, crystal_state
 
 CASES = (
     ("GaAs", (1, 1, 0), None),
@@ -56,7 +56,7 @@ def _problem(name, zone, absorption, sampling, pixels, beams, count=27):
     frame = make_frame(crystal, zone)
     half = 2.0 * frame.shortest
     hkl = reflections_within(crystal, frame, 8.0 * frame.shortest)[:count]
-    state = start_state(crystal, 200e3, half, thickness=800.0)
+    state = crystal_state(crystal, 200e3, half, thickness=800.0)
     plan = make_plan(
         crystal, frame, hkl, pixels, state, beams=beams, absorption=absorption, sampling=sampling,
     )  # fmt: skip
@@ -64,7 +64,7 @@ def _problem(name, zone, absorption, sampling, pixels, beams, count=27):
 
 
 def _gradient(plan, state) -> None:
-    leaves = State(**{f.name: getattr(state, f.name).clone().requires_grad_() for f in fields(State)})
+    leaves = ModelState(**{f.name: getattr(state, f.name).clone().requires_grad_() for f in fields(ModelState)})
     images(plan, leaves).square().sum().backward()
 
 
@@ -80,7 +80,7 @@ def _row(name, zone, absorption, sampling, pixels, chosen):
     one, _ = measure(simulation, chosen.repeats)
     gradient, _ = measure(lambda: _gradient(plan, state), chosen.repeats)
     columns, _ = measure(lambda: jacobian(plan, state_function(state, parameters), values), chosen.repeats)
-    numbers = sum(getattr(state, f.name).numel() for f in fields(State))
+    numbers = sum(getattr(state, f.name).numel() for f in fields(ModelState))
     ratio = gradient.cpu / one.cpu
     return [
         name, absorption or "none", sampling, pixels, len(plan.beams), plan.basis.shape[1], numbers,

@@ -26,8 +26,8 @@ from lacbed.invert.refinement.options import Options
 from lacbed.invert.refinement.parameters import build_parameters
 from lacbed.invert.refinement.problem import beams_within
 from lacbed.invert.refinement.refine import refine
-from lacbed.invert.refinement.structure import start_state
 from lacbed.invert.refinement.uncertainties import standard_uncertainties, with_uncertainty
+from lacbed.state import crystal_state
 
 CASES = (
     ("GaAs", (1, 1, 0), "B"), ("Si", (1, 1, 0), "B"), ("SrTiO3", (0, 0, 1), "B"), ("NaCl", (1, 1, 0), "B"),
@@ -187,7 +187,7 @@ def _trial(name, zone, free, seed, chosen):
         absorption=None, align=False, weights="poisson", common_scale=True, blur=0.02, starts=1, steps=8,
     )  # fmt: skip
     result = refine(_wrong(crystal, rng, free), measured, settings)
-    truth = start_state(crystal, 200e3, half, thickness=thickness)
+    truth = crystal_state(crystal, 200e3, half, thickness=thickness)
     exact = {p.name: p.value for p in build_parameters(crystal, truth, names)}
     su = standard_uncertainties(result.covariance)
     errors: dict[str, float] = {}
@@ -207,7 +207,7 @@ def _wrong(crystal, rng, free):
     """The start: displacements, positions and occupancies off, as far as symmetry lets them."""
     sites = []
     is_free = "x" in free.split(",")
-    positions = build_parameters(crystal, start_state(crystal, 200e3, 1.0), ("x",)) if is_free else ()
+    positions = build_parameters(crystal, crystal_state(crystal, 200e3, 1.0), ("x",)) if is_free else ()
     moves = np.zeros((len(crystal.sites), 3))
     for p in positions:
         direction = p.direction.reshape(-1, 3)

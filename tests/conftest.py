@@ -7,44 +7,13 @@ import os
 # Before NumPy is loaded: threads inside the reference's small matrices only wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lacbed.errors import LacbedError
-
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _every_error_is_documented() -> Iterator[None]:
-    """Whatever error the program raised in any test of the run is on the page of errors.
-
-    The page is made by a scan of the source; this is what tells when the scan misses something.
-    """
-    said: set[str] = set()
-
-    def remember(self: LacbedError, *arguments: object, **named: object) -> None:
-        if arguments and Path(sys._getframe(1).f_code.co_filename).is_relative_to(ROOT / "src"):
-            said.add(" ".join(str(arguments[0]).split()))
-        super(LacbedError, self).__init__(*arguments, **named)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LacbedError, "__init__", remember, raising=False)
-        yield
-    if not said:
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "docs")
-        from lacbed_docs.error_messages import GAP, messages, pattern_of  # noqa: PLC0415
-
-        known = {m.text for m in messages() if len(m.text.replace(GAP, "")) >= 10}  # shorter ones fit too much
-    patterns = [pattern_of(text) for text in known]
-    missing = sorted(text[:120] for text in said if not any(p.search(text) for p in patterns))
-    assert not missing, f"not on the page of errors (docs/lacbed_docs/error_messages.py): {missing[:10]}"
 
 
 @pytest.fixture

@@ -19,11 +19,10 @@ def on_files(files: Any, config: Any) -> Any:
 
     if HERE not in sys.path:  # only now: MkDocs undoes what a hook does to the path while it is loaded
         sys.path.insert(0, HERE)
-    from lacbed_docs import command_page, error_page, gallery
+    from lacbed_docs import command_page, gallery
 
     for path, made in (
         ("reference/commands.md", command_page),
-        ("errors.md", error_page),
         ("gallery.md", gallery),
     ):
         files.append(File.generated(config, path, content=made.page()))

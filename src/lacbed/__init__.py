@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lacbed.crystals import Crystal, Site
     from lacbed.datasets.labelled import open_dataset
     from lacbed.datasets.read import LacbedDataset
+    from lacbed.differentiable import PreparedModel, intensities, model_state, prepare_model
     from lacbed.errors import LacbedError
     from lacbed.geometry.tilts import TiltGrid
     from lacbed.patterns import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     )
     from lacbed.projection import projected_potential
     from lacbed.simulation import simulate
+    from lacbed.state import ModelState
 
 _HOME = {
     "ConvergenceReport": "lacbed.converge",
@@ -52,7 +54,12 @@ _HOME = {
     "save_pattern": "lacbed.patterns",
     "zncc_loss": "lacbed.patterns",
     "projected_potential": "lacbed.projection",
+    "PreparedModel": "lacbed.differentiable",
+    "intensities": "lacbed.differentiable",
+    "model_state": "lacbed.differentiable",
+    "prepare_model": "lacbed.differentiable",
     "simulate": "lacbed.simulation",
+    "ModelState": "lacbed.state",
 }
 
 __all__ = [
@@ -60,15 +67,20 @@ __all__ = [
     "Crystal",
     "LacbedDataset",
     "LacbedError",
+    "ModelState",
+    "PreparedModel",
     "Site",
     "TiltGrid",
     "assemble_cbed",
     "compare_patterns",
     "convergence",
+    "intensities",
     "load_pattern",
     "max_difference",
+    "model_state",
     "montage",
     "open_dataset",
+    "prepare_model",
     "projected_potential",
     "r_factor",
     "relative_l2",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from torch import Tensor
 
-Number = TypeVar("Number", float, "Tensor")
+Number = TypeVar("Number", float, "Tensor", "float | Tensor")
 """A number, or a tensor through which gradients flow."""
 
 PLANCK_TIMES_C = 12398.419843320026

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from lacbed.constants import relativistic_gamma
 from lacbed.errors import ScatteringError
+from lacbed.geometry.moving import direct_basis
 from lacbed.scattering import FACTOR_TABLES, absorptive_factor, elastic_factor
 
 if TYPE_CHECKING:
@@ -73,19 +74,6 @@ def structure_parameters(crystal: Crystal) -> StructureParameters:
     return StructureParameters(*(torch.tensor(column, dtype=torch.float64) for column in columns))
 
 
-def direct_basis(cell: Tensor) -> Tensor:
-    """Columns a, b, c in Å in the frame of `lacbed.crystals.cell.direct_basis`, differentiable: (6,) to (3, 3)."""
-    a, b, c = cell[0], cell[1], cell[2]
-    ca, cb, cg = torch.cos(torch.deg2rad(cell[3:])).unbind()
-    sg = torch.sqrt(1.0 - cg * cg)
-    cy = (ca - cb * cg) / sg
-    cz = torch.sqrt(1.0 - cb * cb - cy * cy)
-    zero = torch.zeros_like(a)
-    return torch.stack([
-        torch.stack([a, b * cg, c * cb]), torch.stack([zero, b * sg, c * cy]), torch.stack([zero, zero, c * cz]),
-    ])  # fmt: skip
-
-
 def check_absorption(absorption: Absorption) -> None:
     """Refuse an absorption model that is not known.
 
@@ -134,6 +122,24 @@ def potential_coefficients(
     if isinstance(absorption, tuple):
         return elastic, elastic * (absorption[1] / 100.0)
     return elastic, scale * structure_factors(crystal, hkl, factors, energy, structure)
+
+
+def symmetric_change(crystal: Crystal, hkl: tuple[int, int, int], unit: complex, among: np.ndarray) -> np.ndarray:
+    """Change of U of every reflection in `among` when U_hkl and its partners change by `unit`.
+
+    From U(R r + t) = U(r) follows U_{gR} = U_g exp(2πi g·t), from a real potential U_{-g} = U*_g. A change that
+    symmetry forbids (the phase of a centrosymmetric crystal) averages to zero. (n, 3) to (n,) complex.
+    """
+    g = np.array(hkl)
+    total: dict[tuple[int, ...], complex] = {}
+    for rotation, shift in zip(crystal.rotations, crystal.translations, strict=True):
+        value = unit * np.exp(2j * np.pi * float(g @ shift))
+        image = g @ rotation
+        for member, amount in ((image, value), (-image, np.conj(value))):
+            key = tuple(int(v) for v in member)
+            total[key] = total.get(key, 0.0) + amount
+    count = 2 * len(crystal.rotations) / len(total)
+    return np.array([total.get(tuple(int(v) for v in row), 0.0) for row in among]) / count
 
 
 def structure_factors(
@@ -289,7 +295,9 @@ def _box_sum(values: list[Tensor], group: _Group) -> Tensor:
 
 def _direct_sum(indices: Tensor, group: _Group) -> Tensor:
     step = max(1, _CHUNK // max(1, len(group.xyz)))
-    pieces = [_turns(part @ group.xyz.T) @ group.weight.to(torch.complex128) for part in indices.split(step)]
+    pieces = [
+        _turns(part @ group.xyz.T) @ group.weight.to(torch.complex128) for part in torch.split(indices, step)
+    ]
     return torch.cat(pieces) if pieces else torch.zeros(0, dtype=torch.complex128)
 
 

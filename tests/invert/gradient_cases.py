@@ -14,20 +14,20 @@ from lacbed.beams import reflections_within
 from lacbed.geometry.frame import make_frame
 from lacbed.invert.refinement.plan import Plan
 from lacbed.invert.refinement.planning import make_plan
-from lacbed.invert.refinement.structure import State, start_state
+from lacbed.state import ModelState, crystal_state
 
-FIELDS = tuple(field.name for field in fields(State))
+FIELDS = tuple(field.name for field in fields(ModelState))
 
 
 def small_plan(
     crystal: Crystal, zone: tuple[int, int, int], absorption: Any, sampling: str, **settings: Any
-) -> tuple[Plan, State]:
+) -> tuple[Plan, ModelState]:
     """A grid of few pixels around the zone axis (odd: the centre is the axis itself) and a state."""
     frame = make_frame(crystal, zone)
     hkl = reflections_within(crystal, frame, 1.05 * frame.shortest)[:4]
     half = settings.pop("half_width", 0.9 * frame.shortest)
     pixels = settings.pop("pixels", 5)
-    state = start_state(crystal, 200e3, half, thickness=settings.pop("thickness", 420.0), blur=0.8)
+    state = crystal_state(crystal, 200e3, half, thickness=settings.pop("thickness", 420.0), blur=0.8)
     plan = make_plan(
         crystal, frame, hkl, pixels, state, absorption=absorption, sampling=sampling,  # type: ignore[arg-type]
         **({"beams": 20, "margin": None} | ({"divisions": 6} if sampling == "lattice" else {}) | settings),
@@ -42,7 +42,7 @@ def small_plan(
         shift = torch.as_tensor(plan.structure.hkl, dtype=torch.float64)
         changes = changes * _centre_phase(plan, shift)
     plan = replace(plan, structure=replace(plan.structure, shapes=changes))
-    return plan, state.changed(extra=torch.tensor([1e-4, -2e-4, 1e-4], dtype=torch.float64))
+    return plan, state.changed(ug_change=torch.tensor([1e-4, -2e-4, 1e-4], dtype=torch.float64))
 
 
 def _centre_phase(plan: Plan, hkl: Tensor) -> Tensor:
@@ -54,16 +54,17 @@ def _centre_phase(plan: Plan, hkl: Tensor) -> Tensor:
     return result
 
 
-def parts(state: State) -> list[tuple[str, int, float]]:
+def parts(state: ModelState) -> list[tuple[str, int, float]]:
     """Every number of a state, with a step for differences."""
     step = {
-        "thickness": 1e-2, "energy": 20.0, "half_width": 1e-5, "tilt": 1e-5, "turn": 1e-5, "blur": 1e-4,
-        "absorption": 1e-3, "cell": 1e-5, "xyz": 1e-5, "occupancy": 1e-4, "u": 1e-5, "factor": 1e-4, "extra": 1e-6,
+        "thickness": 1e-2, "energy": 20.0, "half_width": 1e-5, "tilt": 1e-5, "distortion": 1e-5, "blur": 1e-4,
+        "absorption": 1e-3, "cell": 1e-5, "xyz": 1e-5, "occupancy": 1e-4, "u": 1e-5, "factor": 1e-4,
+        "ug_change": 1e-6,
     }  # fmt: skip
     return [(name, i, step[name]) for name in FIELDS for i in range(getattr(state, name).numel())]
 
 
-def with_part(state: State, name: str, index: int, value: Tensor) -> State:
+def with_part(state: ModelState, name: str, index: int, value: Tensor) -> ModelState:
     """A state with one number replaced."""
     old = getattr(state, name)
     unit = torch.zeros(old.numel(), dtype=torch.float64)

@@ -9,7 +9,7 @@ from lacbed import Crystal, Site, TiltGrid, simulate
 from lacbed.geometry.frame import make_frame
 from lacbed.invert.refinement.model import images, jacobian
 from lacbed.invert.refinement.planning import make_plan
-from lacbed.invert.refinement.structure import State, start_state
+from lacbed.state import ModelState, crystal_state
 
 CASES = {
     "GaAs [110], polar, absorbing": ("GaAs", (1, 1, 0), "thomas", "pixels", (0.0, 0.0)),
@@ -27,7 +27,7 @@ def test_every_parameter_against_finite_differences(name):
     waves = {"beams": 90, "margin": 0.8, "divisions": 4} if "few" in name else {}
     plan, state = small_plan(Crystal.named(crystal), zone, absorption, sampling, pixels=3, **waves)
     state = state.changed(tilt=torch.tensor(tilt, dtype=torch.float64))
-    leaves = State(**{n: getattr(state, n).clone().requires_grad_() for n in FIELDS})
+    leaves = ModelState(**{n: getattr(state, n).clone().requires_grad_() for n in FIELDS})
     value = images(plan, leaves)
     weight = torch.randn(value.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     (value * weight).sum().backward()
@@ -61,7 +61,9 @@ def test_every_parameter_against_finite_differences(name):
 def test_pixels_equal_the_simulation():
     crystal = Crystal.named("GaAs")
     plan, state = small_plan(crystal, (1, 1, 0), "thomas", "pixels")
-    state = state.changed(blur=torch.tensor(0.0, dtype=torch.float64), extra=torch.zeros(3, dtype=torch.float64))
+    state = state.changed(
+        blur=torch.tensor(0.0, dtype=torch.float64), ug_change=torch.zeros(3, dtype=torch.float64)
+    )
     grid = TiltGrid(5, k_max=float(state.half_width))
     reference = simulate(
         crystal, (1, 1, 0), 200e3, (420.0,), grid, plan.reflections, absorption="thomas", beams=len(plan.beams)
@@ -76,7 +78,9 @@ def test_anisotropic_displacements_equal_the_simulation():
     ]
     crystal = Crystal.build("TiO2", (4.594, 4.594, 2.959, 90, 90, 90), "P 42/m n m", sites)
     plan, state = small_plan(crystal, (1, 1, 0), None, "pixels", beams=20)
-    state = state.changed(blur=torch.tensor(0.0, dtype=torch.float64), extra=torch.zeros(3, dtype=torch.float64))
+    state = state.changed(
+        blur=torch.tensor(0.0, dtype=torch.float64), ug_change=torch.zeros(3, dtype=torch.float64)
+    )
     grid = TiltGrid(5, k_max=float(state.half_width))
     reference = simulate(crystal, (1, 1, 0), 200e3, (420.0,), grid, plan.reflections, beams=len(plan.beams))
     np.testing.assert_allclose(images(plan, state).numpy(), reference.values[0], rtol=0, atol=1e-10)
@@ -86,7 +90,7 @@ def test_lattice_reads_the_pixels():
     # The two lists of beams of a zone boundary differ: what is left is the error of so many beams.
     crystal = Crystal.named("Si")
     exact, state = small_plan(crystal, (1, 1, 0), None, "pixels", pixels=7, thickness=300.0)
-    state = state.changed(extra=torch.zeros(3, dtype=torch.float64))
+    state = state.changed(ug_change=torch.zeros(3, dtype=torch.float64))
     settings = {"crystal": crystal, "frame": exact.frame, "reflections": exact.reflections, "pixels": 7}
     whole = images(make_plan(**settings, state=state, beams=150, sampling="pixels"), state)
     errors = []
@@ -101,7 +105,7 @@ def test_lattice_reads_the_pixels():
 def test_few_bloch_waves_stand_for_all(absorption):
     crystal = Crystal.named("GaAs")
     _, state = small_plan(crystal, (1, 1, 0), absorption, "pixels")
-    state = state.changed(extra=torch.zeros(3, dtype=torch.float64))
+    state = state.changed(ug_change=torch.zeros(3, dtype=torch.float64))
     settings = {
         "crystal": crystal,
         "frame": make_frame(crystal, (1, 1, 0)),
@@ -137,6 +141,6 @@ def test_gradient_does_not_need_kept_eigenvectors():
 
 def test_start_state_is_the_crystal():
     crystal = Crystal.named("SiO2")
-    state = start_state(crystal, 200e3, 0.5)
+    state = crystal_state(crystal, 200e3, 0.5)
     assert state.cell.tolist() == list(crystal.cell)
     assert state.occupancy.tolist() == [s.occupancy for s in crystal.sites]

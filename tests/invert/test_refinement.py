@@ -17,7 +17,6 @@ from lacbed.invert.refinement.constraints import (
     isotropic_displacement,
     position_directions,
 )
-from lacbed.invert.refinement.families import family_shape
 from lacbed.invert.refinement.files import check_folder, fingerprint, load_progress, save_progress
 from lacbed.invert.refinement.measured import Measured, usable
 from lacbed.invert.refinement.objective import compare, make_target, residual_of, reweighted, z_of
@@ -26,7 +25,7 @@ from lacbed.invert.refinement.parameter import state_function
 from lacbed.invert.refinement.parameters import build_parameters, split_names
 from lacbed.invert.refinement.refine import refine
 from lacbed.invert.refinement.report import refined_cif, summary
-from lacbed.invert.refinement.structure import coefficients, make_structure, start_state
+from lacbed.invert.refinement.structure import coefficients, make_structure
 from lacbed.invert.refinement.uncertainties import (
     correlations,
     covariance,
@@ -35,6 +34,8 @@ from lacbed.invert.refinement.uncertainties import (
     with_uncertainty,
 )
 from lacbed.patterns.metrics import zncc_loss
+from lacbed.potential import symmetric_change
+from lacbed.state import crystal_state
 
 HKL = ((0, 0, 0), (1, -1, 1), (1, -1, -1), (0, 0, 2))
 
@@ -69,14 +70,14 @@ def test_known_site_symmetries():
 def test_family_has_the_symmetry_of_the_potential():
     crystal = Crystal.named("GaAs")
     hkl = np.array([(1, 1, 1), (-1, -1, -1), (1, -1, 1), (-1, 1, 1), (2, 2, 0), (1, -1, -1)])
-    elastic = coefficients(make_structure(crystal, hkl, "kirkland", None), start_state(crystal, 2e5, 0.5))[
+    elastic = coefficients(make_structure(crystal, hkl, "kirkland", None), crystal_state(crystal, 2e5, 0.5))[
         0
     ].numpy()
-    shape = family_shape(crystal, (1, 1, 1), elastic[0] / abs(elastic[0]), hkl)
+    shape = symmetric_change(crystal, (1, 1, 1), elastic[0] / abs(elastic[0]), hkl)
     expected = np.where(np.abs(hkl).sum(axis=1) == 3, elastic / abs(elastic[0]), 0.0)
     np.testing.assert_allclose(shape, expected, atol=1e-12)
     silicon = Crystal.build("Si", 5.43, "F d -3 m:2", [Site("Si1", "Si", (0.125, 0.125, 0.125))])
-    assert np.abs(family_shape(silicon, (1, 1, 1), 1j, hkl)).max() < 1e-12  # the centre fixes the phase
+    assert np.abs(symmetric_change(silicon, (1, 1, 1), 1j, hkl)).max() < 1e-12  # the centre fixes the phase
 
 
 # -- names ------------------------------------------------------------------------------------------
@@ -100,7 +101,7 @@ def test_names():
 def test_impossible_parameters_are_refused(name, free, words):
     crystal = Crystal.named(name)
     with pytest.raises(SettingError, match=words):
-        build_parameters(crystal, start_state(crystal, 200e3, 0.5), split_names(free))
+        build_parameters(crystal, crystal_state(crystal, 200e3, 0.5), split_names(free))
 
 
 def test_free_displacements_of_anisotropic_sites():
@@ -109,7 +110,7 @@ def test_free_displacements_of_anisotropic_sites():
         Site("O1", "O", (0.305, 0.305, 0), u_iso=None, u_aniso=(0.005, 0.005, 0.004, 0, 0, -0.001)),
     ]
     crystal = Crystal.build("TiO2", (4.594, 4.594, 2.959, 90, 90, 90), "P 42/m n m", sites)
-    state = start_state(crystal, 200e3, 0.5)
+    state = crystal_state(crystal, 200e3, 0.5)
     names = [p.name for p in build_parameters(crystal, state, ("U",))]
     assert names == ["U11:Ti1", "U33:Ti1", "U12:Ti1", "U11:O1", "U33:O1", "U12:O1"]
 
@@ -118,7 +119,7 @@ def test_b_of_anisotropic_sites_is_a_sphere():
     quartz = Crystal.named("SiO2")  # hexagonal axes
     u = tuple(0.008 * isotropic_displacement(quartz))
     quartz = replace(quartz, sites=tuple(replace(s, u_iso=None, u_aniso=u) for s in quartz.sites))
-    state = start_state(quartz, 200e3, 0.5)
+    state = crystal_state(quartz, 200e3, 0.5)
     parameters = build_parameters(quartz, state, ("B",))
     assert [p.name for p in parameters] == ["B:Si1", "B:O2"]
     assert all(p.low == pytest.approx(0.0) and p.value == pytest.approx(8 * np.pi**2 * 0.008) for p in parameters)
@@ -134,14 +135,14 @@ def test_b_of_anisotropic_sites_is_a_sphere():
 def test_mixed_place_keeps_its_sum_and_polar_origin_stays():
     sites = [Site("Ge1", "Ge", (0, 0, 0), 0.9), Site("Sn1", "Sn", (0, 0, 0), 0.1)]
     crystal = Crystal.build("GeSn", 5.65, "F d -3 m:1", sites)
-    state = start_state(crystal, 200e3, 0.5)
+    state = crystal_state(crystal, 200e3, 0.5)
     parameters = build_parameters(crystal, state, ("occupancy", "B"))
     assert [p.name for p in parameters] == ["occupancy:Ge1", "B:Ge1"]
     moved = state_function(state, parameters)(torch.tensor([0.95, 0.8], dtype=torch.float64))
     assert float(moved.occupancy.sum()) == pytest.approx(1.0)
     assert moved.u[0].tolist() == moved.u[1].tolist()
     polar = Crystal.named("GaN")
-    assert [p.name for p in build_parameters(polar, start_state(polar, 2e5, 0.5), ("x",))] == ["z:N2"]
+    assert [p.name for p in build_parameters(polar, crystal_state(polar, 2e5, 0.5), ("x",))] == ["z:N2"]
 
 
 # -- objective --------------------------------------------------------------------------------------

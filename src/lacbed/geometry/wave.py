@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from lacbed.constants import relativistic_gamma, wavelength
-from lacbed.crystals.cell import FloatArray
+from lacbed.constants import ELECTRON_REST_ENERGY, PLANCK_TIMES_C, relativistic_gamma, wavelength
 from lacbed.errors import SettingError
 
 MIN_ENERGY = 1e3
@@ -44,7 +45,12 @@ def electron_wave(energy: float) -> ElectronWave:
     return ElectronWave(float(energy), 1.0 / wavelength(energy), relativistic_gamma(energy))
 
 
-def internal_wave_vectors(tilts: FloatArray, wave: ElectronWave, normal: FloatArray, mean_u: float) -> FloatArray:
+def wave_number(energy: Tensor) -> Tensor:
+    """Vacuum wave number 1 / λ in 1/Å of electrons of an energy in eV."""
+    return torch.sqrt(energy * (energy + 2.0 * ELECTRON_REST_ENERGY)) / PLANCK_TIMES_C
+
+
+def internal_wave_vectors(tilts: Tensor, wave_number: Tensor | float, normal: Tensor, mean_u: Tensor) -> Tensor:
     """Wave vectors K of the refracted incident wave in the crystal: (tilt, 2) to (tilt, 3), in 1/Å.
 
     The vacuum wave vector is k = (kx, ky, +sqrt(k² - kx² - ky²)). At the entrance surface its part along the
@@ -53,12 +59,12 @@ def internal_wave_vectors(tilts: FloatArray, wave: ElectronWave, normal: FloatAr
 
     Args:
         tilts: (kx, ky) in the microscope frame.
-        wave: the electrons.
-        normal: unit foil normal n, pointing along the beam.
-        mean_u: U_0 in 1/Å², or 0 to leave refraction by the mean inner potential out.
+        wave_number: k of the electrons in vacuum in 1/Å.
+        normal: unit foil normal n, pointing along the beam: (3,).
+        mean_u: U_0 in 1/Å², or 0 to leave refraction by the mean inner potential out: ().
     """
-    kz = np.sqrt(wave.wave_number**2 - np.sum(tilts**2, axis=1))
-    vacuum = np.column_stack([tilts, kz])
+    kz = torch.sqrt(wave_number**2 - torch.square(tilts).sum(dim=1))
+    vacuum = torch.cat([tilts, kz[:, None]], dim=1)
     along = vacuum @ normal
-    inside = np.sqrt(along**2 + mean_u)
-    return np.asarray(vacuum + (inside - along)[:, None] * normal)
+    inside = torch.sqrt(torch.square(along) + mean_u)
+    return vacuum + (inside - along)[:, None] * normal

@@ -212,8 +212,12 @@ def _run_tilts(
 ) -> np.ndarray:
     """Amplitudes of the wanted pairs: (thickness, pair)."""
     mean = potential_coefficients(crystal, np.zeros((1, 3)), settings.energy, settings.factors)[0].real
-    mean_u = float(mean[0]) if settings.refraction else 0.0
-    inner = internal_wave_vectors(reduction.tilts, electron_wave(settings.energy), frame.normal, mean_u)
+    inner = internal_wave_vectors(
+        torch.as_tensor(reduction.tilts),
+        electron_wave(settings.energy).wave_number,
+        torch.as_tensor(frame.normal),
+        mean[0] if settings.refraction else torch.zeros(()),
+    ).numpy()
     place = optics.cell.indices(frame.vectors(reduction.pair_hkl))
     result = np.empty((len(stack.exits), len(place)), dtype=complex)
     for tilt, wave_vector in enumerate(inner):

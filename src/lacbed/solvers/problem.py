@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lacbed.beams import BeamList
+from lacbed.beams import HKL, BeamList
 from lacbed.crystals.cell import FloatArray
 from lacbed.geometry.frame import Frame, IntArray
+from lacbed.geometry.moving import direct_basis, grid_positions, microscope_axes
 from lacbed.geometry.symmetry import Reduction
-from lacbed.geometry.wave import ElectronWave, internal_wave_vectors
-from lacbed.potential import Absorption, potential_coefficients
+from lacbed.geometry.wave import ElectronWave, internal_wave_vectors, wave_number
+from lacbed.potential import Absorption, potential_coefficients, symmetric_change
+from lacbed.state import ModelState
 
 if TYPE_CHECKING:
     from lacbed.crystals import Crystal
@@ -140,17 +142,29 @@ def build_problem(
     absorption: Absorption,
     refraction: bool,
     paraxial: bool = True,
+    moving: Moving | None = None,
 ) -> Problem:
-    """Compute the structure matrix and lay out the pairs; everything in float64 on the CPU."""
+    """Compute the structure matrix and lay out the pairs; everything in float64 on the CPU.
+
+    With `moving` all numbers follow from its state and carry its gradients; what was chosen for the crystal as it
+    stands (beams, anchors, pairs) stays.
+    """
     total = len(beams.hkl)
     difference, index = _unique_differences(beams.hkl)
-    elastic, absorptive = potential_coefficients(crystal, difference, wave.energy, factors, absorption)
-    lookup = torch.as_tensor(index).reshape(total, total)
-    mean_u = float(elastic[_zero_row(difference)].real) if refraction else 0.0
-    wave_vectors = internal_wave_vectors(reduction.tilts, wave, frame.normal, mean_u)
-    elastic[_zero_row(difference)] = 0  # U_0 is in K
-    shift = _shift_to_centre(elastic, absorptive, difference, crystal, beams.hkl)
-    gauge = None
+    lookup, zero = torch.as_tensor(index).reshape(total, total), _zero_row(difference)
+    fixed = True  # whether no number that changes can take a centre of symmetry away
+    if moving is None:
+        elastic, absorptive = potential_coefficients(crystal, difference, wave.energy, factors, absorption)
+        view = _standing(frame, wave, beams, reduction, thicknesses)
+    else:
+        elastic, absorptive = _moving_potential(crystal, difference, factors, absorption, moving)
+        view = _moving_view(crystal, frame, beams, reduction, moving)
+        fixed = not (moving.state.xyz.requires_grad or moving.state.ug_change.requires_grad)
+    mean_u = elastic[zero].real.clone() if refraction else torch.zeros((), dtype=torch.float64)
+    elastic = elastic * (torch.arange(len(elastic)) != zero)  # U_0 is in K
+    shift, gauge = None, None
+    if fixed:
+        shift = _shift_to_centre(elastic.detach(), absorptive, difference, crystal, beams.hkl)
     if shift is not None:
         phase = _half_turns(difference, shift)
         elastic = (elastic * phase).real
@@ -163,18 +177,95 @@ def build_problem(
     return Problem(
         potential=elastic[lookup],
         absorptive=None if absorptive is None else absorptive[lookup],
-        vectors=torch.as_tensor(beams.vectors),
+        vectors=view.vectors,
         strong=beams.strong,
-        wave_vectors=torch.as_tensor(wave_vectors),
-        reduced=torch.as_tensor(reduction.folding.reduced),
+        wave_vectors=internal_wave_vectors(view.tilts, view.wave_number, view.normal, mean_u),
+        reduced=view.reduced,
         anchor=torch.as_tensor(anchor),
         pair_tilt=torch.as_tensor(reduction.pair_tilt),
         pair_out=torch.as_tensor(out),
-        normal=torch.as_tensor(frame.normal),
-        thicknesses=torch.as_tensor(thicknesses),
+        normal=view.normal,
+        thicknesses=view.thicknesses,
         paraxial=paraxial,
         gauge=gauge,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Moving:
+    """A state of the model, and what it needs to know of the simulation that it belongs to.
+
+    Attributes:
+        state: the state.
+        pixels: of a side of the grid.
+        pixel: the pixel of every tilt: (tilt,).
+        changes: reflection and direction in the complex plane of every individual change of U_g.
+    """
+
+    state: ModelState
+    pixels: int
+    pixel: IntArray
+    changes: tuple[tuple[HKL, complex], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """Electrons and foil: tilts (tilt, 2), k, n (3,), h (beam, 3), q (tilt, 2), t (thickness,)."""
+
+    tilts: Tensor
+    wave_number: Tensor | float
+    normal: Tensor
+    vectors: Tensor
+    reduced: Tensor
+    thicknesses: Tensor
+
+
+def _standing(
+    frame: Frame, wave: ElectronWave, beams: BeamList, reduction: Reduction, thicknesses: FloatArray
+) -> _View:
+    tensor = torch.as_tensor
+    return _View(
+        tensor(reduction.tilts), wave.wave_number, tensor(frame.normal), tensor(beams.vectors),
+        tensor(reduction.folding.reduced), tensor(thicknesses),
+    )  # fmt: skip
+
+
+def _moving_view(crystal: Crystal, frame: Frame, beams: BeamList, reduction: Reduction, moving: Moving) -> _View:
+    state = moving.state
+    direct = direct_basis(state.cell)
+    axes = microscope_axes(direct, frame.zone_axis, frame.x_direction)
+    reciprocal = axes @ torch.linalg.inv(direct).T
+
+    def vectors(hkl: IntArray) -> Tensor:
+        found: Tensor = torch.as_tensor(hkl, dtype=torch.float64) @ reciprocal.T
+        return found
+
+    uvw = torch.as_tensor(np.linalg.solve(frame.rotation @ crystal.direct, frame.normal))
+    normal = axes @ direct @ uvw
+    tilts = grid_positions(state.half_width, state.tilt, state.distortion, moving.pixels)[moving.pixel]
+    return _View(
+        tilts=tilts,
+        wave_number=wave_number(state.energy),
+        normal=normal / torch.linalg.vector_norm(normal),
+        vectors=vectors(beams.hkl),
+        reduced=tilts - vectors(reduction.folding.anchor)[:, :2],
+        thicknesses=state.thickness.reshape(-1),
+    )
+
+
+def _moving_potential(
+    crystal: Crystal, hkl: IntArray, factors: str, absorption: Absorption, moving: Moving
+) -> tuple[Tensor, Tensor | None]:
+    """U_g with individual changes, and U'_g with its factor."""
+    state = moving.state
+    elastic, absorptive = potential_coefficients(crystal, hkl, state.energy, factors, absorption, state.structure)
+    if moving.changes:
+        shapes = np.stack([symmetric_change(crystal, g, unit, hkl) for g, unit in moving.changes])
+        change = state.ug_change.to(torch.complex128) @ torch.as_tensor(shapes)
+        elastic = elastic + change
+        if isinstance(absorption, tuple) and absorptive is not None:
+            absorptive = absorptive + change * (absorption[1] / 100.0)
+    return elastic, None if absorptive is None else state.absorption * absorptive
 
 
 def _unique_differences(hkl: IntArray) -> tuple[IntArray, IntArray]:
@@ -210,6 +301,7 @@ def _shift_to_centre(
     An operation x → R x + w that inverts every h in the list gives U_h = U*_h exp(-2πi h·w), so that
     d_h = exp(πi h·w) makes d_h U_{h-h'} d*_h' real; that is U_{h-h'} exp(πi (h-h')·w).
     """
+    absorptive = None if absorptive is None else absorptive.detach()
     scale = float(elastic.abs().max()) or 1.0
     inverse_transposed = np.round(np.linalg.inv(crystal.rotations).transpose(0, 2, 1)).astype(np.int64)
     inverts = np.all(hkl @ inverse_transposed.transpose(0, 2, 1) == -hkl, axis=(1, 2))

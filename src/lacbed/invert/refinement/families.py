@@ -10,32 +10,16 @@ import torch
 from lacbed.crystals import Crystal
 from lacbed.errors import SettingError
 from lacbed.invert.refinement.parameter import Parameter
-from lacbed.invert.refinement.structure import State, Structure, coefficients
+from lacbed.invert.refinement.structure import Structure, coefficients
+from lacbed.potential import symmetric_change
+from lacbed.state import ModelState
 
 REACH = 0.02  # 1/Å²; largest change
 
 
-def family_shape(crystal: Crystal, hkl: tuple[int, int, int], unit: complex, among: np.ndarray) -> np.ndarray:
-    """Change of U of every reflection in `among` when U_hkl and its partners change by `unit`.
-
-    From U(R r + t) = U(r) follows U_{gR} = U_g exp(2πi g·t), from a real potential U_{-g} = U*_g. A change that
-    symmetry forbids (the phase of a centrosymmetric crystal) averages to zero. (n, 3) to (n,) complex.
-    """
-    g = np.array(hkl)
-    total: dict[tuple[int, ...], complex] = {}
-    for rotation, shift in zip(crystal.rotations, crystal.translations, strict=True):
-        value = unit * np.exp(2j * np.pi * float(g @ shift))
-        image = g @ rotation
-        for member, amount in ((image, value), (-image, np.conj(value))):
-            key = tuple(int(v) for v in member)
-            total[key] = total.get(key, 0.0) + amount
-    count = 2 * len(crystal.rotations) / len(total)
-    return np.array([total.get(tuple(int(v) for v in row), 0.0) for row in among]) / count
-
-
 def add_families(
-    crystal: Crystal, structure: Structure, state: State, names: list[str]
-) -> tuple[Structure, State, list[Parameter]]:
+    crystal: Crystal, structure: Structure, state: ModelState, names: list[str]
+) -> tuple[Structure, ModelState, list[Parameter]]:
     """Structure, state and parameters with U_g of some families free, amplitude and (if symmetry lets it) phase.
 
     Args:
@@ -60,15 +44,15 @@ def add_families(
         size = abs(elastic[place[0]])
         phase = elastic[place[0]] / size if size > 1e-9 else 1.0
         for unit, tail in ((phase, ""), (1j * phase, ":phase")):
-            shape = family_shape(crystal, hkl, unit, structure.hkl)
+            shape = symmetric_change(crystal, hkl, unit, structure.hkl)
             if np.abs(shape).max() < 1e-6:
                 continue
             label = f"{name}{tail}"
-            parameters.append(Parameter(label, "Ug", "extra", np.zeros(0), 0.0, -REACH, REACH, "1/Å²"))
+            parameters.append(Parameter(label, "Ug", "ug_change", np.zeros(0), 0.0, -REACH, REACH, "1/Å²"))
             shapes.append(shape)
         if not shapes:
             raise SettingError(f"{name} cannot be free: the space group of {crystal.name} forbids that reflection")
     filled = [replace(p, direction=np.eye(len(parameters))[i]) for i, p in enumerate(parameters)]
     table = torch.as_tensor(np.array(shapes)) if shapes else structure.shapes
-    extra = torch.zeros(len(parameters), dtype=torch.float64)
-    return replace(structure, shapes=table), state.changed(extra=extra), filled
+    ug_change = torch.zeros(len(parameters), dtype=torch.float64)
+    return replace(structure, shapes=table), state.changed(ug_change=ug_change), filled

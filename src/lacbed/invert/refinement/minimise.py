@@ -14,7 +14,7 @@ from lacbed.invert.refinement.model import Kept, StateOf, images
 from lacbed.invert.refinement.objective import Fit, Target, compare, mean_z, residual_of
 from lacbed.invert.refinement.parameter import Parameter
 from lacbed.invert.refinement.plan import Plan
-from lacbed.invert.refinement.structure import State
+from lacbed.state import ModelState
 
 
 class Minimiser:
@@ -64,7 +64,7 @@ class Minimiser:
         values[self.active] = active
         return values
 
-    def state_of(self, active: Tensor) -> State:
+    def state_of(self, active: Tensor) -> ModelState:
         """The state of the active parameters, differentiable."""
         fixed = torch.as_tensor(self.best)
         place = torch.tensor(self.active)

@@ -12,16 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lacbed.differentiable import blur
 from lacbed.invert.refinement.plan import Numbers, Plan, numbers, pencil, pixel_positions, rows, zone_vectors
-from lacbed.invert.refinement.sampling import binned_sigma, blur, interpolate, reading
-from lacbed.invert.refinement.structure import State
+from lacbed.invert.refinement.sampling import binned_sigma, interpolate, reading
 from lacbed.invert.refinement.waves import KEPT_BYTES, Systems, differentiable_intensities, intensities, tangents
+from lacbed.state import ModelState
 
-StateOf = Callable[[Tensor], State]
+StateOf = Callable[[Tensor], ModelState]
 Kept = dict[int, Systems]
 
 
-def images(plan: Plan, state: State, shifts: Tensor | None = None, keep: int = KEPT_BYTES) -> Tensor:
+def images(plan: Plan, state: ModelState, shifts: Tensor | None = None, keep: int = KEPT_BYTES) -> Tensor:
     """Blurred intensities as fractions of the incident current, differentiable in the state: (g, ky, kx).
 
     Args:
@@ -36,7 +37,7 @@ def images(plan: Plan, state: State, shifts: Tensor | None = None, keep: int = K
     return blur(sharp.reshape(len(plan.reflections), plan.pixels, plan.pixels), _sigma(plan, state))
 
 
-def _sigma(plan: Plan, state: State) -> Tensor:
+def _sigma(plan: Plan, state: ModelState) -> Tensor:
     return binned_sigma(state.blur, plan.binning)
 
 
@@ -45,7 +46,7 @@ def _from_pairs(plan: Plan, pairs: Tensor) -> Tensor:
     return torch.cat([pairs, torch.zeros_like(pairs[..., :1])], dim=-1)[..., plan.source]
 
 
-def _read(plan: Plan, state: State, points: Tensor, shifts: Tensor | None) -> Tensor:
+def _read(plan: Plan, state: ModelState, points: Tensor, shifts: Tensor | None) -> Tensor:
     """Values at the pixels, (g, pixel), from those at the points, (g, point)."""
     if not plan.divisions:
         return points
@@ -57,14 +58,14 @@ def _read(plan: Plan, state: State, points: Tensor, shifts: Tensor | None) -> Te
     return torch.stack(each)
 
 
-def places(plan: Plan, state: State, shift: Tensor | None = None) -> Tensor:
+def places(plan: Plan, state: ModelState, shift: Tensor | None = None) -> Tensor:
     """Pixels in steps of the lattice: (pixel, 2)."""
     lattice, _ = zone_vectors(plan, state.cell)
     steps: Tensor = pixel_positions(state, plan.pixels) @ torch.linalg.inv(lattice).T * plan.divisions
     return steps if shift is None else steps - shift @ _per_pixel(plan, state)
 
 
-def _per_pixel(plan: Plan, state: State) -> Tensor:
+def _per_pixel(plan: Plan, state: ModelState) -> Tensor:
     """Steps of the lattice, as rows, for one pixel along x and along y: (2, 2)."""
     lattice, _ = zone_vectors(plan, state.cell)
     step: Tensor = torch.linalg.inv(lattice).T * (plan.divisions * 2.0 * state.half_width / plan.pixels)
@@ -72,7 +73,10 @@ def _per_pixel(plan: Plan, state: State) -> Tensor:
 
 
 def thickness_series(
-    plan: Plan, states: Sequence[State], thicknesses: Sequence[float], tick: Callable[[float], None] | None = None
+    plan: Plan,
+    states: Sequence[ModelState],
+    thicknesses: Sequence[float],
+    tick: Callable[[float], None] | None = None,
 ) -> Iterator[list[Tensor]]:
     """Images without blur for many thicknesses, one after the other: (g, ky, kx) for every state.
 
@@ -200,7 +204,7 @@ def along_each(function: Callable[[Tensor], tuple[Tensor, ...]], values: Tensor)
     return result
 
 
-def _systems(plan: Plan, state: State, kept: Kept | None) -> tuple[Systems, Tensor]:
+def _systems(plan: Plan, state: ModelState, kept: Kept | None) -> tuple[Systems, Tensor]:
     """Eigensystems of a state and τ; those of the last state if the matrices are the same."""
     found = numbers(plan, state)
     matrices = pencil(plan, found)
@@ -215,7 +219,7 @@ def _systems(plan: Plan, state: State, kept: Kept | None) -> tuple[Systems, Tens
 
 
 def read_with_shifts(
-    plan: Plan, state: State, shifts: Tensor | None = None, kept: Kept | None = None
+    plan: Plan, state: ModelState, shifts: Tensor | None = None, kept: Kept | None = None
 ) -> tuple[Tensor, Tensor]:
     """Images and their slopes per pixel of shift along x and y, without gradient: (g, ky, kx), (2, g, ky, kx)."""
     with torch.no_grad():

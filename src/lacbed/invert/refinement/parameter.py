@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lacbed.crystals.cell import FloatArray
-from lacbed.invert.refinement.structure import State
+from lacbed.state import ModelState
 
 KINDS = (
     "thickness", "half_width", "tilt", "rotation", "stretch", "shear", "blur", "voltage", "absorption", "B", "U",
@@ -35,7 +35,7 @@ class Parameter:
     Attributes:
         name: such as "thickness", "B:Ga1", "x:O2", "U12:O2".
         kind: one of `KINDS`.
-        field: of `State`.
+        field: of `ModelState`.
         direction: change of the flattened field per unit.
         value: at the start.
         low: smallest allowed value.
@@ -58,10 +58,10 @@ class Parameter:
         return next(i for i, kinds in enumerate(STAGES) if self.kind in kinds)
 
 
-def state_function(base: State, parameters: Sequence[Parameter]) -> Callable[[Tensor], State]:
+def state_function(base: ModelState, parameters: Sequence[Parameter]) -> Callable[[Tensor], ModelState]:
     """The state of a vector of parameters, differentiable; `base` belongs to their start values."""
 
-    def state_of(values: Tensor) -> State:
+    def state_of(values: Tensor) -> ModelState:
         changed: dict[str, Tensor] = {}
         for number, parameter in enumerate(parameters):
             old = changed.get(parameter.field, getattr(base, parameter.field))

@@ -12,8 +12,8 @@ from lacbed.errors import SettingError
 from lacbed.invert.refinement.constraints import CELL_NAMES, cell_directions
 from lacbed.invert.refinement.parameter import KINDS, Parameter
 from lacbed.invert.refinement.site_parameters import parameters_of_sites
-from lacbed.invert.refinement.structure import State
 from lacbed.potential import Absorption
+from lacbed.state import ModelState
 
 
 def split_names(text: str) -> tuple[str, ...]:
@@ -43,7 +43,7 @@ def usual(absorption: Absorption) -> tuple[str, ...]:
 
 
 def build_parameters(
-    crystal: Crystal, state: State, names: Sequence[str], absorption: Absorption = None
+    crystal: Crystal, state: ModelState, names: Sequence[str], absorption: Absorption = None
 ) -> tuple[Parameter, ...]:
     """The parameters of a list of names, without individual U_g (see `lacbed.invert.refinement.families`).
 
@@ -68,7 +68,7 @@ def build_parameters(
     return tuple(found)
 
 
-def _of_image(state: State, kind: str, absorption: Absorption) -> list[Parameter]:
+def _of_image(state: ModelState, kind: str, absorption: Absorption) -> list[Parameter]:
     """Parameters that belong to no site."""
     if kind == "absorption" and absorption is None:
         raise SettingError("absorption cannot be free without a model of it; choose --absorption thomas")
@@ -88,9 +88,9 @@ def _of_image(state: State, kind: str, absorption: Absorption) -> list[Parameter
         "thickness": [one("thickness", "thickness", 0, (-0.5 * thickness, 0.5 * thickness), "Å")],
         "half_width": [one("half_width", "half_width", 0, (-0.06 * half, 0.04 * half), "1/Å")],
         "tilt": [one(f"tilt_{n}", "tilt", i, (-0.05 * half, 0.05 * half), "1/Å") for i, n in enumerate("xy")],
-        "rotation": [one("rotation", "turn", 0, (-5.0, 5.0), "°", np.pi / 180.0)],
-        "stretch": [one("stretch", "turn", 1, (-0.03, 0.03), "")],
-        "shear": [one("shear", "turn", 2, (-0.03, 0.03), "")],
+        "rotation": [one("rotation", "distortion", 0, (-5.0, 5.0), "°", np.pi / 180.0)],
+        "stretch": [one("stretch", "distortion", 1, (-0.03, 0.03), "")],
+        "shear": [one("shear", "distortion", 2, (-0.03, 0.03), "")],
         "blur": [one("blur", "blur", 0, (0.02 - blur, 5.0), "pixels")],
         "voltage": [one("voltage", "energy", 0, (-0.03 * volts, 0.03 * volts), "kV", 1e3)],
         "absorption": [one("absorption", "absorption", 0, (-factor, 5.0), "")],
@@ -98,7 +98,7 @@ def _of_image(state: State, kind: str, absorption: Absorption) -> list[Parameter
     return table[kind]
 
 
-def _of_cell(crystal: Crystal, state: State) -> list[Parameter]:
+def _of_cell(crystal: Crystal, state: ModelState) -> list[Parameter]:
     result = []
     for name, direction in cell_directions(crystal):
         value = float(state.cell[CELL_NAMES.index(name)])

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lacbed.invert.refinement.derivative import Eigensystem, eigensystem
+from lacbed.solvers.eigen import Eigensystem, eigensystem
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from lacbed.beams import HKL
 from lacbed.geometry.frame import Frame
+from lacbed.geometry.moving import direct_basis, grid_positions, microscope_axes
+from lacbed.geometry.wave import wave_number
 from lacbed.invert.refinement.layout import Layout
 from lacbed.invert.refinement.pencil import Pencil
-from lacbed.invert.refinement.structure import State, Structure, coefficients, wave_number
-from lacbed.potential import direct_basis
+from lacbed.invert.refinement.structure import Structure, coefficients
+from lacbed.state import ModelState
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,27 +70,16 @@ class Plan:
     binning: int
 
 
-def pixel_positions(state: State, pixels: int) -> Tensor:
+def pixel_positions(state: ModelState, pixels: int) -> Tensor:
     """K of the pixels in 1/Å, ky slow: (pixel, 2)."""
-    steps = (torch.arange(pixels, dtype=torch.float64) - pixels / 2 + 0.5) * (2.0 / pixels)
-    y, x = torch.meshgrid(steps, steps, indexing="ij")
-    angle, stretch, shear = state.turn[0], state.turn[1], state.turn[2]
-    cosine, sine = torch.cos(angle), torch.sin(angle)
-    along, across = (1.0 + stretch) * x + shear * y, (1.0 - stretch) * y + shear * x
-    moved = torch.stack([cosine * along - sine * across, sine * along + cosine * across], dim=-1)
-    return state.half_width * moved.reshape(-1, 2) + state.tilt
+    return grid_positions(state.half_width, state.tilt, state.distortion, pixels)
 
 
 def zone_vectors(plan: Plan, cell: Tensor) -> tuple[Tensor, Tensor]:
     """The zone lattice as columns in the plane of the tilts, and the beams h there, in 1/Å: (2, 2), (n, 2)."""
     direct = direct_basis(cell)
-    reciprocal = torch.linalg.inv(direct).T
-    z = direct @ torch.tensor(plan.frame.zone_axis, dtype=torch.float64)
-    z = z / torch.linalg.vector_norm(z)
-    x = reciprocal @ torch.tensor(plan.frame.x_direction, dtype=torch.float64)
-    x = x - (x @ z) * z
-    x = x / torch.linalg.vector_norm(x)
-    rows = torch.stack([x, torch.linalg.cross(z, x)]) @ reciprocal
+    axes = microscope_axes(direct, plan.frame.zone_axis, plan.frame.x_direction)
+    rows = axes[:2] @ torch.linalg.inv(direct).T
     return rows @ plan.vectors.T, torch.as_tensor(plan.beams, dtype=torch.float64) @ rows.T
 
 
@@ -113,7 +104,7 @@ class Numbers:
     phase: Tensor
 
 
-def numbers(plan: Plan, state: State) -> Numbers:
+def numbers(plan: Plan, state: ModelState) -> Numbers:
     """The numbers of a state."""
     elastic, absorptive = coefficients(plan.structure, state)
     mean_u = elastic[plan.zero].real

@@ -26,14 +26,15 @@ from lacbed.geometry.folding import fold_tilts
 from lacbed.geometry.frame import Frame
 from lacbed.geometry.nodes import node_spacing
 from lacbed.geometry.symmetry import PatternOperation, Reduction, pattern_operations, reduce_pairs
-from lacbed.geometry.wave import electron_wave
+from lacbed.geometry.wave import electron_wave, wave_number
 from lacbed.invert.refinement.layout import make_layout
 from lacbed.invert.refinement.plan import Plan, elastic_matrix, numbers, pixel_positions
 from lacbed.invert.refinement.sampling import TAPS, binned_sigma
-from lacbed.invert.refinement.structure import State, make_structure, wave_number
+from lacbed.invert.refinement.structure import make_structure
 from lacbed.potential import Absorption
 from lacbed.solvers.problem import _unique_differences, build_problem
 from lacbed.solvers.subspace import wave_basis
+from lacbed.state import ModelState
 
 ROOM = 1.05
 """The lattice reaches this times the half-width, so that the grid may grow and move while it is fitted."""
@@ -52,7 +53,7 @@ def make_plan(
     frame: Frame,
     reflections: tuple[HKL, ...],
     pixels: int,
-    state: State,
+    state: ModelState,
     *,
     beams: int,
     factors: str = "kirkland",
@@ -143,7 +144,7 @@ def make_plan(
     return replace(plan, basis=basis, layout=layout)
 
 
-def lattice_divisions(vectors: np.ndarray, pixels: int, state: State, binning: int) -> int:
+def lattice_divisions(vectors: np.ndarray, pixels: int, state: ModelState, binning: int) -> int:
     """Points of the lattice per reciprocal vector.
 
     They are no further apart than most of a pixel, nor than the blur, which hides finer fringes; nor need they be
@@ -162,7 +163,7 @@ def _dearer(divisions: int, operations: Sequence[PatternOperation], pixels: int)
     return divisions**2 > pixels**2 * sum(not o.reversed for o in operations)
 
 
-def bloch_waves(plan: Plan, state: State, energy: float) -> Tensor:
+def bloch_waves(plan: Plan, state: ModelState, energy: float) -> Tensor:
     """V: the Bloch waves of a state up to a transverse energy in 1/Å², orthonormal columns: (n, m)."""
     found = numbers(plan, state)
     return wave_basis(elastic_matrix(plan, found), found.plane, energy)

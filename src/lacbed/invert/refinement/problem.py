@@ -20,7 +20,7 @@ from lacbed.invert.refinement.parameter import Parameter, state_function
 from lacbed.invert.refinement.parameters import build_parameters, usual
 from lacbed.invert.refinement.plan import Plan
 from lacbed.invert.refinement.planning import MARGIN, make_plan
-from lacbed.invert.refinement.structure import State, start_state
+from lacbed.state import ModelState, crystal_state
 
 REACH = 3.2
 """Beams |h| up to this many 1/Å take part; with 2.45 the B of GeSn was off by its uncertainty."""
@@ -48,7 +48,7 @@ class Problem:
     def __init__(self, crystal: Crystal, measured: Measured, options: Options) -> None:
         self.crystal, self.measured, self.options = crystal, measured, options
         self.small = measured.binned()
-        self.base = start_state(
+        self.base = crystal_state(
             crystal, measured.energy, measured.half_width, tilt=measured.center, blur=options.blur or FIRST_BLUR,
             thickness=float(np.median(options.thicknesses)),
         )  # fmt: skip
@@ -69,7 +69,7 @@ class Problem:
         """The images to be explained, with first weights."""
         return make_target(torch.as_tensor(measured.images), self.options.weights, self.options.common_scale)
 
-    def plan(self, measured: Measured, state: State | None = None, finer: float = 1.0) -> Plan:
+    def plan(self, measured: Measured, state: ModelState | None = None, finer: float = 1.0) -> Plan:
         """A plan near a state (default the first one).
 
         Args:

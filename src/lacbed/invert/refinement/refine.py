@@ -21,9 +21,9 @@ from lacbed.invert.refinement.plan import Plan
 from lacbed.invert.refinement.problem import Problem
 from lacbed.invert.refinement.scan import Tell, first_progress
 from lacbed.invert.refinement.stages import Save, run_stages
-from lacbed.invert.refinement.structure import State
 from lacbed.invert.refinement.uncertainties import covariance, response, standard_uncertainties
 from lacbed.result import hkl_label
+from lacbed.state import ModelState
 
 FINER = 1.5
 """The finished model is checked against one with so many times the beams and points a side, and more waves."""
@@ -79,7 +79,7 @@ class Refinement:
     parameters: tuple[Parameter, ...]
     values: FloatArray
     covariance: FloatArray
-    state: State
+    state: ModelState
     plan: Plan
     fit: Fit
     fit_aligned: Fit

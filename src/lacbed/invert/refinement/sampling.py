@@ -1,4 +1,4 @@
-"""Reading pixels from a lattice of points, and blurring images; both with derivatives."""
+"""Reading pixels from a lattice of points, with derivatives."""
 
 from __future__ import annotations
 
@@ -106,17 +106,3 @@ def binned_sigma(sigma: Tensor, binning: int) -> Tensor:
     if binning == 1:
         return sigma
     return torch.sqrt(torch.square(sigma) + (binning**2 - 1) / 12.0) / binning
-
-
-def blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """Convolution with a Gaussian of standard deviation σ pixels, differentiable in σ: (..., n, n).
-
-    At the edge the weights are scaled to a sum of 1.
-    """
-    n = images.shape[-1]
-    step = torch.arange(n, dtype=images.dtype)
-    square = torch.square(step[:, None] - step[None, :])
-    width = torch.square(sigma) + 1e-12
-    matrix = torch.exp(-0.5 * square / width)
-    matrix = matrix / matrix.sum(dim=1, keepdim=True)
-    return matrix @ images @ matrix.T

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from lacbed.crystals.cell import FloatArray
+from lacbed.differentiable import blur
 from lacbed.invert.minima import local_minima
 from lacbed.invert.refinement.minimise import Minimiser, least_squares_fit
 from lacbed.invert.refinement.model import images, thickness_series
@@ -17,7 +18,7 @@ from lacbed.invert.refinement.options import Progress
 from lacbed.invert.refinement.parameter import Parameter, state_function
 from lacbed.invert.refinement.plan import Plan
 from lacbed.invert.refinement.problem import Problem
-from lacbed.invert.refinement.sampling import binned_sigma, blur
+from lacbed.invert.refinement.sampling import binned_sigma
 
 Tell = Callable[[str, float], None]
 """Called with what is done and the fraction of the whole."""

@@ -17,8 +17,9 @@ from lacbed.invert.refinement.constraints import (
     position_directions,
 )
 from lacbed.invert.refinement.parameter import Parameter
-from lacbed.invert.refinement.structure import THOMAS_LIMIT, State
+from lacbed.invert.refinement.structure import THOMAS_LIMIT
 from lacbed.potential import Absorption
+from lacbed.state import ModelState
 
 SAME_PLACE = 0.02  # Å; sites closer than this share position and displacement
 
@@ -38,7 +39,7 @@ def places(crystal: Crystal) -> list[list[int]]:
 
 
 def parameters_of_sites(
-    crystal: Crystal, state: State, kind: str, label: str, absorption: Absorption
+    crystal: Crystal, state: ModelState, kind: str, label: str, absorption: Absorption
 ) -> list[Parameter]:
     """The parameters of a kind for all sites, or for the place of the one with a label.
 
@@ -66,7 +67,7 @@ def parameters_of_sites(
     return result
 
 
-def _isotropic(crystal: Crystal, state: State, group: list[int], absorption: Absorption) -> list[Parameter]:
+def _isotropic(crystal: Crystal, state: ModelState, group: list[int], absorption: Absorption) -> list[Parameter]:
     """B of a place; at a site with U_ij it adds the same to U in every direction, and B = 8π² trace U / 3."""
     direction, room = np.zeros((len(crystal.sites), 6)), np.inf
     for i in group:
@@ -79,7 +80,7 @@ def _isotropic(crystal: Crystal, state: State, group: list[int], absorption: Abs
     return [Parameter(name, "B", "u", direction.ravel(), value, max(0.0, value - B_PER_U * room), high, "Å²")]
 
 
-def _displacement(crystal: Crystal, state: State, site: int) -> FloatArray:
+def _displacement(crystal: Crystal, state: ModelState, site: int) -> FloatArray:
     """U of a site in Å² on Cartesian axes: (3, 3)."""
     u = state.u[site].numpy()
     if crystal.sites[site].u_aniso is None:
@@ -87,7 +88,7 @@ def _displacement(crystal: Crystal, state: State, site: int) -> FloatArray:
     return cartesian_displacement(crystal, u)
 
 
-def _anisotropic(crystal: Crystal, state: State, group: list[int], absorption: Absorption) -> list[Parameter]:
+def _anisotropic(crystal: Crystal, state: ModelState, group: list[int], absorption: Absorption) -> list[Parameter]:
     if any(crystal.sites[i].u_aniso is None for i in group):
         return []
     result = []
@@ -104,7 +105,7 @@ def _anisotropic(crystal: Crystal, state: State, group: list[int], absorption: A
     return result
 
 
-def _positions(crystal: Crystal, state: State, groups: list[list[int]], label: str) -> list[Parameter]:
+def _positions(crystal: Crystal, state: ModelState, groups: list[list[int]], label: str) -> list[Parameter]:
     result: list[Parameter] = []
     floating = polar_directions(crystal)
     for group in groups:
@@ -137,7 +138,7 @@ def polar_directions(crystal: Crystal) -> list[FloatArray]:
     return [np.asarray(vectors[:, i].real) for i in np.flatnonzero(np.abs(values - 1.0) < 1e-6)]
 
 
-def _occupancies(crystal: Crystal, state: State, group: list[int], label: str) -> list[Parameter]:
+def _occupancies(crystal: Crystal, state: ModelState, group: list[int], label: str) -> list[Parameter]:
     """The share of every species but the last; a place that several fill keeps its sum."""
     result = []
     members = group if len(group) == 1 else group[:-1]
@@ -157,7 +158,7 @@ def _occupancies(crystal: Crystal, state: State, group: list[int], label: str) -
     return result
 
 
-def _factors(crystal: Crystal, state: State, sites: list[int]) -> list[Parameter]:
+def _factors(crystal: Crystal, state: ModelState, sites: list[int]) -> list[Parameter]:
     """One factor on f_e for every element."""
     result = []
     for element in dict.fromkeys(crystal.sites[i].element for i in sites):

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lacbed.invert.refinement.derivative import Eigensystem, in_single, pull_back, push_forward, waves
 from lacbed.invert.refinement.layout import Layout
 from lacbed.invert.refinement.pencil import Pencil
 from lacbed.solvers.blocks import one_thread_each
+from lacbed.solvers.eigen import Eigensystem, in_single, pull_back, push_forward, waves
 
 KEPT_BYTES = 2**30
 """Eigenvectors up to this size are kept between the value and its gradient; larger ones are computed again."""
@@ -140,7 +140,7 @@ def differentiable_intensities(
 ) -> Tensor:
     """|ψ|² of all pairs, (pair,), that autograd can go back through.
 
-    The backward pass is the adjoint of `lacbed.invert.refinement.derivative`: its cost does not depend on how many
+    The backward pass is the adjoint of `lacbed.solvers.eigen`: its cost does not depend on how many
     parameters there are, and only eigenvectors up to `keep` bytes are held for it.
     """
     result: Tensor = _PairIntensities.apply(  # type: ignore[no-untyped-call]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lacbed.invert.refinement.derivative import eigensystem, pull_back, push_forward, waves
+from lacbed.solvers.eigen import eigensystem, pull_back, push_forward, waves
 
 N, COLUMNS = 7, 3
 SPECTRA = {

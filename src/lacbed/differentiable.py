@@ -1,0 +1,158 @@
+"""Patterns as differentiable functions: crystal, electrons, foil and grid as tensors in, intensities out.
+
+    model = lacbed.prepare_model(crystal, grid=lacbed.TiltGrid(pixels=24, extent=1.5), beams=60)
+    state = lacbed.model_state(model)
+    images = lacbed.intensities(model, state.changed(thickness=t, u=u))
+
+`simulate` takes the same steps with the same beams and matrices, but for numbers that stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lacbed.beams import HKL, check_reflections
+from lacbed.crystals import Crystal
+from lacbed.errors import SettingError
+from lacbed.potential import potential_coefficients, symmetric_change
+from lacbed.settings import Settings
+from lacbed.simulation import Setup, check_request, chooses_beams_by_convergence, prepare
+from lacbed.solvers.differentiable import differentiable_intensities
+from lacbed.solvers.problem import Moving, build_problem
+from lacbed.state import ModelState, crystal_state
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedModel:
+    """What was decided once for a crystal as it stands: orientation, tilts, beams.
+
+    Attributes:
+        setup: the simulation, without use of symmetry.
+        pixel: the pixel of every tilt: (tilt,).
+        changes: reflection and direction of every individual change of U_g, the entries of `ModelState.ug_change`.
+    """
+
+    setup: Setup
+    pixel: np.ndarray
+    changes: tuple[tuple[HKL, complex], ...]
+
+
+def prepare_model(crystal: Crystal, *, free_ug: Sequence[HKL] = (), **settings: Any) -> PreparedModel:
+    """Decide orientation, tilts and beams, so that `intensities` can be asked for many states.
+
+    Args:
+        crystal: the crystal. Beams and symmetry of sites are those of the crystal as it stands.
+        free_ug: reflections whose U_g may change on their own, with all that symmetry makes equal: the amounts are
+            `ModelState.ug_change`, one along U_g for each, and one across it (a phase) where symmetry lets it.
+        settings: as for `lacbed.simulate`, without device, dtype, output and solver; `beams`, `g_max` or `sg_max`
+            must be given. The pattern's symmetry is not used, for a state need not have it.
+
+    Raises:
+        SettingError: on impossible settings, paraxial=False, or a U_g that symmetry forbids or that plays no part.
+    """
+    refused = sorted(set(settings) & {"device", "dtype", "output", "solver", "frozen_phonons"})
+    if refused:
+        raise SettingError(f"a differentiable model has no {', '.join(refused)}; leave it out")
+    try:
+        asked = Settings(**settings, solver="reference")
+    except TypeError as error:
+        raise SettingError(f"settings are those of lacbed.simulate: {error}") from None
+    if chooses_beams_by_convergence(asked):
+        raise SettingError("choose the beams of a differentiable model: beams=..., g_max=... or sg_max=...")
+    if not asked.paraxial:
+        raise SettingError("gradients are of the paraxial equation; leave paraxial=False out")
+    check_request(crystal, asked)
+    setup = prepare(crystal, asked)  # the reference uses no symmetry
+    wanted = np.flatnonzero(setup.inside)
+    pixel = np.empty(len(setup.reduction.tilts), dtype=np.int64)
+    pixel[setup.reduction.pair_tilt[setup.reduction.source[0]]] = wanted
+    return PreparedModel(setup, pixel, _changes(setup, free_ug))
+
+
+def _changes(setup: Setup, free_ug: Sequence[HKL]) -> tuple[tuple[HKL, complex], ...]:
+    """Directions of U_g in the complex plane that symmetry leaves free."""
+    found: list[tuple[HKL, complex]] = []
+    crystal, settings = setup.crystal, setup.settings
+    for hkl in check_reflections(crystal, setup.frame, free_ug, settings.laue_zones) if len(free_ug) else ():
+        if not any(hkl):
+            raise SettingError("U_0 is the mean inner potential and not free; leave 0,0,0 out of free_ug")
+        place = np.array([hkl])
+        value = complex(potential_coefficients(crystal, place, settings.energy, settings.factors)[0][0])
+        along = value / abs(value) if abs(value) > 1e-9 else 1.0 + 0.0j
+        allowed = [
+            (hkl, unit)
+            for unit in (along, 1j * along)
+            if abs(symmetric_change(crystal, hkl, unit, place)[0]) > 1e-6
+        ]
+        if not allowed:
+            raise SettingError(f"U of {hkl} cannot be free: the space group of {crystal.name} forbids it")
+        found += allowed
+    return tuple(found)
+
+
+def model_state(model: PreparedModel) -> ModelState:
+    """The state of a model as it was prepared, without blur: `intensities` of it is the pattern of `simulate`."""
+    setup = model.setup
+    settings, grid = setup.settings, setup.settings.grid
+    kx, ky = grid.axes(setup.frame, settings.energy)
+    return crystal_state(
+        setup.crystal,
+        settings.energy,
+        grid.half_width(setup.frame, settings.energy),
+        thickness=settings.thicknesses,
+        tilt=(kx.mean(), ky.mean()),
+        blur=0.0,
+        ug_change=[0.0] * len(model.changes),
+    )
+
+
+def intensities(model: PreparedModel, state: ModelState) -> Tensor:
+    """I_g(kx, ky) as fractions of the incident current: (thickness, hkl, ky, kx) float64, 0 outside a disc.
+
+    Differentiable in every field of the state, at degenerate Bloch waves too (Daleckii & Krein's derivative of the
+    exponential, see `lacbed.solvers.eigen`); a gradient costs about as much as the value.
+
+    Args:
+        model: from `prepare_model`.
+        state: such as `model_state(model).changed(thickness=...)`.
+
+    Raises:
+        ScatteringError: if absorptive factors are not known at a displacement.
+    """
+    setup = model.setup
+    moving = Moving(state, setup.settings.grid.pixels, model.pixel, model.changes)
+    s = setup.settings
+    problem = build_problem(
+        setup.crystal, setup.frame, setup.wave, setup.beams, setup.reduction, np.array(s.thicknesses), s.factors,
+        s.absorption, s.refraction, s.paraxial, moving,
+    )  # fmt: skip
+    places = (state.half_width, state.tilt, state.distortion, state.cell)
+    pairs = differentiable_intensities(problem, share=not any(t.requires_grad for t in places))
+    values = pairs[:, torch.as_tensor(setup.reduction.source)]  # (thickness, hkl, wanted pixel)
+    n = s.grid.pixels
+    if not setup.inside.all():
+        full = torch.zeros(*values.shape[:2], n * n, dtype=values.dtype)
+        values = full.index_copy(2, torch.as_tensor(np.flatnonzero(setup.inside)), values)
+    images = values.reshape(*values.shape[:2], n, n)
+    sharp = not state.blur.requires_grad and float(state.blur) == 0.0
+    return images if sharp else blur(images, state.blur)
+
+
+def blur(images: Tensor, sigma: Tensor) -> Tensor:
+    """Convolution with a Gaussian of standard deviation σ pixels, differentiable in σ: (..., n, n).
+
+    At the edge the weights are scaled to a sum of 1.
+    """
+    n = images.shape[-1]
+    step = torch.arange(n, dtype=images.dtype)
+    square = torch.square(step[:, None] - step[None, :])
+    width = torch.square(sigma) + 1e-12
+    matrix = torch.exp(-0.5 * square / width)
+    matrix = matrix / matrix.sum(dim=1, keepdim=True)
+    return matrix @ images @ matrix.T

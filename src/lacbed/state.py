@@ -1,0 +1,76 @@
+"""Everything that a pattern depends on, as tensors through which gradients flow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lacbed.potential import StructureParameters, structure_parameters
+
+if TYPE_CHECKING:
+    from lacbed.crystals import Crystal
+
+
+@dataclass(frozen=True, eq=False)
+class ModelState:
+    """All that a pattern depends on, as float64 tensors. Sites are those of `Crystal.sites`.
+
+    Attributes:
+        thickness: t along the foil normal in Å: () or (thickness,).
+        energy: of the electrons in eV: ().
+        half_width: of the grid in 1/Å: ().
+        tilt: centre of the grid in 1/Å: (2,).
+        distortion: rotation of the grid in rad, stretch (kx longer, ky shorter) and shear, relative: (3,).
+        blur: standard deviation of the point spread in pixels: ().
+        absorption: factor on U': ().
+        cell: a, b, c in Å and α, β, γ in degrees: (6,).
+        xyz: fractional coordinates: (site, 3). The images of a site move with it as its operations say.
+        occupancy: (site,).
+        u: U_11, U_22, U_33, U_23, U_13, U_12 in Å²; of an isotropic site U_iso, then five zeros: (site, 6).
+        factor: factor on f_e of every site: (site,).
+        ug_change: amounts of individual changes of U_g in 1/Å²: (change,).
+    """
+
+    thickness: Tensor
+    energy: Tensor
+    half_width: Tensor
+    tilt: Tensor
+    distortion: Tensor
+    blur: Tensor
+    absorption: Tensor
+    cell: Tensor
+    xyz: Tensor
+    occupancy: Tensor
+    u: Tensor
+    factor: Tensor
+    ug_change: Tensor
+
+    @property
+    def structure(self) -> StructureParameters:
+        """The part that the potential depends on."""
+        return StructureParameters(self.cell, self.xyz, self.occupancy, self.u, self.factor)
+
+    def changed(self, **changes: Tensor) -> ModelState:
+        """A copy with some fields replaced."""
+        return replace(self, **changes)
+
+
+def crystal_state(crystal: Crystal, energy: float, half_width: float, **values: object) -> ModelState:
+    """The state of a crystal as it stands.
+
+    Args:
+        crystal: the crystal.
+        energy: of the electrons in eV.
+        half_width: of the grid in 1/Å.
+        values: other fields, by default a foil of 1000 Å, a centred grid without distortion, a blur of 1 pixel.
+    """
+    sites = structure_parameters(crystal)
+    fields: dict[str, object] = {
+        "thickness": 1000.0, "energy": energy, "half_width": half_width, "tilt": (0.0, 0.0),
+        "distortion": (0.0, 0.0, 0.0), "blur": 1.0, "absorption": 1.0, "cell": sites.cell, "xyz": sites.xyz,
+        "occupancy": sites.occupancy, "u": sites.u, "factor": sites.factor, "ug_change": [],
+    }  # fmt: skip
+    return ModelState(**{n: torch.as_tensor(v, dtype=torch.float64) for n, v in (fields | values).items()})
