@@ -55,15 +55,17 @@ def test_the_space_made_in_four_parts_is_the_same(name: str, monkeypatch: pytest
     assert mirror_lines(cell.lattice, *tables) == LINES[name]
     lattice = cell.lattice
     hk = solve._beams(lattice, float(cell.lattice_parameter), 2.0, 2.6, model.reach)
-    parts = solve._space(cell, hk, 2.6, model.reach)
+    reduced = torch.tensor([[0.1, 0.2]])
+    basis, parts = solve._projected(cell, hk, reduced, 2.6, model.reach)
     monkeypatch.setattr(solve, "mirror_lines", lambda *arguments: None)
-    whole = solve._space(cell, hk, 2.6, model.reach)
-    assert not whole.basis.is_complex()
-    assert parts.basis.shape == whole.basis.shape
+    whole_basis, whole = solve._projected(cell, hk, reduced, 2.6, model.reach)
+    assert not whole_basis.is_complex()
+    assert basis.shape == whole_basis.shape
     assert parts.damping is not None
-    turn = whole.basis.mH @ parts.basis  # between two bases of the same space
+    torch.testing.assert_close(parts.reduced, whole.reduced)
+    turn = whole_basis.mH @ basis  # between two bases of the same space
     torch.testing.assert_close(turn @ turn.mH, torch.eye(len(turn), dtype=turn.dtype), atol=1e-4, rtol=0)
-    for field in ("mean", "damping", "slope_x", "slope_y"):
+    for field in ("elastic", "damping", "slopes"):
         there = turn @ getattr(parts, field) @ turn.mH
         torch.testing.assert_close(there, getattr(whole, field), atol=5e-3, rtol=0)
 

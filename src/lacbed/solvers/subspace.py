@@ -1,12 +1,7 @@
 """Brillouin-zone reuse in a subspace: one diagonalisation for the whole zone, small exponentials for the rest.
 
-In the zone picture (`lacbed.solvers.zone`) the matrix of a tilt k = q + G is
-
-    M(q) = U + iU' - diag |q + h|² = M(0) - 2 q_x diag h_x - 2 q_y diag h_y - |q|²,
-
-linear in q but for a number. The waves that matter at one q are nearly those that matter at another (the k·p
-method of band structures; Luttinger & Kohn, Phys. Rev. 97 (1955) 869). So M(q) is projected, once for all q, on
-the eigenvectors of the Hermitian part of M(0) with transverse energies up to that of the highest tilt and some,
+The matrices of a zone, M(q), are projected once for all q (see `lacbed.solvers.hamiltonian`) on the eigenvectors
+of the Hermitian part of M(0) with transverse energies up to that of the highest tilt and some,
 
     M_r(q) = V† M(q) V,   V = [C; X],   X_j = (E_j - H_QQ)⁻¹ H_QP C_j,
 
@@ -28,6 +23,7 @@ from torch import Tensor
 
 from lacbed.solvers.blocks import Tick, solve_blocks
 from lacbed.solvers.exponential import propagators
+from lacbed.solvers.hamiltonian import ProjectedHamiltonian, project
 from lacbed.solvers.problem import Problem
 
 MARGIN = 1.0
@@ -46,37 +42,8 @@ _SPLIT = 1e-3
 """Eigenvalues closer than this (in 1/Å²) are kept or left together, so that symmetry is."""
 
 
-@dataclass(frozen=True, eq=False)
-class Subspace:
-    """M(q) = `mean` - 2 q_x `slope_x` - 2 q_y `slope_y` - |q|² in an orthonormal basis.
-
-    Attributes:
-        basis: V, orthonormal columns: (beam, m).
-        mean: V† M(0) V, Hermitian: (m, m).
-        damping: V† U' V, or None: (m, m).
-        slope_x, slope_y: V† diag h_x V, V† diag h_y V: (m, m).
-    """
-
-    basis: Tensor
-    mean: Tensor
-    damping: Tensor | None
-    slope_x: Tensor
-    slope_y: Tensor
-
-    def generator(self, reduced: Tensor, origin: float, scale: float) -> Tensor:
-        """2πi (M(q) + origin) · scale: (matrix, 2) to (matrix, m, m) complex."""
-        x, y = reduced[:, 0, None, None], reduced[:, 1, None, None]
-        elastic = self.mean - 2.0 * (x * self.slope_x + y * self.slope_y)
-        elastic.diagonal(dim1=1, dim2=2).add_((origin - reduced.square().sum(dim=1))[:, None])
-        damping = torch.zeros_like(self.mean) if self.damping is None else self.damping
-        if elastic.is_complex():
-            return (elastic + 1j * damping) * (2j * math.pi * scale)
-        turn = 2.0 * math.pi * scale
-        return torch.complex((-turn * damping).expand_as(elastic), turn * elastic)
-
-
-def subspace_of(problem: Problem, margin: float = MARGIN) -> Subspace:
-    """The subspace of the Bloch waves that take part at any of the tilts of a problem.
+def subspace_of(problem: Problem, margin: float = MARGIN) -> tuple[Tensor, ProjectedHamiltonian]:
+    """The Bloch waves V that take part at any of the tilts of a problem, (beam, m), and all its matrices in them.
 
     Args:
         problem: one Laue zone and a flat foil.
@@ -86,14 +53,7 @@ def subspace_of(problem: Problem, margin: float = MARGIN) -> Subspace:
     highest = float(problem.wave_vectors[:, :2].square().sum(dim=1).max())
     hermitian = problem.potential - torch.diag_embed(plane.square().sum(dim=1).to(problem.potential.dtype))
     basis = wave_basis(hermitian, plane, highest + margin)
-    adjoint = basis.mH
-    return Subspace(
-        basis=basis,
-        mean=adjoint @ hermitian @ basis,
-        damping=None if problem.absorptive is None else adjoint @ problem.absorptive @ basis,
-        slope_x=adjoint @ (plane[:, :1] * basis),
-        slope_y=adjoint @ (plane[:, 1:] * basis),
-    )
+    return basis, project(basis, hermitian, problem.absorptive, plane, problem.reduced[problem.distinct[0]])
 
 
 def wave_basis(hermitian: Tensor, plane: Tensor, energy: float, near: float = NEAR, order: int = ORDER) -> Tensor:
@@ -212,20 +172,21 @@ def _first_kept(values: Tensor, energy: float) -> int:
 
 def solve_subspace(problem: Problem, block: int, tick: Tick | None = None) -> Tensor:
     """Amplitudes of the wanted pairs: (thickness, pair); `block` matrices are propagated at a time."""
-    first, inverse = problem.distinct
-    reduced = problem.reduced[first]
-    space = subspace_of(problem)
+    inverse = problem.distinct[1]
+    basis, hamiltonian = subspace_of(problem)
     along = problem.wave_vectors[:, 2]
     middle = 0.5 * float(along.min() + along.max())
     origin = 0.5 * float(problem.wave_vectors[:, :2].square().sum(dim=1).max())
     group = inverse[problem.pair_tilt]
-    rows = space.basis.to(problem.complex_dtype)
+    rows = basis.to(problem.complex_dtype)
 
     def body(matrices: Tensor, chosen: Tensor) -> Tensor:
-        generator = space.generator(reduced[matrices], origin, 0.5 / middle)
+        generator = hamiltonian.generator(matrices, origin, 0.5 / middle)
         return _pair_amplitudes(problem, rows, generator, group[chosen] - matrices[0], chosen, origin, middle)
 
-    return solve_blocks(group, len(reduced), block, len(problem.thicknesses), problem.complex_dtype, body, tick)
+    return solve_blocks(
+        group, len(hamiltonian.reduced), block, len(problem.thicknesses), problem.complex_dtype, body, tick
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lacbed.differentiable import blur
-from lacbed.invert.refinement.plan import Numbers, Plan, numbers, pencil, pixel_positions, rows, zone_vectors
+from lacbed.invert.refinement.plan import Numbers, Plan, hamiltonian, numbers, pixel_positions, rows, zone_vectors
 from lacbed.invert.refinement.sampling import binned_sigma, interpolate, reading
 from lacbed.invert.refinement.waves import KEPT_BYTES, Systems, differentiable_intensities, intensities, tangents
 from lacbed.state import ModelState
@@ -32,7 +32,7 @@ def images(plan: Plan, state: ModelState, shifts: Tensor | None = None, keep: in
         keep: bytes of eigenvectors that may be held for the backward pass.
     """
     found = numbers(plan, state)
-    pairs = differentiable_intensities(plan.layout, rows(plan), pencil(plan, found), found.phase, keep)
+    pairs = differentiable_intensities(plan.layout, rows(plan), hamiltonian(plan, found), found.phase, keep)
     sharp = _read(plan, state, _from_pairs(plan, pairs), shifts)
     return blur(sharp.reshape(len(plan.reflections), plan.pixels, plan.pixels), _sigma(plan, state))
 
@@ -87,7 +87,7 @@ def thickness_series(
         solved = []
         for state in states[:1] if plan.divisions else states:
             found = numbers(plan, state)
-            systems = Systems(pencil(plan, found), rows(plan), plan.layout, 2 * KEPT_BYTES, single=True)
+            systems = Systems(hamiltonian(plan, found), rows(plan), plan.layout, 2 * KEPT_BYTES, single=True)
             solved.append((systems, found.phase / state.thickness))
         reads = [reading(plan.table, plan.corner, places(plan, s)).value for s in states if plan.divisions]
         for number, t in enumerate(thicknesses):
@@ -128,7 +128,7 @@ def jacobian(
         Numbers(elastic, absorptive if len(absorptive) else None, *rest)
         for elastic, absorptive, *rest in along_each(upstream, values)
     ]
-    directions = [pencil(plan, change) for change in changes]
+    directions = [hamiltonian(plan, change) for change in changes]
     pairs, slopes = tangents(systems, phase, directions, [change.phase for change in changes])
     together = _from_pairs(plan, torch.cat([pairs[None], slopes]))
     sharp, change, by_shift = _read_jacobian(plan, state_of, values, together, shifts)
@@ -207,9 +207,9 @@ def along_each(function: Callable[[Tensor], tuple[Tensor, ...]], values: Tensor)
 def _systems(plan: Plan, state: ModelState, kept: Kept | None) -> tuple[Systems, Tensor]:
     """Eigensystems of a state and τ; those of the last state if the matrices are the same."""
     found = numbers(plan, state)
-    matrices = pencil(plan, found)
+    matrices = hamiltonian(plan, found)
     last = None if kept is None else kept.get(id(plan))
-    if last is not None and last.pencil.same_as(matrices):
+    if last is not None and last.hamiltonian.same_as(matrices):
         return last, found.phase
     systems = Systems(matrices, rows(plan), plan.layout, KEPT_BYTES if kept is not None else 0)
     if kept is not None:

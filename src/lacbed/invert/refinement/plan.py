@@ -14,8 +14,8 @@ from lacbed.geometry.frame import Frame
 from lacbed.geometry.moving import direct_basis, grid_positions, microscope_axes
 from lacbed.geometry.wave import wave_number
 from lacbed.invert.refinement.layout import Layout
-from lacbed.invert.refinement.pencil import Pencil
 from lacbed.invert.refinement.structure import Structure, coefficients
+from lacbed.solvers.hamiltonian import ProjectedHamiltonian, project
 from lacbed.state import ModelState
 
 
@@ -121,12 +121,10 @@ def numbers(plan: Plan, state: ModelState) -> Numbers:
     return Numbers(elastic, absorptive, plane, squares, reduced, math.pi * state.thickness / along)
 
 
-def pencil(plan: Plan, found: Numbers) -> Pencil:
+def hamiltonian(plan: Plan, found: Numbers) -> ProjectedHamiltonian:
     """The matrices in the basis V; linear in the numbers."""
-    elastic = elastic_matrix(plan, found)
-    damping = None if found.absorptive is None else _inside(plan, _matrix(plan, found.absorptive) @ plan.basis)
-    slopes = [_inside(plan, found.plane[:, i : i + 1] * plan.basis) for i in (0, 1)]
-    return Pencil(_inside(plan, elastic @ plan.basis), damping, torch.stack(slopes), found.reduced)
+    absorptive = None if found.absorptive is None else _matrix(plan, found.absorptive)
+    return project(plan.basis, elastic_matrix(plan, found), absorptive, found.plane, found.reduced)
 
 
 def elastic_matrix(plan: Plan, found: Numbers) -> Tensor:
@@ -137,10 +135,6 @@ def elastic_matrix(plan: Plan, found: Numbers) -> Tensor:
 def rows(plan: Plan) -> Tensor:
     """V at the beams that are seen: (seen, m)."""
     return plan.basis[plan.layout.seen]
-
-
-def _inside(plan: Plan, right: Tensor) -> Tensor:
-    return plan.basis.mH @ right
 
 
 def _matrix(plan: Plan, values: Tensor) -> Tensor:

@@ -4,8 +4,8 @@ For a flat foil and one Laue zone the wave of tilt k = q + G behind a foil of th
 
     ψ = V exp(iτ A(q)) V† e_G,   τ = π t / K_n,
 
-with the matrices A(q) of pencil.py. Everything that a crystal or the geometry can change enters through the
-numbers of the pencil and τ, so that five gradients serve any number of parameters.
+with the matrices A(q) of `lacbed.solvers.hamiltonian`. Everything that a crystal or the geometry can change enters
+through the numbers of the Hamiltonian and τ, so that five gradients serve any number of parameters.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from lacbed.invert.refinement.layout import Layout
-from lacbed.invert.refinement.pencil import Pencil
 from lacbed.solvers.blocks import one_thread_each
 from lacbed.solvers.eigen import Eigensystem, in_single, pull_back, push_forward, waves
+from lacbed.solvers.hamiltonian import ProjectedHamiltonian
 
 KEPT_BYTES = 2**30
 """Eigenvectors up to this size are kept between the value and its gradient; larger ones are computed again."""
@@ -30,7 +30,7 @@ class Systems:
     """Eigensystems of all blocks, kept where they fit.
 
     Args:
-        pencil: what to diagonalise.
+        hamiltonian: what to diagonalise.
         rows: V at the beams that are seen: (seen, m).
         layout: the blocks.
         keep: bytes that may be kept.
@@ -38,19 +38,24 @@ class Systems:
     """
 
     def __init__(
-        self, pencil: Pencil, rows: Tensor, layout: Layout, keep: int = KEPT_BYTES, single: bool = False
+        self,
+        hamiltonian: ProjectedHamiltonian,
+        rows: Tensor,
+        layout: Layout,
+        keep: int = KEPT_BYTES,
+        single: bool = False,
     ) -> None:
-        self.pencil, self.rows, self.layout, self.single = pencil, rows, layout, single
-        waves = len(pencil.elastic)
-        wide = 8 if pencil.damping is None and not pencil.elastic.is_complex() else 16
-        size = len(pencil.reduced) * 2 * waves * (waves + len(rows)) * wide
+        self.hamiltonian, self.rows, self.layout, self.single = hamiltonian, rows, layout, single
+        waves = len(hamiltonian.elastic)
+        wide = 8 if hamiltonian.damping is None and not hamiltonian.elastic.is_complex() else 16
+        size = len(hamiltonian.reduced) * 2 * waves * (waves + len(rows)) * wide
         self._kept: dict[int, Eigensystem] | None = {} if size <= keep else None
 
     def block(self, number: int) -> Eigensystem:
         """The eigensystem of one block."""
         if self._kept is not None and number in self._kept:
             return self._kept[number]
-        system = self.pencil.solve(*self.layout.blocks[number], self.rows)
+        system = self.hamiltonian.solve(*self.layout.blocks[number], self.rows)
         if self.single:
             system = in_single(system)
         if self._kept is not None:
@@ -93,14 +98,14 @@ def intensities(systems: Systems, phases: Sequence[Tensor]) -> Tensor:
 
 
 def tangents(
-    systems: Systems, phase: Tensor, directions: Sequence[Pencil], phase_directions: Sequence[Tensor]
+    systems: Systems, phase: Tensor, directions: Sequence[ProjectedHamiltonian], phase_directions: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
     """|ψ|² of all pairs and its derivatives along several directions, from one diagonalisation.
 
     Args:
         systems: the eigensystems.
         phase: τ: (tilt,).
-        directions: changes of the pencil.
+        directions: changes of the Hamiltonian.
         phase_directions: dτ of each: (tilt,).
 
     Returns:
@@ -117,7 +122,7 @@ def tangents(
         incoming, places = layout.incoming[start:stop], layout.places[number]
         psi = waves(system, incoming, phase[tilt]).reshape(-1)[places]
         moving = [
-            (systems.pencil.change(direction, start, stop), tau[tilt])
+            (systems.hamiltonian.change(direction, start, stop), tau[tilt])
             for direction, tau, none in zip(directions, phase_directions, still, strict=True)
             if not none
         ]
@@ -136,7 +141,7 @@ def tangents(
 
 
 def differentiable_intensities(
-    layout: Layout, rows: Tensor, pencil: Pencil, phase: Tensor, keep: int = KEPT_BYTES
+    layout: Layout, rows: Tensor, hamiltonian: ProjectedHamiltonian, phase: Tensor, keep: int = KEPT_BYTES
 ) -> Tensor:
     """|ψ|² of all pairs, (pair,), that autograd can go back through.
 
@@ -144,7 +149,14 @@ def differentiable_intensities(
     parameters there are, and only eigenvectors up to `keep` bytes are held for it.
     """
     result: Tensor = _PairIntensities.apply(  # type: ignore[no-untyped-call]
-        pencil.elastic, pencil.damping, pencil.slopes, pencil.reduced, phase, rows, layout, keep
+        hamiltonian.elastic,
+        hamiltonian.damping,
+        hamiltonian.slopes,
+        hamiltonian.reduced,
+        phase,
+        rows,
+        layout,
+        keep,
     )
     return result
 
@@ -162,7 +174,7 @@ class _PairIntensities(torch.autograd.Function):
         layout: Layout,
         keep: int,
     ) -> Tensor:
-        ctx.systems = Systems(Pencil(elastic, damping, slopes, reduced), rows, layout, keep)
+        ctx.systems = Systems(ProjectedHamiltonian(elastic, damping, slopes, reduced), rows, layout, keep)
         ctx.save_for_backward(phase)
         return intensities(ctx.systems, [phase])[0]
 
@@ -170,7 +182,7 @@ class _PairIntensities(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (phase,) = ctx.saved_tensors
         P, by_slopes, by_reduced, by_phase = adjoint(ctx.systems, phase, grad)
-        elastic, damping = ctx.systems.pencil.elastic, ctx.systems.pencil.damping
+        elastic, damping = ctx.systems.hamiltonian.elastic, ctx.systems.hamiltonian.damping
         if not elastic.is_complex():  # of real numbers, dL = Re Σ P dA leaves the real part
             by_damping = None if damping is None else -P.imag
             return P.real, by_damping, by_slopes.real, by_reduced, by_phase, None, None, None
@@ -195,9 +207,9 @@ def adjoint(systems: Systems, phase: Tensor, grad: Tensor) -> tuple[Tensor, Tens
         weight = torch.zeros(psi.numel(), dtype=phase.dtype)
         weight.index_add_(0, places, 2.0 * grad[layout.pairs[number]])
         P, by_phase = pull_back(system, incoming, phase[tilt], psi * weight.reshape(psi.shape))
-        return *systems.pencil.pull_back(P, start, stop), by_phase
+        return *systems.hamiltonian.pull_back(P, start, stop), by_phase
 
-    m = len(systems.pencil.elastic)
+    m = len(systems.hamiltonian.elastic)
     total = torch.zeros(m, m, dtype=torch.complex128)
     slopes = torch.zeros(2, m, m, dtype=torch.complex128)
     reduced, by_tilt = [], torch.zeros_like(phase)

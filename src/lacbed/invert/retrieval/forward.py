@@ -21,10 +21,10 @@ from torch import Tensor
 from lacbed.constants import ELECTRON_REST_ENERGY, H2_OVER_2M
 from lacbed.geometry.wave import electron_wave
 from lacbed.invert.refinement.layout import Layout, make_layout
-from lacbed.invert.refinement.pencil import Pencil
 from lacbed.invert.refinement.waves import Systems, differentiable_intensities, intensities, tangents
 from lacbed.invert.retrieval.cell import resized
 from lacbed.learn.symmetry import OPERATIONS
+from lacbed.solvers.hamiltonian import ProjectedHamiltonian
 from lacbed.solvers.subspace import wave_basis
 
 Operation = tuple[bool, bool, bool]
@@ -204,14 +204,14 @@ def pattern(grid: Grid, basis: Basis, table: Tensor, absorptive: Tensor | None =
         table: V_hk in V, complex, or real where the origin is a centre.
         absorptive: V'_hk in V likewise, without V'_0, which only scales the pattern; None for none.
     """
-    pencil = _pencil(grid, basis, table, absorptive)
-    pairs = differentiable_intensities(basis.layout, basis.rows, pencil, phases(grid, table))
+    hamiltonian = _projected(grid, basis, table, absorptive)
+    pairs = differentiable_intensities(basis.layout, basis.rows, hamiltonian, phases(grid, table))
     return pairs[grid.source]
 
 
 def pattern_values(grid: Grid, basis: Basis, table: Tensor, absorptive: Tensor | None = None) -> Tensor:
     """As `pattern`, without gradient."""
-    systems = Systems(_pencil(grid, basis, table, absorptive), basis.rows, basis.layout)
+    systems = Systems(_projected(grid, basis, table, absorptive), basis.rows, basis.layout)
     return intensities(systems, [phases(grid, table)])[0][grid.source]
 
 
@@ -230,11 +230,11 @@ def pattern_with_slopes(
     Returns:
         (m, m) and (p, m, m).
     """
-    pencil, phase = _pencil(grid, basis, table, absorptive), phases(grid, table)
-    systems = Systems(pencil, basis.rows, basis.layout)
-    still, here = torch.zeros_like(pencil.slopes), torch.zeros_like(pencil.reduced)
+    hamiltonian, phase = _projected(grid, basis, table, absorptive), phases(grid, table)
+    systems = Systems(hamiltonian, basis.rows, basis.layout)
+    still, here = torch.zeros_like(hamiltonian.slopes), torch.zeros_like(hamiltonian.reduced)
     steps = [
-        Pencil(
+        ProjectedHamiltonian(
             _inside(grid, basis, change),
             None if damping is None else _inside(grid, basis, damping),
             still,
@@ -246,10 +246,10 @@ def pattern_with_slopes(
     return value[grid.source], slope[:, grid.source]
 
 
-def _pencil(grid: Grid, basis: Basis, table: Tensor, absorptive: Tensor | None) -> Pencil:
+def _projected(grid: Grid, basis: Basis, table: Tensor, absorptive: Tensor | None) -> ProjectedHamiltonian:
     elastic = basis.vectors.mH @ _hermitian(grid, table) @ basis.vectors
     damping = None if absorptive is None else _inside(grid, basis, absorptive)
-    return Pencil(elastic, damping, basis.slopes, grid.reduced)
+    return ProjectedHamiltonian(elastic, damping, basis.slopes, grid.reduced)
 
 
 def _hermitian(grid: Grid, table: Tensor) -> Tensor:

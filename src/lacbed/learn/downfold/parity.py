@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from lacbed.learn.downfold.plan import alternating
-from lacbed.solvers.subspace import Subspace, bound_change, kept_waves, orthonormal
+from lacbed.solvers.hamiltonian import ProjectedHamiltonian
+from lacbed.solvers.subspace import bound_change, kept_waves, orthonormal
 
 PARITIES = ((0, 0), (0, 1), (1, 0), (1, 1))
 """(p_x, p_y), 1 for odd; in the order of 2 p_x + p_y."""
@@ -66,8 +67,15 @@ def _sign(table: Tensor, lattice: str, odd: tuple[int, int]) -> Tensor | float:
 
 
 def parity_space(
-    entries: Entries, hk: Tensor, sign: Tensor, lattice_parameter: Tensor, energy: float, near: float, order: int
-) -> Subspace:
+    entries: Entries,
+    hk: Tensor,
+    sign: Tensor,
+    lattice_parameter: Tensor,
+    reduced: Tensor,
+    energy: float,
+    near: float,
+    order: int,
+) -> tuple[Tensor, ProjectedHamiltonian]:
     """What `lacbed.solvers.subspace.wave_basis` and the projections onto it give, in a fraction of the time.
 
     Args:
@@ -75,6 +83,7 @@ def parity_space(
         hk: the beams, a set that the lines keep: (beam, 2) integers.
         sign: s of the beams, 1 or -1: (beam,).
         lattice_parameter: a in Å.
+        reduced: q of the matrices in 1/Å: (matrix, 2).
         energy: transverse energy in 1/Å² up to which waves are kept.
         near: beams this much above are diagonalised.
         order: of the amplitudes of further ones in the energy of the wave.
@@ -95,16 +104,15 @@ def parity_space(
     part = torch.arange(4, device=hk.device).repeat_interleave(
         torch.tensor([w.shape[1] for w in waves], device=hk.device)
     )
-    slope_x, slope_y = (
+    slopes = [
         (together.T @ (plane[:, axis : axis + 1] * together)) * (part[:, None] ^ (2 - axis) == part[None])
         for axis in (0, 1)
-    )
-    return Subspace(
-        basis=_spread(hk, first, members, sign, together, part),
-        mean=_diagonal([w.T @ h @ w for w, h in zip(waves, hermitian, strict=True)]),
+    ]
+    return _spread(hk, first, members, sign, together, part), ProjectedHamiltonian(
+        elastic=_diagonal([w.T @ h @ w for w, h in zip(waves, hermitian, strict=True)]),
         damping=_diagonal([w.T @ u @ w for w, u in zip(waves, absorptive, strict=True)]),
-        slope_x=slope_x,
-        slope_y=slope_y,
+        slopes=torch.stack(slopes),
+        reduced=reduced,
     )
 
 

@@ -18,7 +18,8 @@ from lacbed.learn.downfold.centre import REAL
 from lacbed.learn.downfold.parity import mirror_lines, parity_space, symmetric
 from lacbed.learn.downfold.plan import LATTICES, Plan, alternating, area_of, make_plan, on_lattice
 from lacbed.solvers.exponential import matrix_exponential, scaled
-from lacbed.solvers.subspace import Subspace, wave_basis
+from lacbed.solvers.hamiltonian import ProjectedHamiltonian, project
+from lacbed.solvers.subspace import wave_basis
 
 _EXTINCT = 2e-4  # of the largest coefficient: what images of finite resolution leave of a forbidden one
 
@@ -117,15 +118,15 @@ def solve_cell(cell: Cell, thickness: Tensor, pixels: int, extent: int, reach: R
         energy, (math.sqrt(highest) + math.sqrt(zone) / a) ** 2
     )  # partners of the highest tilt at resonance
     hk = _beams(lattice, a, highest, energy, reach).to(device)
-    space = _space(cell, hk, energy, reach)
-    rows = space.basis[_positions(hk, plan.shift)]  # (matrix, pair, wave)
-    energies = torch.linalg.eigvalsh(space.mean.detach())
+    basis, hamiltonian = _projected(cell, hk, plan.reduced, energy, reach)
+    rows = basis[_positions(hk, plan.shift)]  # (matrix, pair, wave)
+    energies = torch.linalg.eigvalsh(hamiltonian.elastic.detach())
     origin = -0.5 * float(energies[0] + energies[-1])  # the middle of the spectrum needs the fewest products
-    amplitude = _amplitudes(cell, plan, space, rows, thickness, origin)
+    amplitude = _amplitudes(cell, plan, hamiltonian, rows, thickness, origin)
     weights = plan.weights.to(amplitude.dtype)
     pixels_amplitude = weights @ amplitude.flatten(1)[:, plan.place] @ weights.T
     lost = (1.0 - rows.abs().square().sum(dim=2)).clamp(min=1e-7).detach()
-    known = torch.tensor([highest, math.log(space.basis.shape[1])], device=device)
+    known = torch.tensor([highest, math.log(basis.shape[1])], device=device)
     signs = torch.cat([torch.stack([lost.max().log(), lost.mean().log(), energies[-1]]), known])
     ln_spread = torch.log(cell.wavelength.detach() * thickness.detach())[:, None]
     return pixels_amplitude.abs().square(), torch.cat([ln_spread, signs.expand(len(thickness), -1)], dim=1)
@@ -158,8 +159,11 @@ def _beams(lattice: str, a: float, highest: float, energy: float, reach: Reach) 
     return hk[torch.argsort(hk.square().sum(dim=1), stable=True)]
 
 
-def _space(cell: Cell, hk: Tensor, energy: float, reach: Reach) -> Subspace:
-    """The waves that are kept and the Hamiltonian between them, real if a two-fold axis is at the origin."""
+def _projected(
+    cell: Cell, hk: Tensor, reduced: Tensor, energy: float, reach: Reach
+) -> tuple[Tensor, ProjectedHamiltonian]:
+    """The waves that are kept and the matrices between them, real if a two-fold axis is at the origin."""
+    reduced = reduced / cell.lattice_parameter
     elastic, absorptive = _tables(cell, 2 * int(hk.abs().max()))
     r = elastic.shape[0] // 2
 
@@ -175,16 +179,12 @@ def _space(cell: Cell, hk: Tensor, energy: float, reach: Reach) -> Subspace:
         if elastic.requires_grad or absorptive.requires_grad:  # a quarter of the entries must speak for all
             elastic, absorptive = (symmetric(table, cell.lattice, odd) for table in (elastic, absorptive))
         sign = alternating(hk, cell.lattice, odd)
-        return parity_space(entries, hk, sign, cell.lattice_parameter, energy, reach.near, order=1)
+        return parity_space(entries, hk, sign, cell.lattice_parameter, reduced, energy, reach.near, order=1)
     plane = hk / cell.lattice_parameter
     hermitian, damping = entries(hk, hk)
     hermitian = hermitian - torch.diag_embed(plane.square().sum(dim=1).to(hermitian.dtype))
     basis = wave_basis(hermitian, plane.detach(), energy, reach.near, order=1)
-    adjoint = basis.mH
-    return Subspace(
-        basis, adjoint @ hermitian @ basis, adjoint @ damping @ basis,
-        adjoint @ (plane[:, :1] * basis), adjoint @ (plane[:, 1:] * basis),
-    )  # fmt: skip
+    return basis, project(basis, hermitian, damping, plane, reduced)
 
 
 def _tables(cell: Cell, wide: int) -> tuple[Tensor, Tensor]:
@@ -210,7 +210,9 @@ def _positions(hk: Tensor, wanted: Tensor) -> Tensor:
     return table[wanted[..., 1] + order, wanted[..., 0] + order]
 
 
-def _amplitudes(cell: Cell, plan: Plan, space: Subspace, rows: Tensor, thickness: Tensor, origin: float) -> Tensor:
+def _amplitudes(
+    cell: Cell, plan: Plan, hamiltonian: ProjectedHamiltonian, rows: Tensor, thickness: Tensor, origin: float
+) -> Tensor:
     """⟨G| exp(A t) |G⟩ of every pair: (T, matrix, pair); energies are counted from `origin` in 1/Å².
 
     As in `lacbed.solvers.subspace`: a common K_n for all pairs, and its change with the tilt to first order. Only
@@ -221,7 +223,7 @@ def _amplitudes(cell: Cell, plan: Plan, space: Subspace, rows: Tensor, thickness
     inner = cell.elastic[(cell.elastic.shape[0] // 2,) * 2].real
     along = torch.sqrt(vacuum**2 - square + inner)
     middle = 0.5 * (along.min() + along.max())
-    generator = scaled(space.generator(plan.reduced / a, origin, 1.0), 0.5 / middle)
+    generator = scaled(hamiltonian.generator(slice(None), origin, 1.0), 0.5 / middle)
     shift = 1j * math.pi * (square - origin) / middle
     stretch = middle / along - 1.0
     halvings = _halvings(rows.shape[1] / rows.shape[2])
