@@ -81,6 +81,11 @@ class Experiment:
         return tuple(str(name) for name in self.pattern["hkl"].values)
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """The file that each image was read from; none if that is not known."""
+        return tuple(str(n) for n in self.pattern["file"].values) if "file" in self.pattern.coords else ()
+
+    @property
     def energy(self) -> float:
         """Kinetic energy in eV."""
         return float(self.pattern.attrs["energy"])
