@@ -271,9 +271,9 @@ def _report(experiment: Experiment, check: BraggCheck | None, files: list[Path],
     say(f"{experiment.name} [{zone}] {experiment.energy / 1e3:g} kV: {len(experiment.hkl)} reflections")
     images = _table(experiment)
     if experiment.files:
-        width = max(len(label) for label in experiment.labels)
+        wide = [max(map(len, texts)) for texts in (experiment.files, experiment.labels)]
         for row, label in zip(images, experiment.labels, strict=True):
-            say(f"  {label:<{width}}  {row['file']}  (mean {row['mean']:.6g})")
+            say(f"  {row['file']:<{wide[0]}} -> {label:<{wide[1]}}  (mean {row['mean']:.6g})")
     else:
         say(f"  {'  '.join(experiment.labels)}")
     say(

@@ -75,7 +75,7 @@ class Geometry:
         if reach > math.sin(MAX_ANGLE):
             raise SettingError(
                 f"images of half-width {self.half_width:g} 1/Å at {self.energy / 1e3:g} kV reach "
-                f"{1e3 * reach:.0f} mrad from the zone axis; the limit is {1e3 * MAX_ANGLE:.0f} mrad: check both"
+                f"{1e3 * reach:.3g} mrad from the zone axis; the limit is {1e3 * MAX_ANGLE:.0f} mrad: check both"
             )
 
 
@@ -203,7 +203,10 @@ def whole_indices(hkl: Any, count: int) -> IntArray:
             if values.shape != (count, 3)
             else f"{values.tolist()!r:.80}"
         )
-        raise SettingError(f"expected {count} reflections h, k, l in whole numbers, one for each image, got {got}")
+        raise SettingError(
+            f"expected {count} reflections h, k, l in whole numbers up to {LARGEST_INDEX}, one for each image, "
+            f"got {got}"
+        )
     return values.astype(np.int64)
 
 

@@ -25,7 +25,7 @@ from lacbed.crystals import Crystal
 from lacbed.errors import CrystalError, FileFormatError, LacbedError, SettingError
 from lacbed.invert.assembly import Geometry, is_direction, is_number, make_experiment
 from lacbed.invert.experiment import Experiment
-from lacbed.invert.readers.memory import LARGEST, check_memory
+from lacbed.invert.readers.memory import LARGEST, array_header, check_expansion
 from lacbed.io_checks import kind_of, read_json, regular_file
 from lacbed.patterns.atomic import reason
 from lacbed.patterns.formats.npz import check_archive, read_member
@@ -74,7 +74,8 @@ def read_stack(path: Path) -> tuple[np.ndarray, np.ndarray]:
         with zipfile.ZipFile(path) as archive:
             _check_members(archive, size)
             images, hkl = read_member(archive, "images"), read_member(archive, "hkl")
-        check_memory(images.size)
+        if images.ndim != 3 or not len(images):
+            raise FileFormatError(f"its images are an array {images.shape}")
         return images, hkl
     except FileFormatError as error:
         raise FileFormatError(
@@ -91,11 +92,14 @@ def _check_members(archive: zipfile.ZipFile, size: int) -> None:
     """Refuse what expands beyond reason or beyond the memory, and what is locked, before it is read."""
     check_archive(archive, size)
     members = [info for info in archive.infolist() if info.filename in ("images.npy", "hkl.npy")]
-    check_memory(sum(info.file_size for info in members) // 8)
+    check_expansion(sum(info.file_size for info in members), size)
     if any(info.flag_bits & 1 for info in members):
         raise FileFormatError("it is encrypted; save it without a password")
     if len(members) > len({info.filename for info in members}):
         raise FileFormatError("it holds two arrays of one name; keep one")
+    for info in members:
+        with archive.open(info) as stream:
+            array_header(stream)
 
 
 def saturation_of(images: np.ndarray, dtype: str = "") -> float | None:
@@ -157,9 +161,9 @@ def _geometry(described: dict[str, Any]) -> Geometry:
 
 def _text(part: dict[str, Any], name: str, default: str, where: str = "") -> str:
     value = part.get(name, default)
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not value.isprintable():
         place = f" in the {where}" if where else ""
-        raise FileFormatError(f"{name}{place} of {DESCRIPTION} must be a text, got {_got(value)}")
+        raise FileFormatError(f"{name}{place} of {DESCRIPTION} must be a text of one line, got {_got(value)}")
     return value
 
 

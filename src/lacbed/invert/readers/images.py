@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lacbed.errors import FileFormatError, MissingExtraError
-from lacbed.invert.readers.memory import LARGEST, check_memory
+from lacbed.invert.readers.memory import LARGEST, array_header
 from lacbed.invert.readers.signals import read_dm, read_hyperspy
 from lacbed.invert.readers.tiff import read_tiff
 from lacbed.io_checks import regular_file
@@ -109,19 +109,14 @@ def _foreign(path: Path) -> str:
 def _read_npy(path: Path) -> tuple[np.ndarray, list[str]]:
     size = path.stat().st_size
     with path.open("rb") as stream:
-        version = np.lib.format.read_magic(stream)
-        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = reader(stream)
+        shape, dtype = array_header(stream)
         start = stream.tell()
-    if dtype.hasobject:
-        raise FileFormatError("it holds pickled Python objects, which are never loaded")
     announced = math.prod(shape) * dtype.itemsize
     if start + announced != size:
         raise FileFormatError(
             f"it announces {'x'.join(map(str, shape))} values of {dtype}, which are {start + announced} bytes, "
             f"and has {size}"
         )
-    check_memory(math.prod(shape))
     return np.asarray(np.load(path, allow_pickle=False)), []
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from typing import IO, Any
+
+import numpy as np
+
 from lacbed.errors import FileFormatError
 from lacbed.io_checks import readable
 
 LARGEST = 4 * 2**30
 """Bytes of a file, above which it is no stack of LACBED patterns."""
 _SMALL = 64 * 2**20
-_MAX_EXPANSION = 100
+_MAX_EXPANSION = 30
 _COPIES = 4  # of the float64 images, while an experiment is made of them
-_UNCHECKED = 2**28
+_UNCHECKED = 2**30
 
 
 def check_memory(pixels: int) -> None:
@@ -44,3 +49,18 @@ def check_expansion(expanded: int, size: int) -> None:
         raise FileFormatError(
             f"it expands from {readable(size)} to {readable(expanded)}, which no stack of patterns does"
         )
+
+
+def array_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of the array in NumPy's format that a stream begins with; what follows is not read.
+
+    Raises:
+        FileFormatError: if it holds Python objects, or more pixels than the memory holds.
+    """
+    version = np.lib.format.read_magic(stream)
+    reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = reader(stream)
+    if dtype.hasobject:
+        raise FileFormatError("it holds pickled Python objects, which are never loaded")
+    check_memory(math.prod(shape))
+    return shape, dtype

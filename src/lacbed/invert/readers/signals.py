@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import stat
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,8 +43,14 @@ def read_dm(path: Path) -> tuple[np.ndarray, list[str]]:
         raise MissingExtraError(
             f'{path.suffix} files need RosettaSciIO: pip install "lacbed[hyperspy]", or save the images as TIFF'
         ) from None
-    with _quiet():
-        return _images(module.file_reader(str(path), lazy=False), stated=False)
+    try:
+        with _quiet():
+            return _images(module.file_reader(str(path), lazy=False), stated=False)
+    except FileFormatError:
+        raise
+    except Exception:
+        _check_length(path)
+        raise
 
 
 def read_hyperspy(path: Path) -> tuple[np.ndarray, list[str]]:
@@ -60,6 +67,19 @@ def read_hyperspy(path: Path) -> tuple[np.ndarray, list[str]]:
         check_folder(path)
     with _quiet():
         return _images(module.file_reader(str(path), lazy=False), stated=True)
+
+
+def _check_length(path: Path) -> None:
+    """Say that a DM file is cut short if it is: its head has the number of bytes that follow."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        head = stream.read(16)
+    word, rest = (">Q", 24) if head[:4] == b"\0\0\0\4" else (">I", 16)
+    if len(head) < 16 or head[:3] != b"\0\0\0":
+        raise FileFormatError("it is no file of DigitalMicrograph")
+    announced = struct.unpack_from(word, head, 4)[0] + rest
+    if size < announced - 8:
+        raise FileFormatError(f"it is cut short: it says that it has {announced} bytes, and there are {size}")
 
 
 @contextmanager
@@ -119,20 +139,25 @@ def _stack(data: np.ndarray, axes: list[dict[str, Any]], stated: bool) -> tuple[
             f"it holds an array of {numbers} with {data.ndim} axes (navigation axes: {names}); expected images "
             "along one axis: choose one place on each of the others, such as s.inav[:, 0], and save that"
         )
+    notes = []
     if data.ndim == 3 and stated:
-        if len(counting) == 1:
-            data = np.moveaxis(data, counting[0], 0)
-            axes = [axes[counting[0]], *(a for i, a in enumerate(axes) if i != counting[0])]
-        elif len(counting) == 2 or not data.shape[0] != data.shape[1] == data.shape[2]:
+        if len(counting) != 1:
+            notes = [
+                f"{len(counting)} of its 3 axes are for navigation; the one that differs in size counts the images"
+            ]
+            counting = [i for i in range(3) if data.shape[i] != data.shape[i - 1] == data.shape[i - 2]]
+        if len(counting) != 1:
             raise FileFormatError(
-                f"it holds an array {data.shape} with {len(counting)} navigation and {3 - len(counting)} signal "
-                "axes, which does not say which axis counts the images; expected 1 and 2: make it so with "
-                "s.transpose(signal_axes=2) and save again"
+                f"it holds an array {data.shape}, whose axes do not say which of them counts the images; expected "
+                "one navigation axis and two signal axes, as s.transpose(signal_axes=2) makes them; save it so"
             )
-    return data, _remarks(axes[-2:])
+        data = np.moveaxis(data, counting[0], 0)
+        axes = [axes[counting[0]], *(a for i, a in enumerate(axes) if i != counting[0])]
+    return data, notes + _remarks(axes[-2:])
 
 
 def _remarks(axes: list[dict[str, Any]]) -> list[str]:
+    """What the axes of the images, rows first, say about them."""
     if len(axes) < 2:
         return []
     notes = []
@@ -184,8 +209,8 @@ def _check_hdf5(path: Path) -> None:
 
     with h5py.File(path, "r") as file:
         file.visititems(look)
-    check_memory(pixels)
     check_expansion(announced, path.stat().st_size)
+    check_memory(pixels)
 
 
 def check_folder(path: Path) -> None:

@@ -154,7 +154,7 @@ def _other_names(files: Sequence[Path], hkl: Sequence[HKL] | None) -> list[str]:
 def _read_archive(path: Path, hkl: Sequence[HKL] | None) -> Stack:
     images, indices = read_stack(path)
     try:
-        values = whole_indices(indices, len(images) if images.ndim else 0)
+        values = whole_indices(indices, len(images))
     except SettingError as error:
         raise FileFormatError(f"cannot use hkl in {str(path)!r}: {error}") from None
     found = tuple((h, k, l) for h, k, l in values.tolist())  # noqa: E741

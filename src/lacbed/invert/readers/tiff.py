@@ -18,8 +18,8 @@ import numpy as np
 from lacbed.errors import FileFormatError
 from lacbed.invert.readers.memory import check_expansion, check_memory
 
-SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES = 254, 258, 259, 262, 274, 277
-_TAGS = (SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES)
+SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES, PLANES = 254, 258, 259, 262, 274, 277, 284
+_TAGS = (SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES, PLANES)
 _SHORT, _LONG = 3, 4
 _COLOURS = {2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "CIE Lab", 9: "ICC Lab", 10: "ITU Lab", 32803: "CFA"}
 _WHITE = 0  # the smallest value is white
@@ -113,7 +113,9 @@ def _check_page(page: Page) -> None:
     colour = _COLOURS.get(page.get(PHOTOMETRIC, 1))
     samples = page.get(SAMPLES, 1)
     if colour:
-        raise FileFormatError(f"it is a colour image ({colour}), which holds no counts; save as grey")
+        planes = page.get(PLANES) == 2
+        hint = ", if it is a stack of grey images with photometric minisblack" if planes else ""
+        raise FileFormatError(f"it is a colour image ({colour}), which holds no counts; save as grey{hint}")
     if samples > 1:
         raise FileFormatError(
             f"each of its pixels has {samples} values, as in a colour image or one with transparency; save as grey"
@@ -135,8 +137,8 @@ def _check_series(series: list[Any], size: int) -> None:
             "as a file of its own"
         )
     pixels = sum(int(s.size) for s in series)
-    check_memory(pixels)
     check_expansion(sum(int(s.nbytes) for s in series), size)
+    check_memory(pixels)
     for s in series:
         if any(page is None for page in s.pages):
             raise FileFormatError(
@@ -182,7 +184,7 @@ def _undecoded(error: Exception, pages: list[Page], names: Any) -> Exception:
     if method == 1:
         return error
     name = _name(method, names)
-    if "imagecodecs" in str(error):
+    if isinstance(error, ImportError) or "imagecodecs" in str(error):
         return FileFormatError(f"compressed ({name}); pip install imagecodecs, or save uncompressed")
     if name.isdigit():
         return FileFormatError(f"compressed (method {name}), which no reader here knows; save uncompressed")
