@@ -200,7 +200,7 @@ def _assemble(
     missing = [option for option, value in needed.items() if value is None]
     if missing:
         raise SettingError(f"{source.name} does not say how it was taken; give {', '.join(missing)}")
-    listed = None if hkl is None else parse.reflections(hkl)
+    listed = None if hkl is None else parse.reflections(hkl, once=False)
     if listed == "all" or (listed is not None and listed[0] == "all"):
         raise SettingError('--hkl of an experiment is a list in the order of the images, such as "0,0,0 2,2,0"')
     stack = read_measured(source, listed, crop)  # type: ignore[arg-type]

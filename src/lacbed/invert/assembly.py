@@ -17,14 +17,12 @@ from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
 from lacbed.geometry.frame import Frame, IntArray, make_frame
 from lacbed.geometry.tilts import MAX_ANGLE, TiltGrid
-from lacbed.invert.experiment import Experiment, grid_axes, on_axes
+from lacbed.invert.experiment import LARGEST_INDEX, Experiment, grid_axes, is_direction, is_number, on_axes
 from lacbed.invert.orientation import check_orientation, images_to_pattern
 from lacbed.result import hkl_label, software
 
 SMALLEST = 8
 """Pixels along a side, below which an image holds no pattern."""
-LARGEST_INDEX = 10_000
-"""Above it, an index of a reflection or a direction is a slip."""
 
 
 @dataclass(frozen=True)
@@ -77,21 +75,6 @@ class Geometry:
                 f"images of half-width {self.half_width:g} 1/Å at {self.energy / 1e3:g} kV reach "
                 f"{1e3 * reach:.3g} mrad from the zone axis; the limit is {1e3 * MAX_ANGLE:.0f} mrad: check both"
             )
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a finite number, and not true or false."""
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def is_direction(value: Any, whole: bool = False) -> bool:
-    """Whether a value is three finite numbers that point somewhere, all whole where asked."""
-    return (
-        isinstance(value, list | tuple)
-        and len(value) == 3
-        and all(is_number(v) and abs(v) <= LARGEST_INDEX and (not whole or v == round(v)) for v in value)
-        and any(value)
-    )
 
 
 def make_experiment(

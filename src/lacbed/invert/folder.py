@@ -23,8 +23,8 @@ import numpy as np
 
 from lacbed.crystals import Crystal
 from lacbed.errors import CrystalError, FileFormatError, LacbedError, SettingError
-from lacbed.invert.assembly import Geometry, is_direction, is_number, make_experiment
-from lacbed.invert.experiment import Experiment
+from lacbed.invert.assembly import Geometry, make_experiment
+from lacbed.invert.experiment import Experiment, is_direction, is_number
 from lacbed.invert.readers.memory import LARGEST, array_header, check_expansion
 from lacbed.io_checks import kind_of, read_json, regular_file
 from lacbed.patterns.atomic import reason

@@ -33,7 +33,7 @@ _BARRED = re.compile(
 _LISTED = re.compile(r"\.([0-9]{1,3})$")  # felix.001
 _SHOWN = 4
 _DENSE = 4  # a set of numbers is a counter with gaps if at least one in so many is there
-HOW = "rename the file to such as GaAs_+1+1-3, or give --hkl with the reflections in the order of the images"
+_ORDER = "the reflections in the order of the images"
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,13 @@ def reflections_of(files: Sequence[Path]) -> list[HKL]:
         bad = next(file for file, r in zip(files, readings, strict=True) if r is None)
         raise FileFormatError(
             f"the name of {bad.name!r} does not end with a reflection such as _+1+1-3 or _1_1_-3, and no "
-            f"felix.hkl lists the images; {HOW}"
+            f"felix.hkl lists the images; rename the file or give --hkl, {_ORDER}"
         )
     doubt = _doubt(known)
     if doubt:
-        raise FileFormatError(f"the names {_shown(files)} {doubt}; {HOW}")
+        raise FileFormatError(
+            f"the names {_shown(files)} {doubt}; give names such as GaAs_+1+1-3, or --hkl, {_ORDER}"
+        )
     four = all(r.four is not None for r in known)
     found = [r.four if four and r.four is not None else r.hkl for r in known]
     for i, g in enumerate(found):

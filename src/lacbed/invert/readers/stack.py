@@ -156,7 +156,7 @@ def _read_archive(path: Path, hkl: Sequence[HKL] | None) -> Stack:
     try:
         values = whole_indices(indices, len(images))
     except SettingError as error:
-        raise FileFormatError(f"cannot use hkl in {str(path)!r}: {error}") from None
+        raise FileFormatError(f"hkl in {str(path)!r} must be (image, 3): {error}") from None
     found = tuple((h, k, l) for h, k, l in values.tolist())  # noqa: E741
     if hkl is not None and [tuple(g) for g in hkl] != list(found):
         raise FileFormatError(f"{str(path)!r} says itself which reflections it holds, and --hkl says others")
