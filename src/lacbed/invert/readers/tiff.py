@@ -21,6 +21,8 @@ from lacbed.invert.readers.memory import check_expansion, check_memory
 SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES, PLANES = 254, 258, 259, 262, 274, 277, 284
 _TAGS = (SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES, PLANES)
 _SHORT, _LONG = 3, 4
+_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_PRIVATE = 32768  # tags from here on are of programs, which may put anything there
 _COLOURS = {2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "CIE Lab", 9: "ICC Lab", 10: "ITU Lab", 32803: "CFA"}
 _WHITE = 0  # the smallest value is white
 _MOST_PAGES = 100_000
@@ -79,17 +81,22 @@ def _directories(path: Path) -> list[Page]:
                 raise FileFormatError(f"it is damaged: its list of pages has no end after page {len(pages)}")
             seen.add(at)
             try:
-                page, at = _directory(stream, at, order, big)
+                page, at = _directory(stream, at, order, big, size)
             except (struct.error, OverflowError, OSError):
                 raise FileFormatError(
-                    f"it is cut short: page {len(pages) + 1} should be at byte {at}, and the file has {size} bytes"
+                    f"it is cut short: page {len(pages) + 1}, described at byte {at}, reaches over the end, the "
+                    f"file has {size} bytes"
                 ) from None
             pages.append(page)
     return pages
 
 
-def _directory(stream: BinaryIO, at: int, order: str, big: bool) -> tuple[Page, int]:
-    """The tags of interest of one page, and where the next one is."""
+def _directory(stream: BinaryIO, at: int, order: str, big: bool, size: int) -> tuple[Page, int]:
+    """The tags of interest of one page, and where the next one is.
+
+    Raises:
+        struct.error: if it or a standard tag of it reaches over the end of the file.
+    """
     stream.seek(at)
     word, entry = ("Q", "HHQ8s") if big else ("H", "HHI4s")
     (count,) = struct.unpack(order + word, stream.read(8 if big else 2))
@@ -103,6 +110,11 @@ def _directory(stream: BinaryIO, at: int, order: str, big: bool) -> tuple[Page, 
             first = value[:2] if kind == _SHORT else value[:4]
             inline = number * (2 if kind == _SHORT else 4) <= len(value)
             page[tag] = struct.unpack(order + ("H" if kind == _SHORT else "I"), first)[0] if inline else 0
+        length = number * _BYTES.get(kind, 0)
+        if tag < _PRIVATE and length > len(value):
+            (place,) = struct.unpack(order + ("Q" if big else "I"), value)
+            if place + length > size:
+                raise struct.error
     (following,) = struct.unpack(order + ("Q" if big else "I"), stream.read(8 if big else 4))
     if len(content) < count * width:
         raise struct.error
