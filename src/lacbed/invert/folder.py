@@ -226,7 +226,10 @@ def _alike(says: Any, have: Any) -> bool:
 
 def _raw_type(described: dict[str, Any], images: np.ndarray) -> str:
     """The type of the numbers that the camera stored."""
-    name = _text(_part(described, "images"), "raw_dtype", str(images.dtype), "images")
+    stated = _part(described, "images")
+    if "raw_dtype" not in stated:
+        return str(images.dtype)
+    name = _text(stated, "raw_dtype", "", "images")
     if not _TYPE.fullmatch(name):
         raise FileFormatError(
             f"raw_dtype in the images of {DESCRIPTION} must be a type of numbers such as uint16 or float32, "
