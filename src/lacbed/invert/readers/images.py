@@ -77,7 +77,8 @@ def read_noted(path: Path) -> tuple[np.ndarray, list[str]]:
     except MemoryError:
         raise FileFormatError(f"cannot read {str(path)!r}: not enough memory for what it announces") from None
     except OSError as error:
-        detail = foreign or (reason(error) if error.errno else "damaged, cut short or foreign")
+        known = isinstance(error.strerror, str)  # readers of formats put numbers there
+        detail = foreign or (reason(error) if known else "damaged, cut short or foreign")
         raise FileFormatError(f"cannot read {str(path)!r}: {detail}") from None
     except Exception:  # readers of damaged files raise anything at all
         raise FileFormatError(

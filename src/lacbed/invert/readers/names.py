@@ -188,7 +188,7 @@ def _steps(hkl: Sequence[HKL]) -> bool:
         return False
     numbers = running[0]
     closest = min(b - a for a, b in pairwise(numbers))
-    return closest == 1 and numbers[-1] - numbers[0] < 2 * len(numbers)
+    return bool(closest == 1 and numbers[-1] - numbers[0] < 2 * len(numbers))
 
 
 def _shown(files: Sequence[Path]) -> str:
