@@ -157,3 +157,22 @@ def test_a_zarr_folder_with_a_pipe_or_a_pickle_is_refused(tmp_path):
     os.mkfifo(tmp_path / "0.0")
     with pytest.raises(FileFormatError, match="no regular file"):
         check_folder(tmp_path)
+
+
+@pytest.mark.parametrize("ending", [".dm3", ".dm4", ".hspy"])
+def test_bytes_changed_by_chance_end_in_one_line_or_in_images(tmp_path, ending):
+    path = tmp_path / f"a{ending}"
+    if ending == ".hspy":
+        write(path, STACK, "nss")
+    else:
+        write_dm(path, STACK, int(ending[-1]))
+    whole, generator = path.read_bytes(), np.random.default_rng(2)
+    for _ in range(40):
+        content = bytearray(whole)
+        for place in generator.integers(0, min(900, len(whole)), 2):
+            content[place] = generator.integers(0, 256)
+        path.write_bytes(content)
+        try:
+            assert read_noted(path)[0].ndim in (2, 3)
+        except FileFormatError as error:
+            assert "\n" not in str(error)  # noqa: PT017
