@@ -9,7 +9,7 @@ background of each reflection are unknown.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -256,7 +256,7 @@ def _check_attributes(attributes: dict[Any, Any]) -> None:
     for name, kind in (("energy", "a positive number"), ("zone_axis", _WHOLE), ("x_direction", _THREE)):
         if name not in attributes:
             raise SettingError(f"the metadata of an experiment need {name}, {kind}")
-    found = [
+    found: list[tuple[str, str, Callable[[Any], Any]]] = [
         ("energy", "a positive number of eV", lambda v: is_number(v) and v > 0),
         ("zone_axis", _WHOLE, lambda v: is_direction(v, whole=True)),
         ("x_direction", _THREE, is_direction),
