@@ -1,6 +1,7 @@
 """lacbed experiment and lacbed fit as a user runs them."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -80,6 +81,47 @@ def test_fit_of_one_thickness(lacbed, tmp_path):
     assert [row["hkl"] for row in found["reflections"]] == ["1,1,1", "2,2,0"]
     assert found["mean_Z"] == found["mean_Z_aligned"]
     assert (tmp_path / "found" / "report.md").is_file()
+
+
+def test_the_table_of_files_and_reflections_is_printed(lacbed, tmp_path):
+    tiffs(tmp_path / "tif")
+    for i, path in enumerate(sorted((tmp_path / "tif").iterdir()), 1):
+        path.rename(tmp_path / "tif" / f"DF_{i + 3}.tif")
+    order = [sorted(HKL, key=lambda g: "".join(f"{i:+d}" for i in g)).index(g) for g in HKL]
+    names = [f"DF_{i + 4}.tif" for i in range(len(HKL))]  # DF_4 to DF_11
+    words = ("tif", *TAKEN, "--half-width", "0.34", "-o", "e.nc")
+    code, _, err = lacbed("experiment", "import", *words)
+    assert (code, "rename the file or give --hkl" in err) == (2, True)
+    listed = " ".join(",".join(map(str, HKL[order.index(i)])) for i in range(len(HKL)))
+    code, out, err = lacbed("experiment", "import", *words, "--hkl", listed)
+    assert (code, err) == (0, "")
+    stack = bands()
+    for text in (out, lacbed("experiment", "info", "e.nc")[1]):
+        for g, place in zip(HKL, order, strict=True):
+            mean = stack[HKL.index(g)].astype(np.float32).mean()
+            row = next(line for line in text.splitlines() if line.split()[0] == names[place])
+            assert row.split()[1:3] == ["->", ",".join(map(str, g))]
+            assert float(row.split()[-1].rstrip(")")) == pytest.approx(mean, rel=1e-4)
+    found = json.loads(lacbed("experiment", "info", "e.nc", "--json")[1])["images"]
+    assert [row["file"] for row in found] == names
+    twice = " ".join([listed.split()[0], *listed.split()[:-1]])
+    check(lacbed("experiment", "import", *words, "--hkl", twice), "has two images")
+
+
+def test_pipes_and_numbers_end_in_one_line(lacbed, tmp_path):
+    (tmp_path / "e").mkdir()
+    os.mkfifo(tmp_path / "e" / "experiment.json")
+    os.mkfifo(tmp_path / "a.tif")
+    for words, match in (
+        (("info", "e"), "named pipe"),
+        (("import", "e", "-o", "e.nc"), "named pipe"),
+        (("import", "a.tif", *TAKEN, "--half-width", "0.4", "--hkl", "0,0,0", "-o", "e.nc"), "named pipe"),
+    ):
+        check(lacbed("experiment", *words), match)
+    (tmp_path / "padded").mkdir()
+    for i, image in enumerate(bands()):
+        tifffile.imwrite(tmp_path / "padded" / f"LACBED_{i:03d}.tif", image.astype(np.float32))
+    check(lacbed("experiment", "import", "padded", *TAKEN, "--half-width", "0.4", "-o", "e.nc"), "running numbers")
 
 
 BAD_IMPORTS = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -62,7 +64,8 @@ def import_command(
     ] = None,
     foil_normal: o.FoilOption = None,
     hkl: Annotated[
-        str | None, typer.Option("--hkl", metavar="LIST", help="The reflections in the order of the images.")
+        str | None,
+        typer.Option("--hkl", metavar="LIST", help="The reflections in the order of the images (2 before 10)."),
     ] = None,
     crop: Annotated[
         int | None, typer.Option("--crop", metavar="PIXELS", help="Cut out a square around the middle.")
@@ -149,7 +152,7 @@ def _refuse(options: dict[str, Any], source: Path) -> None:
 def _stands(source: Path) -> bool:
     """Whether a source says itself how it was taken."""
     if source.is_dir():
-        return (source / "experiment.json").is_file() or source.suffix.lower() == ".zarr"
+        return os.path.lexists(source / "experiment.json") or source.suffix.lower() == ".zarr"
     return source.suffix.lower() in (".nc", ".zarr")
 
 
@@ -197,7 +200,7 @@ def _assemble(
     missing = [option for option, value in needed.items() if value is None]
     if missing:
         raise SettingError(f"{source.name} does not say how it was taken; give {', '.join(missing)}")
-    listed = None if hkl is None else parse.reflections(hkl)
+    listed = None if hkl is None else parse.reflections(hkl, once=False)
     if listed == "all" or (listed is not None and listed[0] == "all"):
         raise SettingError('--hkl of an experiment is a list in the order of the images, such as "0,0,0 2,2,0"')
     stack = read_measured(source, listed, crop)  # type: ignore[arg-type]
@@ -213,7 +216,7 @@ def _assemble(
     title = name or (crystal.name if crystal else source.stem)
     return make_experiment(
         stack.images, stack.hkl, geometry, crystal=crystal, name=title, source=source.name,
-        saturation=stack.saturation if saturation is None else saturation,
+        saturation=stack.saturation if saturation is None else saturation, files=stack.files, notes=stack.notes,
     )  # fmt: skip
 
 
@@ -250,11 +253,29 @@ def _fitted(
     return (experiment.annotated(*warnings) if warnings else experiment), check
 
 
+def _table(experiment: Experiment) -> list[dict[str, Any]]:
+    """Which file became which reflection, and the mean of its counts, so that a wrong assignment is seen."""
+    import numpy as np  # noqa: PLC0415
+
+    files = experiment.files or ("",) * len(experiment.hkl)
+    rows = zip(experiment.hkl, files, experiment.images, strict=True)
+    return [
+        {"hkl": list(g), "file": file, "mean": float(np.nanmean(image)) if np.isfinite(image).any() else math.nan}
+        for g, file, image in rows
+    ]
+
+
 def _report(experiment: Experiment, check: BraggCheck | None, files: list[Path], reporter: Reporter) -> None:
     say = reporter.say
     zone = ",".join(str(i) for i in experiment.zone_axis)
     say(f"{experiment.name} [{zone}] {experiment.energy / 1e3:g} kV: {len(experiment.hkl)} reflections")
-    say(f"  {'  '.join(experiment.labels)}")
+    images = _table(experiment)
+    if experiment.files:
+        wide = [max(map(len, texts)) for texts in (experiment.files, experiment.labels)]
+        for row, label in zip(images, experiment.labels, strict=True):
+            say(f"  {row['file']:<{wide[0]}} -> {label:<{wide[1]}}  (mean {row['mean']:.6g})")
+    else:
+        say(f"  {'  '.join(experiment.labels)}")
     say(
         f"  {experiment.pixels} x {experiment.pixels} pixels, half-width {experiment.half_width:.5g} 1/Å "
         f"({experiment.pixel_size:.4g} 1/Å a pixel), orientation {experiment.orientation}"
@@ -277,6 +298,7 @@ def _report(experiment: Experiment, check: BraggCheck | None, files: list[Path],
             "files": [str(path) for path in files],
             "name": experiment.name,
             "hkl": [list(g) for g in experiment.hkl],
+            "images": images,
             "energy": experiment.energy,
             "zone_axis": list(experiment.zone_axis),
             "x_direction": list(experiment.x_direction),

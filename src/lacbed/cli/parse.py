@@ -68,8 +68,10 @@ def _series(text: str) -> list[float]:
     return [first + i * step for i in range(int(count) + 1)]
 
 
-def reflections(text: str) -> tuple[tuple[int, ...], ...] | Literal["all"] | tuple[Literal["all"], float]:
-    """Reflections: "0,0,0 2,0,0", "all", or "all:1.5".
+def reflections(
+    text: str, once: bool = True
+) -> tuple[tuple[int, ...], ...] | Literal["all"] | tuple[Literal["all"], float]:
+    """Reflections: "0,0,0 2,0,0", "all", or "all:1.5"; each once, or as they are given.
 
     Raises:
         SettingError: if it is something else, or an index is not whole.
@@ -87,7 +89,8 @@ def reflections(text: str) -> tuple[tuple[int, ...], ...] | Literal["all"] | tup
         raise SettingError('--hkl names no reflection; expected such as "0,0,0 2,0,0" or all')
     if len(words) == 3 and not any("," in word for word in words):
         words = [",".join(words)]  # "2 0 0" is one reflection
-    return tuple(dict.fromkeys(_reflection(word) for word in words))
+    found = [_reflection(word) for word in words]
+    return tuple(dict.fromkeys(found) if once else found)
 
 
 def _reflection(text: str) -> tuple[int, ...]:

@@ -16,8 +16,8 @@ from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
 from lacbed.geometry.frame import Frame, IntArray, make_frame
-from lacbed.geometry.tilts import TiltGrid
-from lacbed.invert.experiment import Experiment, grid_axes, on_axes
+from lacbed.geometry.tilts import MAX_ANGLE, TiltGrid
+from lacbed.invert.experiment import LARGEST_INDEX, Experiment, grid_axes, is_direction, is_number, on_axes
 from lacbed.invert.orientation import check_orientation, images_to_pattern
 from lacbed.result import hkl_label, software
 
@@ -54,11 +54,27 @@ class Geometry:
             SettingError: saying what was expected and what came.
         """
         for name in ("energy", "half_width"):
+            if not (is_number(getattr(self, name)) and getattr(self, name) > 0):
+                raise SettingError(
+                    f"{name} of an experiment must be a positive number, got {getattr(self, name)!r}"
+                )
+        for name in ("zone_axis", "x_direction", "foil_normal"):
             value = getattr(self, name)
-            if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
-                raise SettingError(f"{name} of an experiment must be a positive number, got {value!r}")
+            whole = name == "zone_axis"
+            if value is not None and not is_direction(value, whole):
+                kind = "whole numbers" if whole else "numbers"
+                raise SettingError(
+                    f"{name} of an experiment must be three {kind} of at most {LARGEST_INDEX}, not all zero, "
+                    f"got {value!r:.80}"
+                )
         object.__setattr__(self, "orientation", check_orientation(self.orientation))
         TiltGrid(1, k_max=self.half_width, center=self.center)
+        reach = (self.half_width + max(map(abs, self.center))) * wavelength(self.energy)
+        if reach > math.sin(MAX_ANGLE):
+            raise SettingError(
+                f"images of half-width {self.half_width:g} 1/Å at {self.energy / 1e3:g} kV reach "
+                f"{1e3 * reach:.3g} mrad from the zone axis; the limit is {1e3 * MAX_ANGLE:.0f} mrad: check both"
+            )
 
 
 def make_experiment(
@@ -70,6 +86,7 @@ def make_experiment(
     saturation: float | None = None,
     name: str = "",
     source: str = "",
+    files: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Experiment:
     """An experiment from images as they were stored.
@@ -82,6 +99,7 @@ def make_experiment(
         saturation: counts from which a pixel is saturated and left out.
         name: what was measured.
         source: where the images come from.
+        files: the file of each image, to be shown beside its reflection; none if they have none.
         notes: warnings to keep.
 
     Raises:
@@ -100,6 +118,8 @@ def make_experiment(
         "ky": ("ky", ky),
         "kx": ("kx", kx),
     }
+    if len(files) == len(indices):
+        coordinates["file"] = ("hkl", [str(f) for f in files], {"long_name": "file of the image"})
     if frame is not None:
         vectors = frame.vectors(indices)
         coordinates |= {f"g{n}": ("hkl", vectors[:, i], {"units": "1/Å"}) for i, n in enumerate("xy")}
@@ -130,27 +150,51 @@ def geometry_of(experiment: Experiment) -> Geometry:
 
 def _check_images(images: npt.ArrayLike) -> FloatArray:
     try:
-        stack = np.array(images, dtype=np.float64)
+        stored = np.asarray(images)
     except (TypeError, ValueError):
         raise SettingError("the images differ in size or are not numbers; bring them to one size") from None
-    if stack.ndim != 3 or stack.shape[0] == 0:
-        raise SettingError(f"expected images (reflection, row, column), got an array of shape {stack.shape}")
-    rows, columns = stack.shape[1:]
+    if stored.dtype.kind not in "fiu":
+        raise SettingError(f"the images are not numbers but {stored.dtype}; expected counts")
+    if stored.ndim != 3 or stored.shape[0] == 0:
+        raise SettingError(f"expected images (reflection, row, column), got an array of shape {stored.shape}")
+    rows, columns = stored.shape[1:]
     if rows != columns:
         raise SettingError(f"the images are {rows} x {columns} pixels; cut them to squares around the zone axis")
     if rows < SMALLEST:
         raise SettingError(f"the images are {rows} x {columns} pixels, too few for a pattern; at least {SMALLEST}")
-    return stack
+    return np.array(stored, dtype=np.float64)
+
+
+def whole_indices(hkl: Any, count: int) -> IntArray:
+    """The reflections of so many images as whole numbers: (image, 3).
+
+    Raises:
+        SettingError: if they are no whole numbers, or not three for each image.
+    """
+    try:
+        values = np.asarray(hkl)
+    except (TypeError, ValueError):
+        values = np.empty(0)
+    if (
+        values.shape != (count, 3)
+        or values.dtype.kind not in "fiu"
+        or not np.all(np.abs(values.astype(float)) <= LARGEST_INDEX)
+        or not np.all(values == np.round(values))
+    ):
+        got = (
+            f"an array {values.shape} of {values.dtype}"
+            if values.shape != (count, 3)
+            else f"{values.tolist()!r:.80}"
+        )
+        raise SettingError(
+            f"expected {count} reflections h, k, l in whole numbers up to {LARGEST_INDEX}, one for each image, "
+            f"got {got}"
+        )
+    return values.astype(np.int64)
 
 
 def _check_hkl(hkl: Any, count: int, zone_axis: tuple[int, int, int]) -> IntArray:
-    try:
-        values = np.asarray(hkl, dtype=float)
-    except (TypeError, ValueError):
-        values = np.empty(0)
-    if values.shape != (count, 3) or not np.all(values == np.round(values)):
-        raise SettingError(f"expected {count} reflections h, k, l, one for each image, got {hkl!r:.80}")
-    indices = values.astype(np.int64)
+    indices = whole_indices(hkl, count)
     seen: set[tuple[int, ...]] = set()
     for g in indices.tolist():
         order = sum(i * j for i, j in zip(g, zone_axis, strict=True))

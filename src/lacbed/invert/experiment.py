@@ -8,7 +8,8 @@ background of each reflection are unknown.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,11 @@ from lacbed.invert.orientation import check_orientation, images_to_pattern, patt
 from lacbed.patterns.labels import axis_step
 from lacbed.patterns.schema import check_pattern
 from lacbed.result import hkl_label
+
+LARGEST_INDEX = 10_000
+"""Above it, an index of a reflection or a direction is a slip."""
+_THREE = "three numbers that are not all zero"
+_WHOLE = "three whole numbers that are not all zero"
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,9 +61,10 @@ class Experiment:
                 f"the images of an experiment are square, got {self.pattern.sizes['ky']} x "
                 f"{self.pattern.sizes['kx']} pixels; cut them out"
             )
-        for name in ("energy", "zone_axis", "x_direction"):
-            if name not in self.pattern.attrs:
-                raise SettingError(f"the metadata of an experiment need {name}")
+        if self.pattern.dtype.kind == "c":
+            raise SettingError("an experiment has counts, not complex amplitudes")
+        _check_attributes(self.pattern.attrs)
+        _check_labels(self.pattern)
 
     @property
     def images(self) -> FloatArray:
@@ -79,6 +86,11 @@ class Experiment:
     def labels(self) -> tuple[str, ...]:
         """The reflections as `pattern.sel(hkl=...)` takes them."""
         return tuple(str(name) for name in self.pattern["hkl"].values)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The file that each image was read from; none if that is not known."""
+        return tuple(str(n) for n in self.pattern["file"].values) if "file" in self.pattern.coords else ()
 
     @property
     def energy(self) -> float:
@@ -201,6 +213,21 @@ class Experiment:
         return Experiment(pattern)
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number, and not true or false."""
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_direction(value: Any, whole: bool = False) -> bool:
+    """Whether a value is three finite numbers that point somewhere, all whole where asked."""
+    return (
+        isinstance(value, list | tuple | np.ndarray)
+        and len(value) == 3
+        and all(is_number(v) and abs(v) <= LARGEST_INDEX and (not whole or v == round(v)) for v in value)
+        and any(v != 0 for v in value)
+    )
+
+
 def load_experiment(path: str | Path) -> Experiment:
     """Read an experiment: a file that `lacbed experiment import` wrote, or a folder with experiment.json.
 
@@ -218,9 +245,43 @@ def load_experiment(path: str | Path) -> Experiment:
     try:
         if pattern.attrs.get("kind") != "measured" and pattern.sizes["thickness"] != 1:
             raise SettingError("it is a simulation with several thicknesses; choose one")
-        return Experiment(pattern.astype(np.float64, keep_attrs=True))
+        real = pattern if pattern.dtype.kind == "c" else pattern.astype(np.float64, keep_attrs=True)
+        return Experiment(real)
     except LacbedError as error:
         raise FileFormatError(f"cannot use {str(source)!r} as an experiment: {error}") from None
+
+
+def _check_attributes(attributes: dict[Any, Any]) -> None:
+    """The metadata that say how an experiment was taken must be there and be possible."""
+    for name, kind in (("energy", "a positive number"), ("zone_axis", _WHOLE), ("x_direction", _THREE)):
+        if name not in attributes:
+            raise SettingError(f"the metadata of an experiment need {name}, {kind}")
+    found: list[tuple[str, str, Callable[[Any], Any]]] = [
+        ("energy", "a positive number of eV", lambda v: is_number(v) and v > 0),
+        ("zone_axis", _WHOLE, lambda v: is_direction(v, whole=True)),
+        ("x_direction", _THREE, is_direction),
+        ("foil_normal", _THREE, is_direction),
+        ("orientation", "a text such as -y+x", lambda v: isinstance(v, str) and check_orientation(v)),
+        ("notes", "a list of texts", lambda v: isinstance(v, list | tuple | np.ndarray)),
+        ("crystal_cif", "a text", lambda v: isinstance(v, str)),
+    ]
+    for name, kind, fits in found:
+        if attributes.get(name) is not None and not fits(attributes[name]):
+            raise SettingError(
+                f"{name} in the metadata of an experiment must be {kind}, got {attributes[name]!r:.60}"
+            )
+
+
+def _check_labels(pattern: xr.DataArray) -> None:
+    """The indices of the reflections must be whole numbers, and the pixels evenly spaced."""
+    for name in ("h", "k", "l"):
+        if name not in pattern.coords or pattern[name].dims != ("hkl",) or pattern[name].dtype.kind not in "iu":
+            raise SettingError(f"an experiment needs the Miller index {name} of each reflection, a whole number")
+    for name in ("kx", "ky"):
+        values = np.asarray(pattern[name].values)
+        steps = np.diff(values) if values.dtype.kind in "fiu" else np.empty(0)
+        if not (len(steps) and np.all(steps > 0) and np.allclose(steps, steps.mean(), rtol=1e-3, atol=0)):
+            raise SettingError(f"{name} of an experiment must be pixels that ascend with one step in 1/Å")
 
 
 def crystal_of(experiment: Experiment) -> Crystal | None:
