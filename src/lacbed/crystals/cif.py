@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from gemmi import cif
@@ -91,7 +92,8 @@ def choose_block(blocks: list[cif.Block], wanted: str | None) -> cif.Block:
         CrystalError: if there is none, or several without a name to choose by.
     """
     if wanted is not None:
-        named = [b for b in blocks if b.name == wanted] or [b for b in blocks if b.name.lower() == wanted.lower()]
+        names = (wanted.lower(), wanted.lower().removeprefix("data_"))
+        named = [b for b in blocks if b.name == wanted] or [b for b in blocks if b.name.lower() in names]
         holding = [b for b in named if has_atoms(b)] or named
         if not holding:
             raise CrystalError(f"no data block {wanted!r}; there are {[b.name for b in blocks]}")
@@ -100,9 +102,11 @@ def choose_block(blocks: list[cif.Block], wanted: str | None) -> cif.Block:
         if not holding:
             raise CrystalError("no atoms; expected one loop with _atom_site_fract_x, _y and _z as numbers")
     if len(holding) > 1:
-        names = ", ".join(b.name for b in holding[:6])
-        how = "give them different names" if wanted is not None else f"choose one with --block {holding[0].name}"
-        raise CrystalError(f"{len(holding)} data blocks hold atoms ({names}); {how} (in Python, block=...)")
+        listed = ", ".join(b.name for b in holding[:6])
+        how = f"choose one with --block {shlex.quote(holding[0].name)} (in Python, block=...)"
+        if wanted is not None:
+            how = "give each a name of its own"
+        raise CrystalError(f"{len(holding)} data blocks hold atoms ({listed}); {how}")
     return holding[0]
 
 

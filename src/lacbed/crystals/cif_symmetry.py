@@ -173,11 +173,10 @@ def _read_names(tags: _Tags) -> _Names:
     for tag, text in _values(tags["reference"]):
         _try(names, tag, text, _of_reference, unread)
     for tag, text in _values(tags["setting"]) if names.settings else ():
-        kept = [one for one in names.settings or [] if text.lower() in _codes(one.symbol)]
+        settings = names.settings or []
+        kept = [one for one in settings if text.lower() in _codes(one.symbol)]
         if not kept:
-            names.remarks.append(
-                f"{tag} {_shown(text)} is no setting of {(names.settings or [])[0].symbol}; not used"
-            )
+            names.remarks.append(f"{tag} {_shown(text)} is no setting of {settings[0].symbol}; not used")
         names.settings = kept or names.settings
         names.is_number = names.is_number and len(kept) != 1
     if unread and names.is_number:
@@ -218,7 +217,7 @@ def _of_symbol(tag: str, text: str) -> list[Symmetry]:
     if text.startswith("-"):
         return _of_hall(tag, text)
     raise CrystalError(
-        f"space group {_shown(text)} is not known; expected a symbol such as 'P m -3 m', 'P 1 21/n 1' or 'R -3 m:H'"
+        f"space group {_shown(text)} is not known; expected a symbol such as 'P m -3 m' or 'R -3 m:H'"
     )
 
 
@@ -324,7 +323,8 @@ def _from_operations(operations: tuple[str, ...], named: _Names, cell: Cell, not
         return Reading((own,))
     first = settings[0]
     listed = f"lists {len(operations)} operations" + (f", those of {found}" if found else "")
-    doubt = f"the file names space group {first.symbol or named.symbol} ({len(first.operations)} operations) but {listed}"
+    called = f"number {gemmi.SpaceGroup(first.symbol).number}" if named.is_number else first.symbol or named.symbol
+    doubt = f"the file names space group {called} ({len(first.operations)} operations) but {listed}"
     others = [one for one in settings if fits_cell(one.operations, cell)]
     return Reading((own, *others), doubt, "the listed ones are used")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import math
 import re
 from collections.abc import Iterator
 
@@ -38,9 +39,8 @@ def parse_blocks(text: str, origin: str) -> list[cif.Block]:
     if "\0" in text:
         raise CrystalError(f"{origin} is not a CIF: it is a binary file; a CIF is plain text with data_...")
     try:
-        document = cif.read_string(
-            text.encode("utf-8", errors="replace").decode(), 0
-        )  # repeated tags: see `tidied`
+        clean = text.encode("utf-8", errors="replace").decode()
+        document = cif.read_string(clean, check_level=0)  # which lets repeated tags pass; see `tidied`
         document.check_for_missing_values()
         return list(document)
     except (ValueError, RuntimeError) as error:
@@ -58,8 +58,7 @@ def has_atoms(block: cif.Block) -> bool:
 
 
 def _is_number(value: str) -> bool:
-    number = cif.as_number(text_of(value))
-    return bool(number == number)
+    return math.isfinite(cif.as_number(text_of(value)))
 
 
 def values_by_tag(block: cif.Block) -> Iterator[tuple[str, list[str]]]:
@@ -113,16 +112,16 @@ def _united(columns: list[tuple[str, list[str]]]) -> tuple[dict[str, list[str]],
         if key not in values or not any(map(text_of, values[key])):
             values[key] = column
         elif any(map(text_of, column)):
-            first = values[key]
-            if len(first) != len(column) or not all(map(equal_values, first, column)):
-                differing = next(
-                    ((a, b) for a, b in zip(first, column, strict=False) if not equal_values(a, b)), None
-                )
-                shown = (
-                    f"{len(first)} and {len(column)} values"
-                    if differing is None
-                    else " and ".join(ascii(text_of(v)[:40]) for v in differing)
-                )
-                raise CrystalError(f"{name} is given twice, with {shown}; remove one")
+            _check_equal(name, values[key], column)
             repeated[name] = None
     return values, list(repeated)
+
+
+def _check_equal(name: str, first: list[str], second: list[str]) -> None:
+    shown = f"{len(first)} and {len(second)} values"
+    if len(first) == len(second):
+        differing = [(a, b) for a, b in zip(first, second, strict=True) if not equal_values(a, b)]
+        if not differing:
+            return
+        shown = " and ".join(ascii(text_of(value)[:40]) for value in differing[0])
+    raise CrystalError(f"{name} is given twice, with {shown}; remove one")

@@ -10,7 +10,7 @@ from functools import cache
 
 import gemmi
 
-_MINUS = dict.fromkeys(map(ord, "−–—‐‑‒﹣－"), "-")  # noqa: RUF001  every dash that stands for a minus
+_MINUS = dict.fromkeys(map(ord, "−–—‐‑‒﹣－"), "-")  # every dash that stands for a minus
 _OVERBARS = (
     (re.compile(r"(?:[\u00af\u203e\u02c9]|\\=|\\(?:bar|overline))\s*[{(]?\s*([1346])\s*[})]?"), r"-\1"),
     (re.compile(r"([1346])(?:[\u0304\u0305\u033f]|bar)"), r"-\1"),
