@@ -96,7 +96,7 @@ def choose_block(blocks: list[cif.Block], wanted: str | None) -> cif.Block:
         named = [b for b in blocks if b.name == wanted] or [b for b in blocks if b.name.lower() in names]
         holding = [b for b in named if has_atoms(b)] or named
         if not holding:
-            raise CrystalError(f"no data block {wanted!r}; there are {[b.name for b in blocks]}")
+            raise CrystalError(f"no data block {wanted!r}; there are {[b.name for b in blocks[:12]]}")
     else:
         holding = [b for b in blocks if has_atoms(b)]
         if not holding:
@@ -104,7 +104,7 @@ def choose_block(blocks: list[cif.Block], wanted: str | None) -> cif.Block:
     if len(holding) > 1:
         listed = ", ".join(b.name for b in holding[:6])
         how = f"choose one with --block {shlex.quote(holding[0].name)} (in Python, block=...)"
-        if wanted is not None:
+        if wanted is not None or len({b.name.lower() for b in holding}) < len(holding):
             how = "give each a name of its own"
         raise CrystalError(f"{len(holding)} data blocks hold atoms ({listed}); {how}")
     return holding[0]

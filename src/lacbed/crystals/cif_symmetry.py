@@ -16,7 +16,7 @@ from gemmi import cif
 from lacbed.crystals.cell import Cell, direct_basis
 from lacbed.crystals.cif_text import values_by_tag
 from lacbed.crystals.cif_values import number, text_of
-from lacbed.crystals.symbols import settings_of, settings_of_number
+from lacbed.crystals.symbols import is_tabulated, settings_of, settings_of_number
 from lacbed.crystals.symmetry import (
     IDENTITY,
     canonical_triplet,
@@ -179,11 +179,22 @@ def _read_names(tags: _Tags) -> _Names:
             names.remarks.append(f"{tag} {_shown(text)} is no setting of {settings[0].symbol}; not used")
         names.settings = kept or names.settings
         names.is_number = names.is_number and len(kept) != 1
+    if names.is_number and names.settings:
+        names.fault = names.fault or _transformation(tags["unread"])
     if unread and names.is_number:
         names.fault = unread[0]  # a number alone does not tell the setting that the symbol may have named
     elif unread:
         names.remarks += [f"{text.partition(';')[0]}; not used" for text in unread]
     return names
+
+
+def _transformation(tags: list[tuple[str, list[str]]]) -> str:
+    """The fault of a file that names a reference setting and its transformation; "" if there is none."""
+    for tag, text in _values(tags):
+        plain = re.sub(r"\s", "", text).lower().removesuffix(";0,0,0")
+        if "transform" in tag.lower() and plain not in ("a,b,c", "x,y,z", "p"):
+            return f"{tag} {_shown(text)} is not read; give the symbol of the setting or the operations"
+    return ""
 
 
 def _values(tags: list[tuple[str, list[str]]]) -> list[tuple[str, str]]:
@@ -247,13 +258,19 @@ def _codes(symbol: str) -> set[str]:
 def _from_names(named: _Names, cell: Cell) -> Reading:
     """The cell decides which of the settings are possible."""
     settings = named.settings or []
-    fitting = [one for one in settings if fits_cell(one.operations, cell)] or settings[:1]
+    fitting = [one for one in settings if fits_cell(one.operations, cell)]
+    if not fitting:
+        raise CrystalError(
+            f"the cell does not have the symmetry that the file names ({named.said[0]}); check cell lengths and "
+            "angles against the space group and its setting"
+        )
     first = fitting[0]
     if not first.symbol:
         return Reading((first,))
     group = gemmi.SpaceGroup(first.symbol)
     is_monoclinic = group.crystal_system_str() == "monoclinic"
     if named.is_number:
+        fitting = [one for one in fitting if is_tabulated(gemmi.SpaceGroup(one.symbol))]
         if first != settings[0] and len(fitting) > 1 and is_monoclinic:
             listed = ", ".join(one.symbol for one in fitting)
             raise CrystalError(
@@ -322,7 +339,9 @@ def _from_operations(operations: tuple[str, ...], named: _Names, cell: Cell, not
     if same is not None or not settings or (named.is_number and not found and own.is_like(settings[0])):
         return Reading((own,))
     first = settings[0]
-    listed = f"lists {len(operations)} operations" + (f", those of {found}" if found else "")
+    listed = f"lists {len(operations)} operation{'s' * (len(operations) > 1)}" + (
+        f", those of {found}" if found else ""
+    )
     called = f"number {gemmi.SpaceGroup(first.symbol).number}" if named.is_number else first.symbol or named.symbol
     doubt = f"the file names space group {called} ({len(first.operations)} operations) but {listed}"
     others = [one for one in settings if fits_cell(one.operations, cell)]

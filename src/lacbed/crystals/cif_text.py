@@ -33,7 +33,7 @@ def parse_blocks(text: str, origin: str) -> list[cif.Block]:
     Raises:
         CrystalError: if it is empty or no CIF.
     """
-    text = text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    text = text.lstrip("\ufeff").rstrip("\x1a").replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
         raise CrystalError(f"{origin} is empty; expected a CIF, which starts with data_...")
     if "\0" in text:
@@ -50,11 +50,12 @@ def parse_blocks(text: str, origin: str) -> list[cif.Block]:
 
 def has_atoms(block: cif.Block) -> bool:
     """Whether at least one atom has numbers for coordinates; a blank template has none."""
-    columns = [
-        block.find_values(f"_atom_site_fract_{axis}") or block.find_values(f"_atom_site.fract_{axis}")
-        for axis in "xyz"
-    ]
-    return any(all(map(_is_number, row)) for row in zip(*columns, strict=False))
+    columns: dict[str, list[str]] = {f"_atom_site_fract_{axis}": [] for axis in "xyz"}
+    for tag, values in values_by_tag(block):
+        name = tag.lower().replace(".", "_")
+        if name in columns:
+            columns[name] += values
+    return any(all(map(_is_number, row)) for row in zip(*columns.values(), strict=False))
 
 
 def _is_number(value: str) -> bool:

@@ -61,11 +61,20 @@ def settings_of_number(number: int) -> tuple[gemmi.SpaceGroup, ...]:
     return tuple(sorted((g for g in gemmi.spacegroup_table() if g.number == number), key=_rank))
 
 
+def is_tabulated(group: gemmi.SpaceGroup) -> bool:
+    """Whether a setting is one of the 530 of the International Tables, Volume B."""
+    return group.hall in _halls()
+
+
+@cache
+def _halls() -> frozenset[str]:
+    return frozenset(group.hall for group in gemmi.spacegroup_table_itb())
+
+
 def _rank(group: gemmi.SpaceGroup) -> tuple[bool, bool, bool, int]:
     """Reference settings first, those of the International Tables, origin choice 2, unique axis b, c, a."""
     axis = group.qualifier.lstrip("-")[:1]
-    is_foreign = group.hall not in _tabulated()
-    return not group.is_reference_setting(), is_foreign, group.ext == "1", "bca".find(axis)
+    return not group.is_reference_setting(), not is_tabulated(group), group.ext == "1", "bca".find(axis)
 
 
 def _plain(symbol: str) -> str:
@@ -103,16 +112,11 @@ def _table() -> dict[str, list[gemmi.SpaceGroup]]:
     return dict(found)
 
 
-@cache
-def _tabulated() -> frozenset[str]:
-    return frozenset(group.hall for group in gemmi.spacegroup_table_itb())
-
-
 def _keys(group: gemmi.SpaceGroup) -> set[str]:
     """The short symbols of a setting without blanks."""
     words = re.sub(r"[()]", "", group.hm.lower()).split()
     spellings = [words]
-    if 3 <= group.number <= 15 and group.hall in _tabulated():  # monoclinic
+    if 3 <= group.number <= 15 and is_tabulated(group):  # monoclinic
         spellings.append([word for word in words if word != "1"])
         if "/" in group.hm and words[-1] == "1":
             spellings.append(words[:-1])
