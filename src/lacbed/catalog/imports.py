@@ -156,7 +156,7 @@ def _cod_code(text: str, wanted: str | None) -> str:
 def _parsed(text: str) -> list[cif.Block]:
     """The data blocks of a CIF; none if it is not one."""
     try:
-        return parse_blocks(text, "")
+        return parse_blocks(text, "file")
     except CrystalError:
         return []
 

@@ -76,7 +76,7 @@ def read_symmetry(data: cif.Block, cell: Cell, notes: list[str]) -> Reading:
     if listed:
         return _from_operations(listed, named, cell, notes)
     if named.fault:
-        raise CrystalError(named.fault)
+        raise named.fault
     notes += named.remarks
     if named.settings is None:
         return Reading((Symmetry(IDENTITY, "P 1"),), _nothing_given(tags), "P 1 assumed")
@@ -138,7 +138,7 @@ class _Names:
     settings: list[Symmetry] | None = None
     symbol: str = ""
     is_number: bool = False
-    fault: str = ""
+    fault: CrystalError | None = None
     remarks: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
@@ -155,13 +155,15 @@ class _Names:
             if frozenset(one.operations) in groups or (not one.symbol and any(map(one.is_like, allowed)))
         ]
         if not kept and not self.fault:
-            self.fault = f"the file contradicts itself: {self.said[0]}, but {said}; correct one of them"
+            self.fault = CrystalError(
+                f"the file contradicts itself: {self.said[0]}, but {said}; correct one of them"
+            )
         self.settings = kept or self.settings
 
 
 def _read_names(tags: _Tags) -> _Names:
     names = _Names()
-    unread: list[str] = []
+    unread: list[CrystalError] = []
     for tag, text in _values(tags["hall"]):
         _try(names, tag, text, _of_hall, unread)
     for tag, text in _values(tags["symbol"]):
@@ -184,17 +186,24 @@ def _read_names(tags: _Tags) -> _Names:
     if unread and names.is_number:
         names.fault = unread[0]  # a number alone does not tell the setting that the symbol may have named
     elif unread:
-        names.remarks += [f"{text.partition(';')[0]}; not used" for text in unread]
+        names.remarks += [f"{_cause(error)}; not used" for error in unread]
     return names
 
 
-def _transformation(tags: list[tuple[str, list[str]]]) -> str:
-    """The fault of a file that names a reference setting and its transformation; "" if there is none."""
+def _cause(error: CrystalError) -> str:
+    """What is wrong, without what to do about it."""
+    return str(error).rpartition(";")[0] or str(error)
+
+
+def _transformation(tags: list[tuple[str, list[str]]]) -> CrystalError | None:
+    """The fault of a file that names a reference setting and its transformation."""
     for tag, text in _values(tags):
         plain = re.sub(r"\s", "", text).lower().removesuffix(";0,0,0")
         if "transform" in tag.lower() and plain not in ("a,b,c", "x,y,z", "p"):
-            return f"{tag} {_shown(text)} is not read; give the symbol of the setting or the operations"
-    return ""
+            return CrystalError(
+                f"{tag} {_shown(text)} is not read; give the symbol of the setting or the operations"
+            )
+    return None
 
 
 def _values(tags: list[tuple[str, list[str]]]) -> list[tuple[str, str]]:
@@ -202,12 +211,12 @@ def _values(tags: list[tuple[str, list[str]]]) -> list[tuple[str, str]]:
 
 
 def _try(
-    names: _Names, tag: str, text: str, read: Callable[[str, str], list[Symmetry]], unread: list[str]
+    names: _Names, tag: str, text: str, read: Callable[[str, str], list[Symmetry]], unread: list[CrystalError]
 ) -> None:
     try:
         names.narrow(f"{tag} is {_shown(text)}", read(tag, text))
     except CrystalError as error:
-        unread.append(str(error))
+        unread.append(error)
 
 
 def _of_hall(tag: str, text: str) -> list[Symmetry]:
@@ -330,7 +339,7 @@ def _from_operations(operations: tuple[str, ...], named: _Names, cell: Cell, not
     """Listed operations are used; what the file says otherwise is compared with them as a group."""
     found = _tabulated(operations)
     if named.fault:
-        notes.append(f"{named.fault.partition(';')[0]}; the listed operations are used")
+        notes.append(f"{_cause(named.fault)}; the listed operations are used")
         return Reading((Symmetry(operations, found),))
     notes += named.remarks
     settings = named.settings or []

@@ -50,11 +50,11 @@ def parse_blocks(text: str, origin: str) -> list[cif.Block]:
 
 def has_atoms(block: cif.Block) -> bool:
     """Whether at least one atom has numbers for coordinates; a blank template has none."""
-    columns: dict[str, list[str]] = {f"_atom_site_fract_{axis}": [] for axis in "xyz"}
+    columns: dict[str, list[str]] = {}
     for tag, values in values_by_tag(block):
         name = tag.lower().replace(".", "_")
-        if name in columns:
-            columns[name] += values
+        if name.startswith("_atom_site_fract_"):
+            columns[name] = columns.get(name, []) + values
     return any(all(map(_is_number, row)) for row in zip(*columns.values(), strict=False))
 
 

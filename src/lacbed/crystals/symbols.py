@@ -79,7 +79,7 @@ def _rank(group: gemmi.SpaceGroup) -> tuple[bool, bool, bool, int]:
 
 def _plain(symbol: str) -> str:
     """Lower case without blanks, quotes and markup; overbars become minus signs."""
-    text = symbol.translate(_MINUS).strip().strip("'\"").lower()
+    text = re.sub(r"^(['\"])(.*)\1$", r"\2", symbol.translate(_MINUS).strip()).lower()
     for pattern, replacement in _OVERBARS:
         text = pattern.sub(replacement, text)
     return _MARKUP.sub("", unicodedata.normalize("NFKC", text))
