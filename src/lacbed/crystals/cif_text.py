@@ -6,6 +6,7 @@ import codecs
 import math
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from gemmi import cif
 
@@ -65,8 +66,9 @@ def _is_number(value: str) -> bool:
 def values_by_tag(block: cif.Block) -> Iterator[tuple[str, list[str]]]:
     """Each tag, as it is spelled, with its raw values, in the order of the file."""
     for item in block:
-        if item.pair is not None:
-            yield item.pair[0], [item.pair[1]]
+        pair: Any = item.pair
+        if pair is not None:
+            yield pair[0], [pair[1]]
         elif item.loop is not None:
             width, values = item.loop.width(), item.loop.values
             for column, tag in enumerate(item.loop.tags):
@@ -91,8 +93,9 @@ def tidied(block: cif.Block, notes: list[str]) -> cif.Block:
     tidy = cif.Document().add_new_block(block.name)
     done: set[str] = set()
     for item in block:
-        if item.pair is not None and names[item.pair[0]].lower() not in done:
-            name = names[item.pair[0]]
+        pair: Any = item.pair
+        if pair is not None and names[pair[0]].lower() not in done:
+            name = names[pair[0]]
             tidy.set_pair(name, values[name.lower()][0])
             done.add(name.lower())
         elif item.loop is not None and any(map(text_of, item.loop.values)):
