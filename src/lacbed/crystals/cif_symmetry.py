@@ -102,8 +102,10 @@ def _symmetry_tags(data: cif.Block) -> _Tags:
     found: _Tags = defaultdict(list)
     for tag, raw in values_by_tag(data):
         name = tag.lower()
+        if not name.startswith(("_space_group", "_symmetry")):
+            continue
         values = [text for text in map(text_of, raw) if text]
-        if values and name.startswith(("_space_group", "_symmetry")):
+        if values:
             kind = next((kind for kind, pattern in _KINDS if re.search(pattern, name)), "unread")
             found[kind].append((tag, values))
     return found
