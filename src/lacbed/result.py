@@ -9,6 +9,7 @@ import numpy as np
 
 from lacbed.beams import HKL
 from lacbed.constants import wavelength
+from lacbed.geometry.frame import near_tie
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -58,6 +59,7 @@ def label_pattern(
     """
     import xarray as xr  # noqa: PLC0415  slow to import, and only results need it
 
+    tie = near_tie(frame) if settings.x_direction is None else ""
     kx, ky = settings.grid.axes(frame, settings.energy)
     indices = np.array(hkl)
     vectors = frame.vectors(indices)
@@ -91,7 +93,7 @@ def label_pattern(
             "zone_axis": list(frame.zone_axis),
             "x_direction": list(frame.x_direction),
             **extra,
-            "notes": [n for n in notes if n],
+            "notes": [n for n in (*notes, tie) if n],
         },
     )
 

@@ -105,6 +105,20 @@ def test_each_block_with_atoms_is_a_structure(tmp_path):
     assert not imported.failures[0][1].startswith("two.cif")
 
 
+def test_blank_blocks_are_left_out_and_files_are_read_as_elsewhere(tmp_path):
+    pytest.importorskip("spglib")
+    blank = "data_blank\nloop_\n" + "".join(f"_atom_site_fract_{x}\n" for x in "xyz") + "? ? ?\n"
+    magnesia, silicon = (Crystal.named(name).to_cif() for name in ("MgO", "Si"))
+    (tmp_path / "blank.cif").write_text(blank + magnesia)
+    (tmp_path / "old.cif").write_bytes(silicon.replace("\n", "\r").encode("utf-16"))
+    imported = import_source(tmp_path)
+    assert [(row["formula"], row["source_id"]) for row in imported.rows] == [
+        ("MgO", "blank.cif"),
+        ("Si", "old.cif"),
+    ]
+    assert not imported.failures
+
+
 def test_a_distance_of_nothing_is_explained_where_images_were_merged(tmp_path):
     lines = ["data_x", *(f"_cell_length_{n} 4.0" for n in "abc"), "_symmetry_space_group_name_H-M 'P m -3 m'"]
     lines += ["loop_", "_atom_site_type_symbol", *(f"_atom_site_fract_{x}" for x in "xyz")]

@@ -38,6 +38,27 @@ def test_simulate_writes_every_file(lacbed, tmp_path):
     np.testing.assert_array_equal(load_pattern("a.tif").values, expected.values.astype(np.float32))
 
 
+def test_block_of_a_cif_with_several(lacbed, tmp_path):
+    blocks = [package.Crystal.named(name).to_cif() for name in ("MgO", "Si")]
+    (tmp_path / "two.cif").write_text("\n".join(blocks))
+    refused = lacbed("simulate", "two.cif", *SMALL, "-o", "a.npz")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "2 data blocks hold atoms (MgO, Si); choose one with --block MgO" in refused.err
+    done = lacbed("simulate", "two.cif", "--block", "Si", *SMALL, "-o", "a.npz")
+    assert (done.code, load_pattern("a.npz").attrs["formula"]) == (0, "Si")
+    done = lacbed("potential", "two.cif", "--block", "MgO", "-o", "b.npz", "--json")
+    assert json.loads(done.out)["formula"] == "MgO"
+    assert "built-in crystal; --block" in lacbed("simulate", "Si", "--block", "x", "-o", "a.npz").err
+    assert "--block Si" in lacbed("predict", "two.cif", "--block", "Si", "--zone", "1,1,0").err
+
+
+@pytest.mark.parametrize(
+    "command", ["simulate", "potential", "convergence", "predict", "fit", "refine", "experiment import"]
+)
+def test_every_command_that_takes_a_crystal_takes_a_block(lacbed, command):
+    assert "--block" in lacbed(*command.split(), "--help").out
+
+
 def test_options_reach_the_simulation(lacbed):
     done = lacbed(
         "simulate", "Si", "-o", "a.nc", "--json", "--zone", "1,1,0", "--voltage", "120", "-t", "100:300:100",

@@ -158,7 +158,12 @@ AT_EIGHTH = one_loop(*XYZ, "U_iso_or_equiv", rows="Si1 Si 0.125 0.125 0.125 0.00
         ("_symmetry_space_group_name_H-M 'F d -3 m'", "F d -3 m:2", 8, "without origin choice"),
         ("_space_group_name_Hall '-F 4vw 2vw 3'", "F d -3 m:2", 8, None),
         ("_space_group_IT_number 227", "F d -3 m:2", 8, "taken from its number 227"),
-        ("_space_group_name_Hall 'damaged'\n_space_group_IT_number 221", "P m -3 m", 8, "its number"),
+        (
+            "_space_group_name_Hall 'damaged'\n_space_group_name_H-M_alt 'P m -3 m'",
+            "P m -3 m",
+            8,
+            "_space_group_name_Hall 'damaged' is not known",
+        ),
         ("_space_group_name_H-M_alt '?'", "P 1", 1, "no symmetry given"),
         ("", "P 1", 1, "no symmetry given"),
     ],

@@ -43,6 +43,11 @@ def test_neither(text, message):
         load_crystal(text)
 
 
+def test_block_of_a_built_in_crystal():
+    with pytest.raises(CrystalError, match="Si is a built-in crystal; --block two"):
+        load_crystal("Si", "two")
+
+
 def test_block(tmp_path):
     path = tmp_path / "two.cif"
     path.write_text(PLAIN + PLAIN.replace("data_test", "data_two").replace("Fe", "Ni"))

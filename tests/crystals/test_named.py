@@ -1,3 +1,4 @@
+import io
 import re
 import time
 
@@ -128,3 +129,17 @@ def test_against_the_catalogue(name):
     expected = {site["element"]: 8 * np.pi**2 * site["u_iso"] for site in row.sites}
     found = dict(zip(crystal.atoms.elements, crystal.atoms.b_iso, strict=True))
     assert found == pytest.approx(expected, abs=2e-3)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", NAMES)
+def test_written_cif_opens_in_ase_and_here(name):
+    read = pytest.importorskip("ase.io").read
+    crystal = named_crystal(name)
+    again = Crystal.from_cif_text(crystal.to_cif())
+    assert (again, again.notes, again.source) == (crystal, crystal.notes, crystal.source)
+    atoms = read(io.StringIO(crystal.to_cif()), format="cif")
+    assert sorted(atoms.get_chemical_symbols()) == sorted(crystal.atoms.elements)
+    apart = atoms.get_scaled_positions()[:, None] - crystal.atoms.xyz[None]
+    distances = np.linalg.norm((apart - apart.round()) @ crystal.direct.T, axis=-1)
+    assert distances.min(axis=1).max() < 1e-3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -11,7 +13,7 @@ from lacbed import Crystal
 from lacbed.crystals import Site
 from lacbed.crystals.cell import direct_basis, reciprocal_basis
 from lacbed.errors import SettingError
-from lacbed.geometry.frame import make_frame, zone_lattice_basis
+from lacbed.geometry.frame import make_frame, near_tie, zone_lattice_basis
 
 SYSTEMS = ("SrTiO3", "TiO2", "Mg2SiO4", "GaN", "SiO2", "MgSiO3", "ZrO2", "Al2SiO5", "Si", "W")
 ZONES = ((0, 0, 1), (1, 0, 0), (0, 1, 0), (1, 1, 0), (1, 1, 1), (-1, 2, 3), (0, 0, -1))
@@ -136,3 +138,23 @@ def test_impossible_orientations_are_refused(arguments, message: str) -> None:
     with pytest.raises(SettingError, match=message) as caught:
         make_frame(Crystal.named("SrTiO3"), **arguments)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        (
+            (3.905, 3.9051, 3.905, 90, 90, 90),
+            "x is along 0 1 0, .* only 0.003 %.* 1 0 0 .* by 90 degrees",
+        ),
+        ((3.9051, 3.905, 3.905, 90, 90, 90), "x is along 1 0 0, .* 0 1 0 .* by 90 degrees"),
+        ((4.0, 4.0, 5.0, 90, 90, 119.999), "x is along .* by (60|120) degrees"),
+        ((3.905, 3.905, 3.905, 90, 90, 90), ""),
+        ((4.0, 4.0, 5.0, 90, 90, 120), ""),
+        ((5.0, 5.1, 5.0, 90, 90, 90), ""),
+    ],
+)
+def test_direction_that_hangs_by_a_thread(cell, said):
+    note = near_tie(make_frame(Crystal("box", cell, (Site("O", "O", (0, 0, 0)),))))
+    assert bool(note) == bool(said)
+    assert re.match(said, note)

@@ -13,7 +13,7 @@ from lacbed.crystals import Site
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.learn import surrogate as module
 from lacbed.learn.checkpoint import load_model
-from lacbed.learn.domain import exact_command
+from lacbed.learn.domain import exact_command, is_cubic
 from lacbed.learn.inputs import crystal_inputs
 from lacbed.learn.surrogate import Surrogate
 
@@ -136,6 +136,23 @@ def test_outside_of_the_domain(model, asked, message):
 def test_crystals_that_are_not_cubic(model):
     with pytest.raises(SettingError, match=r"knows cubic crystals.*lacbed simulate my.cif --zone 0,0,1"):
         model.predict(lacbed.Crystal.named("Mg"), called="my.cif")
+
+
+@pytest.mark.parametrize(
+    ("cell", "cubic"),
+    [
+        ((3.90528, 3.905358, 3.90528, 90.001, 89.999, 90.0), True),
+        ((4.0, 4.00035, 4.0, 90.0, 90.0, 90.005), True),
+        ((4.0, 4.0009, 4.0, 90.0, 90.0, 90.0), False),
+        ((4.0, 4.0, 4.0, 90.0, 90.0, 90.02), False),
+    ],
+)
+def test_relaxed_cells(model, cell, cubic):
+    crystal = lacbed.Crystal("relaxed", cell, (Site("Po", "Po", (0, 0, 0)),))
+    assert is_cubic(crystal) == cubic
+    if not cubic:  # the digits that matter are shown
+        with pytest.raises(SettingError, match=r"4\.0009|90\.02"):
+            model.predict(crystal)
 
 
 def test_the_command_is_quoted():

@@ -15,6 +15,7 @@ from lacbed.catalog.rows import crystal_of, row_of
 from lacbed.catalog.schema import Row
 from lacbed.catalog.standard import standardised
 from lacbed.crystals.cif import MAX_BYTES, parse_cif
+from lacbed.crystals.cif_text import decode_cif, has_atoms, parse_blocks
 from lacbed.errors import CrystalError, FileFormatError
 from lacbed.patterns.atomic import reason
 
@@ -112,7 +113,7 @@ def _from_cifs(path: Path, provenance: Provenance, imported: Imported, progress:
 
 def _blocks(text: str) -> tuple[str | None, ...]:
     """Names of the data blocks with atoms where there are several, else None: the only one, or nothing of use."""
-    names = [block.name for block in _parsed(text) if block.find_values("_atom_site_fract_x")]
+    names = [block.name for block in _parsed(text) if has_atoms(block)]
     return tuple(names) if len(names) > 1 else (None,)
 
 
@@ -155,8 +156,8 @@ def _cod_code(text: str, wanted: str | None) -> str:
 def _parsed(text: str) -> list[cif.Block]:
     """The data blocks of a CIF; none if it is not one."""
     try:
-        return list(cif.read_string(text))
-    except (ValueError, RuntimeError):
+        return parse_blocks(text, "file")
+    except CrystalError:
         return []
 
 
@@ -212,4 +213,4 @@ def _text_of_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> str | Cr
 def _decoded(content: bytes, size: int) -> str | CrystalError:
     if max(len(content), size) > MAX_BYTES:
         return CrystalError(f"larger than {MAX_BYTES // 10**6} MB; that is not a crystal's CIF")
-    return content.decode("utf-8-sig", errors="replace")
+    return decode_cif(content)

@@ -36,6 +36,7 @@ def command(
     z: Annotated[float, typer.Option("--z", metavar="PERCENT", help="Largest change of Z in percent.")] = 0.1,
     intensity: Annotated[float, typer.Option("--intensity", help="Largest change of an intensity.")] = 0.01,
     max_beams: Annotated[int, typer.Option("--max-beams", help="Where to give up.")] = 6000,
+    block: o.BlockOption = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
@@ -56,7 +57,7 @@ def command(
     import lacbed  # noqa: PLC0415
     from lacbed.crystals.load import load_crystal  # noqa: PLC0415
 
-    structure = load_crystal(crystal)
+    structure = load_crystal(crystal, block)
     with reporter.progress("Raising the number of beams", measured=False):
         report = lacbed.convergence(
             structure, tolerance_z=z / 100, tolerance_intensity=intensity, max_beams=max_beams, **settings

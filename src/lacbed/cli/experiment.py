@@ -77,6 +77,7 @@ def import_command(
         bool, typer.Option("--mask-zeros", help="Leave out pixels of exactly zero: not recorded.")
     ] = False,
     name: Annotated[str, typer.Option("--name", help="What was measured.")] = "",
+    block: o.BlockOption = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
@@ -85,13 +86,12 @@ def import_command(
     Example: lacbed experiment import dm3/ -V 200 --zone 1,-1,0 --x-direction 0,0,-1 --half-width 0.66
     --orientation fit --crystal Ge.cif -o Ge.nc
     """
-    from lacbed.crystals.load import load_crystal  # noqa: PLC0415
     from lacbed.invert.experiment import load_experiment  # noqa: PLC0415
     from lacbed.patterns.files import check_writable, save_pattern  # noqa: PLC0415
 
     for path in out:
         check_writable(path)
-    structure = None if crystal is None else load_crystal(crystal)
+    structure = _crystal(crystal, block)
     if _stands(source):
         _refuse({"--hkl": hkl, "--crop": crop, "--saturation": saturation, "--foil-normal": foil_normal}, source)
         experiment = _changed(
@@ -112,6 +112,15 @@ def import_command(
     _report(experiment, check, out, Reporter(quiet, as_json))
 
 
+def _crystal(text: str | None, block: str | None) -> Crystal | None:
+    """The crystal of --crystal, and of --block if that is a CIF with several."""
+    from lacbed.crystals.load import load_crystal  # noqa: PLC0415
+
+    if text is None and block is not None:
+        raise SettingError(f"--block {block} goes with --crystal, which names the CIF")
+    return None if text is None else load_crystal(text, block)
+
+
 @app.command("info")
 def info(
     file: Annotated[
@@ -121,11 +130,11 @@ def info(
         str | None, typer.Option("--crystal", help="Check the geometry against the Bragg lines of this crystal.")
     ] = None,
     png: Annotated[Path | None, typer.Option("--png", metavar="FILE.png", help="Draw the images.")] = None,
+    block: o.BlockOption = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
     """Show what was measured and how, and check the geometry against the Bragg lines."""
-    from lacbed.crystals.load import load_crystal  # noqa: PLC0415
     from lacbed.invert.bragg import check_bragg  # noqa: PLC0415
     from lacbed.invert.experiment import crystal_of, load_experiment  # noqa: PLC0415
     from lacbed.patterns.files import check_writable, save_pattern  # noqa: PLC0415
@@ -135,7 +144,7 @@ def info(
             raise SettingError(f"the picture of an experiment is a .png, got {str(png)!r}")
         check_writable(png)
     experiment = load_experiment(file)
-    structure = crystal_of(experiment) if crystal is None else load_crystal(crystal)
+    structure = _crystal(crystal, block) or crystal_of(experiment)
     check = None if structure is None else check_bragg(experiment, structure)
     if png is not None:
         save_pattern(experiment.pattern, png)

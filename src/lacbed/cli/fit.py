@@ -58,6 +58,7 @@ def command(
     ] = False,
     device: o.DeviceOption = "auto",
     dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32",
+    block: o.BlockOption = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
@@ -93,7 +94,7 @@ def command(
         measured = measured.select(_listed(hkl))
     if mask_zeros:
         measured = measured.masked(measured.images != 0)
-    structure = load_crystal(crystal)
+    structure = load_crystal(crystal, block)
     reporter = Reporter(quiet, as_json)
     with reporter.progress("Fitting") as progress:
         result = fit_experiment(measured, structure, settings, progress)

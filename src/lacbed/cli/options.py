@@ -15,6 +15,10 @@ CrystalArgument = Annotated[
         show_default=False,
     ),
 ]
+BlockOption = Annotated[
+    str | None,
+    typer.Option("--block", metavar="NAME", help="Data block of a CIF with several crystals.", show_default=False),
+]
 ZoneOption = Annotated[
     str, typer.Option("--zone", "-z", metavar="U,V,W", help="Zone axis; the beam travels along it.")
 ]

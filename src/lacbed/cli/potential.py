@@ -21,6 +21,7 @@ def command(
     g_max: Annotated[float, typer.Option("--g-max", metavar="1/Å", help="Resolution.")] = 6.0,
     factors: o.FactorsOption = "kirkland",
     x_direction: o.XDirectionOption = None,
+    block: o.BlockOption = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
@@ -38,7 +39,7 @@ def command(
 
     for path in out:
         check_writable(path)
-    image = projected_potential(load_crystal(crystal), axis, pixels, g_max, factors, across)
+    image = projected_potential(load_crystal(crystal, block), axis, pixels, g_max, factors, across)
     for path in out:
         save_array(image, path)
     a, b, c, d = image.attrs["cell"]

@@ -40,6 +40,7 @@ def command(
         typer.Option("--model", metavar="FOLDER", help="A model or run; default the packaged model."),
     ] = None,
     device: o.DeviceOption = "cpu",
+    block: o.BlockOption = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
@@ -57,12 +58,13 @@ def command(
     files = out or []
     for path in files:
         check_writable(path)
-    structure = load_crystal(crystal)
+    structure = load_crystal(crystal, block)
     surrogate = Surrogate.load(model, device)
     if isinstance(reflections, str) or "all" in reflections:
         reflections = ((0, 0, 0), (1, 0, 0))  # more than 000, which is refused with the exact command
+    called = crystal if block is None else (crystal, "--block", block)
     start = time.perf_counter()
-    pattern = surrogate.predict(structure, thicknesses, energy, zone_axis=axis, hkl=reflections, called=crystal)
+    pattern = surrogate.predict(structure, thicknesses, energy, zone_axis=axis, hkl=reflections, called=called)
     seconds = time.perf_counter() - start
     reporter = Reporter(quiet, as_json)
     checked = _check(structure, pattern, surrogate.domain, energy, reporter) if exact else {}

@@ -67,6 +67,7 @@ def command(
     ] = False,
     steps: Annotated[int, typer.Option("--steps", help="Evaluations in each stage at most.")] = 12,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted in FOLDER.")] = False,
+    block: o.BlockOption = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
@@ -95,17 +96,25 @@ def command(
         weights="poisson" if poisson else "correlation", common_scale=common_scale, robust=robust, blur=blur,
         steps=steps,
     )  # fmt: skip
-    run(experiment, crystal, options, out, resume, Reporter(quiet, as_json))
+    run(experiment, crystal, options, out, resume, Reporter(quiet, as_json), block)
 
 
-def run(experiment: Path, crystal: str, options: Options, out: Path, resume: bool, reporter: Reporter) -> None:
+def run(
+    experiment: Path,
+    crystal: str,
+    options: Options,
+    out: Path,
+    resume: bool,
+    reporter: Reporter,
+    block: str | None = None,
+) -> None:
     """Read, check, refine, write."""
     from lacbed.crystals.load import load_crystal  # noqa: PLC0415
     from lacbed.invert.experiment import load_experiment  # noqa: PLC0415
     from lacbed.invert.refinement import files  # noqa: PLC0415
     from lacbed.invert.refinement.refine import refine  # noqa: PLC0415
 
-    measured_pattern, structure = load_experiment(experiment), load_crystal(crystal)
+    measured_pattern, structure = load_experiment(experiment), load_crystal(crystal, block)
     measured = files.measured_of(measured_pattern, structure)
     mark = files.fingerprint(measured, structure, options)
     files.check_folder(out, resume)

@@ -58,6 +58,7 @@ def command(
         float | None, typer.Option("--b-iso", metavar="Å²", help="Debye-Waller B of every atom, not its own.")
     ] = None,
     output: Annotated[str, typer.Option("--output", help="intensity, or amplitude (complex).")] = "intensity",
+    block: o.BlockOption = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
@@ -86,7 +87,7 @@ def command(
     }
     middle = parse.numbers(center, "--center", 2)
     settings["grid"] = grid(pixels, extent, k_max, semi_angle, shape, middle)
-    run(crystal, settings, out, Reporter(quiet, as_json), b_iso)
+    run(crystal, settings, out, Reporter(quiet, as_json), b_iso, block)
 
 
 def orientation(zone: str, foil_normal: str | None, x_direction: str | None) -> dict[str, Any]:
@@ -113,7 +114,12 @@ def grid(
 
 
 def run(
-    crystal: str, settings: dict[str, Any], out: list[Path], reporter: Reporter, b_iso: float | None = None
+    crystal: str,
+    settings: dict[str, Any],
+    out: list[Path],
+    reporter: Reporter,
+    b_iso: float | None = None,
+    block: str | None = None,
 ) -> None:
     """Check the places, simulate, and write every file."""
     import lacbed  # noqa: PLC0415
@@ -122,7 +128,7 @@ def run(
 
     for path in out:
         check_writable(path, complex_values=settings["output"] == "amplitude")
-    structure = load_crystal(crystal)
+    structure = load_crystal(crystal, block)
     if b_iso is not None:
         structure = structure.with_b_iso(b_iso)
     start = time.perf_counter()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import re
+import shlex
 from pathlib import Path
 
 from gemmi import cif
 
 from lacbed.crystals.cell import Cell
+from lacbed.crystals.cif_choice import choose_symmetry
+from lacbed.crystals.cif_kinds import refuse_other_kinds
 from lacbed.crystals.cif_sites import read_sites
-from lacbed.crystals.cif_symmetry import read_symmetry
+from lacbed.crystals.cif_symmetry import Symmetry, fits_cell, read_symmetry
+from lacbed.crystals.cif_text import decode_cif, has_atoms, parse_blocks, tidied
 from lacbed.crystals.cif_values import ANGLE_TAGS, CELL_TAGS, NOTE_TAG, SOURCE_TAG, number, text_of
 from lacbed.crystals.crystal import Crystal
 from lacbed.errors import CrystalError
@@ -41,61 +44,80 @@ def read_cif(path: str | Path, block: str | None = None) -> Crystal:
             raise
         reason = getattr(error, "strerror", None) or str(error)
         raise CrystalError(f"cannot read {str(path)!r}: {reason}") from None
-    return parse_cif(content.decode("utf-8-sig", errors="replace"), path.stem, block, origin=path.name)
+    return parse_cif(decode_cif(content), path.stem, block, origin=path.name)
 
 
 def parse_cif(text: str, name: str | None = None, block: str | None = None, origin: str = "CIF") -> Crystal:
     """Read one crystal from the text of a CIF; `origin` names the text in messages.
 
-    Symmetry comes from the listed operations, else from the Hall or Hermann-Mauguin symbol, else from the
-    number (reference setting), else P1. Displacements come from U_ij, B_ij, U_iso or B_iso, whichever is
-    there; an atom without any gets B = 0.5 Å² and a note. Charges are noted and do not change the factors.
+    Symmetry comes from the listed operations, else from the Hall and Hermann-Mauguin symbols, which must agree,
+    else from the number (reference setting), else P1. Where that leaves a choice of origin or axes, the cell
+    decides, then the content that the file states, and what remains open is noted. Displacements come from
+    U_ij, B_ij, U_iso or B_iso, whichever is there; an atom without any gets B = 0.5 Å² and a note. Charges are
+    noted and do not change the factors.
     Without a `name`, the common name in the file or the name of the block is used.
 
     Raises:
         CrystalError: see `read_cif`.
     """
-    document = _parse(text, origin)
+    blocks = parse_blocks(text, origin)
     title = name or "crystal"
     try:
-        data = _choose_block(document, block)
+        found = choose_block(blocks, block)
+        notes: list[str] = []
+        refuse_other_kinds(found, notes)
+        data = tidied(found, notes)
         title = name or text_of(data.find_value("_chemical_name_common")) or data.name or title
-        notes = [text_of(value) for value in data.find_values(NOTE_TAG)]
-        cell = _read_cell(data)
-        operations, symbol = read_symmetry(data, cell, notes)
-        sites = read_sites(data, notes)
         source = text_of(data.find_value(SOURCE_TAG)) or origin
-        return Crystal(title, cell, tuple(sites), operations, symbol, tuple(dict.fromkeys(notes)), source)
+        notes = [text_of(value) for value in data.find_values(NOTE_TAG)] + notes
+        cell = _read_cell(data)
+        reading = read_symmetry(data, cell, notes)
+        sites = tuple(read_sites(data, notes))
+
+        def build(symmetry: Symmetry) -> Crystal:
+            kept = tuple(filter(None, dict.fromkeys(notes)))
+            return Crystal(title, cell, sites, symmetry.operations, symmetry.symbol, kept, source)
+
+        symmetry, note = choose_symmetry(reading, build, data)
+        notes += [note, _angles_note(data, cell, symmetry.operations)]
+        return build(symmetry)
     except CrystalError as error:
         raise CrystalError(f"{origin}: {str(error).removeprefix(f'{title}: ')}") from None
 
 
-def _parse(text: str, origin: str) -> cif.Document:
-    if not text.strip():
-        raise CrystalError(f"{origin} is empty; expected a CIF, which starts with data_...")
-    if "\0" in text:
-        raise CrystalError(f"{origin} is not a CIF: it is a binary file; a CIF is plain text with data_...")
-    try:
-        return cif.read_string(text.encode("utf-8", errors="replace").decode())
-    except (ValueError, RuntimeError) as error:
-        said = re.sub(r"^string:(\d+):\S*:", r"line \1:", " ".join(str(error).split()))
-        detail = said[:120] or "no reason given"
-        raise CrystalError(f"{origin} is not a CIF: {detail}") from None
+def choose_block(blocks: list[cif.Block], wanted: str | None) -> cif.Block:
+    """The block of a name (in upper or lower case), or the only one with atoms.
 
-
-def _choose_block(document: cif.Document, wanted: str | None) -> cif.Block:
+    Raises:
+        CrystalError: if there is none, or several without a name to choose by.
+    """
     if wanted is not None:
-        found = next((b for b in document if b.name == wanted), None)
-        if found is None:
-            raise CrystalError(f"no data block {wanted!r}; there are {[b.name for b in document]}")
-        return found
-    holding = [b for b in document if b.find_values("_atom_site_fract_x")]
-    if not holding:
-        raise CrystalError("no atoms; expected a loop with _atom_site_fract_x, _y and _z")
+        names = (wanted.lower(), wanted.lower().removeprefix("data_"))
+        named = [b for b in blocks if b.name == wanted] or [b for b in blocks if b.name.lower() in names]
+        holding = [b for b in named if has_atoms(b)] or named
+        if not holding:
+            raise CrystalError(f"no data block {wanted!r}; there are {[b.name for b in blocks[:12]]}")
+    else:
+        holding = [b for b in blocks if has_atoms(b)]
+        if not holding:
+            raise CrystalError("no atoms; expected one loop with _atom_site_fract_x, _y and _z as numbers")
     if len(holding) > 1:
-        names = ", ".join(b.name for b in holding[:6])
-        raise CrystalError(f"{len(holding)} data blocks hold atoms ({names}); choose one by name")
+        listed = ", ".join(b.name for b in holding[:6])
+        how = f"choose one with --block {shlex.quote(holding[0].name)} (in Python, block=...)"
+        if wanted is not None or len({b.name.lower() for b in holding}) < len(holding):
+            how = "give each a name of its own"
+        raise CrystalError(f"{len(holding)} data blocks hold atoms ({listed}); {how}")
     return holding[0]
+
+
+def _angles_note(data: cif.Block, cell: Cell, operations: tuple[str, ...]) -> str:
+    """A note on angles that are not given though the symmetry leaves them free."""
+    free = []
+    for place, tag in enumerate(ANGLE_TAGS, start=3):
+        a, b, c, alpha, beta, gamma = (value + 2.0 * (i == place) for i, value in enumerate(cell))
+        if data.find_value(tag) is None and fits_cell(operations, (a, b, c, alpha, beta, gamma)):
+            free.append(tag.removeprefix("_cell_angle_"))
+    return f"{', '.join(free)} not given; 90 degrees assumed" if free else ""
 
 
 def _read_cell(data: cif.Block) -> Cell:

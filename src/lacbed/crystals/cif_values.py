@@ -35,3 +35,9 @@ def number(value: str | None, what: str) -> float | None:
         shown = text[:40].encode("ascii", "backslashreplace").decode()
         raise CrystalError(f"{what}: expected a number, got {shown!r}")
     return result
+
+
+def equal_values(first: str, second: str) -> bool:
+    """Whether two CIF values say the same: the same text, or the same number in other digits."""
+    a, b = text_of(first), text_of(second)
+    return a == b or bool(cif.as_number(a) == cif.as_number(b))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gemmi import cif
 
 from lacbed.crystals.cif_values import CELL_TAGS, NOTE_TAG, SOURCE_TAG, U_INDICES
+from lacbed.crystals.symbols import settings_of
 
 if TYPE_CHECKING:
     from lacbed.crystals.crystal import Crystal
@@ -38,6 +39,9 @@ def write_cif(crystal: Crystal) -> str:
         data.set_pair(tag, repr(value))
     if crystal.space_group:
         data.set_pair("_space_group_name_H-M_alt", cif.quote(crystal.space_group))
+        settings = settings_of(crystal.space_group)
+        if settings:  # ASE wants the number for symbols that name a setting
+            data.set_pair("_space_group_IT_number", str(settings[0].number))
     loop = data.init_loop("_space_group_symop_", ["id", "operation_xyz"])
     for index, operation in enumerate(crystal.operations, start=1):
         loop.add_row([str(index), cif.quote(operation)])

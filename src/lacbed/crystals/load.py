@@ -18,16 +18,18 @@ def load_crystal(text: str, block: str | None = None) -> Crystal:
     A text with a directory or the suffix .cif or .mcif is a path; so is the name of any file that exists,
     unless a built-in crystal has that name (write "./Si" for a file called Si).
 
+    A `block` chooses among the data blocks of a CIF.
+
     Raises:
-        CrystalError: if it is neither, or if the CIF cannot be used.
+        CrystalError: if it is neither, if the CIF cannot be used, or if a block is named for a built-in crystal.
     """
     looks_like_path = "/" in text or "\\" in text or text.lower().endswith(_SUFFIXES)
     if looks_like_path:
         return read_cif(text, block)
-    if has_name(text):
-        return named_crystal(text)
-    if _exists(text):
+    if _exists(text) and not has_name(text):
         return read_cif(text, block)
+    if block is not None and has_name(text):
+        raise CrystalError(f"{text} is a built-in crystal; --block {block} chooses a data block of a CIF")
     try:
         return named_crystal(text)
     except CrystalError as error:

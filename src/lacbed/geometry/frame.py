@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lacbed.crystals import Crystal
 
 IntArray = npt.NDArray[np.int64]
+NEAR_TIE = 1e-3  # of the lengths of two reciprocal vectors
 MAX_FOIL_TILT = 80.0  # degrees; beyond it no transmitted wave is worth computing
 
 
@@ -102,6 +103,28 @@ def make_frame(
         normal,
         basis,
         rotation @ crystal.reciprocal,
+    )
+
+
+def near_tie(frame: Frame) -> str:
+    """A remark where the default x direction hangs by a thread; "" where it does not.
+
+    It does where another reciprocal vector is longer by less than 0.1 %, though not equal: a slightly different
+    cell then turns the picture.
+    """
+    steps = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if j]  # all but the shortest itself
+    pool = np.array(steps) @ frame.zone_basis
+    vectors = frame.vectors(pool)[:, :2]
+    excess = np.linalg.norm(vectors, axis=1) / frame.shortest - 1.0
+    near = np.flatnonzero((excess > 1e-9) & (excess < NEAR_TIE))
+    if not len(near):
+        return ""
+    other = max(near, key=lambda n: tuple(pool[n]))
+    angle = abs(math.degrees(math.atan2(vectors[other, 1], vectors[other, 0])))
+    first, second = (" ".join(str(int(i)) for i in hkl) for hkl in (frame.zone_basis[0], pool[other]))
+    return (
+        f"x is along {first}, the shortest by only {100 * excess[other]:.1g} %; with a slightly different cell "
+        f"{second} may be, and the picture turned by {angle:.0f} degrees: name an x direction to hold it"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from lacbed.crystals import Crystal
 
 _SLACK = 1e-6
-_ANGLE = 1e-3  # degrees
+_CUBE = 1e-4  # relative difference of edges, and radians between them: what relaxed and rounded cells show
 
 
 def domain_of(config: Mapping[str, Any], lattice: Sequence[float]) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def check_domain(
     energy: float,
     zone_axis: Sequence[float] = (0, 0, 1),
     hkl: Sequence[Sequence[int]] = ((0, 0, 0),),
-    called: str | None = None,
+    called: str | Sequence[str] | None = None,
 ) -> None:
     """Refuse what the model has not learned, and name the exact command.
 
@@ -61,7 +62,7 @@ def check_domain(
         energy: in eV.
         zone_axis: [uvw].
         hkl: reflections.
-        called: how the crystal is called on the command line; default its name.
+        called: how the crystal is called on the command line, in one word or several; default its name.
 
     Raises:
         SettingError: with the command that computes it exactly.
@@ -83,7 +84,7 @@ def _outside(
     """What is outside of the domain, in words; "" if nothing is."""
     if not is_cubic(crystal):
         a, b, c, *angles = crystal.cell
-        shown = f"a, b, c = {a:.4g}, {b:.4g}, {c:.4g} Å and angles {', '.join(f'{v:.4g}' for v in angles)}°"
+        shown = f"a, b, c = {a:.7g}, {b:.7g}, {c:.7g} Å and angles {', '.join(f'{v:.7g}' for v in angles)}°"
         return f"knows cubic crystals, and {crystal.name} has {shown}"
     if [float(v) for v in zone_axis] != [float(v) for v in domain["zone_axis"]]:
         return f"knows the zone axis {list(domain['zone_axis'])}, got {list(zone_axis)}"
@@ -121,20 +122,21 @@ def range_text(bounds: Sequence[float], unit: str) -> str:
 
 
 def is_cubic(crystal: Crystal) -> bool:
-    """Whether the cell is a cube."""
+    """Whether the cell is a cube, to 1e-4 of its edges and 1e-4 rad (0.006°) of its angles."""
     a, b, c, *angles = crystal.cell
-    return max(abs(b - a), abs(c - a)) <= 1e-4 * a and all(abs(v - 90.0) <= _ANGLE for v in angles)
+    edges = max(abs(b - a), abs(c - a)) / a
+    return max(edges, *(math.radians(abs(v - 90.0)) for v in angles)) <= _CUBE
 
 
 def exact_command(
-    called: str,
+    called: str | Sequence[str],
     thicknesses: Sequence[float],
     energy: float,
     zone_axis: Sequence[float],
     hkl: Sequence[Sequence[int]],
 ) -> str:
     """The command line that computes the same thing exactly."""
-    words = ["lacbed", "simulate", called]
+    words = ["lacbed", "simulate", *([called] if isinstance(called, str) else called)]
     words += ["--zone", ",".join(f"{v:g}" for v in zone_axis)]
     words += ["--thickness", ",".join(f"{t:g}" for t in thicknesses), "--voltage", f"{1e-3 * energy:g}"]
     if any(list(g) != [0, 0, 0] for g in hkl):

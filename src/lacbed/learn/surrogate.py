@@ -91,7 +91,7 @@ class Surrogate:
         *,
         zone_axis: Sequence[float] = ...,
         hkl: Sequence[Sequence[int]] = ...,
-        called: str | None = ...,
+        called: str | Sequence[str] | None = ...,
     ) -> xr.DataArray: ...
     @overload
     def predict(
@@ -102,7 +102,7 @@ class Surrogate:
         *,
         zone_axis: Sequence[float] = ...,
         hkl: Sequence[Sequence[int]] = ...,
-        called: str | None = ...,
+        called: str | Sequence[str] | None = ...,
     ) -> list[xr.DataArray]: ...
     def predict(
         self,
@@ -112,7 +112,7 @@ class Surrogate:
         *,
         zone_axis: Sequence[float] = (0, 0, 1),
         hkl: Sequence[Sequence[int]] = ((0, 0, 0),),
-        called: str | None = None,
+        called: str | Sequence[str] | None = None,
     ) -> xr.DataArray | list[xr.DataArray]:
         """The pattern of 000 along [001] of one or many cubic crystals.
 
@@ -122,7 +122,7 @@ class Surrogate:
             energy: in eV.
             zone_axis: [uvw]; anything the model has not learned is refused.
             hkl: reflections; 000 is what models learn.
-            called: the crystal's name on the command line, for the message of an error.
+            called: the crystal on the command line, its name and options, for the message of an error.
 
         Returns:
             what `lacbed.simulate` returns, one array a crystal, with the attributes `expected_rms_error`,

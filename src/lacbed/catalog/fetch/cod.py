@@ -28,6 +28,7 @@ from lacbed.catalog.fetch.web import PoliteSession
 from lacbed.catalog.imports import Provenance, row_of_cif
 from lacbed.catalog.schema import Row
 from lacbed.crystals.cif import MAX_BYTES
+from lacbed.crystals.cif_text import decode_cif
 from lacbed.errors import CrystalError, FetchError, SettingError
 
 SERVER = "https://www.crystallography.net/cod"
@@ -160,4 +161,4 @@ def _cif(session: PoliteSession, server: str, number: str) -> str | CrystalError
         raise
     if content is None:
         return CrystalError("listed, but its CIF is not there")
-    return content.decode("utf-8-sig", errors="replace")
+    return decode_cif(content)
