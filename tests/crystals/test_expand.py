@@ -73,7 +73,7 @@ def test_collision_across_a_corner():
 
 
 def test_collision_with_own_image_under_an_operation():
-    with pytest.raises(CrystalError, match="O and O collide"):
+    with pytest.raises(CrystalError, match="O1 and an image of it collide"):
         Crystal.build("box", 4.0, "P -1", [Site("O1", "O", (0.03, 0.0, 0.0))])
 
 

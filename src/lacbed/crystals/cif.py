@@ -63,7 +63,7 @@ def parse_cif(text: str, name: str | None = None, block: str | None = None, orig
         notes = [text_of(value) for value in data.find_values(NOTE_TAG)]
         cell = _read_cell(data)
         operations, symbol = read_symmetry(data, cell, notes)
-        sites = read_sites(data, notes)
+        sites = read_sites(data, cell, notes)
         source = text_of(data.find_value(SOURCE_TAG)) or origin
         return Crystal(title, cell, tuple(sites), operations, symbol, tuple(dict.fromkeys(notes)), source)
     except CrystalError as error:
