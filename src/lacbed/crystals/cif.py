@@ -8,6 +8,7 @@ from pathlib import Path
 from gemmi import cif
 
 from lacbed.crystals.cell import Cell
+from lacbed.crystals.cif_consistency import checked
 from lacbed.crystals.cif_sites import read_sites
 from lacbed.crystals.cif_symmetry import read_symmetry
 from lacbed.crystals.cif_values import ANGLE_TAGS, CELL_TAGS, NOTE_TAG, SOURCE_TAG, number, text_of
@@ -65,7 +66,8 @@ def parse_cif(text: str, name: str | None = None, block: str | None = None, orig
         operations, symbol = read_symmetry(data, cell, notes)
         sites = read_sites(data, cell, notes)
         source = text_of(data.find_value(SOURCE_TAG)) or origin
-        return Crystal(title, cell, tuple(sites), operations, symbol, tuple(dict.fromkeys(notes)), source)
+        crystal = Crystal(title, cell, tuple(sites), operations, symbol, tuple(dict.fromkeys(notes)), source)
+        return checked(data, crystal)
     except CrystalError as error:
         raise CrystalError(f"{origin}: {str(error).removeprefix(f'{title}: ')}") from None
 

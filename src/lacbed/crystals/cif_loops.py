@@ -17,12 +17,12 @@ def plain_tag(tag: str) -> str:
 
 
 def loops_of(data: cif.Block) -> list[Columns]:
-    """Every loop about atoms, and last all single values as one of one row; of equal names the first counts."""
+    """Every loop about atoms or bonds, and last all single values as one row; of equal names the first counts."""
     tables: list[Columns] = []
     single: Columns = {}
     for item in data:
         if item.loop is not None:
-            if not any(tag.lower().startswith("_atom_site") for tag in item.loop.tags):
+            if not any(tag.lower().startswith(("_atom_site", "_geom_bond")) for tag in item.loop.tags):
                 continue  # lists of reflections can be long
             width, columns = item.loop.width(), {}
             for i, tag in enumerate(item.loop.tags):

@@ -83,6 +83,8 @@ def _kinds(
         if text_of(_value(atoms, "calc_flag", index)).lower() == "dum":
             doubts["dummy"].append(label)
             continue
+        if not label and not any(text_of(atoms[tag][index]) for tag in _COORDINATES):
+            continue  # a row of question marks
         kind = species_of(text_of(_value(atoms, "type_symbol", index)), label, known)
         if number(_value(atoms, "occupancy", index), f"occupancy of atom {label}") == 0.0:
             doubts["empty"].append(label)
@@ -117,9 +119,8 @@ def _remark_on_species(
     for label, kind, point in zip(labels, species, points, strict=True):
         if kind.remark == "water" and not hydrogen:
             doubts["water"].append(label)
-        elif kind.remark == "disagree":
-            if not any(label.startswith(element) for element in here[point]):
-                doubts["disagree"].append(f"{shown(label)} ({kind.element})")
+        elif kind.remark == "disagree" and not any(map(label.startswith, here[point])):
+            doubts["disagree"].append(f"{shown(label)} ({kind.element})")
 
 
 def _remarks(doubts: dict[str, list[str]]) -> list[str]:

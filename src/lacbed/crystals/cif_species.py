@@ -116,14 +116,11 @@ def _from_type(text: str, known: frozenset[str]) -> Species | None:
         return None
     before, letters, rest = matched.groups()
     element, number = letters.capitalize(), rest if rest.isdecimal() else ""
-    if not _scatters(element) or (letters == "W" and known and "W" not in known):
-        return None
     doubtful = letters in _TWO_ATOMS or (bool(number) and _is_pair(letters))
-    if doubtful and (element not in known if known else bool(number) or element == "No"):
-        return None  # CO3, NO and PO4 are groups
+    unlikely = element not in known if known else bool(number) or element == "No"
     charge = 0 if number else _charge(rest)
-    if charge is None:
-        return None
+    if charge is None or not _scatters(element) or ((doubtful or (letters == "W" and known)) and unlikely):
+        return None  # CO3, NO and PO4 are groups, W without tungsten in the formula is rather water
     if _is_isotope(element, before or "") or (not before and element != "H" and _is_isotope(element, number)):
         return Species("D" if (element, before) == ("H", "2") else element, charge, "isotope")
     if before or len(number) > 2 or number in ("60", "70"):  # C60 is a molecule, "Fe3" like a label
@@ -142,7 +139,7 @@ def _scatters(element: str) -> bool:
 
 
 def _charge(text: str) -> int | None:
-    """3 for "3+", "+3", "_3+", "(3+)" and "+++", 2 for 2.5+ (to even), 0 for "(III)" and ""; None if it is none."""
+    """3 for "3+", "+3", "_3+", "(3+)" and "+++", 2 for 2.5+, 0 for "(III)" and ""; None if it is no charge."""
     found = _CHARGE.fullmatch(text)
     if found is None:
         return None
@@ -195,6 +192,6 @@ def _disagrees(label: str, element: str, known: frozenset[str]) -> bool:
     name = found.group(1) if found else ""
     if not is_element(name) or name in ("B", "Y", "W", element) or {name, element} == {"D", "H"}:
         return False
-    if label[: len(element)].upper() == element.upper():  # "Ca1" of a carbon, "Os1" of an oxygen
-        return name in known if known else element not in ("C", "H", "N", "O")
-    return True
+    if known:  # what the formula lacks is a mere name: "Re1" of resorcinol, "Ca1" of an alpha carbon
+        return name in known
+    return label[: len(element)].upper() != element.upper() or element not in ("C", "H", "N", "O")

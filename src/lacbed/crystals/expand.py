@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -144,7 +145,7 @@ def _orbit(
         step = shift[fixing].mean(axis=0)
         shares = [filled * counts[level] / count for count in counts[level + 1 : _NO_SPLIT + 1]]
         is_split = any(filled < share <= 1.0 + OCCUPANCY_TOLERANCE for share in shares)
-        if is_split and not _is_rounded(np.asarray(point), step):
+        if is_split and not is_rounded(np.asarray(point), step):
             continue
         images = rotations @ (xyz + step) + translations
         images -= np.floor(images)
@@ -156,7 +157,14 @@ def _orbit(
     return mean, first, rotations[fixing]
 
 
-def _is_rounded(xyz: FloatArray, step: FloatArray) -> bool:
+def merged_orbit(
+    point: tuple[float, float, float], rotations: IntArray, translations: FloatArray, direct: FloatArray
+) -> FloatArray:
+    """Images of a point, merged within `MERGE_DISTANCE` even if they could be a split position: (image, 3)."""
+    return _orbit(point, math.inf, rotations, translations, direct)[0]
+
+
+def is_rounded(xyz: FloatArray, step: FloatArray) -> bool:
     """True if coordinates are those of xyz + step, rounded or cut off at the decimals that they have."""
     for value, change in zip(xyz.tolist(), step.tolist(), strict=True):
         decimals = len(repr(value).partition(".")[2])
