@@ -107,10 +107,8 @@ def _from_type(text: str, known: frozenset[str]) -> Species | None:
     """Element, charge and remark of a whole type symbol; None if it is no element."""
     text = re.sub(r",spin=.*$", "", text.translate(_PLAIN_SIGNS).strip()).rstrip(".")  # pymatgen writes the spin
     word = re.sub(r"[^a-z0-9]", "", text.lower())
-    if word in _BONDED:
-        return Species(_BONDED[word])
-    if _WATER.fullmatch(word):
-        return Species("O", 0, "water")
+    if word in _BONDED or _WATER.fullmatch(word):
+        return Species(_BONDED.get(word, "O"), 0, "" if word in _BONDED else "water")
     matched = re.fullmatch(r"(\d{1,3})?([A-Za-z]{1,2})(?![A-Za-z])(.*)", text)
     if matched is None or matched.group(2).lower() in _NO_ELEMENT:
         return None
