@@ -99,15 +99,17 @@ def _isotropic(
         holder = atoms if tag in atoms else columns_with(data, tag)
         if tag not in holder:
             continue
-        read.add(tag)
         texts = holder[tag]
-        if holder is not atoms:
-            by_label = dict(zip(map(text_of, holder.get("_atom_site_label", [])), texts, strict=False))
+        if "_atom_site_label" in holder and holder is not atoms:
+            by_label = dict(zip(map(text_of, holder["_atom_site_label"]), texts, strict=True))
             texts = [by_label.get(label, "?") for label in labels]
+        elif len(texts) != len(labels):
+            continue
         values = [
             number(text, f"{name_of(tag)} of atom {label}") for text, label in zip(texts, labels, strict=True)
         ]
         if any(value is not None for value in values):
+            read.add(tag)
             return values
     return [None] * len(labels)
 
@@ -240,7 +242,7 @@ def _forget_placeholders(
         return
     for i in zero:
         found[i].u_iso = None
-    notes.append("U = 0 for every atom: taken as not known")
+    notes.append("U or B = 0 for every atom: taken as not known")
 
 
 def _look_at_types(

@@ -85,10 +85,11 @@ def _kinds(
             continue
         if not label and not any(text_of(atoms[tag][index]) for tag in _COORDINATES):
             continue  # a row of question marks
-        kind = species_of(text_of(_value(atoms, "type_symbol", index)), label, known)
         if number(_value(atoms, "occupancy", index), f"occupancy of atom {label}") == 0.0:
             doubts["empty"].append(label)
-        elif kind.element in ("H", "D") and not all(text_of(atoms[tag][index]) for tag in _COORDINATES):
+            continue
+        kind = species_of(text_of(_value(atoms, "type_symbol", index)), label, known)
+        if kind.element in ("H", "D") and not all(text_of(atoms[tag][index]) for tag in _COORDINATES):
             doubts["unlocated"].append(label)
         else:
             kept.append(index)

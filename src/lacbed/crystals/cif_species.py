@@ -59,8 +59,10 @@ def formula_numbers(formula: str) -> dict[str, tuple[float, float]]:
             return {}
         for symbol, digits in parts:
             element = symbol.capitalize()
-            if not is_element(element) or digits == ".":
+            if not is_element(element) or digits == "." or len(digits) > 9:
                 return {}
+            if float(digits or 1) == 0.0:
+                continue
             unit = 0.5 * 10.0 ** -len(digits.partition(".")[2]) if "." in digits else 0.0
             key = "H" if element == "D" else element
             count, rounding = found.get(key, (0.0, 0.0))

@@ -33,7 +33,7 @@ COLLISION_DISTANCE = 0.4
 OCCUPANCY_TOLERANCE = 5e-3
 """Published occupancies are rounded: 0.335 + 0.667 is accepted as 1."""
 
-_MOST_IN_A_BOX = 30  # more than any mixed site has; bounds the list of pairs
+_MOST_IN_A_BOX = 60  # more than any mixed or split site has; bounds the list of pairs
 
 MAX_ATOMS = 20_000
 """Atoms in a cell; the largest crystals that anyone simulates by Bloch waves have hundreds."""
@@ -136,6 +136,8 @@ def _orbit(
     and the coordinates are not those of the special position, rounded.
     """
     xyz = np.asarray(point) - np.floor(point)
+    if len(rotations) == 1:
+        return np.where(xyz > 1.0 - 1e-9, 0.0, xyz)[None], np.zeros(1, dtype=np.int64), rotations
     shift = rotations @ xyz + translations - xyz  # (operation, 3)
     shift -= np.round(shift)
     distance = np.linalg.norm(shift @ direct.T, axis=1)
