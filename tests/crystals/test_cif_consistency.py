@@ -164,7 +164,7 @@ def test_disordered_crystal_with_a_rounded_formula():
     text = PLAIN.replace(
         "data_test\n", "data_test\n_chemical_formula_sum 'C0.67 H1.33 Fe O1.33'\n_cell_formula_units_Z 2\n"
     )
-    text += "C1 C 0.7 0.7 0.7 0.335 0.01\nC2 C 0.72 0.74 0.7 0.333 0.01\nO2 O 0.9 0.7 0.7 0.33 0.01\n"
+    text += "C1 C 0.7 0.1 0.5 0.335 0.01\nC2 C 0.72 0.14 0.5 0.333 0.01\nO2 O 0.95 0.1 0.5 0.33 0.01\n"
     (note,) = Crystal.from_cif_text(text).notes
     assert "hydrogen of the formula is not among the atoms: 2.66 of 2.66" in note
 
