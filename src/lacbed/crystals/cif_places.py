@@ -18,7 +18,7 @@ from lacbed.crystals.cif_loops import columns_with
 from lacbed.crystals.cif_species import shown
 from lacbed.crystals.cif_values import text_of
 from lacbed.crystals.crystal import Crystal
-from lacbed.crystals.expand import is_rounded, merged_orbit
+from lacbed.crystals.expand import IntArray, is_rounded, merged_orbit
 
 _MULTIPLICITY_TAGS = ("_atom_site_site_symmetry_multiplicity", "_atom_site_symmetry_multiplicity")
 _ORDER_TAG = "_atom_site_site_symmetry_order"
@@ -89,7 +89,7 @@ def _nearest(points: FloatArray, xyz: tuple[float, float, float], crystal: Cryst
 
 
 def _multiplicities(crystal: Crystal) -> list[int]:
-    return np.bincount(crystal.atoms.site, minlength=len(crystal.sites)).tolist()
+    return [int(n) for n in np.bincount(crystal.atoms.site, minlength=len(crystal.sites))]
 
 
 def _column(data: cif.Block, crystal: Crystal, *tags: str) -> dict[int, str]:
@@ -200,14 +200,14 @@ def _on_shifts(crystal: Crystal) -> list[str]:
     return [f"put on a special position nearby: {some(moved)}"] if moved else []
 
 
-def _images(crystal: Crystal, reach: float) -> tuple[FloatArray, FloatArray]:
+def _images(crystal: Crystal, reach: float) -> tuple[FloatArray, IntArray]:
     """Cartesian points of the atoms of the cell and of all images within reach of it, and the atom of each."""
     count = np.ceil(reach * np.linalg.norm(crystal.reciprocal, axis=0)).astype(int)
     steps = np.array(list(np.ndindex(*(2 * count + 1)))) - count
     margin = reach * np.linalg.norm(crystal.reciprocal, axis=0)
     points = crystal.atoms.xyz[None] + steps[:, None]
     near = np.all((points >= -margin) & (points <= 1.0 + margin), axis=-1)
-    owner = np.broadcast_to(np.arange(len(crystal.atoms)), near.shape)[near]
+    owner = np.broadcast_to(np.arange(len(crystal.atoms), dtype=np.int64), near.shape)[near]
     return points[near] @ crystal.direct.T, owner
 
 

@@ -160,7 +160,8 @@ def _is_isotope(element: str, mass: str) -> bool:
 
 def _from_label(label: str, known: frozenset[str]) -> Species:
     """Element of a label such as "Fe1", "SI2", "Ow1", "Wat" or "Si(1)"; where there is a formula, it holds it."""
-    mass, word = re.match(r"(\d*)([A-Za-z]*)", label).groups()  # type: ignore[union-attr]  it always matches
+    mass = label[: len(label) - len(label.lstrip("0123456789"))]
+    word = re.split(r"[^A-Za-z]", label[len(mass) :])[0]
     choices = [c for n in (2, 1) if len(c := word[:n].capitalize()) == n and _scatters(c)]
     inside = [c for c in choices if ("H" if c == "D" else c) in known]
     if re.match(r"(?:h2o|d2o|h3o)", label, re.IGNORECASE) or _WATER.fullmatch(word):
