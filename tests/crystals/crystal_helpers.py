@@ -86,3 +86,11 @@ def distances(crystal: Crystal, reach: float = 4.5) -> np.ndarray:
         rows.append(np.stack([tags, length[near]], axis=1))
     table = np.concatenate(rows)
     return table[np.lexsort((table[:, 1].round(6), table[:, 0]))] / [1, 1]
+
+
+def amounts(crystal: Crystal) -> dict[str, float]:
+    """Atoms of each element in the cell, occupancies added up, to 1e-3."""
+    counts: dict[str, float] = {}
+    for element, share in zip(crystal.atoms.elements, crystal.atoms.occupancy.tolist(), strict=True):
+        counts[element] = counts.get(element, 0.0) + share
+    return {element: round(count, 3) for element, count in counts.items()}

@@ -112,3 +112,29 @@ def test_pymatgen_refuses_what_is_no_crystal(pymatgen):
 def test_deuterium(pymatgen):
     structure = pymatgen.Structure(pymatgen.Lattice.cubic(4), ["D"], [(0, 0, 0)])
     assert Crystal.from_pymatgen(structure).sites[0] == Site("D1", "D", (0.0, 0.0, 0.0))
+
+
+def mixed_atoms(ase):
+    atoms = ase.Atoms("Mg2O", scaled_positions=[(0, 0, 0), (0.5, 0, 0), (0.5, 0.5, 0.5)], cell=[4, 4, 4], pbc=True)
+    atoms.set_array("spacegroup_kinds", np.array([0, 0, 1]))
+    atoms.info["occupancy"] = {"0": {"Mg": 0.6, "Fe": 0.3}, "1": {"O": 1}}
+    return atoms
+
+
+@pytest.mark.parametrize("symbol", ["Zn", "Fe"])
+def test_ase_symbols_edited_after_reading(symbol):
+    ase = pytest.importorskip("ase")
+    atoms = mixed_atoms(ase)
+    assert [len(Crystal.from_ase(atoms).sites), len(Crystal.from_ase(atoms).notes)] == [5, 2]
+    atoms.symbols[0] = symbol
+    crystal = Crystal.from_ase(atoms * (2, 1, 1))
+    found = [(s.element, s.occupancy) for s in crystal.sites if s.label.endswith("1")]
+    assert found == [(symbol, 1.0)]
+    assert f"symbols of atom 0 ({symbol}), atom 3 ({symbol}) are not those" in crystal.notes[-1]
+
+
+def test_ase_case(shared):
+    ase_io = pytest.importorskip("ase.io")
+    atoms = ase_io.read(shared("cases/ase_edited_symbol_ignored/mixed.cif"))
+    atoms.symbols[0] = "Zn"
+    assert "Zn" in Crystal.from_ase(atoms).atoms.elements

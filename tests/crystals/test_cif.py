@@ -35,7 +35,7 @@ def test_plain():
     [
         ("U_iso_or_equiv", "0.0123(4)", 0.0123),
         ("B_iso_or_equiv", "0.62(1)", 0.62 / B_PER_U),
-        ("U_iso_or_equiv", "0", 0.0),
+        ("U_iso_or_equiv", "0", 0.5 / B_PER_U),
         ("U_iso_or_equiv", "?", 0.5 / B_PER_U),
         ("B_iso_or_equiv", ".", 0.5 / B_PER_U),
     ],
@@ -44,7 +44,7 @@ def test_isotropic_displacement(column, value, u_iso):
     crystal = with_sites(one_loop(*XYZ, column, rows=f"Sr1 Sr 0 0 0 {value}"))
     assert crystal.sites[0].u_iso == pytest.approx(u_iso)
     noted = "no Debye-Waller factor for Sr1; B = 0.5 Å² assumed"
-    assert (noted in crystal.notes) == (value in "?.")
+    assert (noted in crystal.notes) == (value in "?.0")
 
 
 @pytest.mark.parametrize(("kind", "factor"), [("U", 1.0), ("B", B_PER_U)])

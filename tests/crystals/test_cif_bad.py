@@ -106,7 +106,7 @@ def test_unknown_block():
         ("0.3 1.0 0.005", "0.3 1.0 50", "Fe1: U_iso must be between 0 and 10"),
         ("0.3 1.0 0.005", "0.3 1.0 little", "U_iso of atom Fe1: expected a number, got 'little'"),
         ("O1 O 0.4 0.35 0.2", "O1 O 0.1 0.2 0.31", "collide: 0.060 Å apart with occupancies that sum to 2"),
-        ("O1 O 0.4 0.35 0.2", "O1 O 0.1 0.2 0.3", "Fe and O collide: 0.000 Å"),
+        ("O1 O 0.4 0.35 0.2", "O1 O 0.1 0.2 0.3", "Fe1 and O1 collide: 0.000 Å"),
         ("'-x,-y,-z'", "'-x,-y,-w'", "symmetry operation '-x,-y,-w' cannot be read"),
         ("'-x,-y,-z'", "'-x,-y'", "cannot be read"),
         ("'-x,-y,-z'", "'-x,-y,-z+1/3'\n'x,y,z+1/2'", "do not form a group"),

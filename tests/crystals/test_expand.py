@@ -73,7 +73,7 @@ def test_collision_across_a_corner():
 
 
 def test_collision_with_own_image_under_an_operation():
-    with pytest.raises(CrystalError, match="O and O collide"):
+    with pytest.raises(CrystalError, match="O1 and an image of it collide"):
         Crystal.build("box", 4.0, "P -1", [Site("O1", "O", (0.03, 0.0, 0.0))])
 
 
@@ -251,7 +251,7 @@ def test_too_many_atoms():
 
 def test_a_heap_of_atoms_is_refused_at_once():
     start = time.perf_counter()
-    with pytest.raises(CrystalError, match="over 30 atoms lie within"):
+    with pytest.raises(CrystalError, match="over 60 atoms lie within"):
         Crystal("heap", (10.0, 10.0, 10.0, 90.0, 90.0, 90.0), (Site("O", "O", (0.1, 0.1, 0.1), 1e-5),) * 15_000)
     assert time.perf_counter() - start < 10
 
@@ -270,3 +270,40 @@ def test_orbits_agree_with_gemmi_for_special_positions():
             tuple(np.round(np.mod(np.array(op.apply_to_xyz(list(xyz))) + 1e-9, 1), 5)) for op in group.operations()
         }
         assert len(Crystal.build("x", 12.0, 225, [Site("O", "O", xyz)]).atoms) == len(images)
+
+
+@pytest.mark.parametrize(
+    ("xyz", "occupancy", "count"),
+    [
+        ((0.00697, 0, 0), 1 / 6, 24),
+        ((0.00697, 0, 0), 0.16, 24),
+        ((0.00697, 0, 0), 0.2, 4),  # six times 0.2 is more than one atom
+        ((0.00697, 0, 0), 1.0, 4),
+        ((0.00697, 0.0001, 0), 1 / 6, 24),
+        ((0.0002, 0, 0), 1 / 6, 4),  # 0.001 Å
+        ((0.005, 0.005, 0.005), 1 / 8, 32),
+        ((0.2500, 0.2500, 0.007), 1 / 6, 48),
+    ],
+)
+def test_split_positions_are_decided_by_occupancy(xyz, occupancy, count):
+    crystal = Crystal.build("split", 6.46, 225, [Site("Pb1", "Pb", xyz, occupancy)])
+    assert len(crystal.atoms) == count
+
+
+@pytest.mark.parametrize("xyz", [(0.333, 0.667, 0.25), (0.33, 0.67, 0.25), (0.333, 0.666, 0.25)])
+@pytest.mark.parametrize("occupancy", [0.05, 0.3, 1.0])
+def test_rounded_coordinates_are_no_split_position(xyz, occupancy):
+    crystal = Crystal.build("x", (4, 4, 6, 90, 90, 120), 194, [Site("Li1", "Li", xyz, occupancy)])
+    assert len(crystal.atoms) == 2
+
+
+def test_a_dopant_stays_with_its_host():
+    host, dopant = (Site(e, e, (0.0041, 0, 0), share) for e, share in (("Mg", 0.95), ("Zn", 0.05)))
+    crystal = Crystal.build("doped", 6.46, 225, [host, dopant])
+    assert np.bincount(crystal.atoms.site).tolist() == [4, 4]
+
+
+def test_colliding_atoms_are_named_by_label():
+    sites = [Site("M(1)", "Fe", (0, 0, 0)), Site("M(2)", "Ni", (0.05, 0, 0), 0.5)]
+    with pytest.raises(CrystalError, match=r"M\(1\) and M\(2\) collide: 0\.200 Å apart with occupancies"):
+        Crystal.build("box", 4.0, 1, sites)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from lacbed.crystals.cell import Cell, FloatArray
+from lacbed.crystals.cif_displacements import some
 from lacbed.crystals.crystal import Crystal
 from lacbed.crystals.site import B_PER_U, DEFAULT_B_ISO, Site
 from lacbed.errors import CrystalError
@@ -19,8 +21,9 @@ def from_ase(atoms: Any, name: str | None = None) -> Crystal:
     """Convert an `ase.Atoms`, every atom a site of P 1.
 
     Mixed sites are read as ASE keeps them: `atoms.info["occupancy"]` maps each number (as text) of the array
-    "spacegroup_kinds" to the occupancies of its elements. B in Å² comes from the array
-    "debye_waller_factors"; without it B = 0.5 Å² is assumed, with a note. ASE's symmetry is not used.
+    "spacegroup_kinds" to the occupancies of its elements, the symbol of the atom being the most frequent one.
+    An atom with another symbol has been edited since: it is that element alone, with a note. B in Å² comes from
+    the array "debye_waller_factors"; without it B = 0.5 Å² is assumed, with a note. ASE's symmetry is not used.
 
     Args:
         atoms: the object.
@@ -31,21 +34,38 @@ def from_ase(atoms: Any, name: str | None = None) -> Crystal:
     """
     lattice = _right_handed(np.asarray(atoms.cell), atoms.get_scaled_positions(wrap=False))
     symbols = list(atoms.get_chemical_symbols())
-    shares = _ase_shares(atoms, symbols)
+    shares, edited = _ase_shares(atoms, symbols)
     given = atoms.arrays.get("debye_waller_factors")
     b_iso: list[float | None] = [None] * len(symbols) if given is None else [float(b) for b in given]
     species = [[(element, share, 0) for element, share in part.items()] for part in shares]
-    return _assemble(name or str(atoms.get_chemical_formula()), lattice, species, b_iso, "ase.Atoms")
+    crystal = _assemble(name or str(atoms.get_chemical_formula()), lattice, species, b_iso, "ase.Atoms")
+    if not edited:
+        return crystal
+    note = (
+        f"symbols of {some(edited)} are not those of atoms.info['occupancy']: taken as edited, with occupancy 1; "
+        "correct the table if they share their place"
+    )
+    return replace(crystal, notes=(*crystal.notes, note))
 
 
-def _ase_shares(atoms: Any, symbols: list[str]) -> list[Mapping[str, float]]:
-    """Element and occupancy of each atom."""
+def _ase_shares(atoms: Any, symbols: list[str]) -> tuple[list[Mapping[str, float]], list[str]]:
+    """Element and occupancy of each atom, and the atoms whose symbol is not the most frequent of their kind."""
+    whole: list[Mapping[str, float]] = [{symbol: 1.0} for symbol in symbols]
     table = atoms.info.get("occupancy")
     kinds = atoms.arrays.get("spacegroup_kinds")
     if not table or kinds is None:
-        return [{symbol: 1.0} for symbol in symbols]
+        return whole, []
     by_kind = {str(kind): shares for kind, shares in table.items()}
-    return [by_kind.get(str(kind), {symbol: 1.0}) for symbol, kind in zip(symbols, kinds, strict=True)]
+    edited: list[str] = []
+    for number, (symbol, kind) in enumerate(zip(symbols, kinds, strict=True)):
+        shares = by_kind.get(str(kind))
+        if shares is None:
+            continue
+        if shares.get(symbol, 0.0) >= max(shares.values(), default=0.0) - 1e-6 and shares.get(symbol):
+            whole[number] = shares
+        else:
+            edited.append(f"atom {number} ({symbol})")
+    return whole, edited
 
 
 def from_pymatgen(structure: Any, name: str | None = None) -> Crystal:

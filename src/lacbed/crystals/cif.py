@@ -9,6 +9,7 @@ from gemmi import cif
 
 from lacbed.crystals.cell import Cell
 from lacbed.crystals.cif_choice import choose_symmetry
+from lacbed.crystals.cif_consistency import checked
 from lacbed.crystals.cif_kinds import refuse_other_kinds
 from lacbed.crystals.cif_sites import read_sites
 from lacbed.crystals.cif_symmetry import Symmetry, fits_cell, read_symmetry
@@ -72,7 +73,7 @@ def parse_cif(text: str, name: str | None = None, block: str | None = None, orig
         notes = [text_of(value) for value in data.find_values(NOTE_TAG)] + notes
         cell = _read_cell(data)
         reading = read_symmetry(data, cell, notes)
-        sites = tuple(read_sites(data, notes))
+        sites = tuple(read_sites(data, cell, notes))
 
         def build(symmetry: Symmetry) -> Crystal:
             kept = tuple(filter(None, dict.fromkeys(notes)))
@@ -80,7 +81,7 @@ def parse_cif(text: str, name: str | None = None, block: str | None = None, orig
 
         symmetry, note = choose_symmetry(reading, build, data)
         notes += [note, _angles_note(data, cell, symmetry.operations)]
-        return build(symmetry)
+        return checked(data, build(symmetry))
     except CrystalError as error:
         raise CrystalError(f"{origin}: {str(error).removeprefix(f'{title}: ')}") from None
 

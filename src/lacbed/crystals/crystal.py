@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lacbed.crystals.cell import Cell, FloatArray, direct_basis, reciprocal_basis, volume
 from lacbed.crystals.expand import Atoms, check_distances, expand_sites
-from lacbed.crystals.site import B_PER_U, MAX_U_ISO, Site
+from lacbed.crystals.site import B_PER_U, MAX_U_ISO, STANDING_STILL, Site
 from lacbed.crystals.symmetry import IDENTITY, check_metric, find_space_group, matrices_of, operations_of
 from lacbed.errors import CrystalError
 
@@ -53,7 +53,7 @@ class Crystal:
             raise CrystalError(f"{self.name}: no atoms; a crystal needs at least one site")
         try:
             check_metric(self.direct, self.rotations)
-            check_distances(self.atoms, self.direct)
+            check_distances(self.atoms, self.direct, [site.label for site in self.sites])
         except CrystalError as error:
             raise CrystalError(f"{self.name}: {error}") from None
 
@@ -171,7 +171,8 @@ class Crystal:
         """The crystal as the text of a CIF that `from_cif_text` reads back to an equal crystal."""
         from lacbed.crystals.cif_write import write_cif  # noqa: PLC0415
 
-        return write_cif(self)
+        still = all(site.u_iso == 0.0 for site in self.sites) and STANDING_STILL not in self.notes
+        return write_cif(replace(self, notes=(*self.notes, STANDING_STILL)) if still else self)
 
     def with_b_iso(self, b_iso: float) -> Crystal:
         """The same crystal with one isotropic B (Å²) on every site.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 IntArray = npt.NDArray[np.int64]
 
 MERGE_DISTANCE = 0.1
-"""Å: images of one site closer than this are one atom on a special position (0.333 for 1/3)."""
+"""Å: images of one site closer than this are one atom on a special position (0.333 for 1/3), unless they share it:
+occupancies that add up to at most 1 are a split position."""
+
+_MERGING = (MERGE_DISTANCE, MERGE_DISTANCE / 4, MERGE_DISTANCE / 16, 1e-4)
+_NO_SPLIT = 2  # closer than the third of these, 0.006 Å, images are one atom in any case
 
 COLLISION_DISTANCE = 0.4
 """Å: two atoms closer than this must share the place, that is, their occupancies add up to at most 1."""
@@ -28,7 +33,7 @@ COLLISION_DISTANCE = 0.4
 OCCUPANCY_TOLERANCE = 5e-3
 """Published occupancies are rounded: 0.335 + 0.667 is accepted as 1."""
 
-_MOST_IN_A_BOX = 30  # more than any mixed site has; bounds the list of pairs
+_MOST_IN_A_BOX = 60  # more than any mixed or split site has; bounds the list of pairs
 
 MAX_ATOMS = 20_000
 """Atoms in a cell; the largest crystals that anyone simulates by Bloch waves have hundreds."""
@@ -69,6 +74,8 @@ def expand_sites(
 ) -> Atoms:
     """Apply x → R x + t to every site and merge the images that fall on one special position.
 
+    Images of a split position stay: see `_orbit`.
+
     Raises:
         CrystalError: if the cell would hold more than `MAX_ATOMS` atoms.
     """
@@ -77,8 +84,8 @@ def expand_sites(
     counts: list[int] = []
     first: list[IntArray] = []
     total = 0
-    for site in sites:
-        positions, operations, stabiliser = _orbit(np.asarray(site.xyz), rotations, translations, direct)
+    for site, filled in zip(sites, _filled(sites), strict=True):
+        positions, operations, stabiliser = _orbit(site.xyz, filled, rotations, translations, direct)
         moved = rotations[operations]
         xyz.append(positions)
         beta.append(moved @ _site_beta(site, stabiliser, reciprocal) @ moved.transpose(0, 2, 1))
@@ -104,29 +111,70 @@ def expand_sites(
     )
 
 
+def _filled(sites: Sequence[Site]) -> list[float]:
+    """Sum of the occupancies of all sites with the coordinates of each: 1 for Sn 0.05 in Ge 0.95."""
+    keys = [tuple(round(v % 1.0, 4) for v in site.xyz) for site in sites]
+    total: dict[tuple[float, ...], float] = {}
+    for key, site in zip(keys, sites, strict=True):
+        total[key] = total.get(key, 0.0) + site.occupancy
+    return [total[key] for key in keys]
+
+
 def _orbit(
-    xyz: FloatArray, rotations: IntArray, translations: FloatArray, direct: FloatArray
+    point: tuple[float, float, float],
+    filled: float,
+    rotations: IntArray,
+    translations: FloatArray,
+    direct: FloatArray,
 ) -> tuple[FloatArray, IntArray, IntArray]:
     """Distinct images of a point in [0, 1), the first operation of each, the rotations that fix the point.
 
     Operations that move the point by less than `MERGE_DISTANCE` are taken to fix it, and the point is put
     at the mean of its images under them, which is the special position itself: 0.333 becomes 1/3. If a
-    point lies so that those operations are not a group, a smaller distance is tried.
+    point lies so that those operations are not a group, or if the images that would become one atom are a split
+    position, a smaller distance is tried. They are split if their occupancies, each `filled`, add up to at most 1
+    and the coordinates are not those of the special position, rounded.
     """
-    xyz = xyz - np.floor(xyz)
+    xyz = np.asarray(point) - np.floor(point)
+    if len(rotations) == 1:
+        return np.where(xyz > 1.0 - 1e-9, 0.0, xyz)[None], np.zeros(1, dtype=np.int64), rotations
     shift = rotations @ xyz + translations - xyz  # (operation, 3)
     shift -= np.round(shift)
     distance = np.linalg.norm(shift @ direct.T, axis=1)
-    for tolerance in (MERGE_DISTANCE, MERGE_DISTANCE / 4, MERGE_DISTANCE / 16, 1e-4):
+    counts = [int(np.count_nonzero(distance < tolerance)) for tolerance in _MERGING]
+    for level, tolerance in enumerate(_MERGING):
         fixing = distance < tolerance
-        images = rotations @ (xyz + shift[fixing].mean(axis=0)) + translations
+        step = shift[fixing].mean(axis=0)
+        shares = [filled * counts[level] / count for count in counts[level + 1 : _NO_SPLIT + 1]]
+        is_split = any(filled < share <= 1.0 + OCCUPANCY_TOLERANCE for share in shares)
+        if is_split and not is_rounded(np.asarray(point), step):
+            continue
+        images = rotations @ (xyz + step) + translations
         images -= np.floor(images)
         first = _first_of_each(images)
-        if len(first) * np.count_nonzero(fixing) == len(rotations):
+        if len(first) * counts[level] == len(rotations):
             break
     mean = images[first]
     mean[mean > 1.0 - 1e-9] = 0.0
     return mean, first, rotations[fixing]
+
+
+def merged_orbit(
+    point: tuple[float, float, float], rotations: IntArray, translations: FloatArray, direct: FloatArray
+) -> FloatArray:
+    """Images of a point, merged within `MERGE_DISTANCE` even if they could be a split position: (image, 3)."""
+    return _orbit(point, math.inf, rotations, translations, direct)[0]
+
+
+def is_rounded(xyz: FloatArray, step: FloatArray) -> bool:
+    """True if coordinates are those of xyz + step, rounded or cut off at the decimals that they have."""
+    for value, change in zip(xyz.tolist(), step.tolist(), strict=True):
+        decimals = len(repr(value).partition(".")[2])
+        unit = 10.0**-decimals if decimals <= 6 and "e" not in repr(value) else 1e-6
+        target = (value + change) / unit
+        if abs(change) > 0.51 * unit and abs(np.trunc(target) * unit - value) > 1e-9:
+            return False
+    return True
 
 
 def _first_of_each(images: FloatArray) -> IntArray:
@@ -150,8 +198,13 @@ def _site_beta(site: Site, stabiliser: IntArray, reciprocal: FloatArray) -> Floa
     return np.asarray((stabiliser @ beta @ stabiliser.transpose(0, 2, 1)).mean(axis=0))
 
 
-def check_distances(atoms: Atoms, direct: FloatArray) -> None:
+def check_distances(atoms: Atoms, direct: FloatArray, labels: Sequence[str]) -> None:
     """Refuse atoms that collide and places that are filled more than once.
+
+    Args:
+        atoms: of the cell.
+        direct: columns a, b, c in Å.
+        labels: of the sites.
 
     Raises:
         CrystalError: naming the two atoms, their distance and their occupancies.
@@ -175,8 +228,9 @@ def check_distances(atoms: Atoms, direct: FloatArray) -> None:
     gap = min(partner, key=lambda p: float(np.linalg.norm(points[p] - points[worst])), default=worst)
     distance = float(np.linalg.norm(points[gap] - points[worst]))
     merged = f" (images within {MERGE_DISTANCE} Å of each other are one atom)" if distance < 5e-4 else ""
+    one, other = int(atoms.site[worst]), int(atoms.site[owner[gap]])
     raise CrystalError(
-        f"{atoms.elements[worst]} and {atoms.elements[owner[gap]]} collide: "
+        f"{labels[one]} and {labels[other] if other != one else 'an image of it'} collide: "
         f"{distance:.3f} Å apart{merged} with occupancies that sum to "
         f"{total[worst]:.3f}; atoms closer than {COLLISION_DISTANCE} Å must share one place (sum at most 1)"
     )

@@ -17,6 +17,9 @@ B_PER_U = 8.0 * math.pi**2
 DEFAULT_B_ISO = 0.5
 """Å²; the Debye-Waller factor of an atom whose source gives none, typical of an inorganic solid at 300 K."""
 
+STANDING_STILL = "B = 0 Å² set on every site"
+"""Note of a crystal whose atoms are meant to stand still; in other CIFs U = 0 everywhere means "not known"."""
+
 MAX_U_ISO = 10.0
 """Å²; no atom of a crystal moves as far."""
 

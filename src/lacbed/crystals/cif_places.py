@@ -1,0 +1,259 @@
+"""Where the atoms of a CIF lie, compared with what it says: multiplicities, split positions, bonds, distances."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import gemmi
+import numpy as np
+from gemmi import cif
+from scipy.spatial import cKDTree
+
+from lacbed.crystals.cell import FloatArray
+from lacbed.crystals.cif_displacements import some
+from lacbed.crystals.cif_loops import columns_with
+from lacbed.crystals.cif_species import shown
+from lacbed.crystals.cif_values import text_of
+from lacbed.crystals.crystal import Crystal
+from lacbed.crystals.expand import IntArray, is_rounded, merged_orbit
+
+_MULTIPLICITY_TAGS = ("_atom_site_site_symmetry_multiplicity", "_atom_site_symmetry_multiplicity")
+_ORDER_TAG = "_atom_site_site_symmetry_order"
+_WYCKOFF_TAGS = ("_atom_site_wyckoff_symbol", "_atom_site_wyckoff_label", "_atom_site_wyckoff_letter")
+
+_FAR = 0.03
+"""Å from a special position on which an atom is put without its being said."""
+
+_TOO_CLOSE = 0.6
+"""Of the sum of covalent radii; in real crystals atoms that are there together are farther apart."""
+
+_NEIGHBOURS = 16
+_REACH = 3.0
+_MOST_BONDS = 3000
+
+
+def settled(
+    data: cif.Block, crystal: Crystal, fits: Callable[[Crystal], bool | None], notes: list[str]
+) -> Crystal:
+    """The crystal with every site that may be split or special decided by the file's multiplicities or formula.
+
+    Args:
+        data: the block.
+        crystal: with such sites kept split (see `expand`).
+        fits: whether formula and Z fit a crystal; None if the file does not give them.
+        notes: what was decided without the file's saying is added to them.
+    """
+    made = _multiplicities(crystal)
+    merged: dict[int, tuple[tuple[float, float, float], int]] = {}
+    for index, site in enumerate(crystal.sites):
+        if made[index] > 1 and site.occupancy <= 0.5:
+            points = merged_orbit(site.xyz, crystal.rotations, crystal.translations, crystal.direct)
+            if len(points) < made[index]:
+                merged[index] = (_nearest(points, site.xyz, crystal), len(points))
+    if not merged:
+        return crystal
+    said = _said_multiplicities(data, crystal)
+    by_tag = {i for i in merged if said.get(i) == merged[i][1]}
+    undecided = [i for i in merged if i not in by_tag and said.get(i) != made[i]]
+    crystal = _moved(crystal, {i: merged[i][0] for i in by_tag})
+    if undecided:
+        together = _moved(crystal, {i: merged[i][0] for i in undecided})
+        if fits(crystal) is False and fits(together):
+            crystal, by_tag = together, by_tag | set(undecided)
+        elif not fits(crystal):
+            names = some([crystal.sites[i].label for i in undecided])
+            notes.append(
+                f"{names}: images closer than 0.1 Å kept apart as a split position; occupancies fill it once"
+            )
+    if by_tag:
+        notes.append(
+            f"{some([crystal.sites[i].label for i in sorted(by_tag)])} put on the special position nearby"
+        )
+    return crystal
+
+
+def _moved(crystal: Crystal, points: dict[int, tuple[float, float, float]]) -> Crystal:
+    sites = tuple(replace(s, xyz=points[i]) if i in points else s for i, s in enumerate(crystal.sites))
+    return replace(crystal, sites=sites) if points else crystal
+
+
+def _nearest(points: FloatArray, xyz: tuple[float, float, float], crystal: Crystal) -> tuple[float, float, float]:
+    """The image of a special position nearest to a point, in the cell of the point."""
+    step = points - np.asarray(xyz)
+    step -= np.round(step)
+    x, y, z = np.asarray(xyz) + step[int(np.argmin(np.linalg.norm(step @ crystal.direct.T, axis=1)))]
+    return float(x), float(y), float(z)
+
+
+def _multiplicities(crystal: Crystal) -> list[int]:
+    return [int(n) for n in np.bincount(crystal.atoms.site, minlength=len(crystal.sites))]
+
+
+def _column(data: cif.Block, crystal: Crystal, *tags: str) -> dict[int, str]:
+    """Raw values of the first of some columns, by site."""
+    atoms = columns_with(data, "_atom_site_fract_x")
+    values = next((atoms[tag] for tag in tags if tag in atoms), None)
+    names = next(
+        (atoms[t] for t in ("_atom_site_label", "_atom_site_id", "_atom_site_type_symbol") if t in atoms), []
+    )
+    if values is None:
+        return {}
+    left = [(text_of(name), text_of(value)) for name, value in zip(names, values, strict=True)]
+    found: dict[int, str] = {}
+    start = 0
+    for index, site in enumerate(crystal.sites):  # sites are rows in their order, some rows left out
+        while start < len(left) and left[start][0] != site.label:
+            start += 1
+        if start == len(left):
+            break
+        found[index] = left[start][1]
+        start += 1
+    return found
+
+
+def _whole(texts: dict[int, str]) -> dict[int, int]:
+    return {i: int(float(t)) for i, t in texts.items() if re.fullmatch(r"[1-9]\d{0,2}(?:\.0*)?", t)}
+
+
+def _said_multiplicities(data: cif.Block, crystal: Crystal) -> dict[int, int]:
+    """Multiplicities that the file states, the order of the site symmetry turned into one.
+
+    Older files of SHELXL state that order under the name of the multiplicity; they are recognised by their 1s.
+    """
+    count = len(crystal.operations)
+    said = _whole(_column(data, crystal, *_MULTIPLICITY_TAGS))
+    made = _multiplicities(crystal)
+    if said and any(said[i] != made[i] for i in said):
+        as_order = {i: count // v for i, v in said.items() if count % v == 0}
+        if len(as_order) == len(said) and all(as_order[i] == made[i] for i in said):
+            return as_order
+    if not said:
+        orders = _whole(_column(data, crystal, _ORDER_TAG))
+        said = {i: count // v for i, v in orders.items() if count % v == 0}
+    if not said:
+        words = _column(data, crystal, *_WYCKOFF_TAGS)
+        said = _whole({i: re.sub(r"[A-Za-z'()\s]+$", "", word) for i, word in words.items()})
+    return said
+
+
+def remarks_on_places(data: cif.Block, crystal: Crystal) -> list[str]:
+    """Notes on multiplicities, Wyckoff letters, attached hydrogens, shifts, bonds and distances."""
+    notes = _on_multiplicities(data, crystal)
+    attached = {
+        i: float(cif.as_number(text))
+        for i, text in _column(data, crystal, "_atom_site_attached_hydrogens").items()
+    }
+    bearing = [crystal.sites[i].label for i, n in attached.items() if n > 0]
+    if bearing and not any("hydrogen" in note for note in crystal.notes):
+        notes.append(f"hydrogen attached to {some(bearing)} is not among the atoms and is left out")
+    notes += _on_shifts(crystal)
+    wrong_bonds = _wrong_bonds(data, crystal)
+    if wrong_bonds:
+        notes.append(f"bonds in the file are not those of its atoms: {some(wrong_bonds, 3)}")
+    return [*notes, *_on_distances(crystal)]
+
+
+def _on_multiplicities(data: cif.Block, crystal: Crystal) -> list[str]:
+    made = _multiplicities(crystal)
+    wrong = [
+        f"{shown(crystal.sites[i].label)} {made[i]} instead of {said}"
+        for i, said in _said_multiplicities(data, crystal).items()
+        if said != made[i]
+    ]
+    if wrong:
+        return [f"multiplicities of the file are not those made: {some(wrong, 4)}; check symmetry and coordinates"]
+    words = _column(data, crystal, *_WYCKOFF_TAGS)
+    letters = _letters(crystal) if any(word[-1:].isalpha() for word in words.values()) else {}
+    strange = [
+        f"{shown(crystal.sites[i].label)} {made[i]}, position {shown(word)} has {letters.get(word[-1].lower(), 0)}"
+        for i, word in words.items()
+        if letters and word[-1:].isalpha() and letters.get(word[-1].lower()) != made[i]
+    ]
+    return [f"Wyckoff positions do not fit the multiplicities made: {some(strange, 4)}"] if strange else []
+
+
+def _letters(crystal: Crystal) -> dict[str, int]:
+    """Multiplicity of each Wyckoff letter in the crystal's cell; empty if the group is not known or is P 1."""
+    from lacbed.catalog.wyckoff import positions_of  # noqa: PLC0415  a table that few files need
+
+    group = gemmi.find_spacegroup_by_name(crystal.space_group) if crystal.space_group else None
+    if group is None or group.number == 1:
+        return {}
+    positions = positions_of(group.number)
+    largest = max(p.multiplicity for p in positions)
+    return {p.letter: p.multiplicity * len(crystal.operations) // largest for p in positions}
+
+
+def _on_shifts(crystal: Crystal) -> list[str]:
+    """Atoms put on a special position that is too far away for rounded coordinates."""
+    moved: list[str] = []
+    for index, site in enumerate(crystal.sites):
+        step = crystal.atoms.xyz[crystal.atoms.site == index] - np.asarray(site.xyz)
+        step -= np.round(step)
+        nearest = step[int(np.argmin(np.linalg.norm(step @ crystal.direct.T, axis=1)))]
+        distance = float(np.linalg.norm(crystal.direct @ nearest))
+        if distance > _FAR and not is_rounded(np.asarray(site.xyz), nearest):
+            moved.append(f"{shown(site.label)} by {distance:.2f} Å")
+    return [f"put on a special position nearby: {some(moved)}"] if moved else []
+
+
+def _images(crystal: Crystal, reach: float) -> tuple[FloatArray, IntArray]:
+    """Cartesian points of the atoms of the cell and of all images within reach of it, and the atom of each."""
+    count = np.ceil(reach * np.linalg.norm(crystal.reciprocal, axis=0)).astype(int)
+    steps = np.array(list(np.ndindex(*(2 * count + 1)))) - count
+    margin = reach * np.linalg.norm(crystal.reciprocal, axis=0)
+    points = crystal.atoms.xyz[None] + steps[:, None]
+    near = np.all((points >= -margin) & (points <= 1.0 + margin), axis=-1)
+    owner = np.broadcast_to(np.arange(len(crystal.atoms), dtype=np.int64), near.shape)[near]
+    return points[near] @ crystal.direct.T, owner
+
+
+def _on_distances(crystal: Crystal) -> list[str]:
+    """Atoms that are there together and closer than any bond."""
+    radius = {e: float(gemmi.Element(e).covalent_r) for e in set(crystal.atoms.elements)}
+    reach = min(2 * _TOO_CLOSE * max(radius.values()), _REACH)
+    points, owner = _images(crystal, reach)
+    home = crystal.atoms.xyz @ crystal.direct.T
+    near = cKDTree(points).query(home, k=min(_NEIGHBOURS, len(points)), distance_upper_bound=reach)
+    distance, neighbour = (np.reshape(part, (len(home), -1)) for part in near)
+    first, column = np.nonzero((distance > 1e-6) & np.isfinite(distance))
+    distance, second = distance[first, column], owner[neighbour[first, column]]
+    radii = np.array([radius[e] for e in crystal.atoms.elements])
+    together = crystal.atoms.occupancy[first] + crystal.atoms.occupancy[second] > 1.1
+    close = together & (distance < _TOO_CLOSE * (radii[first] + radii[second]))
+    found: dict[tuple[int, int], float] = {}
+    for i, j, gap in zip(first[close], second[close], distance[close].tolist(), strict=True):
+        one, other = sorted((int(crystal.atoms.site[i]), int(crystal.atoms.site[j])))
+        found[one, other] = min(gap, found.get((one, other), math.inf))
+    listed = [f"{crystal.sites[i].label}-{crystal.sites[j].label} {d:.2f} Å" for (i, j), d in found.items()]
+    return [f"atoms closer than any bond: {some(listed, 4)}"] if listed else []
+
+
+def _wrong_bonds(data: cif.Block, crystal: Crystal) -> list[str]:
+    """Bonds of the file's table whose length no pair of atoms with these labels has."""
+    table = columns_with(data, "_geom_bond_distance")
+    names = [table.get(f"_geom_bond_atom_site_label_{n}", []) for n in (1, 2)]
+    lengths = table.get("_geom_bond_distance", [])
+    by_label: dict[str, list[int]] = {}
+    for index, site in enumerate(crystal.sites):
+        by_label.setdefault(site.label, []).append(index)
+    if not lengths or not all(names) or len(lengths) > _MOST_BONDS or len(crystal.atoms) > _MOST_BONDS:
+        return []
+    points, owner = _images(crystal, _REACH + 1.0)
+    tree = cKDTree(points)
+    wrong: list[str] = []
+    for one, other, text in zip(*names, lengths, strict=True):
+        pair = by_label.get(text_of(one), []), by_label.get(text_of(other), [])
+        length = float(cif.as_number(text))
+        if len(pair[0]) != 1 or len(pair[1]) != 1 or not 0.5 < length < _REACH:
+            continue
+        start = np.flatnonzero(crystal.atoms.site == pair[0][0])[0]
+        around = np.array(tree.query_ball_point(crystal.direct @ crystal.atoms.xyz[start], length + 1.0))
+        same = around[crystal.atoms.site[owner[around]] == pair[1][0]]
+        made = np.linalg.norm(points[same] - crystal.direct @ crystal.atoms.xyz[start], axis=1)
+        if not np.any(np.abs(made - length) < 0.03):
+            wrong.append(f"{shown(text_of(one))}-{shown(text_of(other))} {length:g} Å")
+    return wrong
