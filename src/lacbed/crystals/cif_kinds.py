@@ -13,7 +13,7 @@ from lacbed.errors import CrystalError
 _MAGNETIC = re.compile(r"^_(space_group|symmetry|magnetic).*(magn|bns|_og_|_og$)|^_magnetic|_time_reversal")
 _MODULATED = re.compile(
     r"_ssg_|_ssg\b|^_space_group_ssg|^_cell_modulation|^_cell_wave_vector|^_cell_subsystem|^_atom_sites_modulation"
-    r"|^_atom_sites?_(fourier|displace|phason|occ_fourier|occ_special|u_fourier|rot_|moment_fourier|moment_special)"
+    r"|^_atom_sites?_(fourier|displace_|phason|occ_fourier|occ_special|u_fourier|rot_|moment_fourier|moment_special)"
     r"|^_superspace|_superspace_"
 )
 _MOMENT = re.compile(r"^_atom_site_moment")
