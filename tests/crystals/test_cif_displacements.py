@@ -134,8 +134,8 @@ def test_nothing_to_doubt():
     more = table("U", "SR(1) .010 .012 .011 0 .001 0\nO1 .02 .02 .02 0 .002 0")
     crystal = read("U_iso_or_equiv", "adp_type", rows="0.011 Uani|0.019 Uani", more=more)
     assert crystal.sites[0].u_aniso is not None
-    assert len(crystal.notes) == 1  # the space group is given by its number
-    assert len(read("B_iso_or_equiv", rows="1.0|1.0").notes) == 1
+    assert len(crystal.notes) == 2  # the space group is given by its number, alpha and gamma are not given
+    assert len(read("B_iso_or_equiv", rows="1.0|1.0").notes) == 2
 
 
 def test_anharmonic():
