@@ -7,13 +7,12 @@ Euclidean normaliser of the space group: the choice of origin does not matter.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, reduce
-from importlib.resources import files
+from functools import reduce
 
+from lacbed.catalog.elements import electronegativity
 from lacbed.catalog.wyckoff import relabelings
 
 
@@ -35,13 +34,6 @@ _POLYANION = 1.65  # largest difference of electronegativity within the bracket 
 _AS_MOLECULES = {"O": "O2", "N": "N2", "F": "F2", "Cl": "Cl2", "H": "H2"} | {
     f"{metal}O": f"{metal}2O2" for metal in ("Li", "Na", "K", "Rb", "Cs", "H")
 }
-
-
-@cache
-def electronegativity() -> Mapping[str, float]:
-    """Pauling's electronegativity; noble gases that have none stand last."""
-    text = files("lacbed.catalog").joinpath("data", "elements.json").read_text(encoding="utf-8")
-    return {symbol: entry.get("X", math.inf) for symbol, entry in json.loads(text)["elements"].items()}
 
 
 def amounts_of(orbits: Sequence[Orbit]) -> dict[str, float]:
