@@ -51,7 +51,7 @@ def test_interrupted_everywhere_it_gives_the_same_bytes(stand_in, tmp_path):
         assert out.read_bytes() == expected
         assert len(stand_in.asked) <= requests + 1 + cod.ENTRIES_PER_PAGE  # at most one page is asked for again
         assert resumed.rows == result.rows
-        assert resumed.unquery == result.unquery
+        assert resumed.unwanted == result.unwanted
         assert not pages.folder_of(out).exists()
         out.unlink()
 

@@ -1,7 +1,7 @@
-"""What a structure is called: reduced formula, Wyckoff signature, prototype and the id of the compound.
+"""Labels of a structure: reduced formula, Wyckoff signature, prototype and the id of the compound.
 
-Two descriptions of one structure get equal labels, because letters are taken to their smallest form under the
-Euclidean normaliser of the space group: the choice of origin does not matter.
+Two descriptions of one structure get equal labels, whatever the origin: of all assignments of Wyckoff letters that
+the Euclidean normaliser of the space group allows, the one that sorts first is taken.
 """
 
 from __future__ import annotations

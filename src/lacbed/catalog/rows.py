@@ -29,7 +29,7 @@ from lacbed.errors import CrystalError
 _NEEDED = ("formula", "space_group", "a", "sites")
 
 SAME_LENGTH = 0.02
-"""Å; structures of one compound whose cell lengths differ by no more are one structure."""
+"""Å; two rows of a compound whose cell lengths differ by no more than this are one structure."""
 
 _PREFERENCE = ("experimental", "idealised_framework", "dft_relaxed_known", "dft_relaxed_theoretical", "generated")
 
