@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from stand_in import KEY, StandIn, serve, world
+from stand_in import StandIn, serve, world
 
 from lacbed.catalog.generate import generate_rows
 from lacbed.catalog.schema import Row
@@ -26,13 +26,12 @@ def rows() -> list[Row]:
 
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    """A server that answers as the databases do; repetitions come at once."""
+    """A server that answers as the COD does; retries come at once."""
     pytest.importorskip("requests")
     pytest.importorskip("spglib")
     from lacbed.catalog.fetch import web  # noqa: PLC0415
 
     monkeypatch.setattr(web, "BACKOFF", 0.001)
-    monkeypatch.setenv("MP_API_KEY", KEY)
     running, server = serve(world())
     yield running
     server.shutdown()

@@ -30,10 +30,15 @@ def application(licence: str, folder: str) -> Any:
             "description": "Crystals built into lacbed",
             "homepage": "https://example.com",
         },
-        aliases={"structures": {"id": "task_id", "chemical_formula_descriptive": "pretty_formula",
-                                "chemical_formula_reduced": "pretty_formula",
-                                "chemical_formula_anonymous": "formula_anonymous"}},
-    )  # fmt: skip
+        aliases={
+            "structures": {
+                "id": "task_id",
+                "chemical_formula_descriptive": "pretty_formula",
+                "chemical_formula_reduced": "pretty_formula",
+                "chemical_formula_anonymous": "formula_anonymous",
+            }
+        },
+    )
     if licence:
         # Setting it in the constructor would ask spdx.org.
         object.__setattr__(config, "license", f"https://spdx.org/licenses/{licence}")

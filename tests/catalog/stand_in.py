@@ -1,26 +1,19 @@
-"""Servers on this machine that answer as the databases do, so that fetching is tested without a network.
+"""A server on this machine that answers as the COD does, so that fetching is tested without a network.
 
-What they know of the protocols:
+What it knows of the protocol (https://wiki.crystallography.net/RESTful_API/):
+`/cod/result?format=json&el1=..&strictmin=..&strictmax=..` gives a JSON list of records whose values are text, with
+`file`, `formula` as "- O2 Ti -", the cell, `sgNumber`, `flags`, `status`, `duplicateof`, `method`;
+`/cod/NUMBER.cif` gives the CIF.
 
-* COD (https://wiki.crystallography.net/RESTful_API/): `/cod/result?format=json&el1=..&strictmin=..&strictmax=..`
-  gives a JSON list of records whose values are text, with `file`, `formula` as "- O2 Ti -", the cell, `sgNumber`,
-  `flags`, `status`, `duplicateof`, `method`; `/cod/NUMBER.cif` gives the CIF.
-* Materials Project: `/heartbeat`, and `/materials/summary/` with the parameters that `mp-api` sends (`_page`,
-  `_per_page`, `crystal_system`, `elements`, `chemsys`, `theoretical`, `nsites_max`, `batch_id_not_eq`), key in
-  the header x-api-key; answers {"data": [...], "meta": {"total_doc": n}}.
-* A file server with ranges, as figshare has, for JARVIS.
-
-`python tests/catalog/stand_in.py PORT` serves all three for a person to try the command line.
+`python tests/catalog/stand_in.py PORT` serves it for a person to try the command line.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import sys
 import threading
-import zipfile
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -29,11 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 from lacbed.crystals import Crystal
 
 NAMES = ("Si", "C", "Ge", "GaAs", "MgO", "NaCl", "SrTiO3", "Cu", "Al", "Au", "Fe", "W", "CsCl", "BaTiO3", "TiO2")
-"""Built-in crystals that the servers know; not all of them are cubic."""
-
-KEY = "k" * 32
-MEMBER = "list.json"
-GNOME_BATCH = "gnome_r2scan_statics"
+"""Built-in crystals that the server knows; not all of them are cubic."""
 
 
 @dataclass
@@ -46,7 +35,6 @@ class Trouble:
         html: answer a page of HTML to everything.
         dead_after: refuse everything with status 500 after so many good answers; None for never.
         break_at: close the connection after so many bytes of the next answer; None for never.
-        forgetful: do not leave out the structures of GNoME when asked to.
     """
 
     statuses: list[int] = field(default_factory=list)
@@ -54,7 +42,6 @@ class Trouble:
     html: bool = False
     dead_after: int | None = None
     break_at: int | None = None
-    forgetful: bool = False
 
 
 @dataclass
@@ -70,13 +57,10 @@ class StandIn:
 
 @dataclass
 class World:
-    """What the servers know."""
+    """What the server knows."""
 
     cifs: dict[str, str]
     records: list[dict[str, Any]]
-    documents: list[dict[str, Any]]
-    archive: bytes
-    db_version: str = "2026.10.1"
 
 
 def crystals() -> list[Crystal]:
@@ -87,14 +71,10 @@ def crystals() -> list[Crystal]:
 
 
 def world() -> World:
-    found = crystals()
-    numbers = {str(9000001 + 7 * i): crystal for i, crystal in enumerate(found)}
-    entries = [jarvis_entry(crystal, i) for i, crystal in enumerate(found)]
+    numbers = {str(9000001 + 7 * i): crystal for i, crystal in enumerate(crystals())}
     return World(
         cifs={number: crystal.to_cif() for number, crystal in numbers.items()},
         records=[cod_record(crystal, number) for number, crystal in numbers.items()],
-        documents=[mp_document(crystal, i) for i, crystal in enumerate(found)],
-        archive=zipped(entries),
     )
 
 
@@ -129,45 +109,6 @@ def cod_record(crystal: Crystal, number: str) -> dict[str, Any]:
         "duplicateof": None,
         "method": None,
     }
-
-
-def mp_document(crystal: Crystal, i: int) -> dict[str, Any]:
-    atoms = crystal.atoms
-    sites = [
-        {"species": [{"element": element, "occu": 1}], "abc": xyz}
-        for element, xyz in zip(atoms.elements, atoms.xyz.tolist(), strict=True)
-    ]
-    gnome = i % 5 == 4
-    return {
-        "material_id": f"mp-{100 + i}",
-        "structure": {"lattice": {"matrix": lattice_of(crystal)}, "sites": sites},
-        "theoretical": i % 2 == 1,
-        "builder_meta": {"batch_id": GNOME_BATCH if gnome else None, "license": "BY-NC" if gnome else "BY-C"},
-        "_cubic": space_group_number(crystal) >= 195,
-        "_elements": elements_of(crystal),
-    }  # fmt: skip
-
-
-def jarvis_entry(crystal: Crystal, i: int) -> dict[str, Any]:
-    return {
-        "jid": f"JVASP-{i}",
-        "spg_number": str(space_group_number(crystal)),
-        "func": "OptB88vdW",
-        "icsd": "[12345]" if i % 2 == 0 else "na",
-        "atoms": {
-            "lattice_mat": lattice_of(crystal),
-            "coords": crystal.atoms.xyz.tolist(),
-            "elements": [f"{element} " for element in crystal.atoms.elements],
-            "cartesian": False,
-        },
-    }
-
-
-def zipped(entries: list[dict[str, Any]]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(zipfile.ZipInfo(MEMBER), json.dumps(entries))
-    return buffer.getvalue()
 
 
 def optimade_structure(crystal: Crystal, name: str) -> dict[str, Any]:
@@ -222,9 +163,6 @@ class _Handler(BaseHTTPRequestHandler):
         for pattern, answer in (
             (r"/cod/result", self._cod_result),
             (r"/cod/(\d+)\.cif", self._cod_cif),
-            (r"/heartbeat", self._heartbeat),
-            (r"/materials/summary/?", self._summary),
-            (r"/files/\S+\.zip", self._file),
         ):
             match = re.fullmatch(pattern, address.path)
             if match:
@@ -244,7 +182,6 @@ class _Handler(BaseHTTPRequestHandler):
     def _json(self, value: Any) -> None:
         self._send(200, json.dumps(value).encode())
 
-    # -- Crystallography Open Database ----------------------------------------------------------------
     def _cod_result(self, parameters: dict[str, str]) -> None:
         named = {value for key, value in parameters.items() if re.fullmatch(r"el[1-8]", key)}
         least, most = int(parameters.get("strictmin", 0)), int(parameters.get("strictmax", 99))
@@ -260,49 +197,6 @@ class _Handler(BaseHTTPRequestHandler):
     def _cod_cif(self, parameters: dict[str, str], number: str) -> None:
         text = self.world.cifs.get(number)
         self._send(404, b"none") if text is None else self._send(200, text.encode())
-
-    # -- Materials Project ----------------------------------------------------------------------------
-    def _heartbeat(self, parameters: dict[str, str]) -> None:
-        self._json({"db_version": self.world.db_version, "access_controlled_batch_ids": [GNOME_BATCH]})
-
-    def _summary(self, parameters: dict[str, str]) -> None:
-        if self.headers.get("x-api-key") != KEY:
-            return self._send(401, json.dumps({"detail": "No API key found or invalid"}).encode())
-        if self.trouble.forgetful:
-            parameters.pop("batch_id_not_eq", None)
-        found = [d for d in self.world.documents if fits(d, parameters)]
-        found.sort(key=lambda d: d["material_id"])
-        size, page = int(parameters["_per_page"]), int(parameters["_page"])
-        part = found[(page - 1) * size : page * size]
-        fields = parameters["_fields"].split(",")
-        data = [{key: value for key, value in d.items() if key in fields} for d in part]
-        return self._json({"data": data, "meta": {"total_doc": len(found)}})
-
-    # -- files ----------------------------------------------------------------------------------------
-    def _file(self, parameters: dict[str, str]) -> None:
-        content, asked = self.world.archive, self.headers.get("Range")
-        if asked is None:
-            return self._send(200, content)
-        begin = int(asked.removeprefix("bytes=").rstrip("-"))
-        if begin >= len(content):
-            return self._send(416, b"", {"Content-Range": f"bytes */{len(content)}"})
-        span = f"bytes {begin}-{len(content) - 1}/{len(content)}"
-        return self._send(206, content[begin:], {"Content-Range": span})
-
-
-def fits(document: dict[str, Any], parameters: dict[str, str]) -> bool:
-    elements = set(document["_elements"])
-    meta = document["builder_meta"]
-    rules = {
-        "crystal_system": lambda value: document["_cubic"] or value != "Cubic",
-        "elements": lambda value: set(value.split(",")) <= elements,
-        "chemsys": lambda value: "-".join(sorted(elements)) in value.split(","),
-        "theoretical": lambda value: str(document["theoretical"]).lower() == value.lower(),
-        "batch_id_not_eq": lambda value: meta["batch_id"] != value,
-        "nsites_max": lambda value: len(document["structure"]["sites"]) <= int(value),
-        "nelements_max": lambda value: len(elements) <= int(value),
-    }
-    return all(rule(parameters[name]) for name, rule in rules.items() if name in parameters)
 
 
 def serve(known: World, port: int = 0) -> tuple[StandIn, ThreadingHTTPServer]:

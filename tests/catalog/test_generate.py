@@ -6,11 +6,11 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from lacbed.catalog.families import BOND_ERROR
+from lacbed.catalog.bond_lengths import bond_geometry, fit_prototype
 from lacbed.catalog.files import read_catalog
-from lacbed.catalog.fit import fit, frame_of
 from lacbed.catalog.generate import (
-    _candidates,
+    BOND_ERROR,
+    all_candidates,
     crystal_of_candidate,
     displacement,
     generate_rows,
@@ -18,8 +18,7 @@ from lacbed.catalog.generate import (
     largest_count,
     row_of_candidate,
 )
-from lacbed.catalog.pools import IONIC
-from lacbed.catalog.prototypes import PROTOTYPES
+from lacbed.catalog.prototypes import IONIC, PROTOTYPES
 from lacbed.catalog.rows import crystal_of
 from lacbed.catalog.wyckoff import locate
 from lacbed.errors import SettingError
@@ -46,7 +45,7 @@ KNOWN = {  # Å, at room temperature
 
 @pytest.fixture(scope="module")
 def candidates():
-    return _candidates()
+    return all_candidates()
 
 
 def test_same_seed_same_rows(rows):
@@ -106,7 +105,7 @@ def test_charges_balance():
         prototype, charge = PROTOTYPES[rule.prototype], dict(rule.charges)
         start = np.array(prototype.start)
         total = 0
-        for (role, _), (origin, slope) in zip(prototype.sites, frame_of(prototype.name).places, strict=True):
+        for (role, _), (origin, slope) in zip(prototype.sites, bond_geometry(prototype.name).places, strict=True):
             total += charge[role] * locate(prototype.space_group, origin + slope @ start)[0].multiplicity
         assert total == 0, rule
 
@@ -122,7 +121,7 @@ def test_charges_balance():
     ],
 )
 def test_fitted_bonds_have_the_lengths_asked_for(name, wanted):
-    result = fit(name, wanted)
+    result = fit_prototype(name, wanted)
     assert result.error < BOND_ERROR / 5
     assert 4.0 < result.a < 13.0
 
@@ -131,7 +130,7 @@ def test_spinel_agrees_with_the_formula_for_it():
     # O'Neill & Navrotsky, Am. Mineral. 68 (1983) 181: both bond lengths of a spinel fix a.
     tetrahedral, octahedral = 1.92, 1.93
     root = np.sqrt(33 * octahedral**2 - 8 * tetrahedral**2)
-    assert fit("spinel", (tetrahedral, octahedral)).a == pytest.approx(
+    assert fit_prototype("spinel", (tetrahedral, octahedral)).a == pytest.approx(
         8 * (5 * tetrahedral + root) / (11 * np.sqrt(3)), rel=1e-4
     )
 

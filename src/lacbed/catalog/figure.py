@@ -1,4 +1,4 @@
-"""A picture of what a catalogue holds."""
+"""The figure of a catalogue: histograms and counts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _histogram(axis: Any, values: Any, label: str) -> None:
 
 
 def _round_values(low: float, high: float) -> list[float]:
-    """At most nine numbers for an axis from `low` to `high`: of 1, 2, 5, 10, ..., or finer if few of them fit."""
+    """At most nine tick values between `low` and `high`: of 1, 2, 5, 10, ..., or finer if few of those fit."""
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     for digits in ((1, 2, 5), range(1, 10), np.arange(10, 100) / 10, np.arange(100, 1000) / 100):
         found = [float(digit * 10.0**power) for power in decades for digit in digits]
@@ -55,7 +55,7 @@ def _round_values(low: float, high: float) -> list[float]:
 
 
 def _bars(axis: Any, counts: dict[str, int], label: str, plural: str, across: bool = False) -> None:
-    """The most frequent of some names, as horizontal bars if the names are long."""
+    """Bars for the most frequent names, horizontal if the names are long."""
     shown = list(counts.items())[: 20 if across else 40]
     names, numbers = [name for name, _ in shown], [n for _, n in shown]
     if across:

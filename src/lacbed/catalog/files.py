@@ -1,4 +1,4 @@
-"""Catalogues as Parquet files: read in part or whole, written whole or not at all."""
+"""Catalogues as Parquet files: read in whole or in part, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_catalog(
         a table with the types of `lacbed.catalog.schema.SCHEMA`.
 
     Raises:
-        FileFormatError: if there is no such file, it is no Parquet, is damaged, or is no catalogue.
+        FileFormatError: if the file does not exist, is not Parquet, is damaged, or is not a catalogue.
     """
     path = Path(path)
     available = _columns_of(path)
@@ -62,15 +62,15 @@ def _columns_of(path: Path) -> list[str]:
         ) from None
     missing = [name for name in REQUIRED if name not in names]
     if missing:
-        raise FileFormatError(f"{path} is no catalogue of crystals: it lacks the columns {', '.join(missing)}")
+        raise FileFormatError(f"{path} is not a catalogue of crystals: it lacks the columns {', '.join(missing)}")
     return names
 
 
 def check_output(path: str | Path) -> None:
-    """Refuse a place where no catalogue can be written, before any work.
+    """Refuse a path to which no catalogue can be written, before any work.
 
     Raises:
-        FileFormatError: if the ending is not .parquet, it is a folder, or its folder does not exist.
+        FileFormatError: if the ending is not .parquet, or the path is a folder or in a folder that does not exist.
     """
     path = Path(path)
     if path.suffix.lower() != ".parquet":
@@ -105,6 +105,6 @@ def write_catalog(
 
 
 def rows_of(table: pa.Table, batch: int = 1024) -> Iterator[Row]:
-    """The rows one after the other, without holding all of them as Python objects."""
+    """The rows one by one, without holding all of them as Python objects."""
     for part in table.to_batches(max_chunksize=batch):
         yield from part.to_pylist()

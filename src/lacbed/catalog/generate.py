@@ -1,24 +1,40 @@
-"""A catalogue without any download: cubic prototypes times elements, the same for the same seed.
+"""A catalogue without any download: cubic prototypes filled with elements, the same for the same seed.
+
+Ionic and covalent prototypes: bond lengths are sums of radii, charges balance, and the fitted structure has every
+bond within `BOND_ERROR` of that length, which is what a tolerance factor says.
+Metals and intermetallic compounds: the volumes of the atoms add up (Zen's law, J. Phys. Chem. Solids 1956), and no
+two atoms are closer than `CLOSEST` times the sum of their radii.
 
 Displacements are drawn: the root mean square displacement is a fraction of the distance to the nearest neighbour
-(median 3 %; Lindemann's rule puts melting near 10 %), one fraction for each structure.
+(median 3 %; Lindemann's rule puts melting near 10 %), one fraction per structure.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import operator
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
+from lacbed.catalog.bond_lengths import bond_geometry, fit_prototype, nearest_distances
 from lacbed.catalog.consistency import nearest_distance
-from lacbed.catalog.families import Candidate, all_candidates
-from lacbed.catalog.prototypes import PROTOTYPES
+from lacbed.catalog.elements import (
+    OCTAHEDRAL,
+    OCTAHEDRAL_3,
+    TETRAHEDRAL,
+    atomic_volume,
+    ionic_radius,
+    metallic_radius,
+)
+from lacbed.catalog.prototypes import BY_CHARGE, IONIC, METALLIC, PROTOTYPES, IonicRule, MetallicRule
 from lacbed.catalog.rows import row_of
 from lacbed.catalog.schema import Row
+from lacbed.catalog.wyckoff import locate
 from lacbed.crystals import Crystal, Site
 from lacbed.errors import SettingError
 
@@ -27,41 +43,135 @@ GENERATOR, LICENCE, KIND = "lacbed generate", "CC0-1.0", "generated"
 VERSION = 1
 """Of prototypes, radii and rules: the same count and seed give the same rows only within one version."""
 
+BOND_ERROR = 0.055
+CLOSEST = 0.85
+
 _LINDEMANN, _SPREAD = 0.03, 0.2
 _FRACTIONS = (0.018, 0.05)
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """One structure: the element of each role, the lattice parameter in Å and the coordinates of the sites."""
+
+    prototype: str
+    elements: tuple[tuple[str, str], ...]
+    a: float
+    xyz: tuple[tuple[float, float, float], ...]
+
+
 @cache
-def _candidates() -> tuple[Candidate, ...]:
-    return tuple(all_candidates())
+def all_candidates() -> tuple[Candidate, ...]:
+    """Every structure that can be generated, each once, in a fixed order."""
+    found: dict[tuple[str, tuple[tuple[str, str], ...]], Candidate] = {}
+    for candidate in itertools.chain(_ionic(), _covalent(), _metallic()):
+        if candidate is not None:
+            found.setdefault((candidate.prototype, candidate.elements), candidate)
+    return tuple(found.values())
+
+
+def _ionic() -> Iterator[Candidate | None]:
+    for rule in IONIC:
+        roles = [role for role, _ in rule.charges]
+        pools = [rule.only.get(role, BY_CHARGE[charge]) for role, charge in rule.charges]
+        for elements in itertools.product(*pools):
+            if len(set(elements)) == len(elements) or rule.may_repeat:
+                yield _ionic_candidate(rule, dict(zip(roles, elements, strict=True)))
+
+
+def _ionic_candidate(rule: IonicRule, elements: Mapping[str, str]) -> Candidate | None:
+    charges = dict(rule.charges)
+    radius: dict[str, float] = {}
+    for role, element in elements.items():
+        found = ionic_radius(element, charges[role], rule.neighbours[role])
+        if found is None:
+            return None
+        radius[role] = found
+    bonds = PROTOTYPES[rule.prototype].bonds
+    low, high = rule.ratio
+    if not low <= radius[bonds[0][0]] / radius[bonds[0][1]] <= high:
+        return None
+    return _fitted(rule.prototype, elements, tuple(radius[i] + radius[j] for i, j, _ in bonds))
+
+
+def _fitted(prototype: str, elements: Mapping[str, str], lengths: tuple[float, ...]) -> Candidate | None:
+    result = fit_prototype(prototype, lengths)
+    if result.error > BOND_ERROR:
+        return None
+    return Candidate(prototype, tuple(sorted(elements.items())), result.a, result.xyz)
+
+
+def _covalent() -> Iterator[Candidate | None]:
+    """Diamond and zinc blende by tetrahedral, pyrite and skutterudite by octahedral radii."""
+    group_iv = ("C", "Si", "Ge", "Sn")
+    for element in group_iv:
+        yield _fitted("diamond", {"A": element}, (2 * TETRAHEDRAL[element],))
+    pairs: list[tuple[str, str]] = []
+    for cations, anions in (("B Al Ga In", "N P As Sb"), ("Be Mg Zn Cd Hg", "O S Se Te"), ("Cu Ag", "Cl Br I")):
+        pairs += itertools.product(cations.split(), anions.split())
+    pairs += [(a, x) for a, x in itertools.permutations(group_iv, 2) if a < x]
+    for a, x in pairs:
+        yield _fitted("zinc blende", {"A": a, "X": x}, (TETRAHEDRAL[a] + TETRAHEDRAL[x],))
+    for prototype, metals, others in (
+        ("pyrite", OCTAHEDRAL, "P S As Se Sb Te"),
+        ("skutterudite", OCTAHEDRAL_3, "P As Sb"),
+    ):
+        for (a, radius), x in itertools.product(metals.items(), others.split()):
+            yield _fitted(prototype, {"A": a, "X": x}, (radius + TETRAHEDRAL[x], 2 * TETRAHEDRAL[x]))
+
+
+def _metallic() -> Iterator[Candidate | None]:
+    for rule in METALLIC:
+        for elements in itertools.product(*(pool for _, pool in rule.pools)):
+            if len(set(elements)) == len(elements):
+                yield _metallic_candidate(rule, dict(zip((role for role, _ in rule.pools), elements, strict=True)))
+
+
+def _metallic_candidate(rule: MetallicRule, elements: Mapping[str, str]) -> Candidate | None:
+    if rule.valence and sum(rule.valence[element] for element in elements.values()) not in rule.counts:
+        return None
+    sites = zip(PROTOTYPES[rule.prototype].sites, _multiplicities(rule.prototype), strict=True)
+    total = sum(n * atomic_volume(elements[role]) for (role, _), n in sites)
+    a = round((total * rule.packing) ** (1 / 3), 4)
+    for first, second, length in nearest_distances(rule.prototype):
+        if length * a < CLOSEST * (metallic_radius(elements[first]) + metallic_radius(elements[second])):
+            return None
+    xyz = tuple((float(p[0]), float(p[1]), float(p[2])) for p, _ in bond_geometry(rule.prototype).places)
+    return Candidate(rule.prototype, tuple(sorted(elements.items())), a, xyz)
+
+
+@cache
+def _multiplicities(prototype: str) -> tuple[int, ...]:
+    group = PROTOTYPES[prototype].space_group
+    return tuple(locate(group, point)[0].multiplicity for point, _ in bond_geometry(prototype).places)
 
 
 def largest_count() -> int:
     """How many structures can be generated."""
-    return len(_candidates())
+    return len(all_candidates())
 
 
 def generate_rows(count: int, seed: int = 0, progress: Callable[[float], None] | None = None) -> list[Row]:
     """Rows of a generated catalogue.
 
-    Prototypes are drawn with weights that make rare ones frequent: n candidates weigh √n in all, as long as
-    they last. The first rows of a longer catalogue are those of a shorter one with the same seed.
+    The n candidates of a prototype have the weight √n together, so that rare prototypes are drawn often while they
+    last. A longer catalogue begins with the rows of a shorter one with the same seed.
 
     Args:
         count: structures wanted.
-        seed: whole number from 0; another one gives another choice and other displacements.
+        seed: whole number from 0; decides which structures are drawn, and their displacements.
         progress: called with the fraction done.
 
     Raises:
         SettingError: if count or seed cannot be used, with the largest count.
     """
     count, seed = _checked(count, "count", 1), _checked(seed, "seed", 0)
-    candidates = _candidates()
-    if count > len(candidates):
-        raise SettingError(f"count must be at most {len(candidates)}, the structures that exist; got {count}")
+    found = all_candidates()
+    if count > len(found):
+        raise SettingError(f"count must be at most {len(found)}, the number of structures there are; got {count}")
     rows: list[Row] = []
-    for i in _order(candidates, seed)[:count]:
-        rows.append(row_of_candidate(candidates[i], seed))
+    for i in _order(found, seed)[:count]:
+        rows.append(row_of_candidate(found[i], seed))
         if progress is not None and len(rows) % 50 == 0:
             progress(len(rows) / count)
     return rows
@@ -77,11 +187,11 @@ def _checked(value: int, name: str, least: int) -> int:
     return number
 
 
-def _order(candidates: tuple[Candidate, ...], seed: int) -> list[int]:
+def _order(found: tuple[Candidate, ...], seed: int) -> list[int]:
     """Candidates by rising -log(U) / weight: drawing without replacement (Efraimidis & Spirakis, 2006)."""
-    totals = Counter(c.prototype for c in candidates)
-    weight = np.array([totals[c.prototype] ** -0.5 for c in candidates])
-    uniform = np.array([_uniform(seed, identity(c), "order") for c in candidates])
+    totals = Counter(c.prototype for c in found)
+    weight = np.array([totals[c.prototype] ** -0.5 for c in found])
+    uniform = np.array([_uniform(seed, identity(c), "order") for c in found])
     return [int(i) for i in np.argsort(-np.log(uniform) / weight, kind="stable")]
 
 
@@ -107,7 +217,7 @@ def crystal_of_candidate(candidate: Candidate) -> Crystal:
 
 
 def row_of_candidate(candidate: Candidate, seed: int) -> Row:
-    """The row of a candidate, checked as every crystal is, with displacements drawn by the seed."""
+    """The row of a candidate, with displacements drawn by the seed."""
     crystal, name = crystal_of_candidate(candidate), identity(candidate)
     row = row_of(
         crystal,

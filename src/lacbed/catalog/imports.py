@@ -9,9 +9,8 @@ from pathlib import Path
 
 from gemmi import cif
 
-from lacbed.catalog.duplicates import deduplicated
 from lacbed.catalog.files import read_catalog, rows_of
-from lacbed.catalog.rows import crystal_of, row_of
+from lacbed.catalog.rows import crystal_of, deduplicated, row_of
 from lacbed.catalog.schema import Row
 from lacbed.catalog.standard import standardised
 from lacbed.crystals.cif import MAX_BYTES, parse_cif

@@ -1,19 +1,18 @@
-"""What a structure is called: reduced formula, Wyckoff signature, prototype and the id of the compound.
+"""Labels of a structure: reduced formula, Wyckoff signature, prototype and the id of the compound.
 
-Two descriptions of one structure get equal labels, because letters are taken to their smallest form under the
-Euclidean normaliser of the space group: the choice of origin does not matter.
+Two descriptions of one structure get equal labels, whatever the origin: of all assignments of Wyckoff letters that
+the Euclidean normaliser of the space group allows, the one that sorts first is taken.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, reduce
-from importlib.resources import files
+from functools import reduce
 
+from lacbed.catalog.elements import electronegativity
 from lacbed.catalog.wyckoff import relabelings
 
 
@@ -35,13 +34,6 @@ _POLYANION = 1.65  # largest difference of electronegativity within the bracket 
 _AS_MOLECULES = {"O": "O2", "N": "N2", "F": "F2", "Cl": "Cl2", "H": "H2"} | {
     f"{metal}O": f"{metal}2O2" for metal in ("Li", "Na", "K", "Rb", "Cs", "H")
 }
-
-
-@cache
-def electronegativity() -> Mapping[str, float]:
-    """Pauling's electronegativity; noble gases that have none stand last."""
-    text = files("lacbed.catalog").joinpath("data", "elements.json").read_text(encoding="utf-8")
-    return {symbol: entry.get("X", math.inf) for symbol, entry in json.loads(text)["elements"].items()}
 
 
 def amounts_of(orbits: Sequence[Orbit]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Between a row of a catalogue and a `Crystal`."""
+"""Rows of a catalogue: from and to a `Crystal`, and one for each structure."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ from lacbed.crystals.symmetry import operations_of
 from lacbed.errors import CrystalError
 
 _NEEDED = ("formula", "space_group", "a", "sites")
+
+SAME_LENGTH = 0.02
+"""Å; two rows of a compound whose cell lengths differ by no more than this are one structure."""
+
+_PREFERENCE = ("experimental", "idealised_framework", "dft_relaxed_known", "dft_relaxed_theoretical", "generated")
 
 
 def crystal_of(row: Mapping[str, Any], default_b_iso: float = DEFAULT_B_ISO) -> Crystal:
@@ -202,3 +207,33 @@ def _geometry(crystal: Crystal, group: gemmi.SpaceGroup, orbits: Sequence[Orbit]
         "density": mass * ATOMIC_MASS / crystal.volume,
         "min_distance": nearest_distance(crystal),
     }
+
+
+def deduplicated(rows: Sequence[Row]) -> tuple[list[Row], list[tuple[Row, Row]]]:
+    """Rows without repetitions, in their order, and each row left out with the one that stands for it.
+
+    Rows are one structure if space group, formula and Wyckoff signature are equal and no cell length differs
+    by more than `SAME_LENGTH`. A measured row with U_iso is preferred, then a measured one, then the others.
+    """
+    ranked = sorted(range(len(rows)), key=lambda i: (_rank(rows[i]), i))
+    kept: dict[str, list[int]] = {}
+    dropped: list[tuple[int, int]] = []
+    for i in ranked:
+        same = next((j for j in kept.get(rows[i]["compound_id"], ()) if _same_cell(rows[i], rows[j])), None)
+        if same is None:
+            kept.setdefault(rows[i]["compound_id"], []).append(i)
+        else:
+            dropped.append((i, same))
+    order = sorted(i for group in kept.values() for i in group)
+    return [rows[i] for i in order], [(rows[i], rows[j]) for i, j in sorted(dropped)]
+
+
+def _rank(row: Row) -> tuple[int, int]:
+    kind = row["kind"]
+    place = _PREFERENCE.index(kind) if kind in _PREFERENCE else len(_PREFERENCE)
+    return place, 0 if row.get("has_u_iso") else 1
+
+
+def _same_cell(one: Row, other: Row) -> bool:
+    pairs = zip(cell_of(one)[:3], cell_of(other)[:3], strict=True)
+    return all(abs(p - q) <= SAME_LENGTH + 1e-9 for p, q in pairs)

@@ -1,4 +1,4 @@
-"""The columns of a catalogue: one row a crystal structure, its asymmetric unit in the reference setting.
+"""The columns of a catalogue: one row per crystal structure, its asymmetric unit in the reference setting.
 
 Setting: the conventional cell of International Tables A, origin choice 2, hexagonal axes, unique axis b; what
 `gemmi.get_spacegroup_reference_setting(number)` gives.
@@ -83,7 +83,7 @@ REQUIRED = (
     "compound_id",
     "sites",
 )
-"""Without these columns a file is no catalogue; the others may be absent and read as null."""
+"""A file without these columns is not a catalogue; the others may be absent and are read as null."""
 
 
 def conform(table: pa.Table, name: str) -> pa.Table:
@@ -118,7 +118,7 @@ def table_of(rows: list[Row]) -> pa.Table:
 
 
 def with_metadata(table: pa.Table, generator: str, settings: dict[str, Any] | None = None) -> pa.Table:
-    """The table with a record of what made it and of the licences in it; nothing that changes from run to run."""
+    """The table with a record of what made it and of its licences; nothing in it changes from run to run."""
     record = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -132,10 +132,10 @@ def with_metadata(table: pa.Table, generator: str, settings: dict[str, Any] | No
 
 
 def metadata_of(table: pa.Table) -> dict[str, Any]:
-    """The record that `with_metadata` left; empty for a catalogue from elsewhere.
+    """The record that `with_metadata` wrote; empty for a catalogue from elsewhere.
 
     Raises:
-        FileFormatError: if the record was written by a later, unknown version of the format.
+        FileFormatError: if a later, unknown version of the format wrote the record.
     """
     try:
         record = json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))

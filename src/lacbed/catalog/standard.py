@@ -39,10 +39,10 @@ def standardised(crystal: Crystal) -> tuple[Crystal, float]:
     xyz, kinds, b_iso = _places(crystal)
     numbers = _numbers(kinds)
     structure = (crystal.direct.T, xyz, numbers)
-    stated = len(crystal.operations) / _lattice_points(crystal)
+    stated = len(crystal.operations) / _translations(crystal.rotations)
     for symprec in (SYMPREC, LOOSE_SYMPREC):
         found = _dataset(spglib, structure, symprec)
-        if found is not None and len(found.rotations) / _centring(found) >= stated - 1e-6:
+        if found is not None and len(found.rotations) / _translations(found.rotations) >= stated - 1e-6:
             break
     if found is None:
         raise CrystalError(f"{crystal.name}: spglib finds no symmetry; check that no atom is listed twice")
@@ -95,26 +95,22 @@ def _numbers(kinds: list[_Kind]) -> list[int]:
     return [order[kind] for kind in kinds]
 
 
-def _lattice_points(crystal: Crystal) -> int:
-    """Pure translations among the operations."""
-    return int(np.all(crystal.rotations == np.eye(3, dtype=int), axis=(1, 2)).sum())
-
-
-def _centring(found: Any) -> int:
-    return int(np.all(np.asarray(found.rotations) == np.eye(3, dtype=int), axis=(1, 2)).sum())
+def _translations(rotations: Any) -> int:
+    """How many operations are pure translations: the lattice points per cell."""
+    return int(np.all(np.asarray(rotations) == np.eye(3, dtype=int), axis=(1, 2)).sum())
 
 
 @cache
 def _hall_number(number: int) -> int:
     """Spglib's number of the setting whose operations are those of the reference setting."""
     spglib = _spglib()
-    wanted = _keys(*operations(number))
+    reference = _keys(*operations(number))
     for hall in range(1, 531):
         if _number_of_setting(hall) == number:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)
                 found = spglib.get_symmetry_from_database(hall)
-            if _keys(found["rotations"], found["translations"]) == wanted:
+            if _keys(found["rotations"], found["translations"]) == reference:
                 return hall
     raise CrystalError(f"spglib lacks the reference setting of group {number}")
 

@@ -1,4 +1,4 @@
-"""What a catalogue holds: counts, licences, groups, elements, lattice parameters, prototypes."""
+"""What a catalogue contains: counts, licences, space groups, elements, lattice parameters, prototypes."""
 
 from __future__ import annotations
 
@@ -28,36 +28,45 @@ _COLUMNS = (
     "formula",
 )
 
+_MATERIALS_PROJECT = "Jain et al., APL Mater. 1, 011002 (2013)"
+_JARVIS = "Choudhary et al., npj Comput. Mater. 6, 173 (2020)"
+_OQMD = "Saal et al., JOM 65, 1501 (2013); Kirklin et al., npj Comput. Mater. 1, 15010 (2015)"
+_COD = "Grazulis et al., J. Appl. Cryst. 42, 726 (2009); Nucleic Acids Res. 40, D420 (2012)"
+
 ATTRIBUTION = {
-    "Materials Project": "Jain et al., APL Mater. 1, 011002 (2013)",
+    "Materials Project": _MATERIALS_PROJECT,
+    "The Materials Project": _MATERIALS_PROJECT,
     "Materials Project (GNoME)": "Merchant et al., Nature 624, 80 (2023); Jain et al., APL Mater. 1, 011002",
-    "JARVIS-DFT": "Choudhary et al., npj Comput. Mater. 6, 173 (2020)",
-    "OQMD": "Saal et al., JOM 65, 1501 (2013); Kirklin et al., npj Comput. Mater. 1, 15010 (2015)",
-    "COD": "Grazulis et al., J. Appl. Cryst. 42, 726 (2009); Nucleic Acids Res. 40, D420 (2012)",
+    "JARVIS-DFT": _JARVIS,
+    "Joint Automated Repository for Various Integrated Simulations (JARVIS)": _JARVIS,
+    "OQMD": _OQMD,
+    "The Open Quantum Materials Database (OQMD)": _OQMD,
+    "COD": _COD,
+    "Crystallography Open Database": _COD,
     "NCrystal": "Cai & Kittelmann, Comput. Phys. Commun. 246, 106851 (2020)",
     "IZA-SC": "Baerlocher & McCusker, Database of Zeolite Structures, iza-structure.org/databases",
 }
-"""What each known source asks to be cited."""
+"""What each known source asks to be cited; long names are those that providers give through OPTIMADE."""
 
 _FREE = ("CC0-1.0", "public domain")
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts of a catalogue; every counter is sorted by falling number.
+    """Counts of a catalogue, each sorted from the most frequent.
 
     Attributes:
-        rows: structures.
-        compounds: distinct compounds, that is, group, formula and Wyckoff signature.
-        formulas: distinct formulas.
-        sources: rows of each (source, licence).
+        rows: number of structures.
+        compounds: number of distinct compounds, that is, space group, formula and Wyckoff signature.
+        formulas: number of distinct formulas.
+        sources: rows from each (source, licence).
         kinds: rows of each kind.
-        space_groups: rows of each number.
+        space_groups: rows in each space group.
         elements: rows with each element.
         prototypes: rows of each anonymous prototype.
         a: lattice parameter of every row in Å.
         atoms: atoms per conventional cell of every row.
-        made: the record in the file: generator, version, settings.
+        record: the record in the file: generator, version, settings.
     """
 
     rows: int
@@ -70,10 +79,10 @@ class Summary:
     prototypes: dict[str, int]
     a: FloatArray
     atoms: FloatArray
-    made: dict[str, Any]
+    record: dict[str, Any]
 
     def attributions(self) -> list[str]:
-        """A line for each source whose licence asks for attribution, or whose licence is not known."""
+        """A line per source whose licence asks for attribution or is not known."""
         return [
             f"{source} ({licence}): {ATTRIBUTION.get(source, 'name the source')}"
             for source, licence in self.sources
@@ -89,7 +98,7 @@ def summarise(path: str | Path) -> Summary:
     """
     table = read_catalog(path, _COLUMNS)
     if table.num_rows == 0:
-        raise FileFormatError(f"{path} is a catalogue without any rows")
+        raise FileFormatError(f"{path} is a catalogue without rows")
     column = {name: table[name].to_pylist() for name in _COLUMNS}
     return Summary(
         rows=table.num_rows,
@@ -102,7 +111,7 @@ def summarise(path: str | Path) -> Summary:
         prototypes=_count(column["anonymous_prototype"]),
         a=np.array(column["a"], dtype=float),
         atoms=np.array(column["n_atoms_conv"], dtype=float),
-        made=metadata_of(table),
+        record=metadata_of(table),
     )
 
 
@@ -111,7 +120,7 @@ def _count(values: Iterable[Any]) -> dict[Any, int]:
 
 
 def spread(values: FloatArray) -> dict[str, float]:
-    """Smallest, 5 %, median, 95 % and largest value."""
+    """Minimum, 5 % quantile, median, 95 % quantile and maximum."""
     finite = values[np.isfinite(values)]
     points = np.quantile(finite, [0.0, 0.05, 0.5, 0.95, 1.0]) if len(finite) else np.full(5, np.nan)
     return dict(zip(("min", "p05", "median", "p95", "max"), (float(v) for v in points), strict=True))

@@ -28,15 +28,15 @@ CatalogOutput = Annotated[
 @app.command("info")
 def info(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A catalogue (.parquet).", show_default=False)],
-    png: Annotated[Path | None, typer.Option("--png", metavar="FILE.png", help="Draw the counts.")] = None,
+    png: Annotated[Path | None, typer.Option("--png", metavar="FILE.png", help="Also draw the counts.")] = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Show counts, sources and licences, space groups, elements, lattice parameters and prototypes."""
+    """Show the sources and licences, space groups, elements, lattice parameters and prototypes of a catalogue."""
     from lacbed.catalog.summary import summarise  # noqa: PLC0415
 
     if png is not None and png.suffix.lower() != ".png":
-        raise FileFormatError(f"the picture of a catalogue is a .png, got {str(png)!r}")
+        raise FileFormatError(f"the figure of a catalogue is written as .png, got {str(png)!r}")
     summary = summarise(file)
     if png is not None:
         _draw(summary, file.name, png)
@@ -61,7 +61,7 @@ def _print(summary: Summary, reporter: Reporter) -> None:
 
     say = reporter.say
     say(f"{summary.rows} structures, {summary.compounds} compounds, {summary.formulas} formulas")
-    made = summary.made
+    made = summary.record
     if made:
         say(f"made by {made.get('generator')} (lacbed {made.get('lacbed')}) {made.get('settings') or ''}".rstrip())
     rows = [("source", "licence", "rows")]
@@ -81,7 +81,7 @@ def _print(summary: Summary, reporter: Reporter) -> None:
         more = len(counts) - len(listed)
         say(f"{len(counts)} {title}: {', '.join(listed)}" + (f", and {more} more" if more else ""))
     lines = summary.attributions()
-    say("to be attributed:" if lines else "nothing has to be attributed")
+    say("attribution required:" if lines else "no attribution required")
     for line in lines:
         say(f"  {line}")
 
@@ -102,7 +102,7 @@ def _as_dict(summary: Summary, file: Path, png: Path | None) -> dict[str, object
         "prototypes": summary.prototypes,
         "a": spread(summary.a),
         "atoms": spread(summary.atoms),
-        "made": summary.made,
+        "made": summary.record,
         "picture": None if png is None else str(png),
     }
 
@@ -117,15 +117,16 @@ def import_command(
     name: Annotated[str, typer.Option("--source", help="Name of the collection, for CIFs.")] = "CIF",
     licence: Annotated[str, typer.Option("--licence", help="Licence of the data, for CIFs.")] = "unknown",
     kind: Annotated[str, typer.Option("--kind", help="Kind of the structures, for CIFs.")] = "experimental",
-    strict: Annotated[bool, typer.Option("--strict", help="Write nothing if anything cannot be used.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Write nothing if any structure fails.")] = False,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Import structures; CIFs are brought to the conventional setting, and each failure is listed.
+    """Import structures; CIFs are converted to the standard setting, and each failure is listed.
 
-    Rows of a catalogue keep their source, licence and kind; each data block with atoms of a CIF is a structure.
+    Rows of a catalogue keep their source, licence and kind. Each data block of a CIF that contains atoms is one
+    structure.
 
-    The exit code is 0 if at least one structure was imported, and 2 if none was, or with --strict if one failed.
+    The exit code is 0 if at least one structure was imported, and 2 if none was, or if one failed with --strict.
     """
     from lacbed.catalog.files import check_output, write_catalog  # noqa: PLC0415
     from lacbed.catalog.imports import Provenance, import_source  # noqa: PLC0415
@@ -143,7 +144,7 @@ def import_command(
         write_catalog(table_of(imported.rows), out, "lacbed catalog import", settings)
     _report(imported, None if refused else out, reporter)
     if not _total(imported):
-        raise FileFormatError(f"{source} holds no structures; nothing was written")
+        raise FileFormatError(f"{source} contains no structures; nothing was written")
     if refused:
         reasons = f"{len(imported.failures)} of {_total(imported)} structures of {source} cannot be used"
         first = f": {': '.join(imported.failures[0])}" if imported.failures else ""
@@ -176,12 +177,12 @@ def _report(imported: Imported, out: Path | None, reporter: Reporter) -> None:
 @app.command("generate")
 def generate(
     out: CatalogOutput,
-    count: Annotated[int, typer.Option("--count", "-n", metavar="N", help="Structures wanted.")] = 1000,
-    seed: Annotated[int, typer.Option("--seed", "-s", metavar="S", help="Another seed, another choice.")] = 0,
+    count: Annotated[int, typer.Option("--count", "-n", metavar="N", help="Number of structures.")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", "-s", metavar="S", help="Seed of the random choice.")] = 0,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Make a catalogue from cubic prototypes times elements; the same count and seed give the same rows.
+    """Make a catalogue by filling cubic prototypes with elements; the same count and seed give the same rows.
 
     Example: lacbed catalog generate --count 1000 --seed 1 -o crystals.parquet
     """
@@ -196,6 +197,6 @@ def generate(
     settings = {"count": count, "seed": seed, "version": VERSION}
     write_catalog(table_of(rows), out, GENERATOR, settings)
     prototypes = len({row["anonymous_prototype"] for row in rows})
-    reporter.say(f"{len(rows)} structures of {prototypes} prototypes, of {largest_count()} that can be made")
+    reporter.say(f"{len(rows)} structures of {prototypes} prototypes, out of {largest_count()} that can be made")
     reporter.say(f"  wrote {out} ({size_text(out)})")
     reporter.finish({"file": str(out), "rows": len(rows), "prototypes": prototypes, "largest": largest_count()})

@@ -6,45 +6,71 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from lacbed.cli import options as o
 from lacbed.cli.console import Reporter, size_text
 from lacbed.errors import LacbedError, SettingError
 
 if TYPE_CHECKING:
+    from lacbed.catalog.fetch.pages import Source
+    from lacbed.catalog.fetch.query import Query
     from lacbed.catalog.fetch.run import Fetched
-    from lacbed.catalog.fetch.source import Source
-    from lacbed.catalog.fetch.wanted import Wanted
     from lacbed.catalog.fetch.web import PoliteSession
 
 NAME = "fetch"
-app = typer.Typer(name=NAME, help="Fetch a catalogue from a database; an interrupted fetch goes on.")
+
+_REPLACED = {
+    "mp": ("the Materials Project", "https://optimade.materialsproject.org"),
+    "jarvis": ("JARVIS-DFT", "https://jarvis.nist.gov/optimade/jarvisdft"),
+}
+"""Commands of earlier versions: the database, and its base URL for OPTIMADE."""
+
+
+class _Databases(TyperGroup):
+    """The commands, and what has replaced those of earlier versions."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in _REPLACED:
+            database, url = _REPLACED[cmd_name]
+            raise SettingError(
+                f"`fetch {cmd_name}` was removed; fetch {database} through OPTIMADE: "
+                f"lacbed catalog fetch optimade {url} -o FILE.parquet"
+            )
+        return super().get_command(ctx, cmd_name)
+
+
+app = typer.Typer(
+    name=NAME, cls=_Databases, help="Fetch a catalogue from a database; an interrupted fetch can be continued."
+)
 
 OutOption = Annotated[
     Path, typer.Option("--out", "-o", metavar="FILE.parquet", help="Where to write.", show_default=False)
 ]
 ElementsOption = Annotated[
-    str, typer.Option("--elements", "-e", metavar="FE,O", help="Elements that must all be in a structure.")
+    str,
+    typer.Option("--elements", "-e", metavar="FE,O", help="Elements that a structure must contain, all of them."),
 ]
-OnlyOption = Annotated[str, typer.Option("--only", metavar="FE,O", help="Elements that may be in a structure.")]
-CubicOption = Annotated[bool, typer.Option("--cubic/--all-systems", help="Cubic structures only, or all.")]
+OnlyOption = Annotated[
+    str, typer.Option("--only", metavar="FE,O", help="The only elements that a structure may contain.")
+]
+CubicOption = Annotated[bool, typer.Option("--cubic/--all-systems", help="Only cubic structures, or all.")]
 ExperimentalOption = Annotated[
     bool,
-    typer.Option("--experimental", help="Only what was measured, or what the database links to a measurement."),
+    typer.Option("--experimental", help="Only measured structures, or those linked to a measurement."),
 ]
 AtomsOption = Annotated[
-    int | None, typer.Option("--max-atoms", metavar="N", help="Most atoms in the conventional cell.")
+    int | None, typer.Option("--max-atoms", metavar="N", help="Largest number of atoms in the conventional cell.")
 ]
 CountOption = Annotated[int | None, typer.Option("--count", "-n", metavar="N", help="Stop after N structures.")]
 DelayOption = Annotated[
-    float | None,
-    typer.Option("--delay", metavar="SECONDS", help="Pause between requests; default what the database asks for."),
+    float, typer.Option("--delay", metavar="SECONDS", help="Pause between requests; longer if the database asks.")
 ]
 RestartOption = Annotated[
-    bool, typer.Option("--restart", help="Throw away what an interrupted fetch left, and begin anew.")
+    bool, typer.Option("--restart", help="Discard what an interrupted fetch left, and start again.")
 ]
 
 
@@ -57,56 +83,26 @@ def cod(
     experimental: ExperimentalOption = False,
     max_atoms: AtomsOption = None,
     count: CountOption = None,
-    server: Annotated[str | None, typer.Option("--server", metavar="URL", help="A mirror of it.")] = None,
-    delay: DelayOption = None,
+    server: Annotated[str, typer.Option("--server", metavar="URL", help="The database or a mirror of it.")] = (
+        "https://www.crystallography.net/cod"
+    ),
+    delay: DelayOption = 1.0,
     restart: RestartOption = False,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Crystallography Open Database: measured structures, in the public domain.
+    """Crystallography Open Database: measured structures with their displacements, in the public domain.
 
     Example: lacbed catalog fetch cod --only Ti,O --max-atoms 64 -o cod.parquet
     """
-    wanted = _wanted(elements, only, cubic, experimental, max_atoms, count)
+    query = _query(elements, only, cubic, experimental, max_atoms, count)
 
     def source(session: PoliteSession) -> Source:
-        from lacbed.catalog.fetch.cod import SERVER, cod_source  # noqa: PLC0415
+        from lacbed.catalog.fetch.cod import cod_source  # noqa: PLC0415
 
-        return cod_source(wanted, session, _address(server or SERVER))
+        return cod_source(query, session, _address(server))
 
-    _fetch(source, wanted, out, 1.0 if delay is None else delay, restart, Reporter(quiet, as_json))
-
-
-@app.command("mp")
-def mp(
-    out: OutOption,
-    elements: ElementsOption = "",
-    only: OnlyOption = "",
-    cubic: CubicOption = True,
-    experimental: ExperimentalOption = False,
-    max_atoms: AtomsOption = None,
-    count: CountOption = None,
-    gnome: Annotated[
-        bool, typer.Option("--include-gnome", help="Also the structures of GNoME, which are CC-BY-NC-4.0.")
-    ] = False,
-    server: Annotated[str | None, typer.Option("--server", metavar="URL", help="Address of the API.")] = None,
-    delay: DelayOption = None,
-    restart: RestartOption = False,
-    quiet: o.QuietOption = False,
-    as_json: o.JsonOption = False,
-) -> None:
-    """Materials Project: computed structures, CC-BY-4.0; needs an API key in MP_API_KEY.
-
-    Example: lacbed catalog fetch mp --experimental --max-atoms 64 -o mp.parquet
-    """
-    wanted = _wanted(elements, only, cubic, experimental, max_atoms, count)
-
-    def source(session: PoliteSession) -> Source:
-        from lacbed.catalog.fetch.mp import SERVER, mp_source  # noqa: PLC0415
-
-        return mp_source(wanted, session, _address(server or SERVER), gnome)
-
-    _fetch(source, wanted, out, 0.5 if delay is None else delay, restart, Reporter(quiet, as_json))
+    _fetch(source, query, out, delay, restart, Reporter(quiet, as_json))
 
 
 @app.command("optimade")
@@ -120,70 +116,45 @@ def optimade(
     max_atoms: AtomsOption = None,
     count: CountOption = None,
     extra: Annotated[
-        str, typer.Option("--filter", metavar="FILTER", help="A further filter in the language of OPTIMADE.")
+        str, typer.Option("--filter", metavar="FILTER", help="A further filter, in the language of OPTIMADE.")
     ] = "",
     licence: Annotated[str, typer.Option("--licence", help="Licence, if the database states none.")] = "",
-    kind: Annotated[str, typer.Option("--kind", help="Kind of the structures.")] = "unknown",
-    page_size: Annotated[int, typer.Option("--page-size", metavar="N", help="Structures asked for at once")] = 100,
-    delay: DelayOption = None,
+    kind: Annotated[
+        str, typer.Option("--kind", help="Kind of the structures, such as dft_relaxed_theoretical.")
+    ] = "unknown",
+    page_size: Annotated[int, typer.Option("--page-size", metavar="N", help="Structures per request.")] = 100,
+    delay: DelayOption = 1.0,
     restart: RestartOption = False,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Any database that speaks OPTIMADE (see providers.optimade.org); its licence is recorded as it states it.
+    """Any database that speaks OPTIMADE, such as the Materials Project, JARVIS-DFT or OQMD.
+
+    The licence recorded is the one that the database states. Base URLs: https://optimade.materialsproject.org,
+    https://jarvis.nist.gov/optimade/jarvisdft, https://oqmd.org/optimade; others at https://providers.optimade.org.
 
     Example: lacbed catalog fetch optimade https://oqmd.org/optimade --elements Fe,O -o oqmd.parquet
     """
-    wanted = _wanted(elements, only, cubic, experimental, max_atoms, count)
+    query = _query(elements, only, cubic, experimental, max_atoms, count)
     if page_size < 1:
-        raise SettingError(f"the page size is a whole number from 1, got {page_size}")
+        raise SettingError(f"the page size must be at least 1, got {page_size}")
 
     def source(session: PoliteSession) -> Source:
         from lacbed.catalog.fetch.optimade import optimade_source  # noqa: PLC0415
 
         return optimade_source(
-            wanted, session, base_url, extra_filter=extra, licence=licence, kind=kind, entries_a_page=page_size
+            query, session, base_url, extra_filter=extra, licence=licence, kind=kind, entries_per_page=page_size
         )
 
-    _fetch(source, wanted, out, 1.0 if delay is None else delay, restart, Reporter(quiet, as_json))
+    _fetch(source, query, out, delay, restart, Reporter(quiet, as_json))
 
 
-@app.command("jarvis")
-def jarvis(
-    out: OutOption,
-    elements: ElementsOption = "",
-    only: OnlyOption = "",
-    cubic: CubicOption = True,
-    experimental: ExperimentalOption = False,
-    max_atoms: AtomsOption = None,
-    count: CountOption = None,
-    collection: Annotated[str, typer.Option("--collection", help="Name in jarvis-tools.")] = "dft_3d",
-    server: Annotated[str | None, typer.Option("--server", metavar="URL", help="Address of the zip.")] = None,
-    delay: DelayOption = None,
-    restart: RestartOption = False,
-    quiet: o.QuietOption = False,
-    as_json: o.JsonOption = False,
-) -> None:
-    """JARVIS-DFT of NIST: computed structures, CC-BY-4.0; one file of tens of MB is fetched.
-
-    Example: lacbed catalog fetch jarvis --experimental -o jarvis.parquet
-    """
-    wanted = _wanted(elements, only, cubic, experimental, max_atoms, count)
-
-    def source(session: PoliteSession) -> Source:
-        from lacbed.catalog.fetch.jarvis import jarvis_source  # noqa: PLC0415
-
-        return jarvis_source(wanted, session, collection, None if server is None else _address(server))
-
-    _fetch(source, wanted, out, 1.0 if delay is None else delay, restart, Reporter(quiet, as_json))
-
-
-def _wanted(
+def _query(
     contains: str, only: str, cubic: bool, experimental: bool, max_atoms: int | None, count: int | None
-) -> Wanted:
-    from lacbed.catalog.fetch.wanted import Wanted  # noqa: PLC0415
+) -> Query:
+    from lacbed.catalog.fetch.query import Query  # noqa: PLC0415
 
-    return Wanted(_symbols(contains), _symbols(only), cubic, experimental, max_atoms, count)
+    return Query(_symbols(contains), _symbols(only), cubic, experimental, max_atoms, count)
 
 
 def _symbols(text: str) -> tuple[str, ...]:
@@ -199,7 +170,7 @@ def _address(url: str) -> str:
 
 def _fetch(
     source: Callable[[PoliteSession], Source],
-    wanted: Wanted,
+    query: Query,
     out: Path,
     delay: float,
     restart: bool,
@@ -210,7 +181,7 @@ def _fetch(
 
     check_output(out)
     if not 0.0 <= delay <= 3600.0:
-        raise SettingError(f"the pause between requests is from 0 to 3600 s, got {delay:g}")
+        raise SettingError(f"the pause between requests must be between 0 and 3600 s, got {delay:g}")
     from lacbed.catalog.fetch.pages import folder_of  # noqa: PLC0415
     from lacbed.catalog.fetch.run import fetch_catalog  # noqa: PLC0415
     from lacbed.catalog.fetch.web import polite_session  # noqa: PLC0415
@@ -218,12 +189,14 @@ def _fetch(
     with polite_session(delay) as session, reporter.progress("Fetching") as progress:
         database = source(session)
         try:
-            fetched = fetch_catalog(database, wanted, out, restart, progress)
+            fetched = fetch_catalog(database, query, out, restart, progress)
         except LacbedError:
             raise
         except BaseException:
             if folder_of(out).exists():
-                sys.stderr.write(f"lacbed: {folder_of(out)} keeps what was fetched; the same command goes on\n")
+                sys.stderr.write(
+                    f"lacbed: the finished pages are kept in {folder_of(out)}; run the same command to continue\n"
+                )
             raise
     _report(fetched, out, reporter)
 
@@ -232,7 +205,7 @@ def _report(fetched: Fetched, out: Path, reporter: Reporter) -> None:
     for failed, why in fetched.failures:
         reporter.say(f"  failed {failed}: {why}")
     if fetched.kept:
-        reporter.say(f"{fetched.kept} of {fetched.pages} pages were there from an interrupted fetch")
+        reporter.say(f"{fetched.kept} of {fetched.pages} pages were already there from an interrupted fetch")
     reporter.say(
         f"{len(fetched.rows)} structures fetched, {len(fetched.duplicates)} duplicates left out, "
         f"{fetched.unwanted} left out by the filters, {len(fetched.failures)} failed"

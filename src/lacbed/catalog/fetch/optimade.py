@@ -1,112 +1,118 @@
 """Any database that speaks OPTIMADE, through the client of optimade-python-tools.
 
-Specification: https://www.optimade.org; Evans et al., Digital Discovery 3, 1509 (2024). The list of providers is
-at https://providers.optimade.org. The licence recorded is what the database states in `/info`
-(`available_licenses`, else `license`); "unknown" if it states none and the user none either.
+Specification: https://www.optimade.org; Evans et al., Digital Discovery 3, 1509 (2024). The databases are listed
+at https://providers.optimade.org. The licence recorded is the one that the database states in `/info`
+(`available_licenses`, else `license`), else the one that the user names, else "unknown".
 
 The specification obliges no database to say which structures are cubic or measured. Cubic ones are therefore
-picked here, after all that fit the other filters have come; a further filter of the user's, with a field of the
-provider, saves that. Pages follow the links that the database gives.
+picked out here, once all that pass the other filters have come; a further filter with a field of the provider
+saves that. Pages follow the links that the database gives.
 
-Tested with the real client against the reference server that optimade-python-tools ships; no database of a
-provider could be tried.
+Tested only with the reference server that optimade-python-tools ships, and its real client; no provider's database
+has been tried.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 
-from lacbed.catalog.fetch.source import Batch, Cursor, Origin, Source, lacking, numbers, row_of_lattice
-from lacbed.catalog.fetch.wanted import Wanted
+from lacbed.catalog.fetch.pages import Cursor, RawPage, Source
+from lacbed.catalog.fetch.query import Query
 from lacbed.catalog.fetch.web import PoliteSession, host_of, user_agent
+from lacbed.catalog.imports import Provenance
+from lacbed.catalog.rows import row_of
 from lacbed.catalog.schema import Row
+from lacbed.catalog.standard import standardised
+from lacbed.crystals.adaptors import from_lattice
+from lacbed.crystals.cell import FloatArray
 from lacbed.errors import CrystalError, FetchError, MissingExtraError, SettingError
 
-GAP = 1.0
-"""Seconds between requests; a database may ask for more in `meta.request_delay`."""
-
 LONGEST_DELAY = 30.0
-ENTRIES_A_PAGE, _FEW = 100, 10
+"""Seconds; the longest pause between requests that a database can ask for in `meta.request_delay`."""
+
+ENTRIES_PER_PAGE, _FEW = 100, 10
 _FIELDS = ("lattice_vectors", "cartesian_site_positions", "species", "species_at_sites", "structure_features")
 _UNUSABLE = ("assemblies", "implicit_atoms", "site_attachments", "unknown_positions")
-_EMPTY = "vacancy"
+_VACANCY = "vacancy"
 
 
 def optimade_source(
-    wanted: Wanted,
+    query: Query,
     session: PoliteSession,
     base_url: str,
     *,
     extra_filter: str = "",
     licence: str = "",
     kind: str = "unknown",
-    entries_a_page: int = ENTRIES_A_PAGE,
+    entries_per_page: int = ENTRIES_PER_PAGE,
 ) -> Source:
     """A database as a source.
 
     Args:
-        wanted: the filters; `experimental` cannot be asked for.
-        session: asks for the licence, and sets the gap between requests.
+        query: the filters; `experimental` cannot be asked for.
+        session: asks for the licence, and sets the delay between requests.
         base_url: of the database, with or without /v1.
-        extra_filter: in the language of OPTIMADE; may use fields of the provider.
+        extra_filter: in the filter language of OPTIMADE; may use fields of the provider.
         licence: recorded if the database states none.
         kind: recorded, for example dft_relaxed_theoretical.
-        entries_a_page: the database may give fewer.
+        entries_per_page: asked for; the database may give fewer.
 
     Raises:
-        SettingError: if the filter cannot be read or asks for what OPTIMADE does not know.
+        SettingError: if the filter cannot be parsed, or asks for something that OPTIMADE cannot express.
         MissingExtraError: if the client is not installed.
     """
-    if wanted.experimental:
+    if query.experimental:
         raise SettingError(
-            "OPTIMADE does not say which structures were measured; use --filter with a field of the provider"
+            "OPTIMADE cannot select measured structures (--experimental); "
+            "use --filter with a field of the provider"
         )
     base_url = _base(base_url)
-    text = filter_of(wanted, extra_filter)
+    text = filter_of(query, extra_filter)
     client = _client(base_url, session)
 
-    def page(cursor: Cursor | None, folder: Path) -> Batch:
+    def page(cursor: Cursor | None, folder: Path) -> RawPage:
         place = cursor or {"url": None, "seen": 0, **_about(session, base_url)}
         here = place["url"]
         if here is None:
-            answer = _first(client, base_url, text, entries_a_page)
+            answer = _first(client, base_url, text, entries_per_page)
         else:
             answer = _answer(client, base_url, text, here, None)
         entries, link, total = _entries(answer, base_url), _link(answer), answer.meta.get("data_returned")
-        session.gap = max(session.gap, min(float(answer.meta.get("request_delay") or 0.0), LONGEST_DELAY))
+        session.delay = max(session.delay, min(float(answer.meta.get("request_delay") or 0.0), LONGEST_DELAY))
         seen = int(place["seen"]) + len(entries)
         following = {**place, "url": link, "seen": seen} if link and entries and link != here else None
         terms = licence if place["licence"] == "unknown" and licence else str(place["licence"])
         facts = (str(place["provider"]), terms)
         done = seen / total if isinstance(total, int) and total > 0 else None
-        return Batch([(str(e["id"]), (e, facts)) for e in entries], following, 0, done)
+        return RawPage([(str(e["id"]), (e, facts)) for e in entries], following, 0, done)
 
     def row(name: str, entry: tuple[Mapping[str, Any], tuple[str, str]]) -> Row:
         document, (provider, terms) = entry
-        return _row(name, document["attributes"], Origin(provider, name, terms, kind, note={"database": base_url}))
+        return _row(name, document["attributes"], Provenance(provider, terms, kind), base_url)
 
-    request = {"base_url": base_url, "filter": text, "licence": licence, "kind": kind, "page": entries_a_page}
+    request = {"base_url": base_url, "filter": text, "licence": licence, "kind": kind, "page": entries_per_page}
     return Source("optimade", request, page, row)
 
 
-def filter_of(wanted: Wanted, extra: str = "") -> str:
+def filter_of(query: Query, extra: str = "") -> str:
     """The filters in the language of OPTIMADE, with operators that every database must know."""
     parts = []
-    if wanted.contains:
-        parts.append(f"elements HAS ALL {_quoted(wanted.contains)}")
-    if wanted.only:
-        parts.append(f"nelements<={len(wanted.only)}")
-        if not wanted.contains:
-            parts.append(f"elements HAS ANY {_quoted(wanted.only)}")
-    if wanted.max_atoms is not None:
-        parts.append(f"nsites<={wanted.max_atoms}")
+    if query.contains:
+        parts.append(f"elements HAS ALL {_quoted(query.contains)}")
+    if query.only:
+        parts.append(f"nelements<={len(query.only)}")
+        if not query.contains:
+            parts.append(f"elements HAS ANY {_quoted(query.only)}")
+    if query.max_atoms is not None:
+        parts.append(f"nsites<={query.max_atoms}")
     if extra.strip():
         parts.append(f"({extra.strip()})")
     text = " AND ".join(parts)
@@ -128,11 +134,11 @@ def _check_filter(text: str, extra: str) -> None:
     try:
         LarkParser().parse(text)
     except BadRequest:
-        raise SettingError(f"the filter {extra!r} is not one of OPTIMADE; see www.optimade.org") from None
+        raise SettingError(f"{extra!r} is not a filter of OPTIMADE; see https://www.optimade.org") from None
 
 
 def _missing() -> str:
-    return "OPTIMADE needs optimade[http-client]; install it with: pip install 'lacbed[fetch]'"
+    return "OPTIMADE needs the package optimade; install it with: pip install 'lacbed[fetch]'"
 
 
 def _base(url: str) -> str:
@@ -142,7 +148,7 @@ def _base(url: str) -> str:
 
 
 def _client(base_url: str, session: PoliteSession) -> Any:
-    """The client, made to ask through sessions like ours; its own retries have no end when told to slow down."""
+    """The client, made to ask through our kind of session; its own retries never end when told to slow down."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -153,7 +159,7 @@ def _client(base_url: str, session: PoliteSession) -> Any:
     class Session(PoliteSession):
         def __init__(self) -> None:
             super().__init__()
-            self.gap = session.gap
+            self.delay = session.delay
 
     client = OptimadeClient(
         base_urls=[base_url],
@@ -172,7 +178,7 @@ def _say_nothing(*_: Any, **__: Any) -> None:
 
 
 def _first(client: Any, base_url: str, text: str, limit: int) -> Any:
-    """The first page; a database that does not give so many entries at once is asked for fewer."""
+    """The first page; a database that refuses so many entries at once is asked for fewer."""
     for smaller in (limit, None, _FEW):
         try:
             return _answer(client, base_url, text, None, smaller)
@@ -217,7 +223,7 @@ def _entries(answer: Any, base_url: str) -> list[dict[str, Any]]:
     good = isinstance(data, list) and all(
         isinstance(e, dict) and "id" in e and isinstance(e.get("attributes"), dict) for e in data
     )
-    missing = lacking([e["attributes"] for e in data], _FIELDS[:4]) if good and data else []
+    missing = _absent([e["attributes"] for e in data], _FIELDS[:4]) if good and data else []
     if not good or missing:
         what = f"no {', '.join(missing)}" if missing else "no list of structures"
         raise FetchError(f"{host_of(base_url)} does not answer as OPTIMADE should: {what}")
@@ -251,23 +257,62 @@ def stated_licence(attributes: Mapping[str, Any]) -> str:
     return re.sub(r"^https?://spdx\.org/licenses/([\w.+-]+?)(\.html)?/?$", r"\1", str(link)) if link else "unknown"
 
 
-def _row(name: str, attributes: Mapping[str, Any], origin: Origin) -> Row:
+def _row(name: str, attributes: Mapping[str, Any], provenance: Provenance, base_url: str) -> Row:
+    """The row of a structure, standardised; its displacements stay unknown.
+
+    Raises:
+        CrystalError: if it is not one crystal that can be used.
+        MissingExtraError: if spglib is not installed.
+    """
+    basis, points, shares = _lattice(attributes)
+    crystal = from_lattice(name, basis, points, shares, provenance.source)
+    standard, symprec = standardised(crystal)
+    return row_of(
+        standard,
+        source=provenance.source,
+        source_id=name,
+        licence=provenance.licence,
+        kind=provenance.kind,
+        symprec=symprec,
+        note={"database": base_url},
+        known_u=False,
+    )
+
+
+def _lattice(attributes: Mapping[str, Any]) -> tuple[FloatArray, FloatArray, Sequence[Mapping[str, float]]]:
+    """Rows a, b, c in Å, fractional coordinates (atom, 3), and the occupancy of each element for every atom."""
     bad = [feature for feature in attributes.get("structure_features") or () if feature in _UNUSABLE]
     if bad:
         raise CrystalError(f"structures with {', '.join(bad)} cannot be used")
     for field in _FIELDS[:4]:
         if attributes.get(field) is None:
             raise CrystalError(f"the database gives no {field}")
-    basis = numbers(attributes["lattice_vectors"], "lattice_vectors")
+    basis = _vectors(attributes["lattice_vectors"], "lattice_vectors")
     if basis.shape != (3, 3) or abs(np.linalg.det(basis)) < 1e-6:
         raise CrystalError("not periodic in three directions")
     species = {kind["name"]: _shares(kind) for kind in attributes["species"]}
     shares = [species[site] for site in attributes["species_at_sites"]]
-    points = numbers(attributes["cartesian_site_positions"], "cartesian_site_positions") @ np.linalg.inv(basis)
+    positions = _vectors(attributes["cartesian_site_positions"], "cartesian_site_positions")
     filled = [i for i, share in enumerate(shares) if share]
-    if len(points) != len(shares):
-        raise CrystalError(f"{len(points)} positions for {len(shares)} atoms")
-    return row_of_lattice(basis, points[filled], [shares[i] for i in filled], origin)
+    if len(positions) != len(shares) or not filled:
+        raise CrystalError(f"{len(positions)} positions for {len(shares)} atoms")
+    return basis, (positions @ np.linalg.inv(basis))[filled], [shares[i] for i in filled]
+
+
+def _vectors(value: Any, name: str) -> FloatArray:
+    """Numbers of an answer as (n, 3)."""
+    try:
+        array = np.asarray(value, dtype=float).reshape(-1, 3)
+    except (TypeError, ValueError):
+        array = np.full((1, 3), np.nan)
+    if not np.all(np.isfinite(array)):
+        raise CrystalError(f"{name}: expected vectors of three numbers, got {json.dumps(value, default=str)[:60]}")
+    return array
+
+
+def _absent(entries: Iterable[Mapping[str, Any]], needed: Iterable[str]) -> list[str]:
+    """Of the fields needed, those that no entry has, so that a changed answer is noticed at once."""
+    return [name for name in needed if not any(name in entry for entry in entries)]
 
 
 def _shares(kind: Mapping[str, Any]) -> dict[str, float]:
@@ -275,4 +320,4 @@ def _shares(kind: Mapping[str, Any]) -> dict[str, float]:
     if kind.get("attached"):
         raise CrystalError("atoms attached to others without positions cannot be used")
     pairs = zip(kind["chemical_symbols"], kind["concentration"], strict=True)
-    return {str(symbol): float(share) for symbol, share in pairs if symbol != _EMPTY}
+    return {str(symbol): float(share) for symbol, share in pairs if symbol != _VACANCY}

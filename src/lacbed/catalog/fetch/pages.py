@@ -1,22 +1,58 @@
-"""Finished pages of a fetch, kept beside the catalogue until it is complete."""
+"""Pages of a database: as it gives them, and as they are kept beside the catalogue until it is complete."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from lacbed.catalog.fetch.source import Cursor
 from lacbed.catalog.schema import FORMAT_VERSION, Row
 from lacbed.errors import FileFormatError
 from lacbed.patterns.atomic import reason, replacing
+
+Cursor = dict[str, Any]
+"""Where the next page begins, as JSON; a fetch goes on from the one in its last finished page."""
+
+
+@dataclass(frozen=True)
+class RawPage:
+    """One page as the database gives it.
+
+    Attributes:
+        entries: id of every entry that may match, and what the database says of it, or why it cannot be read.
+        following: where the next page begins; None after the last.
+        unwanted: number of entries on the page that are known not to match.
+        done: fraction fetched after this page; None if the database does not say how much there is.
+    """
+
+    entries: list[tuple[str, Any]]
+    following: Cursor | None
+    unwanted: int = 0
+    done: float | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A database.
+
+    Attributes:
+        name: of the command.
+        request: everything that decides which entries come and how; no secrets.
+        page: reads the page at a cursor (None for the first); may keep files in the folder that it is given.
+        row: turns an entry into a row.
+    """
+
+    name: str
+    request: Mapping[str, Any] = field(hash=False)
+    page: Callable[[Cursor | None, Path], RawPage]
+    row: Callable[[str, Any], Row]
 
 
 @dataclass(frozen=True)
@@ -24,11 +60,11 @@ class Page:
     """What one page of a database became.
 
     Attributes:
-        rows: structures that are wanted.
+        rows: structures that match.
         failures: id and reason of every entry that cannot be used.
-        unwanted: entries that the filters leave out.
+        unwanted: number of entries that the filters leave out.
         following: where the next page begins; None after the last.
-        done: fraction of the whole; None if unknown.
+        done: fraction fetched after this page; None if unknown.
     """
 
     rows: list[Row]
@@ -52,7 +88,7 @@ class Pages:
             number += 1
 
     def count(self) -> int:
-        """How many are finished."""
+        """Number of finished pages."""
         return sum(1 for _ in self.folder.glob("page-*.json"))
 
     def add(self, number: int, page: Page) -> None:
@@ -74,20 +110,22 @@ def folder_of(out: Path) -> Path:
 
 @contextmanager
 def pages_for(out: Path, request: Mapping[str, Any], restart: bool) -> Iterator[Pages]:
-    """The pages of an earlier, interrupted fetch of the same request, or none yet; removed after success.
+    """The pages that an interrupted fetch of the same request left, if any; removed after success.
 
     Args:
-        out: the catalogue to be.
-        request: what is asked for; another one may not go on with these pages.
-        restart: throw away what an earlier fetch left.
+        out: the catalogue that will be written.
+        request: what is asked for; a different request cannot continue with these pages.
+        restart: discard what an earlier fetch left.
 
     Raises:
         FileFormatError: if the folder belongs to another request, is something else, or is in use.
     """
     folder = folder_of(out)
-    wanted = {**request, "lacbed": metadata.version("lacbed"), "format_version": FORMAT_VERSION}
+    request = {**request, "lacbed": metadata.version("lacbed"), "format_version": FORMAT_VERSION}
     if folder.exists() and not _is_ours(folder):
-        raise FileFormatError(f"{folder} is not a folder of an unfinished fetch; move it away")
+        raise FileFormatError(
+            f"{folder} is not the folder of an unfinished fetch; move it away, or write to another file"
+        )
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
@@ -96,7 +134,7 @@ def pages_for(out: Path, request: Mapping[str, Any], restart: bool) -> Iterator[
         with _only_one(folder):
             if restart:
                 _clear(folder)
-            _same_request(folder, wanted)
+            _same_request(folder, request)
             yield Pages(folder)
             _clear(folder)
     finally:
@@ -119,7 +157,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise FileFormatError(f"{path} is damaged ({reason(error)}); begin anew with --restart") from None
+        raise FileFormatError(f"{path} is damaged ({reason(error)}); start again with --restart") from None
 
 
 def _read(path: Path) -> Page:
@@ -127,7 +165,9 @@ def _read(path: Path) -> Page:
     try:
         return Page(**{**content, "failures": [(name, why) for name, why in content["failures"]]})
     except (KeyError, TypeError, ValueError):
-        raise FileFormatError(f"{path} is not a page of this program; begin anew with --restart") from None
+        raise FileFormatError(
+            f"{path} is not a page that this version of lacbed wrote; start again with --restart"
+        ) from None
 
 
 def _is_ours(folder: Path) -> bool:
@@ -137,24 +177,24 @@ def _is_ours(folder: Path) -> bool:
     return not content or "request.json" in content
 
 
-def _same_request(folder: Path, wanted: dict[str, Any]) -> None:
+def _same_request(folder: Path, request: Mapping[str, Any]) -> None:
     path = folder / "request.json"
     if not path.exists():
-        write_json(path, wanted)
+        write_json(path, request)
         return
     earlier = read_json(path)
-    if earlier != wanted:
-        keys = sorted({*earlier, *wanted}) if isinstance(earlier, dict) else []
-        pairs = [(k, earlier.get(k), wanted.get(k)) for k in keys]
+    if earlier != request:
+        keys = sorted({*earlier, *request}) if isinstance(earlier, dict) else []
+        pairs = [(k, earlier.get(k), request.get(k)) for k in keys]
         other = [f"{k}: {there!r} there, {here!r} here" for k, there, here in pairs if there != here]
         raise FileFormatError(
-            f"{folder} holds an unfinished fetch of something else ({'; '.join(other)[:200]}); finish that one, "
-            "or begin anew with --restart"
+            f"{folder} holds an unfinished fetch with other settings ({'; '.join(other)[:200]}); finish that one, "
+            "or discard it with --restart"
         )
 
 
 def _clear(folder: Path) -> None:
-    """Remove everything but the lock, the request last, so that a kill in between leaves a folder of ours."""
+    """Remove all but the lock, the request last, so that a kill in between leaves a folder that is still ours."""
     for path in sorted(folder.iterdir(), key=lambda p: p.name == "request.json"):
         if path.name != "lock":
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -162,7 +202,7 @@ def _clear(folder: Path) -> None:
 
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
-    """Refuse a second fetch into the same folder; the lock ends with its process, however that ends."""
+    """Refuse a second fetch into the same folder; the lock is released when its process ends, however it ends."""
     lock = FileLock(folder / "lock")
     try:
         lock.acquire(timeout=0)

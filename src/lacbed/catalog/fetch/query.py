@@ -1,4 +1,4 @@
-"""Which structures are wanted, whatever the database."""
+"""What is asked of a database, whichever it is."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ FIRST_CUBIC = 195
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Query:
     """The filters of a fetch.
 
     Attributes:
-        contains: elements that a structure must have, all of them.
-        only: the elements that a structure may have; empty for any.
+        contains: elements that a structure must contain, all of them.
+        only: elements that a structure may contain; empty for any.
         cubic: cubic structures only.
-        experimental: only what was measured, or what the database links to a measurement.
-        max_atoms: most atoms in the conventional cell; None for any number.
-        count: stop after so many structures; None for all.
+        experimental: only measured structures, or those that the database links to a measurement.
+        max_atoms: largest number of atoms in the conventional cell; None for no limit.
+        count: number of structures after which to stop; None for all.
 
     Raises:
-        SettingError: if a symbol is no element, or the filters contradict each other.
+        SettingError: if a symbol is not an element, or the filters contradict each other.
     """
 
     contains: tuple[str, ...] = ()
@@ -44,13 +44,15 @@ class Wanted:
                 raise SettingError(f"expected chemical elements such as Fe,O, got {symbol!r}")
         outside = [symbol for symbol in self.contains if self.only and symbol not in self.only]
         if outside:
-            raise SettingError(f"{', '.join(outside)} must be in the structures and is not among those allowed")
+            raise SettingError(
+                f"{', '.join(outside)} is required (--elements) but not among the elements allowed (--only)"
+            )
         for name, value in (("atoms per cell", self.max_atoms), ("structures", self.count)):
             if value is not None and value < 1:
-                raise SettingError(f"the largest number of {name} is a whole number from 1, got {value}")
+                raise SettingError(f"the number of {name} must be at least 1, got {value}")
 
     def as_request(self) -> dict[str, Any]:
-        """What makes two fetches different; `count` does not, it only ends one earlier."""
+        """The filters that tell two fetches apart; `count` does not, it only ends one earlier."""
         return {
             "contains": sorted(self.contains),
             "only": sorted(self.only),
@@ -59,23 +61,23 @@ class Wanted:
             "max_atoms": self.max_atoms,
         }
 
-    def elements_fit(self, elements: Collection[str]) -> bool:
-        """Whether a structure of these elements is wanted; deuterium counts as hydrogen."""
+    def allows_elements(self, elements: Collection[str]) -> bool:
+        """Whether a structure of these elements may match; deuterium counts as hydrogen."""
         present = _as_hydrogen(elements)
         if not _as_hydrogen(self.contains) <= present:
             return False
         return not self.only or present <= _as_hydrogen(self.only)
 
-    def group_fits(self, number: int | None) -> bool:
-        """Whether a structure of this space group is wanted; one that the database does not state may be."""
+    def allows_space_group(self, number: int | None) -> bool:
+        """Whether a structure of this space group may match; one of unknown space group (None) may."""
         return not self.cubic or number is None or number >= FIRST_CUBIC
 
-    def admits(self, row: Row) -> bool:
-        """Whether a finished row is wanted."""
+    def matches(self, row: Row) -> bool:
+        """Whether a finished row passes every filter."""
         measured = row["kind"] == "experimental" or row["experimentally_known"] is True
         return (
-            self.elements_fit(row["elements"])
-            and self.group_fits(row["space_group"])
+            self.allows_elements(row["elements"])
+            and self.allows_space_group(row["space_group"])
             and (self.max_atoms is None or row["n_atoms_conv"] <= self.max_atoms + 1e-6)
             and (measured or not self.experimental)
         )

@@ -1,7 +1,7 @@
-"""Lattice parameter and free coordinates from wanted bond lengths: distance least squares.
+"""Lattice parameter and free coordinates from the bond lengths of a prototype: distance least squares.
 
-Meier & Villiger, Z. Kristallogr. 129 (1969) 411. The sum over bonds of w (a |r(u)| - d)² is made smallest by
-Gauss-Newton steps in the lattice parameter a and the free coordinates u; w = 1/d⁴ makes short bonds stiff.
+Meier & Villiger, Z. Kristallogr. 129 (1969) 411. Gauss-Newton steps in the lattice parameter a and the free
+coordinates u minimise the sum over bonds of w (a |r(u)| - d)²; w = 1/d⁴ makes short bonds stiff.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _STEPS = 12
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
-    """A prototype made ready for fitting, in fractions of the cell.
+class BondGeometry:
+    """The bonds and sites of a prototype as linear functions of its free coordinates u, in fractions of the cell.
 
     Attributes:
-        origin: of every bond vector at u = 0: (bond, 3).
-        slope: its change with u: (bond, 3, parameter).
+        origin: bond vectors at u = 0: (bond, 3).
+        slope: their derivatives with respect to u: (bond, 3, parameter).
         kind: index into the prototype's bonds: (bond,).
-        places: coordinates of every site at u = 0, and their change with u.
+        places: coordinates of each site at u = 0: (3,), and their derivatives: (3, parameter).
     """
 
     origin: FloatArray
@@ -46,31 +46,31 @@ class Fit:
     error: float
 
 
-def fit(name: str, wanted: tuple[float, ...]) -> Fit:
-    """Fit a prototype to the length in Å wanted for each of its bonds."""
-    frame, prototype = frame_of(name), PROTOTYPES[name]
-    stretch = prototype.stretch or (1.0,) * len(wanted)
-    target = (np.asarray(wanted) * stretch)[frame.kind]
+def fit_prototype(name: str, lengths: tuple[float, ...]) -> Fit:
+    """Fit a prototype to a length in Å for each kind of bond."""
+    bonds, prototype = bond_geometry(name), PROTOTYPES[name]
+    stretch = prototype.stretch or (1.0,) * len(lengths)
+    target = (np.asarray(lengths) * stretch)[bonds.kind]
     u = np.array(prototype.start, dtype=float)
     weight = target**-2
-    a = _best_length(frame, u, target, weight)
+    a = _best_length(bonds, u, target, weight)
     for _ in range(_STEPS if len(u) else 0):
-        vector = frame.origin + frame.slope @ u
+        vector = bonds.origin + bonds.slope @ u
         length = np.linalg.norm(vector, axis=1)
-        change = a * np.einsum("ni,nip->np", vector, frame.slope) / length[:, None]
+        change = a * np.einsum("ni,nip->np", vector, bonds.slope) / length[:, None]
         jacobian = np.concatenate([length[:, None], change], axis=1) * weight[:, None]
         step = np.linalg.lstsq(jacobian, (target - a * length) * weight, rcond=None)[0]
         a, u = a + float(step[0]), u + np.clip(step[1:], -0.02, 0.02)
         if np.abs(step).max() < 1e-7:
             break
-    length = a * np.linalg.norm(frame.origin + frame.slope @ u, axis=1)
+    length = a * np.linalg.norm(bonds.origin + bonds.slope @ u, axis=1)
     error = float(np.abs(length / target - 1.0).max())
-    xyz = tuple(_triple(origin + slope @ u) for origin, slope in frame.places)
+    xyz = tuple(_triple(origin + slope @ u) for origin, slope in bonds.places)
     return Fit(round(a, 4), xyz, error)
 
 
-def _best_length(frame: Frame, u: FloatArray, target: FloatArray, weight: FloatArray) -> float:
-    length = np.linalg.norm(frame.origin + frame.slope @ u, axis=1)
+def _best_length(bonds: BondGeometry, u: FloatArray, target: FloatArray, weight: FloatArray) -> float:
+    length = np.linalg.norm(bonds.origin + bonds.slope @ u, axis=1)
     return float((weight**2 * length * target).sum() / (weight**2 * length**2).sum())
 
 
@@ -80,7 +80,7 @@ def _triple(point: FloatArray) -> tuple[float, float, float]:
 
 
 @cache
-def frame_of(name: str) -> Frame:
+def bond_geometry(name: str) -> BondGeometry:
     """The bonds of a prototype: for each site the nearest neighbours at the starting coordinates."""
     prototype = PROTOTYPES[name]
     places = _places(prototype)
@@ -99,7 +99,7 @@ def frame_of(name: str) -> Frame:
             origins.append(origin[near])
             slopes.append(slope[near])
             kinds += [kind] * count
-    return Frame(
+    return BondGeometry(
         np.concatenate(origins) if origins else np.zeros((0, 3)),
         np.concatenate(slopes) if slopes else np.zeros((0, 3, len(start))),
         np.array(kinds, dtype=np.int64),
@@ -142,7 +142,7 @@ def _images(
 
 
 @cache
-def nearest(name: str) -> tuple[tuple[str, str, float], ...]:
+def nearest_distances(name: str) -> tuple[tuple[str, str, float], ...]:
     """Shortest distance, in lattice parameters at the starting coordinates, for each pair of roles."""
     prototype = PROTOTYPES[name]
     places = _places(prototype)

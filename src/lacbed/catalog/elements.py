@@ -1,8 +1,9 @@
-"""Published radii of atoms and ions in Å; the files hold facts, with their sources."""
+"""Electronegativities and radii (in Å) of the elements; data/elements.json names its sources."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -31,21 +32,28 @@ def _tables() -> Mapping[str, Any]:
     return tables
 
 
-def metallic(element: str) -> float:
-    """Radius of a metal with twelve neighbours."""
+@cache
+def electronegativity() -> Mapping[str, float]:
+    """Pauling's electronegativity; infinite for noble gases that have none."""
+    return {symbol: entry.get("X", math.inf) for symbol, entry in _tables()["elements"].items()}
+
+
+def metallic_radius(element: str) -> float:
+    """Radius of a metal atom with twelve neighbours."""
     return float(_tables()["elements"][element]["metallic"])
 
 
 def atomic_volume(element: str) -> float:
-    """Volume in Å³ of an atom in a close packing of spheres: 4√2 r³."""
-    return float(4.0 * 2.0**0.5 * metallic(element) ** 3)
+    """Volume in Å³ per atom in a close packing of spheres: 4√2 r³."""
+    return float(4.0 * 2.0**0.5 * metallic_radius(element) ** 3)
 
 
 @cache
-def ionic(element: str, charge: int, neighbours: int) -> float | None:
-    """Shannon's effective ionic radius; else that of the nearest number of neighbours, at most four away.
+def ionic_radius(element: str, charge: int, neighbours: int) -> float | None:
+    """Shannon's effective ionic radius for the number of neighbours, or for the nearest one tabulated.
 
-    None if Shannon gives none. For a cation each neighbour more or less changes the radius by 4 %.
+    The radius of a cation is changed by 4 % per neighbour, over at most four neighbours; None if there is no such
+    radius.
     """
     found = _tables()["shannon"].get(element, {}).get(str(charge), {})
     if not found:
