@@ -54,9 +54,9 @@ def export_onnx(loaded: LoadedModel, path: str | Path) -> float:
     if path.suffix.lower() != ".onnx":
         raise FileFormatError(f"an exported model is a .onnx file, got {str(path)!r}")
     if not path.parent.is_dir():
-        raise FileFormatError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}; make it first")
-    check_replaceable(path, _is_ours, "exported model")
+        raise FileFormatError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}; make it")
     _check_installed()
+    check_replaceable(path, _is_ours, "exported model")
     if not getattr(loaded.model, "EXPORTABLE", True):
         name = loaded.record["config"]["model"]["name"]
         raise SettingError(
