@@ -89,6 +89,7 @@ def is_dataset(folder: Path) -> bool:
 
 
 _LEFT = re.compile(r"([0-9a-f]{6})[0-9a-f]{6}")
+_ERRNO = re.compile(r"errno = (\d{1,4})\b")
 _TRIES = 20
 _AGE = 3600.0
 """Seconds after which an unfinished file is nobody's, where the system does not tell who lives."""
@@ -136,6 +137,8 @@ def _abandoned(path: Path, process: int) -> bool:
 def reason(error: BaseException) -> str:
     """Why the operating system or a library refused, in one line without paths."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if code := _ERRNO.search(text):  # HDF5 says at length what the system said
+        text = os.strerror(int(code[1]))
     return " ".join(text.split())[:160]
 
 

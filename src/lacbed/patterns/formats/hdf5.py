@@ -20,12 +20,19 @@ def opened(path: Path) -> Iterator[Any]:
     """A file, open for reading. What HDF5 has to say while it takes a damaged one apart is not shown."""
     import h5py  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: PLC0415
 
-    before, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    with quiet(), h5py.File(path, "r") as file:
+        yield file
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Show no exceptions that nobody can catch, which HDF5 has when it lets go of a file it could not finish."""
+    hooks = sys.unraisablehook, sys.excepthook  # Cython prints by the second before it calls the first
+    sys.unraisablehook, sys.excepthook = (lambda *_: None), (lambda *_: None)
     try:
-        with h5py.File(path, "r") as file:
-            yield file
+        yield
     finally:
-        sys.unraisablehook = before
+        sys.unraisablehook, sys.excepthook = hooks
 
 
 def read(group: Any, name: str, expansion: int = EXPANSION) -> np.ndarray:

@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from lacbed.errors import FileFormatError, MissingExtraError
+from lacbed.patterns.atomic import reason
 from lacbed.patterns.formats import hdf5
 from lacbed.patterns.formats.netcdf import require as require_hdf5
 from lacbed.patterns.labels import axis_step
@@ -62,8 +63,19 @@ def _write_signal(module: Any, array: xr.DataArray, path: Path) -> None:
 
 
 def write(array: xr.DataArray, path: Path) -> None:
-    """Write one array as a signal."""
-    _write_signal(require(path), array, path)
+    """Write one array as a signal.
+
+    Raises:
+        OSError: if the operating system refuses.
+    """
+    module, refused = require(path), ""
+    with hdf5.quiet():
+        try:
+            _write_signal(module, array, path)
+        except (OSError, RuntimeError) as error:
+            refused = reason(error)  # all of HDF5 must go, with the error, while it is quiet
+    if refused:
+        raise OSError(refused)
 
 
 def _signal(array: xr.DataArray) -> dict[str, Any]:

@@ -14,6 +14,7 @@ perhaps with other pixels.
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 from collections.abc import Iterator
@@ -71,7 +72,9 @@ def write(array: xr.DataArray, path: Path) -> None:
         metadata["yorigin"] = float(y[-1]) / axis_step(y)
     metadata |= _time(array)
     extra: dict[str, Any] = {} if resolution is None else {"resolution": resolution, "resolutionunit": "NONE"}
-    tifffile.imwrite(path, data, imagej=True, metadata=metadata, **extra)
+    buffer = io.BytesIO()  # tifffile does not say why when a disk is full
+    tifffile.imwrite(buffer, data, imagej=True, metadata=metadata, **extra)
+    path.write_bytes(buffer.getbuffer())
 
 
 def read(path: Path) -> xr.DataArray:
