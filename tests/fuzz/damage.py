@@ -74,7 +74,17 @@ def odd_number(content: bytes, rng: Random) -> bytes:
     if not numbers:
         return change_byte(content, rng)
     match = numbers[rng.integers(len(numbers))]
-    odd = (b"NaN", b"-1", b"1e999", b"9" * 400, b"null", b'"x"', b"[" * 3000 + b"]" * 3000, b"true", b"99999999999")
+    odd = (
+        b"NaN",
+        b"-1",
+        b"1e999",
+        b"9" * 400,
+        b"null",
+        b'"x"',
+        b"[" * 3000 + b"]" * 3000,
+        b"true",
+        b"99999999999",
+    )
     return content[: match.start()] + odd[rng.integers(len(odd))] + content[match.end() :]
 
 

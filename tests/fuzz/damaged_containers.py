@@ -1,6 +1,6 @@
 """Patterns and data sets with seeded damage: refused in one line, or read as they were written.
 
-    python tests/fuzz/damaged_containers.py --count 1000 --seed 1
+python tests/fuzz/damaged_containers.py --count 1000 --seed 1
 """
 
 from __future__ import annotations
@@ -174,7 +174,9 @@ def run(count: int, seed: int, names: tuple[str, ...] = (*PATTERNS, DATASET)) ->
     with tempfile.TemporaryDirectory() as place:
         whole, hurt = Path(place) / "whole", Path(place) / "hurt"
         whole.mkdir()
-        make: dict[str, Callable[[Path], object]] = dict.fromkeys(PATTERNS, lambda p: save_pattern(small_pattern(), p))
+        make: dict[str, Callable[[Path], object]] = dict.fromkeys(
+            PATTERNS, lambda p: save_pattern(small_pattern(), p)
+        )
         make[DATASET] = small_dataset
         expected = {}
         for name in names:
@@ -209,7 +211,9 @@ def main() -> int:
         sys.stdout.write(line + "\n")
     for what, n in sorted(tally.counts.items()):
         sys.stdout.write(f"{n:6d} {what}\n")
-    sys.stdout.write(f"slowest {tally.slowest:.2f} s; peak memory {peak / 2**20:.2f} GiB ({before / 2**20:.2f} before)\n")
+    sys.stdout.write(
+        f"slowest {tally.slowest:.2f} s; peak memory {peak / 2**20:.2f} GiB ({before / 2**20:.2f} before)\n"
+    )
     return int(bool(tally.bad))
 
 

@@ -8,6 +8,7 @@ without one step, and the reflections, are numbered; their values are in the ori
 from __future__ import annotations
 
 import importlib
+import io
 import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +18,6 @@ import numpy as np
 import xarray as xr
 
 from lacbed.errors import FileFormatError, MissingExtraError
-from lacbed.patterns.atomic import reason
 from lacbed.patterns.formats import hdf5
 from lacbed.patterns.formats.netcdf import require as require_hdf5
 from lacbed.patterns.labels import axis_step
@@ -56,26 +56,35 @@ def _try_zspy(module: Any) -> None:
         ) from None
 
 
-def _write_signal(module: Any, array: xr.DataArray, path: Path) -> None:
+def _write_signal(module: Any, array: xr.DataArray, path: Path | _Buffer) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # between RosettaSciIO and Zarr
-        module.file_writer(str(path), _signal(array), show_progressbar=False)
+        target = path if isinstance(path, _Buffer) else str(path)
+        module.file_writer(target, _signal(array), show_progressbar=False)
 
 
 def write(array: xr.DataArray, path: Path) -> None:
-    """Write one array as a signal.
+    """Write one array as a signal."""
+    module = require(path)
+    if path.suffix.lower() == ".zspy":
+        _write_signal(module, array, path)
+        return
+    # In memory first: HDF5 may crash the whole process when a disk runs full under it.
+    buffer = _Buffer(str(path))
+    _write_signal(module, array, buffer)
+    path.write_bytes(buffer.getbuffer())
 
-    Raises:
-        OSError: if the operating system refuses.
-    """
-    module, refused = require(path), ""
-    with hdf5.quiet():
-        try:
-            _write_signal(module, array, path)
-        except (OSError, RuntimeError) as error:
-            refused = reason(error)  # all of HDF5 must go, with the error, while it is quiet
-    if refused:
-        raise OSError(refused)
+
+class _Buffer(io.BytesIO):
+    """A file in memory with the name that RosettaSciIO wants of a file; HDF5 writes to it all the same."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def __fspath__(self) -> str:
+        """The name, which is not opened."""
+        return self._name
 
 
 def _signal(array: xr.DataArray) -> dict[str, Any]:
