@@ -61,7 +61,7 @@ def small_pattern() -> xr.DataArray:
         "kx": ("kx", k, unit),
     }
     attributes = {
-        "crystal": "SrTiO₃", "zone_axis": [0, 0, 1], "energy": 200e3, "refraction": True, "notes": ["a", "B 0.5 Å²"],
+        "crystal": "SrTiO₃", "zone_axis": [0, 0, 1], "energy": 200e3, "refraction": True, "notes": ["a", "B = 0"],
         "crystal_cif": "data_x\n_cell_length_a 3.905\n",
     }  # fmt: skip
     return xr.DataArray(values, coords, ("thickness", "hkl", "ky", "kx"), "intensity", attributes)
@@ -203,9 +203,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", nargs="+", choices=(*PATTERNS, DATASET), default=(*PATTERNS, DATASET))
     arguments = parser.parse_args()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    tally = run(arguments.count, arguments.seed)
+    tally = run(arguments.count, arguments.seed, tuple(arguments.only))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for line in tally.bad:
         sys.stdout.write(line + "\n")

@@ -1,5 +1,6 @@
 """Files that are damaged, made to do harm, or somebody else's."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -38,7 +39,7 @@ def saved(pattern, path):
     return path
 
 
-def refused(path, match=""):
+def refused(path, match):
     with pytest.raises(FileFormatError, match=match) as caught:
         load_pattern(path)
     assert "\n" not in str(caught.value)
@@ -52,7 +53,7 @@ def test_no_flipped_bit_goes_unnoticed(small, tmp_path, ending):
     noticed = 0
     for file in files:
         content = file.read_bytes()
-        for place in sorted(set(rng.integers(0, len(content), 120 if len(files) == 1 else 4).tolist())):
+        for place in sorted(set(rng.integers(0, len(content), 40 if len(files) == 1 else 1).tolist())):
             changed = bytearray(content)
             changed[place] ^= 1 << int(rng.integers(8))
             file.write_bytes(changed)
@@ -87,7 +88,7 @@ def test_values_changed_by_another_program_are_named(small, tmp_path):
     saved(small, tmp_path / "p.nc")
     with h5py.File(tmp_path / "p.nc", "r+") as file:
         file["kx"][0] += 1e-9
-    refused(tmp_path / "p.nc", r"checksum .* changed by another program; .* save_pattern")
+    refused(tmp_path / "p.nc", r"checksum .* changed by another program; .*lacbed.save_pattern")
 
 
 def test_imagej_may_have_saved_other_pixels(small, tmp_path):
@@ -194,7 +195,7 @@ def test_codecs_that_load_python_objects(small, tmp_path):
     record |= {"filters": [{"id": "pickle"}], "compressor": None}
     (path / "hkl" / ".zarray").write_text(json.dumps(record))
     (path / "hkl" / "0").write_bytes(b"cos\nsystem\n(S'echo opened > /tmp/opened'\ntR.")
-    refused(path)
+    refused(path, "cannot read")
     group = zarr.open_group(path, mode="r", use_consolidated=False)
     with pytest.raises(FileFormatError, match="stored as pickle, which is never loaded"):
         zarr_folder.check_codecs(group["hkl"], "hkl")
@@ -203,12 +204,10 @@ def test_codecs_that_load_python_objects(small, tmp_path):
 def test_nothing_is_printed_about_damaged_hdf5(small, tmp_path, capfd):
     path = saved(small, tmp_path / "p.nc")
     content = path.read_bytes()
-    for place in range(0, len(content), 97):
+    for place in range(0, len(content), 397):
         path.write_bytes(content[:place] + bytes(48) + content[place + 48 :])
-        try:
+        with contextlib.suppress(FileFormatError):
             load_pattern(path)
-        except FileFormatError:
-            pass
     assert capfd.readouterr().err == ""
     with hdf5.quiet():
         assert sys.unraisablehook is not sys.__unraisablehook__
@@ -228,7 +227,7 @@ def stay(path):
 
 def test_only_our_own_zarr_folders_are_replaced(small, tmp_path):
     xr.Dataset({"intensity": ("kx", [1.0])}).to_zarr(tmp_path / "theirs.zarr", zarr_format=2)
-    xr.Dataset({"intensity": ("kx", [1.0])}).to_zarr(tmp_path / "three.zarr", zarr_format=3)
+    xr.Dataset({"intensity": ("kx", [1.0])}).to_zarr(tmp_path / "three.zarr", zarr_format=3, consolidated=False)
     zarr.open_group(tmp_path / "empty.zarr", mode="w")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -298,9 +297,9 @@ def test_a_folder_put_aside_by_a_killed_process_comes_back(tmp_path):
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-@pytest.mark.parametrize("write", range(0, 24, 3))
+@pytest.mark.parametrize("write", [0, 1, 9])
 def test_a_zarr_folder_that_fails_on_the_way_leaves_nothing(small, tmp_path, monkeypatch, write, error):
-    real, count = os.open, 0
+    count = 0
     path_type = type(tmp_path)
     real = path_type.write_bytes
 

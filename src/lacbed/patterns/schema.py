@@ -170,6 +170,6 @@ def _type_of(name: str) -> type[str] | np.dtype[Any]:
     if name == "str":
         return str
     kind = np.dtype(name)
-    if kind.kind not in "fiub":
+    if kind.kind not in "fiub" or (kind.kind == "f" and kind.itemsize not in (4, 8)):
         raise ValueError(name)
     return kind

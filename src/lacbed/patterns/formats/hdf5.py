@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import mmap
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,14 +16,80 @@ import numpy as np
 from lacbed.errors import FileFormatError
 from lacbed.patterns.sizes import EXPANSION, check_size
 
+_SEAL = b"\nlacbed-sha256 "
+_PART = 2**22
+_HEAP = b"GCOL\x01\0\0\0"
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """A file, open for reading. What HDF5 has to say while it takes a damaged one apart is not shown."""
     import h5py  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: PLC0415
 
+    _check_seal(path)
+    _check_heaps(path)
     with quiet(), h5py.File(path, "r") as file:
         yield file
+
+
+def write_sealed(path: Path, content: memoryview) -> None:
+    """Write an HDF5 file and behind it, where HDF5 does not look, a checksum over all of it.
+
+    HDF5 may crash the process, or never end, while it reads a damaged file; so one is noticed before it is opened.
+    """
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.write(_SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n")
+
+
+def _check_seal(path: Path) -> None:
+    """Compare that checksum, if the file has one: earlier versions wrote none, and HDF5 removes it with a change.
+
+    Raises:
+        FileFormatError: if it differs.
+    """
+    length = path.stat().st_size - len(_SEAL) - 65
+    if length < 0:
+        return
+    with path.open("rb") as stream:
+        stream.seek(length)
+        if stream.read(len(_SEAL)) != _SEAL:
+            return
+        wanted = stream.read(64)
+        stream.seek(0)
+        total, left = hashlib.sha256(), length
+        while left and (part := stream.read(min(left, _PART))):
+            total.update(part)
+            left -= len(part)
+    if total.hexdigest().encode() != wanted:
+        raise FileFormatError("it is damaged: its content does not have the checksum that was written with it")
+
+
+def _check_heaps(path: Path) -> None:
+    """Refuse a file of which a heap of texts is damaged: HDF5 walks along it without end if an entry has no length.
+
+    A heap is "GCOL", version 1, its length, and entries: number (0 for what is free), references, length and
+    content, in steps of 8 bytes; https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html, III.E.
+
+    Raises:
+        FileFormatError: saying so.
+    """
+    if not path.stat().st_size:
+        return
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = content.find(_HEAP)
+        while start >= 0:
+            place = start + 16
+            end = start + int.from_bytes(content[start + 8 : place], "little")
+            if end > len(content):
+                raise FileFormatError("it is cut short or damaged")
+            while place + 16 <= end:
+                size = int.from_bytes(content[place + 8 : place + 16], "little")
+                free = content[place : place + 2] == b"\0\0"
+                place += size if free else 16 + -(-size // 8) * 8
+                if (free and size == 0) or place > end:
+                    raise FileFormatError("its heap of texts is damaged")
+            start = content.find(_HEAP, start + 8)
 
 
 @contextmanager

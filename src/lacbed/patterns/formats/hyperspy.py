@@ -72,7 +72,7 @@ def write(array: xr.DataArray, path: Path) -> None:
     # In memory first: HDF5 may crash the whole process when a disk runs full under it.
     buffer = _Buffer(str(path))
     _write_signal(module, array, buffer)
-    path.write_bytes(buffer.getbuffer())
+    hdf5.write_sealed(path, buffer.getbuffer())
 
 
 class _Buffer(io.BytesIO):

@@ -2,8 +2,8 @@
 
 The data variable has the name of the array; complex amplitudes are two variables, name_real and name_imag, as
 netCDF has no complex numbers. The attributes are there twice: once natively for other programs, and once as
-JSON in the scalar variable `lacbed_metadata`, from which they come back with their exact types. The data carry
-a checksum (Fletcher 32), and the JSON has one over everything, so that damage is found on reading.
+JSON in the scalar variable `lacbed_metadata`, from which they come back with their exact types. The JSON has a
+checksum over all values and labels, and behind the end of HDF5 stands one over the whole file.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def write(array: xr.DataArray, path: Path) -> None:
     # In memory first: HDF5 may crash the whole process when a disk runs full under it.
     buffer = io.BytesIO()
     data.to_netcdf(buffer, engine="h5netcdf", encoding=encoding)
-    path.write_bytes(buffer.getbuffer())
+    hdf5.write_sealed(path, buffer.getbuffer())
 
 
 def read(path: Path) -> xr.DataArray:
