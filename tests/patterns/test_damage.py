@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 import zipfile
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -191,14 +192,17 @@ def test_a_pipe_inside_a_zarr_folder(small, tmp_path, name):
 
 def test_codecs_that_load_python_objects(small, tmp_path):
     path = saved(small, tmp_path / "p.zarr")
-    record = json.loads((path / "hkl" / ".zarray").read_text())
+    record = json.loads((path / "kx" / ".zarray").read_text())
     record |= {"filters": [{"id": "pickle"}], "compressor": None}
-    (path / "hkl" / ".zarray").write_text(json.dumps(record))
-    (path / "hkl" / "0").write_bytes(b"cos\nsystem\n(S'echo opened > /tmp/opened'\ntR.")
+    (path / "kx" / ".zarray").write_text(json.dumps(record))
+    (path / "kx" / "0").write_bytes(b"cos\nmkdir\n(S'" + str(tmp_path / "opened").encode() + b"'\ntR.")
     refused(path, "cannot read")
-    group = zarr.open_group(path, mode="r", use_consolidated=False)
-    with pytest.raises(FileFormatError, match="stored as pickle, which is never loaded"):
-        zarr_folder.check_codecs(group["hkl"], "hkl")
+    assert not (tmp_path / "opened").exists()
+    codec = SimpleNamespace(codec_id="pickle")
+    metadata = SimpleNamespace(zarr_format=2, filters=[codec], compressor=None)
+    for dtype in (np.dtype("f8"), np.dtype(object)):
+        with pytest.raises(FileFormatError, match="kx is stored as pickle, which is never loaded"):
+            zarr_folder.check_codecs(SimpleNamespace(metadata=metadata, dtype=dtype), "kx")
 
 
 def test_nothing_is_printed_about_damaged_hdf5(small, tmp_path, capfd):

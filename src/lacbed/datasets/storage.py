@@ -230,6 +230,6 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("format") != "lacbed-dataset":
         raise FileFormatError(f"{str(folder)!r} is a Zarr store, but no data set of lacbed")
     version = record.get("format_version")
-    if version != 1:
+    if type(version) is not int or version != 1:
         raise FileFormatError(f"the data set has format version {str(version)[:20]}, expected 1; update lacbed")
     return record

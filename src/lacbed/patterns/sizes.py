@@ -32,8 +32,8 @@ def check_size(what: str, announced: int, stored: int, expansion: int = EXPANSIO
     """
     if announced > SMALL and announced > expansion * stored:
         raise FileFormatError(
-            f"{what} is said to take {readable(announced)} in a file of {readable(stored)}; the file is damaged, or "
-            "made to do harm"
+            f"{what} is said to take {readable(announced)} in a file of {readable(stored)}; it is damaged or made "
+            "to do harm"
         )
     if announced > _CHECKED:
         import torch  # noqa: PLC0415  only for large files, which take longer than its import

@@ -66,7 +66,7 @@ def _check_seal(path: Path) -> None:
 
 
 def _check_heaps(path: Path) -> None:
-    """Refuse a file of which a heap of texts is damaged: HDF5 walks along it without end if an entry has no length.
+    """Refuse a file of which a heap of texts is damaged: HDF5 walks along it for ever if an entry has no length.
 
     A heap is "GCOL", version 1, its length, and entries: number (0 for what is free), references, length and
     content, in steps of 8 bytes; https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html, III.E.
