@@ -12,9 +12,14 @@ import pyarrow.parquet as pq
 
 from lacbed.catalog.schema import REQUIRED, SCHEMA, Row, conform, metadata_of, with_metadata
 from lacbed.errors import FileFormatError
-from lacbed.patterns.atomic import reason, replacing
+from lacbed.io_checks import regular_file
+from lacbed.patterns.atomic import check_replaceable, reason, replacing
+from lacbed.patterns.sizes import COMPRESSED, check_size
 
 _COMPRESSION_LEVEL = 9
+_LARGEST = 2**40
+_ROW = 200
+"""Bytes that a row takes in memory at least."""
 
 
 def read_catalog(
@@ -52,10 +57,10 @@ def _columns_of(path: Path) -> list[str]:
     """Names of the columns of a file that is a catalogue."""
     if path.is_dir():
         raise FileFormatError(f"{path} is a folder; expected a Parquet file")
-    if not path.is_file():
-        raise FileFormatError(f"no such file: {path}")
+    size = regular_file(path, "the catalogue", _LARGEST, FileFormatError)
     try:
-        names = list(pq.read_schema(path).names)
+        found = pq.read_metadata(path)
+        names = list(found.schema.to_arrow_schema().names)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise FileFormatError(
             f"{path} is not a Parquet file, or is damaged or cut short: {reason(error)}"
@@ -63,6 +68,11 @@ def _columns_of(path: Path) -> list[str]:
     missing = [name for name in REQUIRED if name not in names]
     if missing:
         raise FileFormatError(f"{path} is not a catalogue of crystals: it lacks the columns {', '.join(missing)}")
+    unpacked = sum(found.row_group(i).total_byte_size for i in range(found.num_row_groups))
+    try:
+        check_size("its table", max(unpacked, found.num_rows * _ROW), size, COMPRESSED)
+    except FileFormatError as error:
+        raise FileFormatError(f"cannot read {str(path)!r}: {error}") from None
     return names
 
 
@@ -70,7 +80,8 @@ def check_output(path: str | Path) -> None:
     """Refuse a path to which no catalogue can be written, before any work.
 
     Raises:
-        FileFormatError: if the ending is not .parquet, or the path is a folder or in a folder that does not exist.
+        FileFormatError: if the ending is not .parquet, it is a folder or another file, it is the catalogue of a
+            data set, or its folder does not exist.
     """
     path = Path(path)
     if path.suffix.lower() != ".parquet":
@@ -79,6 +90,7 @@ def check_output(path: str | Path) -> None:
         raise FileFormatError(f"{path} is a folder; expected the name of a file")
     if not path.parent.is_dir():
         raise FileFormatError(f"no such folder: {path.parent}")
+    check_replaceable(path, lambda there: bool(_columns_of(there)), "catalogue")
 
 
 def write_catalog(

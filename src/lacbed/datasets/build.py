@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from lacbed.datasets.consistency import record_problem
 from lacbed.datasets.duplicates import BOUND, near_duplicates
 from lacbed.datasets.forecast import Forecast
 from lacbed.datasets.lock import LOCK, OWNER, locked
@@ -26,7 +29,15 @@ from lacbed.datasets.manifest import (
     write_manifest,
 )
 from lacbed.datasets.plan import Batch, Plan
-from lacbed.datasets.storage import CATALOG, create, is_unfinished, read_record, remove_unfinished, write_batch
+from lacbed.datasets.storage import (
+    CATALOG,
+    create,
+    is_unfinished,
+    places_of,
+    read_record,
+    remove_unfinished,
+    write_batch,
+)
 from lacbed.datasets.store import Store
 from lacbed.datasets.worker import Outcome
 from lacbed.datasets.workers import Crew, Job, run
@@ -139,17 +150,31 @@ def _prepare(folder: Path, plan: Plan) -> None:
     """Lay the folder out, or check that it holds the same plan; remove what a killed run left unfinished."""
     if (folder / "zarr.json").exists():
         record = read_record(folder)
+        if problem := record_problem(record):
+            raise FileFormatError(f"{str(folder)!r} is damaged: {problem}")
         if record["plan_digest"] != plan.digest:
             same = record["config_digest"] == plan.config.digest
             what = "other crystals, another selection or another batch size" if same else "another config"
             raise FileFormatError(f"{str(folder)!r} was begun with {what}; choose another folder, or remove it")
         remove_unfinished(folder)
+        _check_layout(folder, plan)
         return
     strangers = [p.name for p in folder.iterdir() if p.name not in _own(plan) and not is_unfinished(p)]
     if strangers:
         raise FileFormatError(f"{str(folder)!r} is no data set: it holds {sorted(strangers)[0]!r}")
     remove_unfinished(folder)
     create(folder, plan)
+
+
+def _check_layout(folder: Path, plan: Plan) -> None:
+    """Refuse to go on with a folder that has lost, or has otherwise, what was laid out before the first batch."""
+    store = Store(folder, compare=False)
+    whole = np.array_equal(store.places, places_of(plan))
+    for group in plan.groups:
+        maps = (("pattern", group.symmetry.pattern), ("potential", group.symmetry.potential))
+        whole = whole and all(np.array_equal(store.map(group.symmetry.name, k), m.source) for k, m in maps)
+    if not whole:
+        raise FileFormatError(f"{str(folder)!r} is damaged: places or maps are not those of its plan; build anew")
 
 
 def _own(plan: Plan) -> set[str]:

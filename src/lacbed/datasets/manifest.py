@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,13 +20,19 @@ import pyarrow as pa
 
 from lacbed.catalog.summary import ATTRIBUTION
 from lacbed.datasets.plan import Plan, describe_plan
-from lacbed.datasets.storage import write_bytes
+from lacbed.datasets.storage import LARGEST_JSON, json_file, write_bytes
 from lacbed.errors import FileFormatError
+from lacbed.io_checks import read_bytes, read_json_text, regular_file
 from lacbed.patterns.atomic import reason
 from lacbed.result import software
 
 _FREE = ("CC0-1.0", "public domain")
 JOURNAL, MANIFEST = "journal.jsonl", "manifest.json"
+_SEAL = "sha256"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+Manifest = dict[str, Any]
+"""What `write_manifest` writes."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +85,12 @@ def append_entry(folder: Path, entry: Entry) -> None:
 def read_journal(folder: Path) -> dict[tuple[int, int], Entry]:
     """The batches that count, by group and number; of a batch written twice the later line."""
     path = folder / JOURNAL
-    if not path.is_file():
+    if not path.exists():
         return {}
     found = {}
-    for line in path.read_bytes().splitlines(keepends=True):
+    size = regular_file(path, "the journal of a data set", LARGEST_JSON, FileFormatError)
+    content = read_bytes(path, "the journal of a data set", size, FileFormatError)
+    for line in content.splitlines(keepends=True):
         if line.endswith(b"\n"):
             entry = _entry(line, path)
             found[entry.group, entry.batch] = entry
@@ -90,12 +99,40 @@ def read_journal(folder: Path) -> dict[tuple[int, int], Entry]:
 
 def _entry(line: bytes, path: Path) -> Entry:
     try:
-        values = json.loads(line)
-        values["failures"] = tuple(Failure(**failure) for failure in values["failures"])
-        values["rows"] = tuple(values["rows"])
-        return Entry(**values)
-    except (ValueError, TypeError, KeyError):
+        values = read_json_text(line.decode(), "a line of the journal", FileFormatError)
+        values["failures"] = tuple(_failure(failure) for failure in values["failures"])
+        values["rows"] = tuple(_whole(row) for row in values["rows"])
+        entry = Entry(**values)
+        _whole(entry.group), _whole(entry.batch), _digests(entry.files)
+        if isinstance(entry.seconds, bool) or not isinstance(entry.seconds, int | float) or entry.seconds < 0:
+            raise ValueError(entry.seconds)
+        return entry
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise FileFormatError(f"{path} has a line that is none of lacbed's; the data set is damaged") from None
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**31:
+        raise ValueError(value)
+    return value
+
+
+def _failure(values: Any) -> Failure:
+    failure = Failure(**values)
+    _whole(failure.row)
+    if not isinstance(failure.explained, bool):
+        raise ValueError(failure.explained)
+    if not all(isinstance(text, str) for text in (failure.formula, failure.source_id, failure.reason)):
+        raise ValueError(failure.row)
+    return failure
+
+
+def _digests(files: Any) -> dict[str, str]:
+    for name, digest in files.items():
+        if not isinstance(digest, str) or not _SHA256.fullmatch(digest) or ".." in name or name.startswith("/"):
+            raise ValueError(name)
+    found: dict[str, str] = files
+    return found
 
 
 def rewrite_journal(folder: Path, entries: Iterable[Entry]) -> None:
@@ -152,6 +189,7 @@ def write_manifest(
         "files": {name: _digest(folder / name) for name in fixed_files}
         | {name: digest for entry in ordered for name, digest in entry.files.items()},
     }
+    manifest[_SEAL] = _digest_of(manifest)
     try:
         write_bytes(folder / MANIFEST, (json.dumps(manifest, ensure_ascii=False, indent=1) + "\n").encode())
     except OSError as error:
@@ -183,19 +221,43 @@ def _attribution(source: dict[str, Any]) -> str:
     return f"{source['source']} ({source['licence']}): {ATTRIBUTION.get(source['source'], 'name the source')}"
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
+def read_manifest(folder: Path) -> Manifest | None:
     """The manifest of a data set, or None while it is not finished.
 
     Raises:
-        FileFormatError: if it is damaged.
+        FileFormatError: if it is damaged, lacks something or holds something impossible.
     """
     path = folder / MANIFEST
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
+    manifest = json_file(path, "the manifest of a data set")
+    if _SEAL in manifest and manifest[_SEAL] != _digest_of(manifest):
+        raise FileFormatError(f"{str(path)!r} does not have the checksum that was written with it; it is damaged")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(manifest, dict):
-            raise ValueError("no object")
-    except (OSError, ValueError) as error:
-        raise FileFormatError(f"cannot read {str(path)!r}: {reason(error)}") from None
+        _check_manifest(manifest)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else "it holds impossible values"
+        raise FileFormatError(f"{str(path)!r} is no manifest of a data set, or a damaged one: {what}") from None
     return manifest
+
+
+def _check_manifest(manifest: Manifest) -> None:
+    """Check what others rely on."""
+    _whole(manifest["crystals"]), _digests(manifest["files"])
+    for failure in manifest["failures"]:
+        _failure(failure)
+    for group in manifest["duplicates"]["groups"]:
+        for row in group:
+            _whole(row)
+    if not 0 <= float(manifest["duplicates"]["bound"]) <= 1 or not float(manifest["cpu_seconds"]) >= 0:
+        raise ValueError("a number")
+    for source in manifest["licences"]:
+        _whole(source["rows"])
+    if not all(isinstance(line, str) for line in manifest["attribution"]):
+        raise TypeError("attribution")
+
+
+def _digest_of(manifest: Manifest) -> str:
+    """SHA-256 of a manifest but for its own."""
+    rest = {name: value for name, value in manifest.items() if name != _SEAL}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

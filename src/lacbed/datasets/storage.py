@@ -37,13 +37,18 @@ from lacbed.datasets.orbits import Orbits
 from lacbed.datasets.plan import Batch, Group, Plan, describe_plan
 from lacbed.datasets.worker import Stored, quantities
 from lacbed.errors import FileFormatError
+from lacbed.io_checks import read_json, regular_file
 from lacbed.patterns.atomic import reason
-from lacbed.patterns.labels import number_text
+from lacbed.patterns.formats.zarr_folder import bytes_of, is_store
 from lacbed.result import software
 
 _UNFINISHED = re.compile(r"\..+\.[0-9a-f]{12}(\.parquet)?")
 RECORD = "lacbed_dataset"
-CATALOG, ARRAYS = "catalog.parquet", ("pattern", "potential", "scalars")
+LARGEST_JSON = 2**30
+"""Bytes of JSON that are read: a data set of millions of crystals has some hundred megabytes."""
+
+TYPES = {"pattern": "uint16", "potential": "uint16", "scalars": "float64"}
+CATALOG, ARRAYS = "catalog.parquet", tuple(TYPES)
 
 
 def create(folder: Path, plan: Plan) -> None:
@@ -56,7 +61,7 @@ def create(folder: Path, plan: Plan) -> None:
         write_catalog(plan.table, folder / CATALOG, "lacbed dataset build", plan.selection.to_dict())
         memory = MemoryStore()
         root = zarr.open_group(memory, mode="w")
-        _add_whole(root, "place", _places(plan), ("row", "place"))
+        _add_whole(root, "place", places_of(plan), ("row", "place"))
         for group in plan.groups:
             _add_group(root.create_group(group.symmetry.name), group, plan)
         root.attrs[RECORD] = {
@@ -65,14 +70,15 @@ def create(folder: Path, plan: Plan) -> None:
             "quantities": list(quantities(plan.config)),
             "units": SCALARS,
         }
-        files = _bytes_of(memory)
+        files = bytes_of(memory)
         for name in sorted(files, key=lambda name: (name == "zarr.json", name)):
             write_bytes(folder / name, files[name])
     except OSError as error:
         raise FileFormatError(f"cannot write {str(folder)!r}: {reason(error)}") from None
 
 
-def _places(plan: Plan) -> npt.NDArray[np.int32]:
+def places_of(plan: Plan) -> npt.NDArray[np.int32]:
+    """Group and place within it of each row."""
     places = np.full((plan.table.num_rows, 2), -1, dtype=np.int32)
     for number, group in enumerate(plan.groups):
         places[group.rows, 0] = number
@@ -97,12 +103,13 @@ def _add_data(parent: zarr.Group, group: Group, plan: Plan, rows: int) -> None:
     """The three arrays of a group, without any chunks."""
     pattern, potential = _stored(group.symmetry.pattern), _stored(group.symmetry.potential)
     columns = len(quantities(plan.config))
-    shapes: dict[str, tuple[tuple[int, ...], str, tuple[str, ...]]] = {
-        "pattern": ((plan.config.thickness_count, pattern), "uint16", ("place", "thickness", "stored_pattern")),
-        "potential": ((potential,), "uint16", ("place", "stored_potential")),
-        "scalars": ((columns,), "float64", ("place", "quantity")),
+    shapes: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
+        "pattern": ((plan.config.thickness_count, pattern), ("place", "thickness", "stored_pattern")),
+        "potential": ((potential,), ("place", "stored_potential")),
+        "scalars": ((columns,), ("place", "quantity")),
     }
-    for name, (shape, dtype, dimensions) in shapes.items():
+    for name, (shape, dimensions) in shapes.items():
+        dtype = TYPES[name]
         parent.create_array(
             name,
             shape=(rows, *shape),
@@ -116,10 +123,6 @@ def _add_data(parent: zarr.Group, group: Group, plan: Plan, rows: int) -> None:
 
 def _stored(orbits: Orbits) -> int:
     return len(orbits.first)
-
-
-def _bytes_of(store: MemoryStore) -> dict[str, bytes]:
-    return {name: value.to_bytes() for name, value in store._store_dict.items()}
 
 
 def write_batch(folder: Path, plan: Plan, batch: Batch, stored: Sequence[Stored | None]) -> dict[str, str]:
@@ -138,13 +141,18 @@ def write_batch(folder: Path, plan: Plan, batch: Batch, stored: Sequence[Stored 
     group = plan.groups[batch.group]
     digests = {}
     for name, content in _encode(plan, group, stored).items():
-        file = f"{group.symmetry.name}/{name}/c/{'/'.join([str(batch.number), *_zeros(name)])}"
+        file = chunk_name(group.symmetry.name, name, batch.number)
         try:
             write_bytes(folder / file, content)
         except OSError as error:
             raise FileFormatError(f"cannot write {str(folder / file)!r}: {reason(error)}") from None
         digests[file] = hashlib.sha256(content).hexdigest()
     return digests
+
+
+def chunk_name(group: str, array: str, batch: int) -> str:
+    """The file that has a batch of one of `ARRAYS`."""
+    return f"{group}/{array}/c/{'/'.join([str(batch), *_zeros(array)])}"
 
 
 def _zeros(name: str) -> list[str]:
@@ -164,7 +172,7 @@ def _encode(plan: Plan, group: Group, stored: Sequence[Stored | None]) -> dict[s
                 if one is not None:
                     values[place] = getattr(one, name)
             array[...] = values
-    files = _bytes_of(memory)
+    files = bytes_of(memory)
     return {name: files[f"{name}/c/{'/'.join(['0', *_zeros(name)])}"] for name in ARRAYS}
 
 
@@ -181,6 +189,12 @@ def write_bytes(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def json_file(path: Path, what: str) -> dict[str, Any]:
+    """The names and values of a JSON file of a data set; see `lacbed.io_checks.read_json`."""
+    size = regular_file(path, what, LARGEST_JSON, FileFormatError)
+    return read_json(path, what, size, FileFormatError)
 
 
 def is_unfinished(path: Path) -> bool:
@@ -206,14 +220,16 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise FileFormatError(f"no such data set: {str(folder)!r}")
     if not folder.is_dir():
         raise FileFormatError(f"a data set is a folder (.zarr), and {str(folder)!r} is a file")
-    try:
-        record = zarr.open_group(folder, mode="r").attrs.get(RECORD)
-    except Exception as error:  # the readers of damaged stores raise anything at all
-        why = reason(error).replace(f"PosixPath({str(folder)!r})", repr(str(folder)))
-        raise FileFormatError(f"{str(folder)!r} holds no Zarr store, or a damaged one: {why}") from None
+    root = folder / "zarr.json"
+    if not root.exists():
+        if is_store(folder):  # of the earlier format of Zarr, in which there are no data sets
+            raise FileFormatError(f"{str(folder)!r} is a Zarr store, but no data set of lacbed")
+        raise FileFormatError(f"{str(folder)!r} holds no Zarr store: there is no zarr.json in it")
+    attributes = json_file(root, "the record of a data set").get("attributes")
+    record = attributes.get(RECORD) if isinstance(attributes, dict) else None
     if not isinstance(record, dict) or record.get("format") != "lacbed-dataset":
         raise FileFormatError(f"{str(folder)!r} is a Zarr store, but no data set of lacbed")
     version = record.get("format_version")
-    if version != 1:
-        raise FileFormatError(f"the data set has format version {number_text(version or 0)}; update lacbed")
+    if type(version) is not int or version != 1:
+        raise FileFormatError(f"the data set has format version {str(version)[:20]}, expected 1; update lacbed")
     return record

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +17,69 @@ import zarr
 from lacbed.catalog.files import read_catalog
 from lacbed.datasets.codec import decode_intensity, decode_potential
 from lacbed.datasets.config import DatasetConfig
+from lacbed.datasets.consistency import MOST_ROWS, config_changed, contradictions, members, record_problem
 from lacbed.datasets.manifest import read_journal, read_manifest
-from lacbed.datasets.storage import CATALOG, read_record
+from lacbed.datasets.storage import CATALOG, TYPES, chunk_name, read_record
+from lacbed.datasets.worker import quantities
 from lacbed.errors import FileFormatError
+from lacbed.io_checks import read_bytes, regular_file
 from lacbed.patterns.atomic import reason
+from lacbed.patterns.formats.zarr_folder import check_codecs
 
 Image = npt.NDArray[np.float32]
 CACHE_BYTES = 256 * 2**20
+_LARGEST_FILE = 2**36
 
 
 class Store:
     """The values of a data set by row.
 
-    It can be handed to another process: only the path travels, and files are opened there on first use.
+    It can be handed to another process: only the path travels, and files are opened there on first use. Each file
+    is compared with its checksum in the manifest or the journal when it is read; one that is missing is an error,
+    and not the fill values that Zarr would make of it.
 
     Args:
         path: of the data set.
         cache_bytes: most bytes of compact values that are kept in memory.
+        compare: whether contradictions and wrong checksums are errors; else only what cannot be read is.
 
     Raises:
         FileFormatError: if it is no data set, or a damaged one.
     """
 
-    def __init__(self, path: str | Path, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, path: str | Path, cache_bytes: int = CACHE_BYTES, *, compare: bool = True) -> None:
         self.path = Path(path)
-        self.record = read_record(self.path)
-        self.config = DatasetConfig.from_dict(self.record["config"])
-        self.quantities: tuple[str, ...] = tuple(self.record["quantities"])
-        self.places: npt.NDArray[np.int32] = self._read_places()
+        self.compare = compare
+        self.record = self._check_record(read_record(self.path))
+        self.manifest = read_manifest(self.path)
+        self._entries = read_journal(self.path)
+        self._digests: dict[str, str] = {} if self.manifest is None else dict(self.manifest["files"])
+        self._digests |= {name: digest for e in self._entries.values() for name, digest in e.files.items()}
+        self.config = self._guard(lambda: DatasetConfig.from_dict(self.record["config"]))
+        self.quantities: tuple[str, ...] = quantities(self.config)
+        if tuple(self.record.get("quantities", ())) != self.quantities:
+            raise FileFormatError(f"{str(self.path)!r} is damaged: its record names other quantities than it has")
         self._column = {name: i for i, name in enumerate(self.quantities)}
         self._cache_bytes = cache_bytes
         self._process = -1
         self._forget()
+        self._read_bytes("zarr.json")
+        self.places: npt.NDArray[np.int32] = self._read_places()
+        self._members = members(self.record, self.places)
+        if compare and (problems := self.contradictions()):
+            raise FileFormatError(f"{str(self.path)!r} is damaged: {problems[0]}")
+
+    def _check_record(self, record: dict[str, Any]) -> dict[str, Any]:
+        problem = record_problem(record)
+        if not problem and self.compare and config_changed(record):
+            problem = "its config is not the one that it was built with"
+        if problem:
+            raise FileFormatError(f"{str(self.path)!r} is damaged: {problem}")
+        return record
+
+    def contradictions(self) -> list[str]:
+        """A line for everything in which its parts contradict each other."""
+        return contradictions(self.record, self.places, self._entries, self.manifest)
 
     def _forget(self) -> None:
         self._arrays: dict[str, Any] = {}
@@ -61,12 +94,12 @@ class Store:
         return state
 
     def _read_places(self) -> npt.NDArray[np.int32]:
-        places = np.asarray(self._guard(lambda: zarr.open_array(self.path / "place", mode="r")[...]))
-        if places.shape != (self.record["rows"], 2):
-            raise FileFormatError(f"{str(self.path)!r} is damaged: place has the shape {places.shape}")
+        places = self._whole("place", (self.record["rows"], 2))
+        if np.abs(places.astype(np.int64)).max(initial=0) > MOST_ROWS:
+            raise FileFormatError(f"{str(self.path)!r} is damaged: place holds impossible numbers")
         return places
 
-    def _guard(self, read: Any) -> Any:
+    def _guard(self, read: Callable[[], Any]) -> Any:
         try:
             return read()
         except FileFormatError:
@@ -74,13 +107,23 @@ class Store:
         except Exception as error:  # the readers of damaged stores raise anything at all
             raise FileFormatError(f"cannot read {str(self.path)!r}: {reason(error)}") from None
 
+    def _read_bytes(self, name: str) -> bytes:
+        """One file, which is what its checksum says."""
+        what = f"a part ({name}) of the data set"
+        size = regular_file(self.path / name, what, _LARGEST_FILE, FileFormatError)
+        content = read_bytes(self.path / name, what, size, FileFormatError)
+        digest = self._digests.get(name)
+        if self.compare and digest is not None and hashlib.sha256(content).hexdigest() != digest:
+            raise FileFormatError(f"cannot read {str(self.path)!r}: {name} differs from its checksum")
+        return content
+
     def check_finished(self, partial: bool) -> None:
         """Refuse a data set that is not finished, unless `partial`.
 
         Raises:
             FileFormatError: saying how far it is.
         """
-        if not partial and read_manifest(self.path) is None:
+        if not partial and self.manifest is None:
             raise FileFormatError(
                 f"{str(self.path)!r} is not finished ({len(self.done_rows())} of {self.record['rows']} crystals); "
                 "build it to the end, or read it with partial=True"
@@ -89,7 +132,7 @@ class Store:
     # -- rows -----------------------------------------------------------------------------------------
     def done_rows(self) -> npt.NDArray[np.int64]:
         """Numbers of the rows that have a pattern, ascending."""
-        entries = read_journal(self.path).values()
+        entries = self._entries.values()
         done = {row for entry in entries for row in entry.rows}
         failed = {failure.row for entry in entries for failure in entry.failures}
         return np.array(sorted(done - failed), dtype=np.int64)
@@ -101,20 +144,29 @@ class Store:
 
     def catalog(self) -> pa.Table:
         """The rows as they stood in the catalogue."""
-        return read_catalog(self.path / CATALOG)
+        self._read_bytes(CATALOG)
+        table = read_catalog(self.path / CATALOG)
+        if table.num_rows != self.record["rows"]:
+            raise FileFormatError(
+                f"{str(self.path)!r} is damaged: its catalogue has {table.num_rows} rows, its record "
+                f"{self.record['rows']}"
+            )
+        return table
 
     # -- values ---------------------------------------------------------------------------------------
     def pattern(self, row: int) -> Image:
         """Intensities of a row: (thickness, hkl, ky, kx)."""
         name, stored = self._stored(row, "pattern")
-        return decode_intensity(stored)[:, self._map(f"{name}/pattern_source")]
+        return decode_intensity(stored)[:, self.map(name, "pattern")]
 
     def potential(self, row: int) -> Image:
         """Mean potential along the beam in V: (v, u)."""
         name, stored = self._stored(row, "potential")
         scalars = self.scalars(row)
         offset, scale = (scalars[self._column[n]] for n in ("potential_offset", "potential_scale"))
-        return decode_potential(stored, offset, scale)[self._map(f"{name}/potential_source")]
+        if not (np.isfinite(offset) and 0 < scale < np.inf):
+            raise FileFormatError(f"{str(self.path)!r} is damaged: row {row} is said to be done and has no values")
+        return decode_potential(stored, offset, scale)[self.map(name, "potential")]
 
     def scalars(self, row: int) -> npt.NDArray[np.float64]:
         """Numbers of a row, in the order of `quantities`."""
@@ -135,21 +187,27 @@ class Store:
         group, place = (int(n) for n in self.places[row])
         if group < 0:
             raise FileFormatError(f"row {row} of {str(self.path)!r} has no values: it is no crystal")
-        name = self.record["groups"][group]
         batch, within = divmod(place, self.record["batch"])
-        return name, self._chunk(f"{name}/{kind}", batch)[within]
+        if (group, batch) not in self._entries:
+            raise FileFormatError(f"row {row} of {str(self.path)!r} has no values yet; build it to the end")
+        if kind != "scalars" and any(failure.row == row for failure in self._entries[group, batch].failures):
+            raise FileFormatError(f"row {row} of {str(self.path)!r} has no values: it failed")
+        return self.record["groups"][group], self._chunk(group, kind, batch)[within]
 
-    def _chunk(self, array: str, number: int) -> npt.NDArray[Any]:
+    def _chunk(self, group: int, kind: str, number: int) -> npt.NDArray[Any]:
         """One chunk, from the cache if it is there."""
         if self._process != os.getpid():  # a fork shares what was open, which must not be used
             self._forget()
             self._process = os.getpid()
-        key = array, number
+        name = self.record["groups"][group]
+        key = f"{name}/{kind}", number
         if key in self._chunks:
             self._chunks.move_to_end(key)
             return self._chunks[key]
         size = self.record["batch"]
-        source = self._open(array)
+        shape = (len(self._members[group]), *self._shape(name, kind))
+        source = self._open(key[0], shape, (size, *shape[1:]))
+        self._read_bytes(chunk_name(name, kind, number))
         values = np.asarray(self._guard(lambda: source[number * size : (number + 1) * size]))
         self._chunks[key] = values
         self._held += values.nbytes
@@ -157,12 +215,40 @@ class Store:
             self._held -= self._chunks.popitem(last=False)[1].nbytes
         return values
 
-    def _open(self, array: str) -> Any:
-        if array not in self._arrays:
-            self._arrays[array] = self._guard(lambda: zarr.open_array(self.path / array, mode="r"))
-        return self._arrays[array]
+    def _shape(self, group: str, kind: str) -> tuple[int, ...]:
+        """What is stored of one row."""
+        if kind == "scalars":
+            return (len(self.quantities),)
+        stored = int(self.map(group, kind).max()) + 1
+        return (self.config.thickness_count, stored) if kind == "pattern" else (stored,)
 
-    def _map(self, array: str) -> npt.NDArray[np.int32]:
+    def map(self, group: str, kind: str) -> npt.NDArray[np.int32]:
+        """Which stored value each pixel of a pattern or a potential has."""
+        array, n = f"{group}/{kind}_source", self.config.potential_pixels
         if array not in self._maps:
-            self._maps[array] = np.asarray(self._guard(lambda: self._open(array)[...]))
+            images = (len(self.config.hkl), self.config.pixels, self.config.pixels)
+            found = self._whole(array, images if kind == "pattern" else (n, n))
+            if found.min() < 0 or found.max() >= found.size:
+                raise FileFormatError(f"{str(self.path)!r} is damaged: {array} holds impossible numbers")
+            self._maps[array] = found
         return self._maps[array]
+
+    def _whole(self, array: str, shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
+        """All of an array of whole numbers that is one chunk."""
+        source = self._open(array, shape, shape)
+        self._read_bytes(f"{array}/c/{'/'.join('0' for _ in shape)}")
+        return np.asarray(self._guard(lambda: source[...]))
+
+    def _open(self, array: str, shape: tuple[int, ...], chunks: tuple[int, ...]) -> Any:
+        if array not in self._arrays:
+            self._read_bytes(f"{array}/zarr.json")
+            found = self._guard(lambda: zarr.open_array(self.path / array, mode="r", zarr_format=3))
+            check_codecs(found, array)
+            wanted = TYPES.get(array.rpartition("/")[2], "int32")
+            if (found.shape, found.chunks, found.dtype) != (shape, chunks, np.dtype(wanted)):
+                raise FileFormatError(
+                    f"{str(self.path)!r} is damaged: {array} has the shape {found.shape} and the type "
+                    f"{found.dtype}, expected {shape} and {wanted}"
+                )
+            self._arrays[array] = found
+        return self._arrays[array]

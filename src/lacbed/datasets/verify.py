@@ -11,7 +11,7 @@ import numpy as np
 
 from lacbed.datasets.codec import INTENSITY_BOUND, LEVELS
 from lacbed.datasets.config import DatasetConfig
-from lacbed.datasets.manifest import damaged_files, read_journal, read_manifest
+from lacbed.datasets.manifest import damaged_files, read_journal
 from lacbed.datasets.storage import CATALOG
 from lacbed.datasets.store import Store
 from lacbed.datasets.worker import reduce_crystal
@@ -54,17 +54,20 @@ class Verified:
         damaged: files that are missing or changed.
         checks: rows computed again.
         finished: whether the data set is complete.
+        contradictions: what its record, places, journal and manifest say differently.
     """
 
     files: int
     damaged: tuple[str, ...]
     checks: tuple[Check, ...]
     finished: bool
+    contradictions: tuple[str, ...] = ()
 
     @property
     def problems(self) -> list[str]:
         """A line for everything that is wrong."""
         problems = [f"{name} is missing or differs from its checksum" for name in self.damaged]
+        problems += self.contradictions
         return problems + [f"row {c.row} ({c.formula}): {c.problem}" for c in self.checks if c.problem]
 
 
@@ -79,11 +82,11 @@ def verify(
     Raises:
         FileFormatError: if it is no data set, or too damaged to be opened.
     """
-    store = Store(folder)
+    store = Store(folder, compare=False)
     entries = read_journal(store.path)
     damaged = [name for entry in entries.values() for name in damaged_files(store.path, entry)]
-    manifest = read_manifest(store.path)
-    fixed = {} if manifest is None else manifest.get("files", {})
+    manifest = store.manifest
+    fixed = {} if manifest is None else manifest["files"]
     journaled = {name for entry in entries.values() for name in entry.files}
     damaged += [n for n, digest in fixed.items() if n not in journaled and _digest(store.path / n) != digest]
     if CATALOG in damaged:
@@ -96,7 +99,11 @@ def verify(
         checks.append(_check(store, row, values))
         if progress is not None:
             progress((number + 1) / len(chosen))
-    return Verified(len(journaled | set(fixed)), tuple(sorted(damaged)), tuple(checks), manifest is not None)
+    said = store.contradictions()
+    if not entries:
+        said.insert(0, "the journal lists no batch: there is nothing to verify")
+    files = len(journaled | set(fixed))
+    return Verified(files, tuple(sorted(damaged)), tuple(checks), manifest is not None, tuple(said))
 
 
 def _digest(path: Path) -> str:
