@@ -11,7 +11,8 @@ from torch import Tensor
 from lacbed.errors import SettingError
 from lacbed.solvers.blocks import Tick, choose_block
 from lacbed.solvers.chebyshev import DAMPING_STEP, solve_chebyshev, spectral_bounds
-from lacbed.solvers.problem import Problem
+from lacbed.solvers.convolution import convolution_cost
+from lacbed.solvers.problem import Problem, margin_of
 from lacbed.solvers.reference import solve_reference
 from lacbed.solvers.subspace import MARGIN, solve_subspace
 from lacbed.solvers.tilted import solve_tilted
@@ -59,19 +60,22 @@ def _diagonalisation_cost(problem: Problem) -> float:
     cost = (9.0 if problem.is_real else 22.0) * n**3
     if problem.absorptive is None:
         return cost
-    reach = problem.tail_margin() + float(problem.wave_vectors[:, :2].square().sum(dim=1).max())
+    reach = margin_of(problem.bounds) + float(problem.wave_vectors[:, :2].square().sum(dim=1).max())
     inside = int((problem.vectors.square().sum(dim=1) < reach).sum()) if problem.is_flat_zone else n
     return cost + 30.0 * n**3 + 525.0 * inside**3
 
 
 def _chebyshev_cost(problem: Problem) -> float:
-    """Operations for one tilt, measured: terms times 12 n² (real) or 24 n² (complex potential)."""
+    """Operations for one tilt, measured: terms times 12 n² (real) or 24 n² (complex potential) or a convolution."""
     _, radius, damping = spectral_bounds(problem, torch.arange(min(64, len(problem.anchor))))
     thickest = 2.0 * math.pi * float(problem.thicknesses.max())
     steps = 1.0 if damping == 0.0 else max(len(problem.thicknesses), damping * thickest / DAMPING_STEP)
     terms = radius * thickest + 40.0 * steps
     is_real = problem.is_real and problem.absorptive is None
-    return terms * problem.strong**2 * (12.0 if is_real else 24.0)
+    product = problem.strong**2 * (12.0 if is_real else 24.0)
+    if problem.convolves and problem.lattice is not None:
+        product = min(product, convolution_cost(problem.lattice))
+    return terms * product * (0.5 if damping == 0.0 and problem.returns_only else 1.0)
 
 
 def check_solver(name: str, problem: Problem) -> None:
