@@ -5,8 +5,8 @@ With the spectrum of the Hermitian part of M inside c ± r and z = 2π r t,
     exp(2πi M t) = exp(2πi c t) Σ_n (2 - δ_n0) iⁿ J_n(z) T_n((M - c) / r)
 
 (Tal-Ezer & Kosloff, J. Chem. Phys. 81 (1984) 3967). Each term costs one product of the potential with the
-waves of all tilts, as a matrix or, with many beams, as a convolution (`lacbed.solvers.convolution`). Absorption bends
-the spectrum off the real axis, so that the depth is then crossed in several steps. Nothing is diagonalised:
+waves of all tilts, as a matrix or, with many beams, as a convolution (`lacbed.solvers.convolution`). Absorption
+bends the spectrum off the real axis, so that the depth is then crossed in several steps. Nothing is diagonalised:
 gradients flow through degenerate states. Where only the incident beam is wanted and nothing absorbs, half the
 products do, as 2 T_n T_m = T_{n+m} + T_{n-m} gives ⟨0|T_{2n}|0⟩ from the waves T_n|0⟩.
 """

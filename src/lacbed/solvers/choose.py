@@ -66,7 +66,7 @@ def _diagonalisation_cost(problem: Problem) -> float:
 
 
 def _chebyshev_cost(problem: Problem) -> float:
-    """Operations for one tilt, measured: terms times 12 n² (real) or 24 n² (complex potential) or a convolution."""
+    """Operations for a tilt, measured: terms times 12 n² (real) or 24 n² (complex potential), or a convolution."""
     _, radius, damping = spectral_bounds(problem, torch.arange(min(64, len(problem.anchor))))
     thickest = 2.0 * math.pi * float(problem.thicknesses.max())
     steps = 1.0 if damping == 0.0 else max(len(problem.thicknesses), damping * thickest / DAMPING_STEP)

@@ -67,8 +67,8 @@ def convolution_of(matrix: Tensor, lattice: Tensor) -> Convolution:
 def convolution_bounds(matrix: Tensor, lattice: Tensor) -> tuple[float, float]:
     """An interval that holds all eigenvalues of a Hermitian matrix U_{h-h'}.
 
-    The matrix is a part of that of a periodic convolution, whose eigenvalues are the values of U(r) on a grid; those
-    of a part lie between the least and the largest of the whole (Cauchy's interlacing theorem).
+    The matrix is a part of that of a periodic convolution, whose eigenvalues are the values of U(r) on a grid;
+    those of a part lie between the least and the largest of the whole (Cauchy's interlacing theorem).
     """
     place, (short, long) = _box(lattice)
     table = _wrapped(_differences(matrix, place, short, long), _length(short), _length(long))
@@ -97,7 +97,7 @@ def _box(lattice: Tensor) -> tuple[Tensor, tuple[int, int]]:
 
 
 def _differences(matrix: Tensor, place: Tensor, short: int, long: int) -> Tensor:
-    """U as a function of the difference of places, -(short - 1) ... short - 1 and so on: (2 short - 1, 2 long - 1)."""
+    """U for every difference of places, -(short - 1) ... short - 1 and so on: (2 short - 1, 2 long - 1)."""
     wide = 2 * long - 1
     code = (place // long) * wide + place % long
     origin = (short - 1) * wide + long - 1
