@@ -57,7 +57,7 @@ class Reporter:
         timer.daemon = True
         timer.start()
         try:
-            yield bar.update
+            yield bar
         finally:
             timer.cancel()
             bar.close()
@@ -94,11 +94,19 @@ class _Bar:
             self._task = self._bar.add_task(self._title, total=self._total, completed=self._fraction)
             self._bar.start()
 
-    def update(self, fraction: float) -> None:
+    def __call__(self, fraction: float) -> None:
+        """Move the bar to the fraction done."""
         with self._lock:
             self._fraction = fraction
             if self._bar is not None:
                 self._bar.update(self._task, completed=fraction)
+
+    def describe(self, text: str) -> None:
+        """Change the title to what the work is at."""
+        with self._lock:
+            self._title = text
+            if self._bar is not None:
+                self._bar.update(self._task, description=text)
 
     def close(self) -> None:
         with self._lock:

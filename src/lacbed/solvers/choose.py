@@ -12,9 +12,10 @@ from lacbed.errors import SettingError
 from lacbed.solvers.blocks import Tick, choose_block
 from lacbed.solvers.chebyshev import DAMPING_STEP, solve_chebyshev, spectral_bounds
 from lacbed.solvers.convolution import convolution_cost
+from lacbed.solvers.memory import size_of, solver_bytes
 from lacbed.solvers.problem import Problem, margin_of
 from lacbed.solvers.reference import solve_reference
-from lacbed.solvers.subspace import MARGIN, solve_subspace
+from lacbed.solvers.subspace import solve_subspace
 from lacbed.solvers.tilted import solve_tilted
 from lacbed.solvers.zone import solve_zone
 
@@ -30,6 +31,9 @@ BLOCH_SOLVERS: dict[str, Solver] = {
 
 APPROXIMATE_SOLVERS: dict[str, Solver] = {"fast": solve_subspace}
 """Solvers with an error of their own, never chosen automatically."""
+
+_TOGETHER = 24
+"""Tilts whose waves are convolved together; fewer leave the small products idle, more leave the caches."""
 
 SOLVERS = ("auto", *BLOCH_SOLVERS, *APPROXIMATE_SOLVERS, "multislice")
 
@@ -106,27 +110,32 @@ def run_solver(
     Raises:
         MemoryLimitError: if the request does not fit, with the estimate.
     """
+    word = 8 if precision == torch.float64 else 4
+    size = size_of(problem, name)
+    once, work, each = solver_bytes(name, size, word)
+    what = (
+        f"{size.pairs} pairs of a pixel and a reflection at {size.thicknesses} thicknesses with {size.beams} beams"
+    )
+    count = size.matrices if name in ("zone", "fast") else size.tilts
+    aim = _TOGETHER if name == "chebyshev" and size.sides else None
+    remedy = _remedy(name, problem, word)
+    block = choose_block(count, once, each, device, what, work=work, aim=aim, remedy=remedy)
     if name == "reference":
         return solve_reference(problem, 1, tick)
-    beams, pairs, thicknesses = len(problem.vectors), len(problem.pair_tilt), len(problem.thicknesses)
-    word = 8 if precision == torch.float64 else 4
-    width = word * (1 if problem.is_real and problem.absorptive is None else 2)
-    fixed = 4 * pairs * thicknesses * 2 * word + 3 * beams**2 * width
-    count, each = _block_needs(name, problem, beams, pairs, word, width)
-    what = f"{pairs} pixels and reflections at {thicknesses} thicknesses with {beams} beams"
-    block = choose_block(count, fixed, each, device, what)
     return (BLOCH_SOLVERS | APPROXIMATE_SOLVERS)[name](problem.to(device, precision), block, tick).cpu()
 
 
-def _block_needs(name: str, problem: Problem, beams: int, pairs: int, word: int, width: int) -> tuple[int, int]:
-    """How many matrices (or tilts) there are, and the bytes that each needs in a block."""
-    tilts = len(problem.anchor)
-    if name == "chebyshev":
-        return tilts, beams * 2 * word * 8 + (pairs // tilts + 1) * 4 * word
-    count = len(problem.distinct[0]) if name in ("zone", "fast") else tilts
-    per_matrix = -(-pairs // count)
-    if name == "fast":
-        reach = float(problem.wave_vectors[:, :2].square().sum(dim=1).max()) + MARGIN
-        beams = int((problem.vectors[:, :2].square().sum(dim=1) <= reach).sum())
-        return count, 8 * beams**2 * 2 * word + 6 * per_matrix * beams * 2 * word
-    return count, 5 * beams**2 * width + 5 * per_matrix * beams * 2 * word
+def _remedy(name: str, problem: Problem, word: int) -> str:
+    """What to ask for where memory does not last, with the memory that it takes."""
+    ways = []
+    if name != "fast" and problem.is_flat_zone and problem.paraxial and problem.strong == len(problem.vectors):
+        ways.append(f"solver 'fast' ({_least(problem, 'fast', word)})")
+    if word == 8 and name != "reference":
+        ways.append(f"dtype 'float32' ({_least(problem, name, 4)})")
+    return ", ".join([*ways, "fewer beams (g_max), pixels, reflections or thicknesses"])
+
+
+def _least(problem: Problem, name: str, word: int) -> str:
+    """The least memory with a solver and a precision, as text."""
+    once, work, each = solver_bytes(name, size_of(problem, name), word)
+    return f"about {(once + work + each) / 2**30:.1f} GiB"

@@ -76,10 +76,15 @@ def convolution_bounds(matrix: Tensor, lattice: Tensor) -> tuple[float, float]:
     return float(values.min()), float(values.max())
 
 
+def convolution_sides(lattice: Tensor) -> tuple[int, int, int]:
+    """`Convolution.sides` of beams with these coordinates."""
+    _, (short, long) = _box(lattice)
+    return short, long, _length(long)
+
+
 def convolution_cost(lattice: Tensor) -> float:
     """Operations for one wave, in units of those of a matrix product of the same duration."""
-    _, (short, long) = _box(lattice)
-    length = _length(long)
+    short, _, length = convolution_sides(lattice)
     return length * short * (24.0 * short + 30.0 * math.log2(length)) + 40.0 * len(lattice)
 
 

@@ -234,7 +234,7 @@ def _unique_differences(hkl: IntArray) -> tuple[IntArray, IntArray]:
 
 
 def _lattice(hkl: IntArray, basis: IntArray) -> Tensor | None:
-    """Coordinates of reflections on a basis of the zone: (beam, 3), (2, 3) to (beam, 2); None if one is outside."""
+    """Coordinates of reflections on a basis of the zone: (beam, 3), (2, 3) to (beam, 2), or None."""
     places = np.round(hkl @ np.linalg.pinv(basis)).astype(np.int64)
     return torch.as_tensor(places) if np.array_equal(places @ basis, hkl) else None
 
