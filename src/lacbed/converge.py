@@ -21,7 +21,8 @@ from lacbed.geometry.tilts import TiltGrid
 from lacbed.patterns.metrics import zncc_loss
 from lacbed.settings import Settings
 from lacbed.simulation import prepare, solve
-from lacbed.solvers.blocks import Tick, describe_work, one_thread_each
+from lacbed.solvers.blocks import Tick, describe_work, gibibytes, one_thread_each
+from lacbed.solvers.memory import preparation_bytes
 
 COARSE_PIXELS = 12
 """Convergence is judged on a coarser grid of the same width; it changes slowly with the tilt."""
@@ -42,6 +43,12 @@ CONTRAST = {"float64": 1e-5, "float32": 1e-4}
 
 LIKELY_G = 2.45
 """Most crystals have converged with all |h| up to this many 1/Å; progress is reckoned with it."""
+
+
+HOPELESS_G = 1.0
+"""No crystal thicker than `THIN` Å converges with fewer beams than all |h| up to this many 1/Å."""
+
+THIN = 100.0
 
 
 @dataclass(frozen=True)
@@ -148,6 +155,7 @@ def converge(
     )  # fmt: skip
     if count > max_beams:
         raise SettingError(f"{crystal.name} needs {count} beams to begin with; the limit is {max_beams}")
+    _check_hope(crystal, settings, max_beams)
     steps: list[Step] = []
     previous: np.ndarray | None = None
     share = _Share(tick, count, likely)
@@ -169,6 +177,23 @@ def converge(
         if met or (previous is not None and next_count > max_beams):
             return ConvergenceReport(steps[-2].beams, tuple(steps), tolerance_z, tolerance_intensity, met)
         previous, count = values, next_count
+
+
+def _check_hope(crystal: Crystal, settings: Settings, max_beams: int) -> None:
+    """Refuse a search that cannot end well, as that of a very long cell, before it takes hours.
+
+    Raises:
+        SettingError: with the estimates, and what to choose instead.
+    """
+    frame = make_frame(crystal, settings.zone_axis, settings.foil_normal, settings.x_direction)
+    least = beams_within(crystal, frame, HOPELESS_G)
+    if least > max_beams and max(settings.thicknesses) > THIN:
+        memory = preparation_bytes(least, settings.absorption is not None)
+        raise SettingError(
+            f"{crystal.name} has about {least} beams within {HOPELESS_G:g} 1/Å of this zone, which need about "
+            f"{gibibytes(memory)} GiB; the search for enough beams ends at {max_beams}. Choose the number of "
+            "beams or g_max, or another zone axis"
+        )
 
 
 def likely_beams(crystal: Crystal, settings: Settings) -> int:

@@ -150,12 +150,12 @@ def check_request(crystal: Crystal, settings: Settings) -> None:
     reflections = len(wanted_reflections(crystal, frame, settings))
     word = 8 if settings.dtype == "float64" else 4
     pixels, thicknesses = settings.grid.pixels**2, len(settings.thicknesses)
-    pairs = math.ceil(pixels * reflections / _alike(crystal, frame, settings))
+    pairs = math.ceil(pixels * reflections / alike(crystal, frame, settings))
     check_result_size(pixels, reflections, pairs, thicknesses, word, settings.output == "amplitude")
     choose_device(settings.device)
 
 
-def _alike(crystal: Crystal, frame: Frame, settings: Settings) -> int:
+def alike(crystal: Crystal, frame: Frame, settings: Settings) -> int:
     """How many pixels of a pattern symmetry makes equal where it can."""
     if settings.output == "amplitude" or settings.solver == "reference":
         return 1

@@ -36,6 +36,12 @@ class Reporter:
         """A line about a doubt, for people; programs find it in the result."""
         self.say(f"  warning: {text}")
 
+    def remark(self, text: str) -> None:
+        """A line on stderr before work begins, such as how long it will take."""
+        if self.talks and text:
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+
     def finish(self, result: dict[str, Any]) -> None:
         """The result for programs."""
         if self.as_json:

@@ -32,8 +32,8 @@ from lacbed.geometry.wave import electron_wave
 from lacbed.settings import Settings
 from lacbed.simulation import choose_device, wanted_reflections
 from lacbed.solvers.blocks import Tick, one_thread_each
-from lacbed.solvers.memory import check_result_size
 from lacbed.solvers.choose import choose_solver, run_solver
+from lacbed.solvers.memory import check_result_size
 from lacbed.solvers.problem import build_problem
 
 MARGIN = 4

@@ -193,13 +193,14 @@ def check_memory(need: int, device: torch.device, what: str, remedy: str = "") -
     budget = int(_SHARE * free_memory(device))
     if need > budget:
         raise MemoryLimitError(
-            f"{what} need about {_gibibytes(need)} GiB, but only {_gibibytes(budget)} GiB may be used on this "
+            f"{what} need about {gibibytes(need)} GiB, but only {gibibytes(budget)} GiB may be used on this "
             f"machine; ask for {remedy or 'fewer pixels, reflections, thicknesses or beams (g_max)'}"
         )
     return budget
 
 
-def _gibibytes(size: int) -> str:
+def gibibytes(size: int) -> str:
+    """Bytes as a number of GiB for people."""
     return f"{size / 2**30:.1f}" if size < 100 * 2**30 else f"{size / 2**30:.0f}"
 
 

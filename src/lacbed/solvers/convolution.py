@@ -84,8 +84,13 @@ def convolution_sides(lattice: Tensor) -> tuple[int, int, int]:
 
 def convolution_cost(lattice: Tensor) -> float:
     """Operations for one wave, in units of those of a matrix product of the same duration."""
-    short, _, length = convolution_sides(lattice)
-    return length * short * (24.0 * short + 30.0 * math.log2(length)) + 40.0 * len(lattice)
+    return box_cost(convolution_sides(lattice), len(lattice))
+
+
+def box_cost(sides: tuple[int, int, int], beams: int) -> float:
+    """`convolution_cost` of so many beams in a box with these `Convolution.sides`."""
+    short, _, length = sides
+    return length * short * (24.0 * short + 30.0 * math.log2(length)) + 40.0 * beams
 
 
 def _length(places: int) -> int:

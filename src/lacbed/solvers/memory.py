@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lacbed.solvers.problem import Problem
 
 
-_OVERHEAD = 16 * 2**20
+_OVERHEAD = 8 * 2**20
 """Buffers of the libraries."""
 
 
@@ -106,7 +106,7 @@ def check_result_size(
 
 def preparation_bytes(beams: int, absorbs: bool) -> int:
     """Bytes at the peak of the preparation: numbers of the differences of beams, and the matrices (complex)."""
-    return _OVERHEAD + (40 if absorbs else 32) * beams**2
+    return _OVERHEAD + (40 if absorbs else 24) * beams**2
 
 
 def check_preparation(beams: int, absorbs: bool) -> None:
@@ -137,12 +137,13 @@ def solver_bytes(name: str, size: Size, word: int) -> tuple[int, int, int]:
     count = size.matrices if name in ("zone", "fast") else size.tilts
     pairs = -(-size.pairs // max(1, count))
     if name == "reference":
-        return once, (150 if size.absorbs else 130) * square, 0
+        return once, (110 if size.absorbs else 130) * square, 0
     if name == "chebyshev":
         each = 2 * word * (8 * n + pairs * size.thicknesses)
         if size.sides is not None:
             short, long, length = size.sides
-            return once + 4 * word * length * short**2, 0, each + 2 * word * short * (long + 4 * length)
+            complete = 4 * word * square if size.absorbs else 0
+            return once + complete + 4 * word * length * short**2, 0, each + 2 * word * short * (long + 4 * length)
         return once, 4 * word * square if size.absorbs else 0, each
     if name == "fast":
         far = n - size.near
