@@ -68,6 +68,7 @@ def test_quick_work_has_no_note_and_long_work_names_the_fast_solver() -> None:
 def test_durations_in_words(seconds: float, text: str) -> None:
     assert duration(seconds) == text
     assert Forecast(10, seconds, 2**30, None).note().startswith("about") is (seconds >= LONG)
+    assert "4.0 GiB" in Forecast(10, seconds, 2**32, None).note()
 
 
 def test_the_command_line_says_it_before_it_begins(lacbed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,9 @@ from lacbed.solvers.subspace import MARGIN, NEAR
 LONG = 30.0
 """Seconds from which on a forecast is worth a line."""
 
+LARGE = 2 * 2**30
+"""Bytes from which on it is as well."""
+
 _RATE = 1e10
 """Operations per second and thread of a usual core; forecasts hold within a factor of three."""
 
@@ -50,7 +53,7 @@ class Forecast:
 
     def note(self) -> str:
         """One line for people, "" where there is nothing to tell."""
-        if self.seconds < LONG:
+        if self.seconds < LONG and self.memory < LARGE:
             return ""
         text = f"about {duration(self.seconds)} and {gibibytes(self.memory)} GiB with {self.beams} beams or so"
         if self.fast is not None and self.fast[0] < 0.5 * self.seconds:
