@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lacbed import Crystal
-from lacbed.beams import BeamList, check_reflections, reflections_within, select_beams
+from lacbed.beams import BeamList, beams_within, check_reflections, reflections_within, select_beams
+from lacbed.crystals.site import Site
 from lacbed.errors import SettingError
 from lacbed.geometry.folding import is_allowed
 from lacbed.geometry.frame import make_frame
@@ -130,3 +133,40 @@ def test_higher_laue_zones_allow_their_reflections() -> None:
     assert check_reflections(crystal, frame, [(3, 0, -1)], 1) == ((3, 0, -1),)
     with pytest.raises(SettingError, match="Laue zone -1"):
         check_reflections(crystal, frame, [(3, 0, -1)], 0)
+
+
+def long_cell(axis: float = 9000.0) -> Crystal:
+    return Crystal("long", (4.0, 4.0, axis, 90.0, 90.0, 90.0), (Site("Si1", "Si", (0.0, 0.0, 0.0)),))
+
+
+def test_a_long_axis_in_the_zone_is_counted_by_area_and_its_beams_are_found() -> None:
+    crystal = long_cell()
+    frame = make_frame(crystal, (1, 0, 0))
+    assert beams_within(crystal, frame, 1.0) == pytest.approx(np.pi * 4.0 * 9000.0, rel=1e-4)
+    chosen = select_beams(crystal, frame, WAVE, CENTRE, NONE, count=300)
+    assert len(chosen.hkl) == 301
+    np.testing.assert_array_equal(chosen.index(chosen.hkl), np.arange(301))
+    assert chosen.index(np.array([(0, 0, 8000), (0, 3, 0)])).tolist() == [-1, -1]
+
+
+def test_too_many_candidates_are_refused_before_they_are_listed() -> None:
+    crystal = long_cell()
+    frame = make_frame(crystal, (1, 0, 0))
+    tracemalloc.start()
+    with pytest.raises(SettingError, match=r"about 9\.16e\+06 reflections of long lie within 9 1/Å.*lower g_max"):
+        select_beams(crystal, frame, WAVE, CENTRE, NONE, g_max=9.0)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("zone_axis", [(0, 0, 1), (1, 1, 0), (2, -3, 5), (-1, 0, 0)])
+def test_the_candidates_are_all_allowed_reflections_of_the_zones(zone_axis) -> None:
+    crystal = Crystal.named("GaAs")
+    chosen, _ = beams_of("GaAs", zone_axis, g_max=0.9, laue_zones=2)
+    grid = np.stack(np.meshgrid(*[np.arange(-6, 7)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    near = np.linalg.norm(grid @ crystal.reciprocal.T, axis=1) <= 0.9
+    expected = grid[near & is_allowed(crystal, grid) & (np.abs(grid @ zone_axis) <= 2)]
+    found = {tuple(h) for h in chosen.hkl.tolist()}
+    assert found <= {tuple(h) for h in expected.tolist()}
+    flat = {tuple(h) for h in expected.tolist() if np.dot(h, zone_axis) == 0}
+    assert {h for h in found if np.dot(h, zone_axis) == 0} == flat

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lacbed import Crystal, TiltGrid, convergence, simulate, zncc_loss
-from lacbed.converge import COARSE_PIXELS, coarse_grid
+from lacbed.converge import COARSE_PIXELS, _change, coarse_grid
 from lacbed.errors import SettingError
 
 SETTINGS = {"grid": TiltGrid(pixels=8, extent=1.5), "thicknesses": (300.0, 600.0), "hkl": ((0, 0, 0), (2, 0, 0))}
@@ -66,3 +66,75 @@ def test_convergence_is_judged_on_few_pixels_of_the_same_width() -> None:
 def test_impossible_tolerances_are_refused(tolerance) -> None:
     with pytest.raises(SettingError, match="must be positive"):
         convergence(Crystal.named("Si"), **tolerance, **SETTINGS)
+
+
+class Listener:
+    """Takes what a progress callback is told."""
+
+    def __init__(self) -> None:
+        self.fractions: list[float] = []
+        self.texts: list[str] = []
+
+    def __call__(self, fraction: float) -> None:
+        self.fractions.append(fraction)
+
+    def describe(self, text: str) -> None:
+        self.texts.append(text)
+
+
+@pytest.mark.parametrize("solver", ["auto", "fast"])
+def test_the_search_counts_as_part_of_the_work_and_says_what_it_is_at(solver: str) -> None:
+    heard = Listener()
+    pattern = simulate(Crystal.named("Au"), solver=solver, progress=heard, **SETTINGS)
+    assert heard.fractions[0] == 0.0
+    assert heard.fractions == sorted(heard.fractions)
+    assert heard.fractions[-1] == 1.0
+    assert heard.texts[0].startswith("choosing beams: ")
+    assert heard.texts[-1] == f"simulating with {pattern.attrs['beams']} beams"
+    if solver == "auto":
+        assert heard.texts[0] == "choosing beams: 40 beams"
+        assert all(", dI 0." in text for text in heard.texts[2:-1])
+        assert any(0.0 < f < 0.3 for f in heard.fractions)  # the search moves the bar too
+
+
+def test_a_plain_function_will_do_for_progress() -> None:
+    seen: list[float] = []
+    convergence(Crystal.named("Au"), progress=seen.append, **SETTINGS)
+    assert seen == sorted(seen)
+    assert 0.5 < seen[-1] <= 1.0
+
+
+def test_the_search_can_be_stopped() -> None:
+    def stop(fraction: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(Crystal.named("Au"), progress=stop, **SETTINGS)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("absorption", [None, "thomas"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"grid": TiltGrid(pixels=2)},
+        {"grid": TiltGrid(pixels=1)},
+        {"grid": TiltGrid(pixels=8), "thicknesses": (0.1,)},
+    ],
+)
+def test_without_contrast_the_intensity_alone_is_judged(settings, dtype: str, absorption) -> None:
+    """Z of equal pixels would be that of their rounding errors, which more beams do not make smaller."""
+    report = convergence(Crystal.named("Si"), dtype=dtype, absorption=absorption, max_beams=400, **settings)
+    assert report.converged
+    assert report.steps[-2].z == 0.0
+    assert report.steps[-2].max_difference <= 1e-2
+    assert "no contrast for Z" in report.summary
+
+
+def test_a_pattern_in_which_one_pixel_differs_has_contrast() -> None:
+    flat = np.full((1, 1, 9), 0.5)
+    spot = flat.copy()
+    spot[..., 4] += 1e-3
+    assert _change(spot, flat, 1e-5) == (0.0, pytest.approx(1e-3))
+    assert _change(flat, spot, 1e-5) == (1.0, pytest.approx(1e-3))
+    assert _change(spot, spot + 0.1, 1e-5)[0] == pytest.approx(0.0, abs=1e-12)

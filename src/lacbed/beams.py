@@ -24,6 +24,12 @@ from lacbed.geometry.wave import ElectronWave
 
 HKL = tuple[int, int, int]
 MAX_BEAMS = 20_000
+_MAX_POOL = 2_000_000
+"""Candidates among which the beams are chosen; more are refused before they are listed."""
+
+_DENSE_INDEX = 2_000_000
+"""Indices that are looked up in a table of all; beyond that they are sorted."""
+
 HOLZ_REACH = 0.3
 """Beams of higher-order Laue zones take part up to this |s|, in units of the distance between zones.
 
@@ -53,12 +59,17 @@ class BeamList:
 
     def index(self, hkl: IntArray) -> IntArray:
         """Positions in the list of the given indices, -1 where absent: (..., 3) to (...)."""
-        reach = int(max(np.abs(self.hkl).max(), np.abs(hkl).max() if hkl.size else 0)) + 1
+        reach = np.maximum(np.abs(self.hkl).max(axis=0), np.abs(hkl).reshape(-1, 3).max(axis=0, initial=0))
         side = 2 * reach + 1
-        place = np.array([side * side, side, 1])
-        table = np.full(side**3, -1, dtype=np.int64)
-        table[(self.hkl + reach) @ place] = np.arange(len(self.hkl))
-        return np.asarray(table[(hkl + reach) @ place])
+        place = np.array([side[1] * side[2], side[2], 1])
+        known, wanted = (self.hkl + reach) @ place, (hkl + reach) @ place
+        if side.prod() > _DENSE_INDEX:
+            order = np.argsort(known)
+            nearest = order[np.searchsorted(known, wanted, sorter=order) % len(order)]
+            return np.asarray(np.where(known[nearest] == wanted, nearest, -1))
+        table = np.full(side.prod(), -1, dtype=np.int64)
+        table[known] = np.arange(len(known))
+        return np.asarray(table[wanted])
 
 
 def select_beams(
@@ -165,7 +176,7 @@ def _pool_radius(
         return g_max
     edge = float(np.linalg.norm(tilts, axis=1).max())
     need = float(np.linalg.norm(frame.vectors(required), axis=1).max(initial=0.0))
-    layer_area = abs(np.linalg.det(frame.vectors(zone_of_allowed(crystal, frame))[:, :2]))
+    layer_area = zone_area(crystal, frame)
     radius = need + 2.0 * math.sqrt(layer_area)
     if count is not None:
         layers = 2 * laue_zones + 1
@@ -180,17 +191,62 @@ def _pool_radius(
     return radius
 
 
+def zone_area(crystal: Crystal, frame: Frame) -> float:
+    """Area in 1/Å² that each allowed reflection has in the plane of the zero-order Laue zone."""
+    return float(abs(np.linalg.det(frame.vectors(zone_of_allowed(crystal, frame))[:, :2])))
+
+
+def beams_within(crystal: Crystal, frame: Frame, g_max: float) -> int:
+    """About how many allowed reflections of the zero-order Laue zone have |h| ≤ g_max in 1/Å."""
+    return max(1, round(math.pi * g_max**2 / zone_area(crystal, frame)))
+
+
 def _pool(crystal: Crystal, frame: Frame, radius: float, laue_zones: int) -> IntArray:
-    """All allowed reflections of the Laue zones 0, ±1, ... ±laue_zones within a sphere."""
-    limit = np.floor(radius * np.linalg.norm(crystal.direct, axis=0) + 1e-9).astype(int)
-    if np.prod(2.0 * limit + 1.0) > 5e7:
-        raise SettingError(f"g_max = {radius:.3g} 1/Å is too large for this cell; lower g_max or beams")
-    axes = [np.arange(-n, n + 1) for n in limit]
-    u, v, w = frame.zone_axis
-    h, k, l = np.meshgrid(*axes, indexing="ij", sparse=True)  # noqa: E741  the name of the index
-    chosen = np.argwhere(np.abs(h * u + k * v + l * w) <= laue_zones) - limit
-    chosen = chosen[np.linalg.norm(frame.vectors(chosen), axis=1) <= radius + 1e-9]
-    return np.asarray(chosen[is_allowed(crystal, chosen)])
+    """All allowed reflections of the Laue zones 0, ±1, ... ±laue_zones within a sphere, by h, k and l.
+
+    Raises:
+        SettingError: if they are too many, before they are listed.
+    """
+    found = []
+    zone_vectors = frame.zone_vectors
+    # Reflections of the whole zone are listed before those that centring forbids are dropped.
+    number = (2 * laue_zones + 1) * math.pi * radius**2 / abs(float(np.linalg.det(zone_vectors)))
+    if number > _MAX_POOL:
+        allowed = (2 * laue_zones + 1) * math.pi * radius**2 / zone_area(crystal, frame)
+        raise SettingError(
+            f"about {allowed:.3g} reflections of {crystal.name} lie within {radius:.3g} 1/Å of this zone; "
+            "lower g_max, sg_max or beams"
+        )
+    inverse = np.linalg.inv(zone_vectors)
+    step = _layer_step(frame.zone_axis)
+    for layer in range(-laue_zones, laue_zones + 1):
+        centre = inverse @ frame.vectors(layer * step)[:2]
+        reach = radius * np.linalg.norm(inverse, axis=1) + 1e-9
+        first, second = (
+            np.arange(math.ceil(-c - r), math.floor(-c + r) + 1) for c, r in zip(centre, reach, strict=True)
+        )
+        places = np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1).reshape(-1, 2)
+        hkl = layer * step + places @ frame.zone_basis
+        hkl = hkl[np.linalg.norm(frame.vectors(hkl), axis=1) <= radius + 1e-9]
+        found.append(hkl[is_allowed(crystal, hkl)])
+    pool = np.concatenate(found)
+    return np.asarray(pool[np.lexsort(pool.T[::-1])])
+
+
+def _layer_step(zone_axis: tuple[int, int, int]) -> IntArray:
+    """A short (h, k, l) with hu + kv + lw = 1."""
+    u, v, w = zone_axis
+    first, x, y = _bezout(u, v)
+    _, scale, z = _bezout(first, w)
+    return np.array([scale * x, scale * y, z], dtype=np.int64)
+
+
+def _bezout(a: int, b: int) -> tuple[int, int, int]:
+    """The greatest common divisor d of two integers, and x, y with a x + b y = d (Euclid's algorithm)."""
+    if b == 0:
+        return abs(a), (1 if a >= 0 else -1), 0
+    divisor, x, y = _bezout(b, a % b)
+    return divisor, y, x - (a // b) * y
 
 
 def _scores(vectors: FloatArray, tilts: FloatArray, wave: ElectronWave) -> tuple[FloatArray, FloatArray]:

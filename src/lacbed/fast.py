@@ -20,9 +20,6 @@ from lacbed.settings import Settings
 from lacbed.simulation import Setup, prepare, solve, solve_amplitudes
 from lacbed.solvers.blocks import Tick
 
-START_G = 2.45
-"""The search for enough beams starts with all |h| up to this many 1/Å, where most crystals have converged."""
-
 TOLERANCE = 4e-3
 """Largest estimated error of an interpolated intensity; with more, the nodes are moved closer together."""
 
@@ -45,13 +42,6 @@ class FastResult:
     values: Tensor
     note: str
     facts: dict[str, int | float]
-
-
-def first_beams(crystal: Crystal, settings: Settings) -> int:
-    """Number of beams within `START_G`, where the search for convergence begins."""
-    frame = make_frame(crystal, settings.zone_axis, settings.foil_normal, settings.x_direction)
-    area = abs(float(np.linalg.det(frame.vectors(zone_of_allowed(crystal, frame))[:, :2])))
-    return max(24, round(math.pi * START_G**2 / area))
 
 
 def solve_fast(crystal: Crystal, settings: Settings, tick: Tick | None = None) -> FastResult:

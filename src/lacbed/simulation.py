@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -20,8 +21,9 @@ from lacbed.geometry.wave import ElectronWave, electron_wave
 from lacbed.potential import Absorption
 from lacbed.result import label_pattern
 from lacbed.settings import Reflections, Settings
-from lacbed.solvers.blocks import Tick, check_result_size, one_thread_each
+from lacbed.solvers.blocks import Tick, describe_work, one_thread_each, part_of
 from lacbed.solvers.choose import check_solver, choose_solver, run_solver
+from lacbed.solvers.memory import check_preparation, check_result_size
 from lacbed.solvers.problem import Problem, build_problem
 
 if TYPE_CHECKING:
@@ -89,7 +91,8 @@ def simulate(
         dtype: "float64" or "float32".
         frozen_phonons: for solver="multislice", number of configurations of displaced atoms to average over; 0
             for the averaged potential with Debye-Waller factors.
-        progress: called with the fraction of the work done.
+        progress: called with the fraction of the work done, the search for enough beams included. If it has a
+            method `describe`, that is called with a few words about what is being done.
 
     Returns:
         Labelled array (thickness, hkl, ky, kx), coordinates in Å, 1/Å and mrad, with metadata to reproduce it.
@@ -116,10 +119,13 @@ def _simulate(crystal: Crystal, settings: Settings, tick: Tick | None) -> xr.Dat
         return simulate_multislice(crystal, settings, tick, frozen_phonons=settings.frozen_phonons)
     remark = ""
     if chooses_beams_by_convergence(settings):
-        from lacbed.converge import converge  # noqa: PLC0415  it calls back to this module
+        from lacbed.converge import converge, search_share  # noqa: PLC0415  it calls back to this module
 
-        report = converge(crystal, settings)
+        share = 0.0 if tick is None else search_share(crystal, settings)
+        report = converge(crystal, settings, tick=part_of(tick, 0.0, share))
         settings, remark = replace(settings, beams=report.beams), report.summary
+        tick = part_of(tick, share, 1.0)
+        describe_work(tick, f"simulating with {report.beams} beams")
     if settings.solver == "fast":
         from lacbed.fast import solve_fast  # noqa: PLC0415  it calls back to this module
 
@@ -143,8 +149,19 @@ def check_request(crystal: Crystal, settings: Settings) -> None:
     settings.grid.axes(frame, settings.energy)
     reflections = len(wanted_reflections(crystal, frame, settings))
     word = 8 if settings.dtype == "float64" else 4
-    check_result_size(settings.grid.pixels**2, reflections, len(settings.thicknesses), word)
+    pixels, thicknesses = settings.grid.pixels**2, len(settings.thicknesses)
+    pairs = math.ceil(pixels * reflections / alike(crystal, frame, settings))
+    check_result_size(pixels, reflections, pairs, thicknesses, word, settings.output == "amplitude")
     choose_device(settings.device)
+
+
+def alike(crystal: Crystal, frame: Frame, settings: Settings) -> int:
+    """How many pixels of a pattern symmetry makes equal where it can."""
+    if settings.output == "amplitude" or settings.solver == "reference":
+        return 1
+    operations = pattern_operations(crystal, frame, settings.laue_zones == 0)
+    moves = {o.plane.tobytes() if not o.reversed else (-o.plane + 0.0).tobytes() for o in operations}
+    return len(moves) if settings.hkl == ((0, 0, 0),) else sum(not o.reversed for o in operations)
 
 
 def chooses_beams_by_convergence(settings: Settings) -> bool:
@@ -210,6 +227,7 @@ def prepare(crystal: Crystal, settings: Settings, nodes: np.ndarray | None = Non
     by_zone = zolz_only and frame.is_flat and not settings.weak_beams
     reduction = reduce_pairs(crystal, frame, tilts, hkl, operations, by_zone)
     beams = _beams(crystal, settings, frame, wave, reduction)
+    check_preparation(len(beams.hkl), settings.absorption is not None)
     problem = build_problem(
         crystal, frame, wave, beams, reduction, np.array(settings.thicknesses), settings.factors,
         settings.absorption, settings.refraction, settings.paraxial,

@@ -36,6 +36,12 @@ class Reporter:
         """A line about a doubt, for people; programs find it in the result."""
         self.say(f"  warning: {text}")
 
+    def remark(self, text: str) -> None:
+        """A line on stderr before work begins, such as how long it will take."""
+        if self.talks and text:
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+
     def finish(self, result: dict[str, Any]) -> None:
         """The result for programs."""
         if self.as_json:
@@ -57,7 +63,7 @@ class Reporter:
         timer.daemon = True
         timer.start()
         try:
-            yield bar.update
+            yield bar
         finally:
             timer.cancel()
             bar.close()
@@ -94,11 +100,19 @@ class _Bar:
             self._task = self._bar.add_task(self._title, total=self._total, completed=self._fraction)
             self._bar.start()
 
-    def update(self, fraction: float) -> None:
+    def __call__(self, fraction: float) -> None:
+        """Move the bar to the fraction done."""
         with self._lock:
             self._fraction = fraction
             if self._bar is not None:
                 self._bar.update(self._task, completed=fraction)
+
+    def describe(self, text: str) -> None:
+        """Change the title to what the work is at."""
+        with self._lock:
+            self._title = text
+            if self._bar is not None:
+                self._bar.update(self._task, description=text)
 
     def close(self) -> None:
         with self._lock:

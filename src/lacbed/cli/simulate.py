@@ -124,13 +124,17 @@ def run(
     """Check the places, simulate, and write every file."""
     import lacbed  # noqa: PLC0415
     from lacbed.crystals.load import load_crystal  # noqa: PLC0415
+    from lacbed.forecast import forecast  # noqa: PLC0415
     from lacbed.patterns.files import check_writable, save_pattern  # noqa: PLC0415
+    from lacbed.settings import Settings  # noqa: PLC0415
 
     for path in out:
         check_writable(path, complex_values=settings["output"] == "amplitude")
     structure = load_crystal(crystal, block)
     if b_iso is not None:
         structure = structure.with_b_iso(b_iso)
+    if settings["solver"] != "multislice":
+        reporter.remark(forecast(structure, Settings(**settings)).note())
     start = time.perf_counter()
     with reporter.progress("Simulating") as progress:
         pattern = lacbed.simulate(structure, **settings, progress=progress)

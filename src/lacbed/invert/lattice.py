@@ -31,8 +31,9 @@ from lacbed.geometry.symmetry import Reduction, pattern_operations, reduce_pairs
 from lacbed.geometry.wave import electron_wave
 from lacbed.settings import Settings
 from lacbed.simulation import choose_device, wanted_reflections
-from lacbed.solvers.blocks import Tick, check_result_size, one_thread_each
+from lacbed.solvers.blocks import Tick, one_thread_each
 from lacbed.solvers.choose import choose_solver, run_solver
+from lacbed.solvers.memory import check_result_size
 from lacbed.solvers.problem import build_problem
 
 MARGIN = 4
@@ -200,7 +201,7 @@ def _simulate_lattice(
     hkl = wanted_reflections(crystal, frame, settings)
     tilts, thicknesses = lattice.tilts, np.array(settings.thicknesses)
     word = 8 if settings.dtype == "float64" else 4
-    check_result_size(len(tilts), len(hkl), len(thicknesses), word)
+    check_result_size(len(tilts), len(hkl), len(tilts) * len(hkl), len(thicknesses), word, complex_out=False)
     flat = settings.laue_zones == 0 and frame.is_flat
     operations = pattern_operations(crystal, frame, settings.laue_zones == 0)
     everything = reduce_pairs(crystal, frame, tilts, hkl, operations, flat)

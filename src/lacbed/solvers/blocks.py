@@ -15,7 +15,7 @@ from torch import Tensor
 from lacbed.errors import MemoryLimitError
 
 Tick = Callable[[float], None]
-"""Called with the fraction of the work that is done, 0 to 1."""
+"""Called with the fraction of the work that is done, 0 to 1; may have a method `describe`, see `describe_work`."""
 
 _workers: ContextVar[int] = ContextVar("lacbed_workers", default=0)
 """Number of blocks side by side within `one_thread_each`; 0 outside."""
@@ -28,6 +28,31 @@ _CACHE_FRIENDLY = 48 * 2**20
 
 _SHARE = 0.5
 """Part of the free memory that one computation may take."""
+
+
+def describe_work(tick: Tick | None, text: str) -> None:
+    """Say in a few words what the work is at, if `tick` has a method `describe` that takes it."""
+    describe = getattr(tick, "describe", None)
+    if describe is not None:
+        describe(text)
+
+
+def part_of(tick: Tick | None, start: float, end: float) -> Tick | None:
+    """What takes the fraction done of a part of the work, from `start` to `end` of the whole."""
+    return None if tick is None else _Part(tick, start, end)
+
+
+class _Part:
+    """See `part_of`."""
+
+    def __init__(self, tick: Tick, start: float, end: float) -> None:
+        self._tick, self._start, self._end = tick, start, end
+
+    def __call__(self, fraction: float) -> None:
+        self._tick(self._start + fraction * (self._end - self._start))
+
+    def describe(self, text: str) -> None:
+        describe_work(self._tick, text)
 
 
 def solve_blocks(
@@ -153,25 +178,43 @@ def free_memory(device: torch.device) -> int:
         return 4 * 2**30
 
 
-def check_result_size(pixels: int, reflections: int, thicknesses: int, word: int) -> None:
-    """Refuse a result that cannot be held, before anything is computed.
+def check_memory(need: int, device: torch.device, what: str, remedy: str = "") -> int:
+    """Bytes that one computation may take; refuse one that needs more.
 
-    Counts the amplitudes and values of all pixels (four copies at worst) and the tables of symmetry.
+    Args:
+        need: bytes that it needs at least.
+        device: where.
+        what: description of the request for the message.
+        remedy: what would help.
 
     Raises:
-        MemoryLimitError: with the estimate.
+        MemoryLimitError: with the estimate and what would help.
     """
-    need = pixels * reflections * (4 * thicknesses * 2 * word + 160) + 400 * pixels
-    budget = int(_SHARE * free_memory(torch.device("cpu")))
+    budget = int(_SHARE * free_memory(device))
     if need > budget:
         raise MemoryLimitError(
-            f"{pixels} pixels, {reflections} reflections and {thicknesses} thicknesses need about "
-            f"{need / 2**30:.1f} GiB, but only {budget / 2**30:.1f} GiB may be used on this machine; ask "
-            "for fewer pixels, reflections or thicknesses"
+            f"{what} need about {gibibytes(need)} GiB, but only {gibibytes(budget)} GiB may be used on this "
+            f"machine; ask for {remedy or 'fewer pixels, reflections, thicknesses or beams (g_max)'}"
         )
+    return budget
 
 
-def choose_block(count: int, fixed: int, each: int, device: torch.device, what: str) -> int:
+def gibibytes(size: int) -> str:
+    """Bytes as a number of GiB for people."""
+    return f"{size / 2**30:.1f}" if size < 100 * 2**30 else f"{size / 2**30:.0f}"
+
+
+def choose_block(
+    count: int,
+    fixed: int,
+    each: int,
+    device: torch.device,
+    what: str,
+    *,
+    work: int = 0,
+    aim: int | None = None,
+    remedy: str = "",
+) -> int:
     """Largest block of matrices that fits.
 
     Args:
@@ -180,18 +223,22 @@ def choose_block(count: int, fixed: int, each: int, device: torch.device, what: 
         each: bytes needed for each matrix of a block.
         device: where.
         what: description of the request for the message.
+        work: bytes needed once in every thread.
+        aim: number that is quickest on a CPU, if that is known.
+        remedy: what would help if the memory does not last.
 
     Raises:
         MemoryLimitError: if not even a single matrix fits, with the estimate.
     """
-    budget = int(_SHARE * free_memory(device))
-    each *= side_by_side() if device.type == "cpu" else 1
-    if fixed + each > budget:
-        raise MemoryLimitError(
-            f"{what} needs about {(fixed + each) / 2**30:.1f} GiB, but only {budget / 2**30:.1f} GiB may be "
-            "used on this machine; ask for fewer pixels, reflections, thicknesses or beams"
-        )
+    threads = side_by_side() if device.type == "cpu" else 1
+    fixed += work * threads
+    each *= threads
+    budget = check_memory(fixed + each, device, what, remedy)
     fits = (budget - fixed) // max(1, each)
     if device.type == "cpu":
-        fits = min(fits, max(2, _CACHE_FRIENDLY // max(1, each)), -(-count // (4 * side_by_side())))
+        quick = max(2, _CACHE_FRIENDLY // max(1, each))
+        portions = 4 * threads
+        if aim is not None:
+            quick, portions = aim, threads * -(-count // (aim * threads))
+        fits = min(fits, quick, -(-count // portions))
     return int(max(1, min(count, fits)))

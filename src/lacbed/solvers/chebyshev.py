@@ -5,8 +5,10 @@ With the spectrum of the Hermitian part of M inside c ± r and z = 2π r t,
     exp(2πi M t) = exp(2πi c t) Σ_n (2 - δ_n0) iⁿ J_n(z) T_n((M - c) / r)
 
 (Tal-Ezer & Kosloff, J. Chem. Phys. 81 (1984) 3967). Each term costs one product of the potential with the
-waves of all tilts. Absorption bends the spectrum off the real axis, so that the depth is then crossed in
-several steps. Nothing is diagonalised: gradients flow through degenerate states.
+waves of all tilts, as a matrix or, with many beams, as a convolution (`lacbed.solvers.convolution`). Absorption
+bends the spectrum off the real axis, so that the depth is then crossed in several steps. Nothing is diagonalised:
+gradients flow through degenerate states. Where only the incident beam is wanted and nothing absorbs, half the
+products do, as 2 T_n T_m = T_{n+m} + T_{n-m} gives ⟨0|T_{2n}|0⟩ from the waves T_n|0⟩.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ def spectral_bounds(problem: Problem, tilts: Tensor) -> tuple[float, float, floa
     excitation, along = tilt_geometry(problem, tilts)
     diagonal = excitation / (2.0 * along)
     least = 2.0 * float(along.min())
-    lowest, highest, damping = problem.depths
+    lowest, highest, damping = problem.bounds
     low = float(diagonal.min()) + min(0.0, lowest) / least
     high = float(diagonal.max()) + max(0.0, highest) / least
     return 0.5 * (low + high), 0.5 * (high - low) * 1.0001 + 1e-9, damping / least
@@ -77,16 +79,20 @@ def _propagate_block(problem: Problem, tilts: Tensor, column: Tensor, row: Tenso
     excitation, along = tilt_geometry(problem, tilts)
     root = (2.0 * along).rsqrt().T  # (beam, tilt)
     centre, radius, damping = spectral_bounds(problem, tilts)
-    diagonal = (excitation / (2.0 * along)).T - centre
-    potential = _complete_potential(problem)
+    diagonal = ((excitation / (2.0 * along)).T - centre) / radius
+    product = problem.convolution if problem.convolves else _matrix_product(problem.complete_potential)
+    inner, outer = root, root / radius
 
     def apply(waves: Tensor) -> Tensor:
         """(M - c) / r on the waves: (beam, tilt)."""
-        return (diagonal * waves + root * _product(potential, root * waves)) / radius
+        return diagonal * waves + outer * product(inner * waves)
 
-    waves = torch.zeros(len(problem.vectors), len(tilts), dtype=problem.complex_dtype, device=column.device)
-    waves[problem.anchor[tilts], torch.arange(len(tilts), device=column.device)] = 1.0
+    waves = torch.zeros(len(tilts), len(problem.vectors), dtype=problem.complex_dtype, device=column.device)
+    waves[torch.arange(len(tilts), device=column.device), problem.anchor[tilts]] = 1.0
+    waves = waves.T if problem.convolves else waves.T.contiguous()
     wanted = problem.thicknesses.detach().cpu().double().numpy()
+    if damping == 0.0 and torch.equal(row, problem.anchor[tilts[column]]):
+        return _expand_returning(apply, waves, wanted, centre, radius, problem)[:, column]
     if damping == 0.0:
         return _expand(apply, waves, wanted, centre, radius, problem, (row, column))[0]
     order, sums, depth = np.argsort(wanted), {}, 0.0
@@ -122,14 +128,35 @@ def _expand(
     return total, total
 
 
-def _complete_potential(problem: Problem) -> Tensor:
-    if problem.absorptive is None:
-        return problem.potential
-    return problem.potential + 1j * problem.absorptive
+def _expand_returning(
+    apply: Callable[[Tensor], Tensor],
+    waves: Tensor,
+    thicknesses: np.ndarray,
+    centre: float,
+    radius: float,
+    problem: Problem,
+) -> Tensor:
+    """⟨0|exp(2πi M t)|0⟩ of a Hermitian M for the waves |0⟩, by half the products: (thickness, tilt)."""
+    weights = torch.as_tensor(_coefficients(radius, thicknesses, TOLERANCE[problem.vectors.dtype])).to(waves)
+    previous, current = waves, apply(waves)
+    zeroth, first = _overlap(waves, waves), _overlap(waves, current)
+    moments = [zeroth, first]
+    while len(moments) < len(weights):
+        moments.append(2.0 * _overlap(current, current) - zeroth)
+        if len(moments) < len(weights):
+            current, previous = 2.0 * apply(current) - previous, current
+            moments.append(2.0 * _overlap(previous, current) - first)
+    phase = torch.as_tensor(np.exp(2j * np.pi * centre * thicknesses)).to(waves)
+    return phase[:, None] * (weights.T @ torch.stack(moments[: len(weights)]).to(weights.dtype))
 
 
-def _product(potential: Tensor, waves: Tensor) -> Tensor:
+def _overlap(left: Tensor, right: Tensor) -> Tensor:
+    """Re ⟨left|right⟩ of every wave: (beam, tilt) twice to (tilt,)."""
+    return (left.real * right.real + left.imag * right.imag).sum(dim=0)
+
+
+def _matrix_product(potential: Tensor) -> Callable[[Tensor], Tensor]:
     """Potential times waves; a real potential is multiplied as real numbers at a quarter of the cost."""
     if potential.is_complex():
-        return potential @ waves
-    return torch.complex(potential @ waves.real, potential @ waves.imag)
+        return lambda waves: potential @ waves
+    return lambda waves: torch.complex(potential @ waves.real, potential @ waves.imag)

@@ -11,9 +11,11 @@ from torch import Tensor
 from lacbed.errors import SettingError
 from lacbed.solvers.blocks import Tick, choose_block
 from lacbed.solvers.chebyshev import DAMPING_STEP, solve_chebyshev, spectral_bounds
-from lacbed.solvers.problem import Problem
+from lacbed.solvers.convolution import convolution_cost
+from lacbed.solvers.memory import size_of, solver_bytes
+from lacbed.solvers.problem import Problem, margin_of
 from lacbed.solvers.reference import solve_reference
-from lacbed.solvers.subspace import MARGIN, solve_subspace
+from lacbed.solvers.subspace import solve_subspace
 from lacbed.solvers.tilted import solve_tilted
 from lacbed.solvers.zone import solve_zone
 
@@ -29,6 +31,9 @@ BLOCH_SOLVERS: dict[str, Solver] = {
 
 APPROXIMATE_SOLVERS: dict[str, Solver] = {"fast": solve_subspace}
 """Solvers with an error of their own, never chosen automatically."""
+
+_TOGETHER = 24
+"""Tilts whose waves are convolved together; fewer leave the small products idle, more leave the caches."""
 
 SOLVERS = ("auto", *BLOCH_SOLVERS, *APPROXIMATE_SOLVERS, "multislice")
 
@@ -51,27 +56,34 @@ def choose_solver(problem: Problem, device: torch.device) -> tuple[str, str]:
 
 
 def _diagonalisation_cost(problem: Problem) -> float:
-    """Operations for one matrix, measured: 9 n³ for real eigenvectors, 22 n³ for complex ones.
+    """Operations for one matrix."""
+    n, inside = problem.strong, problem.strong
+    if problem.absorptive is not None and problem.is_flat_zone:
+        reach = margin_of(problem.bounds) + float(problem.wave_vectors[:, :2].square().sum(dim=1).max())
+        inside = int((problem.vectors.square().sum(dim=1) < reach).sum())
+    return diagonalisation_operations(n, inside, problem.is_real, problem.absorptive is not None)
 
-    With absorption also a few complex products and a general eigenproblem of the waves inside, 525 m³.
+
+def diagonalisation_operations(n: int, inside: int, is_real: bool, absorbs: bool) -> float:
+    """Operations for one matrix of n beams, measured: 9 n³ for real eigenvectors, 22 n³ for complex ones.
+
+    With absorption also a few complex products and a general eigenproblem of the m waves inside, 525 m³.
     """
-    n = problem.strong
-    cost = (9.0 if problem.is_real else 22.0) * n**3
-    if problem.absorptive is None:
-        return cost
-    reach = problem.tail_margin() + float(problem.wave_vectors[:, :2].square().sum(dim=1).max())
-    inside = int((problem.vectors.square().sum(dim=1) < reach).sum()) if problem.is_flat_zone else n
-    return cost + 30.0 * n**3 + 525.0 * inside**3
+    cost = (9.0 if is_real else 22.0) * n**3
+    return cost + 30.0 * n**3 + 525.0 * inside**3 if absorbs else cost
 
 
 def _chebyshev_cost(problem: Problem) -> float:
-    """Operations for one tilt, measured: terms times 12 n² (real) or 24 n² (complex potential)."""
+    """Operations for a tilt, measured: terms times 12 n² (real) or 24 n² (complex potential), or a convolution."""
     _, radius, damping = spectral_bounds(problem, torch.arange(min(64, len(problem.anchor))))
     thickest = 2.0 * math.pi * float(problem.thicknesses.max())
     steps = 1.0 if damping == 0.0 else max(len(problem.thicknesses), damping * thickest / DAMPING_STEP)
     terms = radius * thickest + 40.0 * steps
     is_real = problem.is_real and problem.absorptive is None
-    return terms * problem.strong**2 * (12.0 if is_real else 24.0)
+    product = problem.strong**2 * (12.0 if is_real else 24.0)
+    if problem.convolves and problem.lattice is not None:
+        product = min(product, convolution_cost(problem.lattice))
+    return terms * product * (0.5 if damping == 0.0 and problem.returns_only else 1.0)
 
 
 def check_solver(name: str, problem: Problem) -> None:
@@ -102,27 +114,32 @@ def run_solver(
     Raises:
         MemoryLimitError: if the request does not fit, with the estimate.
     """
+    word = 8 if precision == torch.float64 else 4
+    size = size_of(problem, name)
+    once, work, each = solver_bytes(name, size, word)
+    what = (
+        f"{size.pairs} pairs of a pixel and a reflection at {size.thicknesses} thicknesses with {size.beams} beams"
+    )
+    count = size.matrices if name in ("zone", "fast") else size.tilts
+    aim = _TOGETHER if name == "chebyshev" and size.sides else None
+    remedy = _remedy(name, problem, word)
+    block = choose_block(count, once, each, device, what, work=work, aim=aim, remedy=remedy)
     if name == "reference":
         return solve_reference(problem, 1, tick)
-    beams, pairs, thicknesses = len(problem.vectors), len(problem.pair_tilt), len(problem.thicknesses)
-    word = 8 if precision == torch.float64 else 4
-    width = word * (1 if problem.is_real and problem.absorptive is None else 2)
-    fixed = 4 * pairs * thicknesses * 2 * word + 3 * beams**2 * width
-    count, each = _block_needs(name, problem, beams, pairs, word, width)
-    what = f"{pairs} pixels and reflections at {thicknesses} thicknesses with {beams} beams"
-    block = choose_block(count, fixed, each, device, what)
     return (BLOCH_SOLVERS | APPROXIMATE_SOLVERS)[name](problem.to(device, precision), block, tick).cpu()
 
 
-def _block_needs(name: str, problem: Problem, beams: int, pairs: int, word: int, width: int) -> tuple[int, int]:
-    """How many matrices (or tilts) there are, and the bytes that each needs in a block."""
-    tilts = len(problem.anchor)
-    if name == "chebyshev":
-        return tilts, beams * 2 * word * 8 + (pairs // tilts + 1) * 4 * word
-    count = len(problem.distinct[0]) if name in ("zone", "fast") else tilts
-    per_matrix = -(-pairs // count)
-    if name == "fast":
-        reach = float(problem.wave_vectors[:, :2].square().sum(dim=1).max()) + MARGIN
-        beams = int((problem.vectors[:, :2].square().sum(dim=1) <= reach).sum())
-        return count, 8 * beams**2 * 2 * word + 6 * per_matrix * beams * 2 * word
-    return count, 5 * beams**2 * width + 5 * per_matrix * beams * 2 * word
+def _remedy(name: str, problem: Problem, word: int) -> str:
+    """What to ask for where memory does not last, with the memory that it takes."""
+    ways = []
+    if name != "fast" and problem.is_flat_zone and problem.paraxial and problem.strong == len(problem.vectors):
+        ways.append(f"solver 'fast' ({_least(problem, 'fast', word)})")
+    if word == 8 and name != "reference":
+        ways.append(f"dtype 'float32' ({_least(problem, name, 4)})")
+    return ", ".join([*ways, "fewer beams (g_max), pixels, reflections or thicknesses"])
+
+
+def _least(problem: Problem, name: str, word: int) -> str:
+    """The least memory with a solver and a precision, as text."""
+    once, work, each = solver_bytes(name, size_of(problem, name), word)
+    return f"about {(once + work + each) / 2**30:.1f} GiB"

@@ -17,6 +17,7 @@ from lacbed.geometry.moving import direct_basis, grid_positions, microscope_axes
 from lacbed.geometry.symmetry import Reduction
 from lacbed.geometry.wave import ElectronWave, internal_wave_vectors, wave_number
 from lacbed.potential import Absorption, potential_coefficients, symmetric_change
+from lacbed.solvers.convolution import FEWEST, Convolution, convolution_bounds, convolution_of
 from lacbed.state import ModelState
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Problem:
         thicknesses: along the foil normal in Å: (thickness,).
         paraxial: whether the terms in γ² are left out.
         gauge: phases d_h by which the waves were multiplied to make U real, or None.
+        lattice: integer coordinates of h on the lattice of the zone, or None with several Laue zones: (beam, 2).
     """
 
     potential: Tensor
@@ -68,6 +70,7 @@ class Problem:
     thicknesses: Tensor
     paraxial: bool = True
     gauge: Tensor | None = None
+    lattice: Tensor | None = None
 
     @property
     def is_flat_zone(self) -> bool:
@@ -97,10 +100,7 @@ class Problem:
         U', and 1 1/Å² more; found by trial on light and heavy crystals from 20 to 300 kV to keep
         `lacbed.solvers.absorption` within 1e-5.
         """
-        if self.absorptive is None:
-            return 0.0
-        _, depth, damping = self.depths
-        return 2.0 * depth + 4.0 * damping + 1.0
+        return 0.0 if self.absorptive is None else margin_of(self.depths)
 
     @cached_property
     def depths(self) -> tuple[float, float, float]:
@@ -108,6 +108,38 @@ class Problem:
         elastic = torch.linalg.eigvalsh(self.potential)
         damping = 0.0 if self.absorptive is None else float(torch.linalg.eigvalsh(self.absorptive).abs().max())
         return float(elastic[0]), float(elastic[-1]), damping
+
+    @property
+    def returns_only(self) -> bool:
+        """Whether every wanted pair asks for the incident beam itself."""
+        return bool(torch.equal(self.pair_out, self.anchor[self.pair_tilt]))
+
+    @property
+    def complete_potential(self) -> Tensor:
+        """U + iU', real where U is and nothing absorbs: (beam, beam)."""
+        return self.potential if self.absorptive is None else self.potential + 1j * self.absorptive
+
+    @property
+    def convolves(self) -> bool:
+        """Whether products with the potential are better done as convolutions."""
+        many = self.lattice is not None and len(self.vectors) >= FEWEST and self.strong == len(self.vectors)
+        return many and self.potential.device.type == "cpu" and not self.potential.requires_grad
+
+    @cached_property
+    def convolution(self) -> Convolution:
+        """`complete_potential` as a convolution, where the problem `convolves`."""
+        assert self.lattice is not None
+        return convolution_of(self.complete_potential, self.lattice)
+
+    @cached_property
+    def bounds(self) -> tuple[float, float, float]:
+        """Like `depths`, but no more than bounds of them where those would take long to compute."""
+        if not self.convolves or "depths" in self.__dict__:
+            return self.depths
+        assert self.lattice is not None
+        low, high = convolution_bounds(self.potential, self.lattice)
+        damping = (0.0, 0.0) if self.absorptive is None else convolution_bounds(self.absorptive, self.lattice)
+        return low, high, max(-damping[0], damping[1])
 
     @property
     def complex_dtype(self) -> torch.dtype:
@@ -126,9 +158,16 @@ class Problem:
         moved = {name: move(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
         copy = replace(self, **moved)  # type: ignore[arg-type]
         copy.__dict__["distinct"] = tuple(t.to(device) for t in self.distinct)  # found in full precision
-        if "depths" in self.__dict__:
-            copy.__dict__["depths"] = self.depths
+        for name in ("depths", "bounds"):
+            if name in self.__dict__:
+                copy.__dict__[name] = self.__dict__[name]
         return copy
+
+
+def margin_of(depths: tuple[float, float, float]) -> float:
+    """`Problem.tail_margin` of an absorbing crystal with the given `Problem.depths`."""
+    _, depth, damping = depths
+    return 2.0 * depth + 4.0 * damping + 1.0
 
 
 def build_problem(
@@ -188,6 +227,7 @@ def build_problem(
         thicknesses=view.thicknesses,
         paraxial=paraxial,
         gauge=gauge,
+        lattice=_lattice(beams.hkl, reduction.folding.basis),
     )
 
 
@@ -282,6 +322,12 @@ def _unique_differences(hkl: IntArray) -> tuple[IntArray, IntArray]:
     else:
         table, index = np.unique(difference, return_inverse=True)
     return np.stack(np.unravel_index(table, tuple(size)), axis=1) - reach, index
+
+
+def _lattice(hkl: IntArray, basis: IntArray) -> Tensor | None:
+    """Coordinates of reflections on a basis of the zone: (beam, 3), (2, 3) to (beam, 2), or None."""
+    places = np.round(hkl @ np.linalg.pinv(basis)).astype(np.int64)
+    return torch.as_tensor(places) if np.array_equal(places @ basis, hkl) else None
 
 
 def _zero_row(hkl: IntArray) -> int:

@@ -1,0 +1,182 @@
+"""What a simulation is likely to take, from counts alone: told before anything of its size is made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lacbed.beams import beams_within, zone_area
+from lacbed.converge import GROWTH, LIKELY_G, coarse_grid
+from lacbed.crystals import Crystal
+from lacbed.geometry.folding import fold_tilts
+from lacbed.geometry.frame import Frame, make_frame
+from lacbed.geometry.symmetry import unique_rows
+from lacbed.geometry.wave import electron_wave
+from lacbed.settings import Settings
+from lacbed.simulation import alike, chooses_beams_by_convergence, wanted_reflections
+from lacbed.solvers.blocks import gibibytes, side_by_side
+from lacbed.solvers.choose import diagonalisation_operations
+from lacbed.solvers.convolution import FEWEST, box_cost
+from lacbed.solvers.memory import Size, preparation_bytes, solver_bytes
+from lacbed.solvers.subspace import MARGIN, NEAR
+
+LONG = 30.0
+"""Seconds from which on a forecast is worth a line."""
+
+LARGE = 2 * 2**30
+"""Bytes from which on it is as well."""
+
+_RATE = 1e10
+"""Operations per second and thread of a usual core; forecasts hold within a factor of three."""
+
+_POTENTIAL = 1.5
+"""Depth in 1/Å² of the potential of usual crystals, which widens the spectrum."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a simulation is likely to take.
+
+    Attributes:
+        beams: likely number.
+        seconds: the search for enough beams and the solution.
+        memory: bytes at the peak.
+        fast: the same two numbers with the solver "fast", or None where it does not apply.
+    """
+
+    beams: int
+    seconds: float
+    memory: int
+    fast: tuple[float, int] | None
+
+    def note(self) -> str:
+        """One line for people, "" where there is nothing to tell."""
+        if self.seconds < LONG and self.memory < LARGE:
+            return ""
+        text = f"about {duration(self.seconds)} and {gibibytes(self.memory)} GiB with {self.beams} beams or so"
+        if self.fast is not None and self.fast[0] < 0.5 * self.seconds:
+            seconds, memory = self.fast
+            text += f"; --solver fast would take about {duration(seconds)} and {gibibytes(memory)} GiB "
+            text += "(error about 1e-3)"
+        return text + "; fewer --beams or --pixels, or a smaller --g-max, take less"
+
+
+def forecast(crystal: Crystal, settings: Settings) -> Forecast:
+    """Time and memory of a simulation by Bloch waves, within a factor of two or three where beams are sought.
+
+    Args:
+        crystal: what is to be simulated.
+        settings: as `lacbed.simulate` takes them.
+    """
+    frame = make_frame(crystal, settings.zone_axis, settings.foil_normal, settings.x_direction)
+    searches = chooses_beams_by_convergence(settings)
+    beams = _beams(crystal, frame, settings)
+    full = _size(crystal, frame, settings, beams)
+    narrow = replace(settings, grid=coarse_grid(settings.grid))
+    coarse = _size(crystal, frame, narrow, beams)
+    seconds = _exact_operations(crystal, frame, settings, full)
+    if searches:
+        wider = _size(crystal, frame, narrow, math.ceil(GROWTH * beams))
+        seconds += 1.7 * _exact_operations(crystal, frame, settings, wider)
+    memory = max(_bytes(name, full, settings) for name in _candidates(settings, full))
+    fast = None
+    if frame.is_flat and not settings.laue_zones and not settings.weak_beams and settings.paraxial:
+        work = _fast_operations(full) + (_fast_operations(coarse) * (1.0 + GROWTH**3) if searches else 0.0)
+        fast = (work / (_RATE * side_by_side()), _bytes("fast", full, settings))
+    seconds /= _RATE * side_by_side()
+    if settings.solver == "fast" and fast is not None:
+        return Forecast(beams, *fast, None)
+    return Forecast(beams, seconds, memory, fast)
+
+
+def duration(seconds: float) -> str:
+    """A time in words: "50 s", "6 minutes", "3 hours"."""
+    for unit, size in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2.0 * size:
+            return f"{seconds / size:.2g} {unit}" if seconds < 100.0 * size else f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds < 10.0 else f"{round(seconds, -1):.0f} s"
+
+
+def _beams(crystal: Crystal, frame: Frame, settings: Settings) -> int:
+    """The number of beams that is asked for, or likely."""
+    zones = 2 * settings.laue_zones + 1
+    if settings.beams != "auto":
+        return settings.beams
+    reach = settings.g_max or LIKELY_G
+    if settings.sg_max is not None and settings.g_max is None:
+        edge = settings.grid.half_width(frame, settings.energy) * math.sqrt(2.0)
+        reach = math.sqrt(edge**2 + 2.0 * electron_wave(settings.energy).wave_number * settings.sg_max)
+    likely = beams_within(crystal, frame, reach) * zones
+    return round(likely * math.sqrt(GROWTH)) if chooses_beams_by_convergence(settings) else likely  # a rung above
+
+
+def _size(crystal: Crystal, frame: Frame, settings: Settings, beams: int) -> Size:
+    """The size of the problem, without making it."""
+    grid, inside = settings.grid.tilts(frame, settings.energy)
+    tilts = grid[inside]
+    same = alike(crystal, frame, settings)
+    reduced = fold_tilts(crystal, frame, tilts).reduced
+    distinct = len(unique_rows(np.round(reduced * (1e8 / frame.shortest)).astype(np.int64))[0])
+    highest = float(np.sum(tilts**2, axis=1).max())
+    area = zone_area(crystal, frame)
+    reach = math.sqrt(beams * area / math.pi)
+    sides = sorted(max(1, round(2.0 * reach * float(n)) + 1) for n in _places(frame))
+    length = 2 * sides[1]
+    many = beams >= FEWEST and not settings.laue_zones and not settings.weak_beams
+    return Size(
+        beams=beams,
+        tilts=-(-len(tilts) // same),
+        matrices=-(-distinct // same) if frame.is_flat and not settings.laue_zones else -(-len(tilts) // same),
+        pairs=-(-len(tilts) * len(wanted_reflections(crystal, frame, settings)) // same),
+        thicknesses=len(settings.thicknesses),
+        is_real=bool(np.any(np.all(crystal.rotations == -np.eye(3, dtype=int), axis=(1, 2)))),
+        absorbs=settings.absorption is not None,
+        inside=min(beams, round(math.pi * (highest + MARGIN) / area)),
+        near=min(beams, round(math.pi * (highest + MARGIN + NEAR) / area)),
+        sides=(sides[0], sides[1], length) if many else None,
+    )
+
+
+def _places(frame: Frame) -> np.ndarray:
+    """Lattice places per 1/Å along both vectors of the zone."""
+    return np.asarray(np.linalg.norm(np.linalg.inv(frame.zone_vectors), axis=1))
+
+
+def _candidates(settings: Settings, size: Size) -> tuple[str, ...]:
+    if settings.solver in ("zone", "tilted", "chebyshev", "reference", "fast"):
+        return (settings.solver,)
+    return ("chebyshev",) if size.sides is not None else ("zone",)
+
+
+def _bytes(name: str, size: Size, settings: Settings) -> int:
+    once, work, each = solver_bytes(name, size, 8 if settings.dtype == "float64" else 4)
+    return max(preparation_bytes(size.beams, size.absorbs), once + (work + each) * side_by_side())
+
+
+def _exact_operations(crystal: Crystal, frame: Frame, settings: Settings, size: Size) -> float:
+    """Operations of the exact solver that would be chosen, or is asked for."""
+    each = diagonalisation_operations(size.beams, size.inside, size.is_real, size.absorbs)
+    if settings.solver == "reference":
+        return 8.0 * size.tilts * each
+    by_matrices = size.matrices * each
+    if settings.solver in ("zone", "tilted") or not settings.paraxial or settings.weak_beams:
+        return by_matrices
+    reach = math.sqrt(size.beams / (2 * settings.laue_zones + 1) * zone_area(crystal, frame) / math.pi)
+    width = (reach**2 + _POTENTIAL) / (2.0 * electron_wave(settings.energy).wave_number)
+    terms = math.pi * width * max(settings.thicknesses) + 40.0 * (1 + size.absorbs * len(settings.thicknesses))
+    dense = size.beams**2 * (12.0 if size.is_real and not size.absorbs else 24.0)
+    product = dense if size.sides is None else min(dense, box_cost(size.sides, size.beams))
+    halved = (
+        0.5 if not size.absorbs and not np.any(np.array(wanted_reflections(crystal, frame, settings))) else 1.0
+    )
+    by_terms = size.tilts * terms * product * halved
+    return by_terms if settings.solver == "chebyshev" else min(by_terms, by_matrices)
+
+
+def _fast_operations(size: Size) -> float:
+    """Operations of the solver "fast": its subspace, then a few products for each matrix."""
+    far = max(0, size.beams - size.near)
+    space = (9.0 if size.is_real else 22.0) * size.near**3 + far**3 + 8.0 * far**2 * size.inside
+    return space + size.matrices * 100.0 * size.inside**3
