@@ -6,13 +6,10 @@ Ctrl-C, 143 stopped by SIGTERM.
 
 from __future__ import annotations
 
-import atexit
 import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
@@ -40,9 +37,8 @@ from lacbed.cli import (
     simulate,
     train,
 )
+from lacbed.cli.leaving import INTERRUPTED, TERMINATED, Terminated, listen, say_stopped
 from lacbed.errors import LacbedError
-
-INTERRUPTED, TERMINATED = 130, 143
 
 app = typer.Typer(
     name="lacbed",
@@ -103,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words after the program's name; default those of the process.
     """
-    previous = _handle_termination()
+    undo = listen()
     try:
         words = None if arguments is None else list(arguments)
         outcome = app(args=words, prog_name="lacbed", standalone_mode=False)
@@ -111,32 +107,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = outcome if isinstance(outcome, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except _Terminated:
+    except Terminated:
         code = TERMINATED
     except Exception as error:
         code = _explain(error)
     finally:
-        if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
+        undo()
     if code in (INTERRUPTED, TERMINATED):
-        sys.stderr.write("lacbed: stopped; no unfinished file was left behind\n")
+        say_stopped()
     return code
-
-
-def run() -> NoReturn:
-    """The program: run the command of the process, then leave.
-
-    Once its threads have run, pyarrow can abort the interpreter while that takes itself apart; by then everything
-    is written and what libraries have registered for the exit has run, so that part is left out.
-    """
-    code = main()
-    if "pyarrow" in sys.modules:
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
 
 
 def _explain(error: Exception) -> int:
@@ -148,20 +127,6 @@ def _explain(error: Exception) -> int:
     if _is_usage_error(error):
         return _fail(_usage_text(error), 2)
     return _fail_inside(error)
-
-
-class _Terminated(BaseException):
-    """SIGTERM, as an exception, so that unfinished files are removed."""
-
-
-def _handle_termination() -> Any:
-    def stop(*_: object) -> None:
-        raise _Terminated
-
-    try:
-        return signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not in the main thread
-        return None
 
 
 def _fail(message: str, code: int) -> int:
