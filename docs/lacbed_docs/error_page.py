@@ -95,7 +95,7 @@ ADVICE = (
     (r"direction k = 0|no coordinates gx", "Simulate the pattern on a grid around the zone axis (`center=(0, 0)`)."),
     (r"not written by lacbed|without the metadata that lacbed", "Give a file that `lacbed` wrote. Images of other "
      "programs: `lacbed experiment import`."),
-    (r"it expands|pickled Python", "Do not open this file: it is broken or made to do harm."),
+    (r"is said to take|which is never loaded|pickled Python", "Do not open this file: it is broken or made to do harm."),
     (r"no figure for an array|is empty: sizes|holds numbers, got|do not broadcast|compares real images",
      "Pass a pattern as `lacbed.simulate` returns it (intensities)."),
     (r"is a picture; patterns", "A .png cannot be read back; keep a .nc beside it."),

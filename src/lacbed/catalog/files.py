@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from lacbed.catalog.schema import REQUIRED, SCHEMA, Row, conform, metadata_of, with_metadata
 from lacbed.errors import FileFormatError
-from lacbed.patterns.atomic import reason, replacing
+from lacbed.patterns.atomic import check_replaceable, reason, replacing
 
 _COMPRESSION_LEVEL = 9
 
@@ -70,7 +70,8 @@ def check_output(path: str | Path) -> None:
     """Refuse a place where no catalogue can be written, before any work.
 
     Raises:
-        FileFormatError: if the ending is not .parquet, it is a folder, or its folder does not exist.
+        FileFormatError: if the ending is not .parquet, it is a folder or another file, it is the catalogue of a
+            data set, or its folder does not exist.
     """
     path = Path(path)
     if path.suffix.lower() != ".parquet":
@@ -79,6 +80,7 @@ def check_output(path: str | Path) -> None:
         raise FileFormatError(f"{path} is a folder; expected the name of a file")
     if not path.parent.is_dir():
         raise FileFormatError(f"no such folder: {path.parent}")
+    check_replaceable(path, lambda there: bool(_columns_of(there)), "catalogue")
 
 
 def write_catalog(

@@ -34,9 +34,12 @@ def info(
 ) -> None:
     """Show counts, sources and licences, space groups, elements, lattice parameters and prototypes."""
     from lacbed.catalog.summary import summarise  # noqa: PLC0415
+    from lacbed.patterns.files import check_writable  # noqa: PLC0415
 
-    if png is not None and png.suffix.lower() != ".png":
-        raise FileFormatError(f"the picture of a catalogue is a .png, got {str(png)!r}")
+    if png is not None:
+        if png.suffix.lower() != ".png":
+            raise FileFormatError(f"the picture of a catalogue is a .png, got {str(png)!r}")
+        check_writable(png)
     summary = summarise(file)
     if png is not None:
         _draw(summary, file.name, png)

@@ -278,6 +278,13 @@ def montage_command(
     reporter.finish({"file": out, "crystals": len(figure.axes)})
 
 
+def _is_split(path: Path) -> bool:
+    from lacbed.datasets.splits import SIDES  # noqa: PLC0415
+    from lacbed.io_checks import read_json  # noqa: PLC0415
+
+    return {"kind", "seed", *SIDES} <= set(read_json(path, "the split", 2**30, FileFormatError))
+
+
 @app.command("split")
 def split_command(
     data: DataArgument,
@@ -296,10 +303,14 @@ def split_command(
     from lacbed.datasets.read import sides_of  # noqa: PLC0415
     from lacbed.datasets.splits import LEAKING  # noqa: PLC0415
     from lacbed.datasets.store import Store  # noqa: PLC0415
-    from lacbed.patterns.atomic import replacing  # noqa: PLC0415
+    from lacbed.patterns.atomic import check_replaceable, replacing  # noqa: PLC0415
 
-    if out is not None and out.suffix.lower() != ".json":
-        raise FileFormatError(f"a split is written as .json, got {str(out)!r}")
+    if out is not None:
+        if out.suffix.lower() != ".json":
+            raise FileFormatError(f"a split is written as .json, got {str(out)!r}")
+        if not out.parent.is_dir():
+            raise FileFormatError(f"cannot write {str(out)!r}: there is no folder {str(out.parent)!r}; make it first")
+        check_replaceable(out, _is_split, "split")
     store = Store(data)
     sides, finished = sides_of(store, kind, seed), read_manifest(store.path) is not None
     result = {"path": str(data), "kind": kind, "seed": seed, "leaks": kind in LEAKING, "finished": finished}

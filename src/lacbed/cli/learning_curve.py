@@ -39,10 +39,11 @@ def command(
     from lacbed.learn.config import load_config  # noqa: PLC0415
     from lacbed.learn.data import open_data  # noqa: PLC0415
     from lacbed.learn.distributed import processes  # noqa: PLC0415
-    from lacbed.learn.learning_curve import describe, fit_power_law, learning_curve  # noqa: PLC0415
+    from lacbed.learn.learning_curve import check_folder, describe, fit_power_law, learning_curve  # noqa: PLC0415
 
     chosen = load_config(config, changes or ())
     check(chosen)
+    check_folder(out)
     training, validation, test = (
         open_data(data, side, chosen.data.kind, chosen.data.seed, chosen.model["name"])
         for side in ("train", "validation", "test")

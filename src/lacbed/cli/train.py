@@ -52,6 +52,7 @@ def command(
 
     With several processes: torchrun --nproc-per-node 2 --no-python lacbed train ...
     """
+    from lacbed.learn.checkpoint import check_model_folder  # noqa: PLC0415
     from lacbed.learn.config import load_config  # noqa: PLC0415
     from lacbed.learn.data import open_data  # noqa: PLC0415
     from lacbed.learn.distributed import processes  # noqa: PLC0415
@@ -60,6 +61,7 @@ def command(
 
     chosen = load_config(config, changes or ())
     check(chosen)
+    check_model_folder(out / "model")
     training, validation = (
         open_data(data, side, chosen.data.kind, chosen.data.seed, chosen.model["name"])
         for side in ("train", "validation")

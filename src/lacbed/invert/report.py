@@ -11,10 +11,11 @@ from typing import Any
 
 from lacbed.errors import FileFormatError
 from lacbed.invert.fit import FitResult
-from lacbed.patterns.atomic import replacing
+from lacbed.patterns.atomic import check_replaceable, holds_only, replacing
 from lacbed.patterns.files import save_pattern
 
 SUMMARY = "fit.json"
+_FILES = ("report.md", "table.csv", "montage.png", "scan.png", "simulation.nc", "experiment.nc")
 COLUMNS = (
     "hkl",
     "Z_stated",
@@ -47,10 +48,7 @@ def check_folder(folder: Path) -> Path:
         raise FileFormatError(f"cannot write {str(folder)!r}: there is no folder {str(folder.parent)!r}; make it")
     if folder.exists() and not folder.is_dir():
         raise FileFormatError(f"cannot write {str(folder)!r}: it is a file; name a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / SUMMARY).is_file():
-        raise FileFormatError(
-            f"cannot write {str(folder)!r}: it holds files that are not those of a fit; name a new folder"
-        )
+    check_replaceable(folder, lambda there: holds_only(there, (SUMMARY,), _FILES), "folder of a fit")
     return folder
 
 

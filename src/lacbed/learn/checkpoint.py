@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from lacbed.errors import FileFormatError
 from lacbed.learn.models import build_model
-from lacbed.patterns.atomic import reason, replacing
+from lacbed.patterns.atomic import check_replaceable, holds_only, reason, replacing
 
 FORMAT_VERSION = 1
+_MODEL_FILES = ("model.safetensors", "config.json", "card.md")
 CHECKPOINT, MODEL = "lacbed-checkpoint", "lacbed-model"
 _SPLIT = "/"  # between the group of a tensor and its name
 
@@ -143,14 +144,24 @@ def save_model(
     """A folder with model.safetensors, config.json and card.md, which `load_model` reads.
 
     Raises:
-        FileFormatError: if the operating system refuses.
+        FileFormatError: if something else than a model is there, or the operating system refuses.
     """
+    check_model_folder(folder)
     with replacing(folder) as temporary:
         temporary.mkdir()
         write_tensors(temporary / "model.safetensors", MODEL, {"model": weights, "descriptors": descriptors}, {})
         full = {"format": MODEL, "format_version": FORMAT_VERSION, **record}
         (temporary / "config.json").write_text(json.dumps(full, indent=1, ensure_ascii=False) + "\n", "utf-8")
         (temporary / "card.md").write_text(card, "utf-8")
+
+
+def check_model_folder(folder: Path) -> None:
+    """Refuse, before any work, a place of a model where something else stands.
+
+    Raises:
+        FileFormatError: saying so.
+    """
+    check_replaceable(folder, lambda there: holds_only(there, ("config.json",), _MODEL_FILES), "model")
 
 
 def load_model(path: str | Path) -> LoadedModel:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lacbed.errors import SettingError
+from lacbed.errors import FileFormatError, SettingError
 from lacbed.learn import data
 from lacbed.learn.answers import answer_of, truth_of
 from lacbed.learn.checkpoint import load_model
@@ -20,7 +20,7 @@ from lacbed.learn.config import TrainConfig
 from lacbed.learn.distributed import Ranks
 from lacbed.learn.metrics import pattern_errors, summary
 from lacbed.learn.train import train
-from lacbed.patterns.atomic import replacing
+from lacbed.patterns.atomic import check_replaceable, replacing
 
 POSTER_CRYSTALS = (470, 4698)
 POSTER_Z = (0.298, 0.105)
@@ -29,6 +29,8 @@ POSTER_EXPONENTS = (0.44, 0.59)
 that its records show."""
 
 _BATCH = 16
+
+_FILES = ("curve.json", "curve.md", "curve.png")
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ def learning_curve(
         for each share its number of crystals and the summary of its errors.
     """
     ranks = ranks or Ranks()
+    check_folder(Path(folder))
     points = []
     for fraction in sorted(set(fractions)):
         share = replace(config, data=replace(config.data, fraction=fraction))
@@ -126,6 +129,22 @@ def learning_curve(
     if ranks.is_first:
         _write(Path(folder), config, points)
     return points
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse, before any work, a folder that holds something else than a learning curve.
+
+    Raises:
+        FileFormatError: saying so.
+    """
+    if folder.is_file():
+        raise FileFormatError(f"{folder} is a file; a learning curve is a folder")
+    check_replaceable(folder, _is_curve, "learning curve")
+
+
+def _is_curve(folder: Path) -> bool:
+    names = [path.name for path in folder.iterdir()]
+    return all(name in _FILES or name.startswith("share-") for name in names)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lacbed.errors import FileFormatError, MissingExtraError, SettingError
 from lacbed.learn.checkpoint import LoadedModel
 from lacbed.learn.features import SCALARS
-from lacbed.patterns.atomic import reason, replacing
+from lacbed.patterns.atomic import check_replaceable, reason, replacing
 
 TOLERANCE = 1e-4
 """Largest difference of intensity between the model and its ONNX form."""
@@ -53,6 +53,9 @@ def export_onnx(loaded: LoadedModel, path: str | Path) -> float:
     path = Path(path)
     if path.suffix.lower() != ".onnx":
         raise FileFormatError(f"an exported model is a .onnx file, got {str(path)!r}")
+    if not path.parent.is_dir():
+        raise FileFormatError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}; make it first")
+    check_replaceable(path, _is_ours, "exported model")
     _check_installed()
     if not getattr(loaded.model, "EXPORTABLE", True):
         name = loaded.record["config"]["model"]["name"]
@@ -74,6 +77,13 @@ def export_onnx(loaded: LoadedModel, path: str | Path) -> float:
                 f"the ONNX form differs from the model by {difference:.2g}, allowed is {TOLERANCE:g}"
             )
     return difference
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is ONNX with the inputs that every exported model has."""
+    import onnx  # noqa: PLC0415
+
+    return {entry.name for entry in onnx.load(str(path)).graph.input} <= {*INPUTS, "absorptive"}
 
 
 def example_batch(loaded: LoadedModel, crystals: int, seed: int) -> dict[str, Tensor]:

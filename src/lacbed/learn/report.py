@@ -17,7 +17,7 @@ from lacbed.learn import data, figures
 from lacbed.learn.answers import answer_of, truth_of
 from lacbed.learn.checkpoint import LoadedModel
 from lacbed.learn.evaluate import MODEL, Evaluation, calibration, groups
-from lacbed.patterns.atomic import replacing
+from lacbed.patterns.atomic import check_replaceable, holds_only, replacing
 from lacbed.patterns.figures import save_figure
 
 NEIGHBOUR = "nearest neighbour"
@@ -40,6 +40,12 @@ QUANTITIES = {"pattern": ("intensity", "Î”I"), "potential": ("the potential", "Î
 """What the errors of a model are errors of."""
 
 
+_MARKS, _PICTURES = (
+    ("summary.json", "report.md", "report.html", "rows.parquet"),
+    ("examples.png", "worst.png", "scatter.png"),
+)
+
+
 def check_folder(folder: Path) -> None:
     """Refuse a place where no report can be written, or where something else stands, before any work.
 
@@ -48,12 +54,9 @@ def check_folder(folder: Path) -> None:
     """
     if not folder.parent.is_dir():
         raise FileFormatError(f"no such folder: {folder.parent}")
-    if folder.exists() and not (folder / "summary.json").is_file() and not _is_empty_folder(folder):
-        raise FileFormatError(f"{folder} holds something else than a report; choose another folder")
-
-
-def _is_empty_folder(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())
+    if folder.is_file():
+        raise FileFormatError(f"{folder} is a file; a report is a folder")
+    check_replaceable(folder, lambda there: holds_only(there, _MARKS, _PICTURES), "report")
 
 
 def write_report(
@@ -80,6 +83,7 @@ def write_report(
     Raises:
         FileFormatError: if the operating system refuses.
     """
+    check_folder(Path(folder))
     result = overview(evaluation, test)
     with replacing(folder) as temporary:
         temporary.mkdir()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -30,7 +32,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         FileFormatError: if the operating system refuses.
     """
     target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
-    temporary = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(6)}{target.suffix}")
+    _remove_leftovers(target)
+    temporary = target.with_name(f".{target.stem[:80]}.{_token()}{target.suffix}")
     try:
         yield temporary
         _flush(temporary)
@@ -39,6 +42,95 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise FileFormatError(f"cannot write {str(target)!r}: {reason(error)}") from None
     finally:
         remove(temporary)
+
+
+def check_replaceable(target: Path, is_ours: Callable[[Path], bool], what: str) -> None:
+    """Refuse, before any work, a place where something stands that is not what is going to be written.
+
+    Only files and folders that lacbed wrote, of the same kind, are ever replaced; an empty one counts as free.
+
+    Args:
+        target: the file or folder to make or replace.
+        is_ours: whether one is of the kind to be written, judged by what it holds.
+        what: the kind, for the message.
+
+    Raises:
+        FileFormatError: naming what is there.
+    """
+    if not target.exists():
+        return
+    there = "a folder" if target.is_dir() else "a file" if target.is_file() else "no file (a pipe or a device)"
+    if target.stat().st_size == 0 if target.is_file() else target.is_dir() and not any(target.iterdir()):
+        return
+    try:
+        ours = (target.is_file() or target.is_dir()) and is_ours(target)
+    except Exception:  # the readers of damaged and foreign files raise anything at all
+        ours = False
+    if is_dataset(target):
+        ours, there = False, "a data set"
+    elif is_dataset(target.parent):
+        ours, there = False, "a part of a data set"
+    if not ours:
+        raise FileFormatError(
+            f"cannot write {str(target)!r}: it is {there}, no {what} that lacbed wrote; choose another name, or "
+            "move it away"
+        )
+
+
+def holds_only(folder: Path, marks: Collection[str], others: Collection[str] = ()) -> bool:
+    """Whether a folder holds all files named in `marks`, and besides them only such as are named in `others`."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return names >= set(marks) and names <= {*marks, *others}
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether a folder is a data set, or one that is being built."""
+    return (folder / "catalog.parquet").is_file() and (folder / "zarr.json").is_file()
+
+
+_LEFT = re.compile(r"([0-9a-f]{6})[0-9a-f]{6}")
+_TRIES = 20
+_AGE = 3600.0
+"""Seconds after which an unfinished file is nobody's, where the system does not tell who lives."""
+
+
+def _token() -> str:
+    """Twelve digits that no other process draws; the first six say which process it is."""
+    return f"{os.getpid() % 16**6:06x}{secrets.token_hex(3)}"
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what processes left that were killed while they wrote to the same place.
+
+    One that was killed between its two renames has put the old folder aside; that is put back.
+    """
+    prefix, suffix = f".{target.stem[:80]}.", target.suffix
+    with suppress(OSError):
+        for path in target.parent.iterdir():
+            if not path.name.startswith(prefix):
+                continue
+            name = path.name.removeprefix(prefix)
+            aside = name.endswith(".old")
+            match = _LEFT.fullmatch(name.removesuffix(".old").removesuffix(suffix))
+            if match is None or not _abandoned(path, int(match[1], 16)):
+                continue
+            if aside and not target.exists():
+                os.replace(path, target)
+            else:
+                remove(path)
+
+
+def _abandoned(path: Path, process: int) -> bool:
+    if process == os.getpid():
+        return False
+    if os.name == "posix":
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        except (OSError, OverflowError):
+            pass
+    return time.time() - path.stat().st_mtime > _AGE
 
 
 def reason(error: BaseException) -> str:
@@ -71,7 +163,11 @@ def _move(temporary: Path, target: Path) -> None:
 def remove(path: Path) -> None:
     """Remove a file or a folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        for _ in range(_TRIES):  # a thread of a library may still be writing into it
+            shutil.rmtree(path, ignore_errors=True)
+            if not path.exists():
+                return
+            time.sleep(0.05)
     else:
         with suppress(OSError):
             path.unlink(missing_ok=True)

@@ -24,7 +24,8 @@ from typing import Any
 import xarray as xr
 
 from lacbed.errors import FileFormatError, LacbedError
-from lacbed.patterns.atomic import reason, replacing
+from lacbed.io_checks import regular_file
+from lacbed.patterns.atomic import check_replaceable, reason, replacing
 from lacbed.patterns.schema import check_pattern
 
 FORMATS = {
@@ -39,10 +40,13 @@ FORMATS = {
 }
 _REAL_ONLY = (".tif", ".tiff", ".png")
 _FOLDERS = (".zarr", ".zspy")
+_LARGEST = 2**43  # bytes of a file; each format sees for itself what its values take
 
 
 def save_pattern(pattern: xr.DataArray, path: str | Path) -> Path:
-    """Write a pattern in the format that the ending of the path names, replacing what is there.
+    """Write a pattern in the format that the ending of the path names.
+
+    A file or folder of the same format that lacbed wrote is replaced; anything else that is there stays.
 
     Args:
         pattern: (thickness, hkl, ky, kx) as `lacbed.simulate` returns it.
@@ -53,8 +57,8 @@ def save_pattern(pattern: xr.DataArray, path: str | Path) -> Path:
 
     Raises:
         SettingError: if it is not a pattern.
-        FileFormatError: if the ending is unknown, the place cannot be written to, or the format cannot hold it
-            (complex amplitudes in a TIFF).
+        FileFormatError: if the ending is unknown, the place cannot be written to or holds something else, or the
+            format cannot hold the pattern (complex amplitudes in a TIFF).
         MissingExtraError: if the format needs an extra that is not installed.
     """
     return save_array(check_pattern(pattern), path)
@@ -91,6 +95,8 @@ def load_array(path: str | Path) -> xr.DataArray:
         raise FileFormatError(f"{str(source)!r} is a picture; patterns can be read from {_list_readable()} files")
     if not _exists(source):
         raise FileFormatError(f"no such file: {str(source)!r}")
+    if not source.is_dir():
+        regular_file(source, "the pattern", _LARGEST, FileFormatError)
     try:
         array: xr.DataArray = reader.read(source)
         return array
@@ -116,8 +122,8 @@ def check_writable(path: str | Path, complex_values: bool = False) -> Path:
         the path.
 
     Raises:
-        FileFormatError: on an unknown ending, a missing or write-protected folder, a folder in the way, or
-            complex amplitudes for a format of real images.
+        FileFormatError: on an unknown ending, a missing or write-protected folder, something in the way that is
+            no pattern or picture of lacbed (a data set, say), or complex amplitudes for a format of real images.
         MissingExtraError: if the format needs an extra that is not installed.
     """
     target = Path(path)
@@ -184,10 +190,11 @@ def _check_place(target: Path) -> None:
         raise FileFormatError(f"cannot write {str(target)!r}: {str(folder)!r} is not a folder")
     with suppress(FileNotFoundError):
         os.lstat(target)  # says so if the name is too long or impossible
-    if target.is_dir() and not _replaceable_folder(target):
+    if target.is_dir() and target.suffix.lower() not in _FOLDERS:
         raise FileFormatError(f"cannot write {str(target)!r}: it is a folder")
-    if target.suffix.lower() == ".zarr" and target.is_file():
-        raise FileFormatError(f"cannot write {str(target)!r}: a .zarr is a folder, and there is a file")
+    if target.suffix.lower() in _FOLDERS and target.is_file():
+        raise FileFormatError(f"cannot write {str(target)!r}: a {target.suffix} is a folder, and there is a file")
+    check_replaceable(target, _is_ours, "pattern or picture")
     if target.is_file() and not os.access(target, os.W_OK):
         raise FileFormatError(f"cannot write {str(target)!r}: the file is write-protected")
     probe = folder / f".lacbed.{secrets.token_hex(6)}"
@@ -195,9 +202,7 @@ def _check_place(target: Path) -> None:
     probe.unlink()
 
 
-def _replaceable_folder(target: Path) -> bool:
-    """A folder may be replaced only if it is a Zarr store or empty."""
-    if target.suffix.lower() not in _FOLDERS:
-        return False
-    marks = (".zgroup", ".zmetadata", "zarr.json")
-    return any((target / name).is_file() for name in marks) or not any(target.iterdir())
+def _is_ours(target: Path) -> bool:
+    """Whether a file or folder is of the format that its ending names, and lacbed wrote it."""
+    found: bool = _module(target).is_ours(target)
+    return found

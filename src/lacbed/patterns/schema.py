@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +11,12 @@ import numpy as np
 import xarray as xr
 
 from lacbed.errors import FileFormatError, SettingError
+from lacbed.io_checks import read_json_text
 
 PATTERN_DIMS = ("thickness", "hkl", "ky", "kx")
 SCHEMA_VERSION = 1
+SEAL = "sha256"
+_KEYS = ("lacbed", "name", "dims", "attrs", "coords", SEAL)
 _PLAIN = (str, bool, int, float)
 
 
@@ -69,12 +73,13 @@ def plain_attributes(attributes: Mapping[Any, Any]) -> dict[str, Any]:
     return {str(k): plain(v) for k, v in attributes.items() if v is not None}
 
 
-def labels_to_json(array: xr.DataArray, values: bool) -> str:
+def labels_to_json(array: xr.DataArray, values: bool, seal: bool = False) -> str:
     """Name, dims, attributes and coordinates of an array as JSON; all but the data.
 
     Args:
         array: the array.
         values: include the values of the coordinates (floats survive exactly), not only what they are.
+        seal: include a checksum over data, coordinates and labels, which `rebuild` compares.
     """
     coordinates = {}
     for name, coordinate in array.coords.items():
@@ -90,7 +95,24 @@ def labels_to_json(array: xr.DataArray, values: bool) -> str:
         "attrs": plain_attributes(array.attrs),
         "coords": coordinates,
     }
+    if seal:
+        header[SEAL] = _digest(array, header)
     return json.dumps(header, ensure_ascii=True)
+
+
+def _digest(array: xr.DataArray, header: Mapping[str, Any]) -> str:
+    """SHA-256 of labels, data and coordinates, whatever the order of bytes and names in the file."""
+    labels = {key: value for key, value in header.items() if key != SEAL}
+    total = hashlib.sha256(json.dumps(labels, sort_keys=True).encode())
+    for name in ("", *sorted(str(key) for key in array.coords)):
+        values = (array.coords[name] if name else array).values
+        if _type_name(values) == "str":
+            total.update(json.dumps([name, values.tolist()]).encode())
+            continue
+        kind = values.dtype.newbyteorder("<")
+        total.update(json.dumps([name, kind.str, values.shape]).encode())
+        total.update(np.ascontiguousarray(values, dtype=kind).reshape(-1).view(np.uint8))
+    return total.hexdigest()
 
 
 def _type_name(values: np.ndarray) -> str:
@@ -104,13 +126,16 @@ def labels_from_json(text: str) -> dict[str, Any]:
         FileFormatError: if it is not that.
     """
     try:
-        header = json.loads(text)
-    except (ValueError, RecursionError):
+        header = read_json_text(text, "its metadata", FileFormatError, non_finite=True)
+    except FileFormatError:
         raise FileFormatError("its metadata are damaged") from None
-    if not isinstance(header, dict) or not isinstance(header.get("lacbed"), int):
+    version = header.get("lacbed")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise FileFormatError("it was not written by lacbed")
-    if header["lacbed"] > SCHEMA_VERSION:
+    if version > SCHEMA_VERSION:
         raise FileFormatError("it was written by a newer version of lacbed; upgrade with pip install -U lacbed")
+    if not set(header) <= set(_KEYS) or not isinstance(header.get("name"), str | None):
+        raise FileFormatError("its metadata are damaged")
     return header
 
 
@@ -118,17 +143,27 @@ def rebuild(data: np.ndarray, header: dict[str, Any], values: Mapping[str, Any] 
     """The labelled array from its data, its header and the values of its coordinates (default: the header's).
 
     Raises:
-        FileFormatError: if they do not belong together.
+        FileFormatError: if they do not belong together, or differ from the checksum that the header may have.
     """
+    if data.dtype.kind not in "fciub":
+        raise FileFormatError(f"it holds {data.dtype} where numbers should be")
     try:
         coordinates = {}
         for name, entry in header["coords"].items():
             raw = entry["values"] if values is None else values[name]
             kind = _type_of(entry["dtype"])
-            coordinates[name] = (tuple(entry["dims"]), np.asarray(raw, dtype=kind), entry["attrs"])
-        return xr.DataArray(data, coordinates, tuple(header["dims"]), header["name"], header["attrs"])
-    except (KeyError, TypeError, ValueError, AttributeError):
+            attributes = plain_attributes(entry["attrs"])
+            coordinates[name] = (tuple(entry["dims"]), np.asarray(raw, dtype=kind), attributes)
+        attributes = plain_attributes(header["attrs"])
+        array = xr.DataArray(data, coordinates, tuple(header["dims"]), header["name"], attributes)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, FileFormatError):
         raise FileFormatError("its labels do not fit its data; the file is damaged") from None
+    if SEAL in header and header[SEAL] != _digest(array, header):
+        raise FileFormatError(
+            "its values do not have the checksum that was written with them: it is damaged, or was changed by "
+            "another program; values that were changed on purpose are written by lacbed.save_pattern"
+        )
+    return array
 
 
 def _type_of(name: str) -> type[str] | np.dtype[Any]:

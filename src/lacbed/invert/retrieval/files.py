@@ -14,9 +14,10 @@ from torch import Tensor
 
 from lacbed.errors import FileFormatError
 from lacbed.invert.retrieval.retrieve import Retrieval
-from lacbed.patterns.atomic import replacing
+from lacbed.patterns.atomic import check_replaceable, holds_only, replacing
 
 REPORT = "retrieval.json"
+_FILES = ("potential.nc", "start.nc", "coefficients.csv", "retrieval.png")
 
 
 def check_folder(folder: Path) -> None:
@@ -29,8 +30,7 @@ def check_folder(folder: Path) -> None:
         raise FileFormatError(f"no such folder: {folder.parent}")
     if folder.is_file():
         raise FileFormatError(f"{folder} is a file; a retrieval is a folder")
-    if folder.exists() and any(folder.iterdir()) and not (folder / REPORT).is_file():
-        raise FileFormatError(f"{folder} holds something else than a retrieval; choose another folder")
+    check_replaceable(folder, lambda there: holds_only(there, (REPORT,), _FILES), "retrieval")
 
 
 def summary(result: Retrieval) -> dict[str, Any]:
@@ -65,6 +65,7 @@ def write_retrieval(result: Retrieval, folder: str | Path, name: str = "") -> No
     from lacbed.patterns.figures import save_figure  # noqa: PLC0415
     from lacbed.patterns.files import save_array  # noqa: PLC0415
 
+    check_folder(Path(folder))
     with replacing(folder) as temporary:
         temporary.mkdir()
         save_array(labelled(result, result.potential), temporary / "potential.nc")

@@ -17,8 +17,13 @@ import numpy as np
 import xarray as xr
 
 from lacbed.errors import FileFormatError, MissingExtraError
+from lacbed.patterns.formats import hdf5
+from lacbed.patterns.formats.netcdf import require as require_hdf5
 from lacbed.patterns.labels import axis_step
 from lacbed.patterns.schema import labels_from_json, labels_to_json, rebuild
+from lacbed.patterns.sizes import COMPRESSED
+
+_ZSPY_TEXT = b'"lacbed"'
 
 
 def require(path: Path) -> Any:
@@ -69,7 +74,7 @@ def _signal(array: xr.DataArray) -> dict[str, Any]:
             "General": {"title": str(array.attrs.get("crystal", array.name or "lacbed"))},
             "Signal": {"signal_type": "", "quantity": str(array.attrs.get("long_name", array.name or ""))},
         },
-        "original_metadata": {"lacbed": labels_to_json(array, values=True)},
+        "original_metadata": {"lacbed": labels_to_json(array, values=True, seal=True)},
         "package_info": {"package": "lacbed", "package_version": str(array.attrs.get("software", ""))},
         "attributes": {"_lazy": False, "ragged": False},
         "learning_results": {},
@@ -82,15 +87,49 @@ def read(path: Path) -> xr.DataArray:
     """Read what `write` wrote.
 
     Raises:
-        FileFormatError: if it is another signal.
+        FileFormatError: if it is another signal, or asks for more memory than such a file needs.
     """
+    if path.suffix.lower() == ".hspy":
+        return _read_hspy(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         signals = require(path).file_reader(str(path), lazy=False)
     text = signals[0].get("original_metadata", {}).get("lacbed") if len(signals) == 1 else None
+    return rebuild(np.asarray(signals[0]["data"]), labels_from_json(_ours(text)))
+
+
+def _read_hspy(path: Path) -> xr.DataArray:
+    """By h5py alone, which is told what to read and how much of it."""
+    require_hdf5()
+    with hdf5.opened(path) as file:
+        return rebuild(hdf5.read(_signal_of(file), "data", COMPRESSED), labels_from_json(_ours(_text_of(file))))
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file was written by `write`."""
+    if path.is_dir():
+        return _ZSPY_TEXT in path.joinpath(".zmetadata").read_bytes()
+    require_hdf5()
+    with hdf5.opened(path) as file:
+        return isinstance(_text_of(file), str)
+
+
+def _signal_of(file: Any) -> Any:
+    """The one signal of a file."""
+    signals = file.get("Experiments", {})
+    if len(signals) != 1:
+        raise FileFormatError("it is a HyperSpy file without the metadata that lacbed writes")
+    return next(iter(signals.values()))
+
+
+def _text_of(file: Any) -> Any:
+    return _signal_of(file).get("original_metadata").attrs.get("lacbed")
+
+
+def _ours(text: Any) -> str:
     if not isinstance(text, str):
         raise FileFormatError("it is a HyperSpy file without the metadata that lacbed writes")
-    return rebuild(np.asarray(signals[0]["data"]), labels_from_json(text))
+    return text
 
 
 def _axis(array: xr.DataArray, index: int) -> dict[str, Any]:

@@ -8,12 +8,14 @@ therefore written in reverse, so that on the screen x points right and y points 
 package, and ImageJ is told so (inverty), so that it shows ky with its right sign. `read` turns them back.
 
 Values are rounded to float32; everything else (labels, coordinates, metadata) comes back exactly from a JSON
-text in ImageJ's "Info".
+text in ImageJ's "Info". It has a checksum over everything, which no longer counts once ImageJ has saved the file,
+perhaps with other pixels.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,10 +27,13 @@ import xarray as xr
 
 from lacbed.errors import FileFormatError
 from lacbed.patterns.labels import axis_step, number_text
-from lacbed.patterns.schema import labels_from_json, labels_to_json, rebuild
+from lacbed.patterns.schema import SEAL, labels_from_json, labels_to_json, rebuild
+from lacbed.patterns.sizes import check_size
 
 _AXES = {"thickness": "T", "hkl": "C"}
 _MIN_MAX = 1e-30
+_VERSION = "1.11a"
+"""Of ImageJ, as tifffile claims to be; ImageJ itself puts its own."""
 
 
 def check_type(dtype: np.dtype[Any]) -> None:
@@ -48,11 +53,12 @@ def write(array: xr.DataArray, path: Path) -> None:
     check_type(array.dtype)
     data = np.ascontiguousarray(array.values[..., ::-1, :], dtype=np.float32)
     y, x = (array.coords[dim] for dim in array.dims[-2:])
+    stored = array.astype(np.float32, keep_attrs=True)
     metadata: dict[str, Any] = {
         "axes": "".join(_AXES[str(dim)] for dim in array.dims[:-2]) + "YX",
         "mode": "grayscale",
         "Labels": _slice_labels(array),
-        "Info": labels_to_json(array, values=True),
+        "Info": labels_to_json(stored, values=True, seal=True),
         "Ranges": _ranges(data),
         "min": float(_ranges(data)[0]),
         "max": float(_ranges(data)[1]),
@@ -75,19 +81,29 @@ def read(path: Path) -> xr.DataArray:
         FileFormatError: if the file is another TIFF.
     """
     with _silent(), tifffile.TiffFile(path) as tiff:
-        info = (tiff.imagej_metadata or {}).get("Info")
+        found = tiff.imagej_metadata or {}
+        info = found.get("Info")
         if not isinstance(info, str):
             raise FileFormatError(
                 "it is a TIFF without the metadata that lacbed writes; if it is a measured image, use lacbed "
                 "experiment import"
             )
         header = labels_from_json(info)
+        if found.get("ImageJ") != _VERSION:
+            header.pop(SEAL, None)
         expected = _shape(header)
-        _check_length(tiff, int(np.prod(expected)))
+        _check_length(tiff, math.prod(expected))
         data = np.asarray(tiff.asarray())
-    if data.size != np.prod(expected):
+    if data.size != math.prod(expected):
         raise FileFormatError("its labels do not fit its data; the file is damaged")
     return rebuild(data.reshape(expected)[..., ::-1, :].astype(np.float32), header)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file was written by `write`."""
+    with _silent(), tifffile.TiffFile(path) as tiff:
+        info = (tiff.imagej_metadata or {}).get("Info")
+        return isinstance(info, str) and '"lacbed"' in info
 
 
 @contextmanager
@@ -108,6 +124,8 @@ def _check_length(tiff: tifffile.TiffFile, count: int) -> None:
         ends.append(tiff.series[0].dataoffset + 4 * count)
     if max(ends, default=0) > tiff.filehandle.size:
         raise FileFormatError("it is cut short")
+    series = tiff.series[0]
+    check_size("its images", math.prod(series.shape) * series.dtype.itemsize, tiff.filehandle.size)
 
 
 def _shape(header: dict[str, Any]) -> tuple[int, ...]:

@@ -3,13 +3,13 @@
 The data variable has the name of the array; complex amplitudes are two variables, name_real and name_imag, as
 netCDF has no complex numbers. The attributes are there twice: once natively for other programs, and once as
 JSON in the scalar variable `lacbed_metadata`, from which they come back with their exact types. The data carry
-a checksum (Fletcher 32), so that damage is found on reading.
+a checksum (Fletcher 32), and the JSON has one over everything, so that damage is found on reading.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from lacbed.errors import FileFormatError, MissingExtraError
+from lacbed.patterns.formats import hdf5
 from lacbed.patterns.schema import labels_from_json, labels_to_json, plain_attributes, rebuild
 
 METADATA = "lacbed_metadata"
@@ -53,14 +54,21 @@ def write(array: xr.DataArray, path: Path) -> None:
 
 
 def read(path: Path) -> xr.DataArray:
-    """Read what `write` wrote.
+    """Read what `write` wrote. By h5py alone, since h5netcdf complains on stderr about files that are damaged.
 
     Raises:
-        FileFormatError: if the file is not one of ours.
+        FileFormatError: if the file is not one of ours, or asks for more memory than such a file needs.
     """
     require()
-    with xr.open_dataset(path, engine="h5netcdf", decode_cf=False, cache=False) as data:
-        return from_dataset(data)
+    with hdf5.opened(path) as file:
+        return from_variables(set(file), lambda name: hdf5.read(file, name))
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file was written by `write`, whole or not."""
+    require()
+    with hdf5.opened(path) as file:
+        return METADATA in file
 
 
 def to_dataset(array: xr.DataArray, split_complex: bool = True) -> xr.Dataset:
@@ -73,38 +81,41 @@ def to_dataset(array: xr.DataArray, split_complex: bool = True) -> xr.Dataset:
     data = xr.Dataset({key: (array.dims, values, native) for key, values in parts.items()})
     for key, coordinate in array.coords.items():
         data = data.assign_coords({key: (coordinate.dims, coordinate.values, _native(coordinate.attrs))})
-    data[METADATA] = ((), labels_to_json(array, values=False))
+    data[METADATA] = ((), labels_to_json(array, values=False, seal=True))
     return data
 
 
-def from_dataset(data: xr.Dataset) -> xr.DataArray:
-    """The array that `to_dataset` took apart.
+def from_variables(names: Collection[str], values: Callable[[str], np.ndarray]) -> xr.DataArray:
+    """The array that `to_dataset` took apart, from the names and the values of its variables.
 
     Raises:
         FileFormatError: if it did not.
     """
-    if METADATA not in data.variables:
+    if METADATA not in names:
         raise FileFormatError("it was not written by lacbed")
-    header = labels_from_json(_text(data[METADATA].values))
-    name = str(header.get("name") or "data")
-    try:
-        if name in data.variables:
-            values = data[name].values
-        else:
-            values = _complex(data[f"{name}_real"].values, data[f"{name}_imag"].values)
-        return rebuild(values, header, {key: data[key].values for key in header["coords"]})
-    except KeyError as error:
-        raise FileFormatError(f"{error.args[0]} is missing; the file is damaged") from None
+    header = labels_from_json(_text(values(METADATA)))
+    name = header.get("name") or "data"
+    coordinates = header.get("coords")
+    parts = [name] if name in names else [f"{name}_real", f"{name}_imag"]
+    for needed in (*parts, *(coordinates if isinstance(coordinates, dict) else ())):
+        if needed not in names:
+            raise FileFormatError(f"{needed} is missing; the file is damaged")
+    data = values(name) if name in names else _complex(values(parts[0]), values(parts[1]))
+    return rebuild(data, header, {key: values(key) for key in coordinates or ()})
 
 
 def _complex(real: np.ndarray, imaginary: np.ndarray) -> np.ndarray:
-    values = np.empty(real.shape, dtype=np.result_type(real.dtype, np.complex64))
-    values.real, values.imag = real, imaginary  # unlike real + 1j * imaginary, keeps -0.0 and NaN as they are
-    return values
+    if real.shape != imaginary.shape or real.dtype.kind != "f" or imaginary.dtype != real.dtype:
+        raise FileFormatError("its real and imaginary parts do not fit together; the file is damaged")
+    data = np.empty(real.shape, dtype=np.result_type(real.dtype, np.complex64))
+    data.real, data.imag = real, imaginary  # unlike real + 1j * imaginary, keeps -0.0 and NaN as they are
+    return data
 
 
-def _text(value: Any) -> str:
-    item = np.asarray(value).item()
+def _text(value: np.ndarray) -> str:
+    if value.size != 1:
+        raise FileFormatError("its metadata are damaged")
+    item = value.item()
     return item.decode() if isinstance(item, bytes) else str(item)
 
 

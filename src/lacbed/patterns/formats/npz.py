@@ -15,16 +15,15 @@ import xarray as xr
 
 from lacbed.errors import FileFormatError
 from lacbed.patterns.schema import labels_from_json, labels_to_json, rebuild
+from lacbed.patterns.sizes import COMPRESSED, EXPANSION, check_size
 
 METADATA = "lacbed_metadata"
-_MAX_EXPANSION = 100
-_SMALL = 64 * 2**20
 
 
 def write(array: xr.DataArray, path: Path) -> None:
     """Write one array and its coordinates under their names, not compressed."""
     name = str(array.name or "data")
-    members: dict[str, Any] = {METADATA: np.array(labels_to_json(array, values=False)), name: array.values}
+    members: dict[str, Any] = {METADATA: np.array(labels_to_json(array, values=False, seal=True)), name: array.values}
     for key, coordinate in array.coords.items():
         values = coordinate.values
         members[str(key)] = values.astype(str) if values.dtype.kind == "O" else values
@@ -39,8 +38,8 @@ def read(path: Path) -> xr.DataArray:
         FileFormatError: if the archive is not one of ours.
     """
     with zipfile.ZipFile(path) as archive:
-        check_archive(archive, path.stat().st_size)
-        if METADATA not in archive.NameToInfo and f"{METADATA}.npy" not in archive.NameToInfo:
+        check_archive(archive, path.stat().st_size, EXPANSION)
+        if f"{METADATA}.npy" not in archive.NameToInfo:
             raise FileFormatError("it was not written by lacbed")
         header = labels_from_json(str(read_member(archive, METADATA)))
         data = read_member(archive, str(header.get("name") or "data"))
@@ -51,11 +50,15 @@ def read(path: Path) -> xr.DataArray:
         return rebuild(data, header, {name: read_member(archive, name) for name in names})
 
 
-def check_archive(archive: zipfile.ZipFile, size: int) -> None:
-    """Refuse archives that expand to far more than they are (zip bombs)."""
-    expanded = sum(info.file_size for info in archive.infolist())
-    if expanded > _SMALL and expanded > _MAX_EXPANSION * size:
-        raise FileFormatError(f"it expands from {size} to {expanded} bytes, which no pattern does")
+def is_ours(path: Path) -> bool:
+    """Whether an archive was written by `write`."""
+    with zipfile.ZipFile(path) as archive:
+        return f"{METADATA}.npy" in archive.NameToInfo
+
+
+def check_archive(archive: zipfile.ZipFile, size: int, expansion: int = COMPRESSED) -> None:
+    """Refuse archives that expand to far more than they are (zip bombs); measured images are mostly compressed."""
+    check_size("its content", sum(info.file_size for info in archive.infolist()), size, expansion)
 
 
 def read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:

@@ -9,6 +9,8 @@ import xarray as xr
 
 from lacbed.errors import FileFormatError
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+
 
 def write(array: xr.DataArray, path: Path) -> None:
     """Draw a montage of a pattern, a CBED pattern, or a projected potential.
@@ -36,6 +38,13 @@ def write(array: xr.DataArray, path: Path) -> None:
     else:
         raise FileFormatError(f"there is no figure for an array with dims {array.dims}")
     figures.save_figure(figure, path)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a picture was drawn here: it says which software made it (earlier ones: the library they used)."""
+    with path.open("rb") as stream:
+        start = stream.read(4096)
+    return start.startswith(_PNG) and any(b"Software\0" + name in start for name in (b"lacbed", b"Matplotlib"))
 
 
 def _readable(pattern: xr.DataArray) -> xr.DataArray:
