@@ -309,7 +309,9 @@ def split_command(
         if out.suffix.lower() != ".json":
             raise FileFormatError(f"a split is written as .json, got {str(out)!r}")
         if not out.parent.is_dir():
-            raise FileFormatError(f"cannot write {str(out)!r}: there is no folder {str(out.parent)!r}; make it first")
+            raise FileFormatError(
+                f"cannot write {str(out)!r}: there is no folder {str(out.parent)!r}; make it first"
+            )
         check_replaceable(out, _is_split, "split")
     store = Store(data)
     sides, finished = sides_of(store, kind, seed), read_manifest(store.path) is not None

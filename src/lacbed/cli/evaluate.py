@@ -38,6 +38,7 @@ def command(
     from lacbed.learn.data import open_data, subset  # noqa: PLC0415
     from lacbed.learn.evaluate import evaluate  # noqa: PLC0415
     from lacbed.learn.report import check_folder, percent, write_report  # noqa: PLC0415
+    from lacbed.patterns.lock import claimed  # noqa: PLC0415
     from lacbed.simulation import choose_device  # noqa: PLC0415
 
     check_folder(out)
@@ -50,8 +51,6 @@ def command(
     same = (by, number) == (trained["kind"], trained["seed"])
     members = subset(len(training), trained["fraction"] if same else 1.0, number)
     reporter = Reporter(quiet, as_json)
-    with reporter.progress("Evaluating") as progress:
-        found = evaluate(loaded, test, training, members=members, device=chosen, progress=progress)
     notes = [
         f"Model {model.name} on the {split} split of {data.name} by {by}, seed {number}: {len(test)} crystals."
     ]
@@ -63,7 +62,10 @@ def command(
             "crystals of this one."
         )
     title = f"{loaded.record['config']['model']['name']}: {split} split by {by}"
-    result = write_report(found, loaded, test, out, title, notes)
+    with claimed(out, "evaluation", inside=False):
+        with reporter.progress("Evaluating") as progress:
+            found = evaluate(loaded, test, training, members=members, device=chosen, progress=progress)
+        result = write_report(found, loaded, test, out, title, notes)
     rows = [("", "Z median", "Z mean", "Z p90", "Z < 5 %", "rel. L2 median")]
     for name, s in result["summaries"].items():
         values = ("z_median", "z_mean", "z_p90", "below_5_percent", "relative_l2_median")

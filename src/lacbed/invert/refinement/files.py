@@ -21,6 +21,7 @@ from lacbed.invert.refinement.refine import Refinement
 from lacbed.invert.refinement.report import refined_cif, report_text, summary
 from lacbed.patterns.atomic import replacing
 from lacbed.patterns.files import save_pattern
+from lacbed.patterns.lock import is_empty
 
 STATE = "state.json"
 
@@ -43,7 +44,7 @@ def check_folder(folder: Path, resume: bool) -> None:
         raise FileFormatError(f"there is no {STATE} in {str(folder)!r} to resume from")
     if folder.exists() and not folder.is_dir():
         raise FileFormatError(f"{str(folder)!r} is a file; the results of a refinement go to a folder")
-    if not resume and folder.exists() and any(folder.iterdir()):
+    if not resume and not is_empty(folder):
         raise FileFormatError(
             f"the folder {str(folder)!r} is not empty; choose a new one, or --resume what is there"
         )

@@ -23,7 +23,10 @@ METADATA = "lacbed_metadata"
 def write(array: xr.DataArray, path: Path) -> None:
     """Write one array and its coordinates under their names, not compressed."""
     name = str(array.name or "data")
-    members: dict[str, Any] = {METADATA: np.array(labels_to_json(array, values=False, seal=True)), name: array.values}
+    members: dict[str, Any] = {
+        METADATA: np.array(labels_to_json(array, values=False, seal=True)),
+        name: array.values,
+    }
     for key, coordinate in array.coords.items():
         values = coordinate.values
         members[str(key)] = values.astype(str) if values.dtype.kind == "O" else values
