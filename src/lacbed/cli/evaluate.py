@@ -35,6 +35,7 @@ def command(
     Example: lacbed evaluate run seed.zarr -o report
     """
     from lacbed.learn.checkpoint import load_model  # noqa: PLC0415
+    from lacbed.learn.config import DataSettings, build_section  # noqa: PLC0415
     from lacbed.learn.data import open_data, subset  # noqa: PLC0415
     from lacbed.learn.evaluate import evaluate  # noqa: PLC0415
     from lacbed.learn.report import check_folder, percent, write_report  # noqa: PLC0415
@@ -44,12 +45,12 @@ def command(
     check_folder(out)
     chosen = choose_device(device)
     loaded = load_model(model)
-    trained = loaded.record["config"]["data"]
-    by, number = kind or trained["kind"], trained["seed"] if seed is None else seed
+    trained = build_section(DataSettings, loaded.record["config"].get("data", {}), "config.data")
+    by, number = kind or trained.kind, trained.seed if seed is None else seed
     test = open_data(data, split, by, number, loaded.record["config"]["model"]["name"])
     training = open_data(data, "train", by, number, None)  # the baselines need no further images
-    same = (by, number) == (trained["kind"], trained["seed"])
-    members = subset(len(training), trained["fraction"] if same else 1.0, number)
+    same = (by, number) == (trained.kind, trained.seed)
+    members = subset(len(training), trained.fraction if same else 1.0, number)
     reporter = Reporter(quiet, as_json)
     notes = [
         f"Model {model.name} on the {split} split of {data.name} by {by}, seed {number}: {len(test)} crystals."
@@ -58,7 +59,7 @@ def command(
         notes.append("A split by row leaks: the same compounds stand on both sides.")
     if not same:
         notes.append(
-            f"The model was trained on the split by {trained['kind']}, seed {trained['seed']}: it may have seen "
+            f"The model was trained on the split by {trained.kind}, seed {trained.seed}: it may have seen "
             "crystals of this one."
         )
     title = f"{loaded.record['config']['model']['name']}: {split} split by {by}"

@@ -6,6 +6,7 @@ Ctrl-C, 143 stopped by SIGTERM.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -39,6 +40,13 @@ from lacbed.cli import (
 )
 from lacbed.cli.leaving import INTERRUPTED, TERMINATED, Terminated, listen, say_stopped
 from lacbed.errors import LacbedError
+
+_OF_THE_SYSTEM = tuple(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EIO", "EMFILE", "ENFILE", "EFBIG", "ELOOP")
+    if hasattr(errno, name)
+)
+"""What the operating system refuses for reasons that are not in the program: a full disk, missing rights."""
 
 app = typer.Typer(
     name="lacbed",
@@ -124,6 +132,11 @@ def _explain(error: Exception) -> int:
     if isinstance(error, BrokenPipeError):  # the reader of a pipe, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+        what = "the output" if error.filename is None else repr(str(error.filename))
+        if error.filename is None:  # what cannot be printed now cannot be printed later either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _fail(f"cannot use {what}: {error.strerror}", 2)
     if _is_usage_error(error):
         return _fail(_usage_text(error), 2)
     return _fail_inside(error)

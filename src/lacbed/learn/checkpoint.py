@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.io_checks import read_json, read_json_text, regular_file
-from lacbed.learn.models import build_model
+from lacbed.learn.models import build_model, complete_settings
 from lacbed.learn.record import REMEDY, check_record
 from lacbed.patterns.atomic import check_replaceable, holds_only, reason, replacing
 
@@ -243,4 +243,5 @@ def _loaded(
     except SettingError as error:
         raise FileFormatError(f"cannot use the model {str(path)!r}: {error}; {REMEDY}") from None
     load_weights(model, weights, path)
-    return LoadedModel(model.eval(), record, descriptors or {})
+    full = {**record, "config": {**config, "model": complete_settings(config["model"])}}
+    return LoadedModel(model.eval(), full, descriptors or {})

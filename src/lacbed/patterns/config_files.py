@@ -21,6 +21,8 @@ def read_config(path: Path) -> dict[str, Any]:
         FileFormatError: if there is no such file, or it is not what its ending says.
     """
     kind = path.suffix.lower().removeprefix(".")
+    if not path.exists():
+        raise FileFormatError(f"cannot read the config {str(path)!r}: there is no such file")
     content = read_bytes(path, "the config", _LARGEST, FileFormatError)
     try:
         text = content.decode("utf-8-sig")
