@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from damaged_json import damaged
 from safetensors.torch import save_file
 from synthetic import EXTENT, PIXELS, SMALL, SyntheticData, small_config

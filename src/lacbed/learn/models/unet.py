@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from lacbed.errors import SettingError
 from lacbed.learn.models.channels import CHANNELS, Head, make_inputs
 
-
 MOST_LEVELS = 12
 
 
