@@ -9,10 +9,10 @@ Everything is imported on first use, so that `import lacbed` is quick.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # of typing, which takes a while to import
 if TYPE_CHECKING:
+    from typing import Any
+
     from lacbed.converge import ConvergenceReport, convergence
     from lacbed.crystals import Crystal, Site
     from lacbed.datasets.labelled import open_dataset
@@ -94,6 +94,8 @@ def __getattr__(name: str) -> Any:
     """Import a public name on first use."""
     if name not in _HOME:
         raise AttributeError(f"module 'lacbed' has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
     value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value
     return value

@@ -16,12 +16,12 @@ from lacbed.datasets import manifest as manifests
 from lacbed.datasets import storage
 from lacbed.datasets import worker as working
 from lacbed.datasets.build import build
-from lacbed.datasets.lock import locked
 from lacbed.datasets.manifest import read_journal, read_manifest
 from lacbed.datasets.plan import make_plan
 from lacbed.datasets.store import Store
 from lacbed.datasets.workers import here, processes
 from lacbed.errors import CrystalError, FileFormatError, SettingError
+from lacbed.patterns.lock import locked
 
 
 class Killed(BaseException):

@@ -8,7 +8,8 @@ import pytest
 from experiment_helpers import HKL, exact_stack, write_folder
 
 from lacbed.invert.orientation import pattern_to_images
-from lacbed.invert.refinement import files, minimise
+from lacbed.invert.refinement import files, minimise, refine
+from lacbed.patterns.lock import claimed
 
 QUICK = ("--free", "thickness,B,blur", "-t", "420:500:40", "--beams", "60", "--starts", "1", "--steps", "3")
 
@@ -67,6 +68,51 @@ def test_stop_and_resume(lacbed, tmp_path, images, monkeypatch):
     found = json.loads(out)
     assert found["scan"] == stopped["scan"]
     assert abs(found["thickness"] - 460.0) < 10.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"thickness": -1}, "thickness must be a number above 0"),
+        ({"values": [460.0, -3.0, 0.8]}, "B:Ga must be between"),
+        ({"values": [460.0, 0.6]}, "other free parameters"),
+        ({"beams": 10**400}, "beams must be a whole number"),
+        ({"stage": 50}, "stage must be between"),
+        ({"shifts": [[1.0, 2.0]]}, "shifts must be 8 pairs"),
+        ({"history": {"a": 1}}, "history must be pairs"),
+    ],
+)
+def test_impossible_states_are_refused(lacbed, tmp_path, images, change, message):
+    write_folder(tmp_path / "e", images)
+    words = ("refine", "e", "GaAs", *QUICK, "-o", "out", "--quiet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(refine, "run_stages", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(refine, "first_progress", _first)
+        assert lacbed(*words)[0] == 130
+    path = tmp_path / "out" / "state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    code, _, err = lacbed(*words, "--resume")
+    assert code == 2
+    assert message in err
+    assert "another folder" in err
+    assert err.count("\n") == 1
+
+
+def _first(problem, _say):
+    values = np.array([p.value for p in problem.parameters])
+    return files.Progress(0, values, 460.0, 0.8, problem.beams, scan=np.array([[460.0, 0.1]]))
+
+
+def test_two_refinements_in_one_folder_refuse_each_other(lacbed, tmp_path, images):
+    write_folder(tmp_path / "e", images)
+    with claimed(tmp_path / "out", "refinement", inside=True):
+        code, _, err = lacbed("refine", "e", "GaAs", *QUICK, "-o", "out")
+    assert code == 2
+    assert "another refinement is writing to 'out'" in err
+    with claimed(tmp_path / "out", "fit", inside=False):
+        code, _, err = lacbed("fit", "e", "GaAs", "-o", "out", "-t", "420:500:40", "--beams", "60")
+    assert code == 2
+    assert "another fit is writing to 'out'" in err
 
 
 def test_a_fit_that_diverges_keeps_the_best_state(lacbed, tmp_path, images, monkeypatch):

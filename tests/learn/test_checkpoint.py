@@ -90,7 +90,7 @@ def test_model_folders(tmp_path):
     with pytest.raises(FileFormatError, match="not the config"):
         checkpoint.load_model(folder)
     (folder / "config.json").write_text("{")
-    with pytest.raises(FileFormatError, match="cannot be read"):
+    with pytest.raises(FileFormatError, match="not JSON"):
         checkpoint.load_model(folder)
     with pytest.raises(FileFormatError, match="is no model"):
         checkpoint.load_model(tmp_path / "nothing")

@@ -63,6 +63,8 @@ def parse_export(request: Mapping[str, Any]) -> tuple[str, float | None]:
     ending, thickness = request.get("format"), request.get("thickness")
     if not isinstance(ending, str) or ending not in MEDIA_TYPES:
         raise SettingError(f"the format of a file is one of {', '.join(MEDIA_TYPES)}")
-    if thickness is not None and (isinstance(thickness, bool) or not isinstance(thickness, int | float)):
+    if thickness is not None and (
+        isinstance(thickness, bool) or not isinstance(thickness, int | float) or not -1e300 < thickness < 1e300
+    ):
         raise SettingError("the thickness of a file is a number in Å")
     return ending, None if thickness is None else float(thickness)

@@ -127,7 +127,7 @@ def _text(data: Mapping[str, Any], key: str) -> str:
 def _number(data: Mapping[str, Any], key: str, default: float, low: float, high: float) -> float:
     value = data.get(key, default)
     label = key.replace("_", " ")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -1e300 < value < 1e300:
         raise SettingError(f"{label} must be a number, got {value!r:.40}")
     if not low <= value <= high:
         raise SettingError(f"{label} must be between {low:g} and {high:g}, got {value:g}")

@@ -1,5 +1,25 @@
-"""The command line. Nothing slow is imported before a command runs, so that help and completion are quick."""
+"""The command line. Nothing slow is imported before a command runs, so that help and completion are quick.
 
-from lacbed.cli.program import app, main, run
+Nothing at all is imported before `run` listens to Ctrl-C, so that this never ends in a traceback.
+"""
+
+from __future__ import annotations
+
+from lacbed.cli.leaving import run
+
+TYPE_CHECKING = False  # of typing, which takes a while
+if TYPE_CHECKING:
+    from typing import Any
+
+    from lacbed.cli.program import app, main
 
 __all__ = ["app", "main", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """The parts of the program, imported on first use."""
+    if name not in __all__:
+        raise AttributeError(f"module 'lacbed.cli' has no attribute {name!r}")
+    from lacbed.cli import program  # noqa: PLC0415
+
+    return getattr(program, name)

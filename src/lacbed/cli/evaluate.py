@@ -35,23 +35,23 @@ def command(
     Example: lacbed evaluate run seed.zarr -o report
     """
     from lacbed.learn.checkpoint import load_model  # noqa: PLC0415
+    from lacbed.learn.config import DataSettings, build_section  # noqa: PLC0415
     from lacbed.learn.data import open_data, subset  # noqa: PLC0415
     from lacbed.learn.evaluate import evaluate  # noqa: PLC0415
     from lacbed.learn.report import check_folder, percent, write_report  # noqa: PLC0415
+    from lacbed.patterns.lock import claimed  # noqa: PLC0415
     from lacbed.simulation import choose_device  # noqa: PLC0415
 
     check_folder(out)
     chosen = choose_device(device)
     loaded = load_model(model)
-    trained = loaded.record["config"]["data"]
-    by, number = kind or trained["kind"], trained["seed"] if seed is None else seed
+    trained = build_section(DataSettings, loaded.record["config"].get("data", {}), "config.data")
+    by, number = kind or trained.kind, trained.seed if seed is None else seed
     test = open_data(data, split, by, number, loaded.record["config"]["model"]["name"])
     training = open_data(data, "train", by, number, None)  # the baselines need no further images
-    same = (by, number) == (trained["kind"], trained["seed"])
-    members = subset(len(training), trained["fraction"] if same else 1.0, number)
+    same = (by, number) == (trained.kind, trained.seed)
+    members = subset(len(training), trained.fraction if same else 1.0, number)
     reporter = Reporter(quiet, as_json)
-    with reporter.progress("Evaluating") as progress:
-        found = evaluate(loaded, test, training, members=members, device=chosen, progress=progress)
     notes = [
         f"Model {model.name} on the {split} split of {data.name} by {by}, seed {number}: {len(test)} crystals."
     ]
@@ -59,11 +59,14 @@ def command(
         notes.append("A split by row leaks: the same compounds stand on both sides.")
     if not same:
         notes.append(
-            f"The model was trained on the split by {trained['kind']}, seed {trained['seed']}: it may have seen "
+            f"The model was trained on the split by {trained.kind}, seed {trained.seed}: it may have seen "
             "crystals of this one."
         )
     title = f"{loaded.record['config']['model']['name']}: {split} split by {by}"
-    result = write_report(found, loaded, test, out, title, notes)
+    with claimed(out, "evaluation", inside=False):
+        with reporter.progress("Evaluating") as progress:
+            found = evaluate(loaded, test, training, members=members, device=chosen, progress=progress)
+        result = write_report(found, loaded, test, out, title, notes)
     rows = [("", "Z median", "Z mean", "Z p90", "Z < 5 %", "rel. L2 median")]
     for name, s in result["summaries"].items():
         values = ("z_median", "z_mean", "z_p90", "below_5_percent", "relative_l2_median")

@@ -29,10 +29,13 @@ def command(
     Example: lacbed export --model run -o simulator.onnx
     """
     from lacbed.learn.checkpoint import load_model  # noqa: PLC0415
-    from lacbed.learn.onnx import export_onnx  # noqa: PLC0415
+    from lacbed.learn.onnx import check_file, export_onnx  # noqa: PLC0415
     from lacbed.learn.surrogate import find_model  # noqa: PLC0415
+    from lacbed.patterns.lock import claimed  # noqa: PLC0415
 
-    difference = export_onnx(load_model(find_model(model)), out)
+    check_file(out)
+    with claimed(out, "export", inside=False):
+        difference = export_onnx(load_model(find_model(model)), out)
     reporter = Reporter(quiet, as_json)
     reporter.say(f"wrote {out} ({size_text(out)}); it differs from the model by at most {difference:.1e}")
     reporter.finish({"file": str(out), "max_difference": difference})

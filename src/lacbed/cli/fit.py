@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,6 +73,7 @@ def command(
     from lacbed.invert.fit import fit_experiment  # noqa: PLC0415
     from lacbed.invert.fit_settings import FitSettings  # noqa: PLC0415
     from lacbed.invert.report import check_folder, summary, write_report  # noqa: PLC0415
+    from lacbed.patterns.lock import claimed  # noqa: PLC0415
 
     if align not in ("none", "shift", "affine"):
         raise SettingError(f"--align must be none, shift or affine, got {align!r}")
@@ -96,9 +98,10 @@ def command(
         measured = measured.masked(measured.images != 0)
     structure = load_crystal(crystal, block)
     reporter = Reporter(quiet, as_json)
-    with reporter.progress("Fitting") as progress:
-        result = fit_experiment(measured, structure, settings, progress)
-    files = [] if out is None else write_report(result, out)
+    with nullcontext() if out is None else claimed(out, "fit", inside=False):
+        with reporter.progress("Fitting") as progress:
+            result = fit_experiment(measured, structure, settings, progress)
+        files = [] if out is None else write_report(result, out)
     _print(result, reporter)
     if out is not None:
         reporter.say(f"wrote {out}: {', '.join(files)}")

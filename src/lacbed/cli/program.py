@@ -6,13 +6,11 @@ Ctrl-C, 143 stopped by SIGTERM.
 
 from __future__ import annotations
 
-import atexit
+import errno
 import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
@@ -40,9 +38,15 @@ from lacbed.cli import (
     simulate,
     train,
 )
+from lacbed.cli.leaving import INTERRUPTED, TERMINATED, Terminated, listen, say_stopped
 from lacbed.errors import LacbedError
 
-INTERRUPTED, TERMINATED = 130, 143
+_OF_THE_SYSTEM = tuple(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EIO", "EMFILE", "ENFILE", "EFBIG", "ELOOP")
+    if hasattr(errno, name)
+)
+"""What the operating system refuses for reasons that are not in the program: a full disk, missing rights."""
 
 app = typer.Typer(
     name="lacbed",
@@ -103,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words after the program's name; default those of the process.
     """
-    previous = _handle_termination()
+    undo = listen()
     try:
         words = None if arguments is None else list(arguments)
         outcome = app(args=words, prog_name="lacbed", standalone_mode=False)
@@ -111,32 +115,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = outcome if isinstance(outcome, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except _Terminated:
+    except Terminated:
         code = TERMINATED
     except Exception as error:
         code = _explain(error)
     finally:
-        if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
+        undo()
     if code in (INTERRUPTED, TERMINATED):
-        sys.stderr.write("lacbed: stopped; no unfinished file was left behind\n")
+        say_stopped()
     return code
-
-
-def run() -> NoReturn:
-    """The program: run the command of the process, then leave.
-
-    Once its threads have run, pyarrow can abort the interpreter while that takes itself apart; by then everything
-    is written and what libraries have registered for the exit has run, so that part is left out.
-    """
-    code = main()
-    if "pyarrow" in sys.modules:
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
 
 
 def _explain(error: Exception) -> int:
@@ -145,23 +132,14 @@ def _explain(error: Exception) -> int:
     if isinstance(error, BrokenPipeError):  # the reader of a pipe, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+        what = "the output" if error.filename is None else repr(str(error.filename))
+        if error.filename is None:  # what cannot be printed now cannot be printed later either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _fail(f"cannot use {what}: {error.strerror}", 2)
     if _is_usage_error(error):
         return _fail(_usage_text(error), 2)
     return _fail_inside(error)
-
-
-class _Terminated(BaseException):
-    """SIGTERM, as an exception, so that unfinished files are removed."""
-
-
-def _handle_termination() -> Any:
-    def stop(*_: object) -> None:
-        raise _Terminated
-
-    try:
-        return signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not in the main thread
-        return None
 
 
 def _fail(message: str, code: int) -> int:

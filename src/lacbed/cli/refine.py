@@ -15,7 +15,10 @@ from lacbed.cli.console import Reporter, columns
 from lacbed.errors import SettingError
 
 if TYPE_CHECKING:
-    from lacbed.invert.refinement.options import Options
+    from lacbed.crystals import Crystal
+    from lacbed.invert.experiment import Experiment
+    from lacbed.invert.refinement.measured import Measured
+    from lacbed.invert.refinement.options import Options, Progress
 
 NAME = "refine"
 
@@ -112,13 +115,25 @@ def run(
     from lacbed.crystals.load import load_crystal  # noqa: PLC0415
     from lacbed.invert.experiment import load_experiment  # noqa: PLC0415
     from lacbed.invert.refinement import files  # noqa: PLC0415
-    from lacbed.invert.refinement.refine import refine  # noqa: PLC0415
+    from lacbed.patterns.lock import claimed  # noqa: PLC0415
 
     measured_pattern, structure = load_experiment(experiment), load_crystal(crystal, block)
     measured = files.measured_of(measured_pattern, structure)
     mark = files.fingerprint(measured, structure, options)
     files.check_folder(out, resume)
-    start = files.load_progress(out, mark) if resume else None
+    with claimed(out, "refinement", inside=True):
+        start = files.load_progress(out, mark) if resume else None
+        _refine(structure, measured_pattern, measured, options, out, mark, start, reporter)
+
+
+def _refine(
+    structure: Crystal, experiment: Experiment, measured: Measured, options: Options, out: Path, mark: str,
+    start: Progress | None, reporter: Reporter,
+) -> None:  # fmt: skip
+    """Refine from a state or from the beginning, and write what was found."""
+    from lacbed.invert.refinement import files  # noqa: PLC0415
+    from lacbed.invert.refinement.refine import refine  # noqa: PLC0415
+
     clock, cpu = time.perf_counter(), time.process_time()
     told: set[str] = set()
     with reporter.progress("Refining") as bar:
@@ -139,7 +154,7 @@ def run(
             if not isinstance(error, Exception) and (out / files.STATE).is_file():  # Ctrl-C, SIGTERM
                 sys.stderr.write(f"lacbed: the best state is in {out / files.STATE}; --resume goes on from it\n")
             raise
-    numbers, written = files.write_results(out, structure, measured_pattern, result, options)
+    numbers, written = files.write_results(out, structure, experiment, result, options)
     seconds = {"seconds": time.perf_counter() - clock, "cpu_seconds": time.process_time() - cpu}
     _report(structure.name, numbers, written, seconds, reporter)
 

@@ -79,6 +79,7 @@ def command(
     )
     from lacbed.invert.target import target_of  # noqa: PLC0415
     from lacbed.patterns.files import load_array, load_pattern  # noqa: PLC0415
+    from lacbed.patterns.lock import claimed  # noqa: PLC0415
 
     check_folder(out)
     data = load_experiment(pattern).pattern if pattern.is_dir() else load_pattern(pattern)
@@ -94,12 +95,13 @@ def command(
         first = given_potential(load_array(start))
     reporter = Reporter(quiet, as_json)
     reaches = [r for r in REACHES if r < reach] + [reach]
-    with reporter.progress("Retrieving") as progress:
-        result = retrieve(
-            target, foil, first, refined=refined, absorption=absorption, reaches=reaches, divisions=divisions,
-            progress=progress,
-        )  # fmt: skip
-    write_retrieval(result, out, pattern.stem)
+    with claimed(out, "retrieval", inside=False):
+        with reporter.progress("Retrieving") as progress:
+            result = retrieve(
+                target, foil, first, refined=refined, absorption=absorption, reaches=reaches, divisions=divisions,
+                progress=progress,
+            )  # fmt: skip
+        write_retrieval(result, out, pattern.stem)
     _report(result, out, reporter)
     reporter.finish({"folder": str(out), **summary(result)})
 

@@ -15,7 +15,6 @@ import numpy as np
 from lacbed.datasets.consistency import record_problem
 from lacbed.datasets.duplicates import BOUND, near_duplicates
 from lacbed.datasets.forecast import Forecast
-from lacbed.datasets.lock import LOCK, OWNER, locked
 from lacbed.datasets.manifest import (
     JOURNAL,
     MANIFEST,
@@ -43,6 +42,7 @@ from lacbed.datasets.worker import Outcome
 from lacbed.datasets.workers import Crew, Job, run
 from lacbed.errors import FileFormatError
 from lacbed.patterns.atomic import reason
+from lacbed.patterns.lock import LOCK, OWNER, claimed, is_empty, locked
 
 
 @dataclass
@@ -84,10 +84,10 @@ class Built:
 
 
 def check_place(folder: Path) -> None:
-    """Refuse, before any work, a place that is not free and no data set, or that another build is at.
+    """Refuse, before any work, a place that is not free and no data set, or cannot be written to.
 
     Raises:
-        FileFormatError: saying what is there.
+        FileFormatError: saying what is there, which other build is at it, or why not.
     """
     if folder.suffix.lower() != ".zarr":
         raise FileFormatError(f"a data set is a .zarr folder, got {str(folder)!r}")
@@ -95,11 +95,11 @@ def check_place(folder: Path) -> None:
         raise FileFormatError(f"no such folder: {str(folder.parent)!r}")
     if folder.exists() and not folder.is_dir():
         raise FileFormatError(f"{str(folder)!r} is a file; a data set is a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / LOCK).exists():
+    free = is_empty(folder)
+    if not free and not (folder / LOCK).exists():
         read_record(folder)  # a data set that was copied without its lock is one too
-    elif (folder / LOCK).exists():
-        with locked(folder):
-            pass
+    with claimed(folder, "build", inside=True) if free else locked(folder):  # which shows that it can be written
+        pass
 
 
 def build(

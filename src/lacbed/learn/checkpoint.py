@@ -12,13 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lacbed.errors import FileFormatError
-from lacbed.learn.models import build_model
+from lacbed.errors import FileFormatError, SettingError
+from lacbed.io_checks import read_json, read_json_text, regular_file
+from lacbed.learn.models import build_model, complete_settings
+from lacbed.learn.record import REMEDY, check_record
 from lacbed.patterns.atomic import check_replaceable, holds_only, reason, replacing
 
 FORMAT_VERSION = 1
 _MODEL_FILES = ("model.safetensors", "config.json", "card.md")
 CHECKPOINT, MODEL = "lacbed-checkpoint", "lacbed-model"
+_LARGEST, _LARGEST_JSON = 2**36, 10**8  # bytes
 _SPLIT = "/"  # between the group of a tensor and its name
 
 Groups = Mapping[str, Mapping[str, Tensor]]
@@ -45,6 +48,7 @@ def write_tensors(path: Path, kind: str, groups: Groups, record: Mapping[str, An
     Raises:
         FileFormatError: if the operating system refuses.
     """
+    from safetensors import SafetensorError  # noqa: PLC0415
     from safetensors.torch import save_file  # noqa: PLC0415
 
     tensors = {
@@ -60,7 +64,10 @@ def write_tensors(path: Path, kind: str, groups: Groups, record: Mapping[str, An
         "record": text,
     }
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
+        try:
+            save_file(tensors, temporary, metadata=header)
+        except SafetensorError as error:  # what it makes of a full disk and the like
+            raise OSError(reason(error)) from None
 
 
 def read_tensors(path: Path, kind: str) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
@@ -71,19 +78,20 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, dict[str, Tensor]], d
     """
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415
 
-    if not path.is_file():
-        raise FileFormatError(f"no such file: {path}")
+    regular_file(path, f"the {kind}", _LARGEST, FileFormatError)
     try:
         with safe_open(path, framework="pt") as stream:
             header = dict(stream.metadata() or {})
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  no mapping
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as error:
         raise FileFormatError(f"{path} is damaged or no safetensors file: {reason(error)}") from None
     if header.get("format") != kind:
-        raise FileFormatError(f"{path} is a {header.get('format', 'foreign safetensors file')}, expected a {kind}")
+        raise FileFormatError(
+            f"{path} is a {header.get('format', 'foreign safetensors file'):.60}, expected a {kind}"
+        )
     if header.get("format_version") != str(FORMAT_VERSION):
         raise FileFormatError(
-            f"{path} has format version {header.get('format_version')}, expected {FORMAT_VERSION}; "
+            f"{path} has format version {header.get('format_version')!s:.60}, expected {FORMAT_VERSION}; "
             "use the lacbed that wrote it, or train again"
         )
     if header.get("sha256") != _digest(tensors, header.get("record", "")):
@@ -94,7 +102,9 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, dict[str, Tensor]], d
     for full, value in tensors.items():
         group, _, name = full.partition(_SPLIT)
         groups.setdefault(group, {})[name] = value
-    return groups, json.loads(header["record"])
+    return groups, read_json_text(
+        header.get("record", ""), f"the record in {str(path)!r}", FileFormatError, non_finite=True
+    )
 
 
 def _digest(tensors: Mapping[str, Tensor], record: str) -> str:
@@ -112,12 +122,29 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {f"{i}.{name}": torch.as_tensor(value) for i, entry in state.items() for name, value in entry.items()}
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Give an optimiser back the state that `optimizer_tensors` read; its settings stay."""
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], source: str = "the checkpoint"
+) -> None:
+    """Give an optimiser back the state that `optimizer_tensors` read; its settings stay.
+
+    Args:
+        optimizer: to be set.
+        tensors: its state.
+        source: where that comes from, for the message.
+
+    Raises:
+        FileFormatError: if it is not the state of this optimiser.
+    """
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for full, value in tensors.items():
         number, _, name = full.partition(".")
+        known = number.isdecimal() and int(number) < len(weights)
+        if not known or (name != "step" and value.shape != weights[int(number)].shape):
+            raise FileFormatError(f"{source} holds {full!r:.60}, which is not of this optimiser; {REMEDY}")
         state.setdefault(int(number), {})[name] = value
+    if any({"step", "exp_avg", "exp_avg_sq"} - entry.keys() for entry in state.values()):
+        raise FileFormatError(f"{source} holds but a part of the state of its optimiser; {REMEDY}")
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
@@ -125,13 +152,16 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) ->
     """Put weights into a model.
 
     Raises:
-        FileFormatError: if names or shapes do not fit.
+        FileFormatError: if names or shapes do not fit, or a weight is no finite number.
     """
+    for name, value in tensors.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value.float()).all()):
+            raise FileFormatError(f"cannot use the model {str(path)!r}: {name} holds NaN or infinity; {REMEDY}")
     try:
         model.load_state_dict({name: value.float() if value.is_floating_point() else value
                                for name, value in tensors.items()})  # fmt: skip
     except RuntimeError as error:
-        raise FileFormatError(f"the weights in {path} do not fit its config: {reason(error)}") from None
+        raise FileFormatError(f"the weights in {path} do not fit its config: {reason(error)}; {REMEDY}") from None
 
 
 def save_model(
@@ -182,17 +212,14 @@ def load_model(path: str | Path) -> LoadedModel:
 
 
 def _from_folder(folder: Path) -> LoadedModel:
-    try:
-        record = json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise FileFormatError(f"{folder / 'config.json'} cannot be read: {reason(error)}") from None
-    kind = record.get("format") if isinstance(record, dict) else None
-    if kind != MODEL:
+    record = read_json(
+        folder / "config.json", "the config of a model", _LARGEST_JSON, FileFormatError, non_finite=True
+    )
+    if record.get("format") != MODEL:
         raise FileFormatError(f"{folder / 'config.json'} is not the config of a {MODEL}")
     if record.get("format_version") != FORMAT_VERSION:
-        raise FileFormatError(
-            f"{folder} has format version {record.get('format_version')}, expected {FORMAT_VERSION}; update lacbed"
-        )
+        version = f"{record.get('format_version')!r:.60}"
+        raise FileFormatError(f"{folder} has format version {version}, expected {FORMAT_VERSION}; update lacbed")
     groups, _ = read_tensors(folder / "model.safetensors", MODEL)
     return _loaded(groups.get("model", {}), record, folder / "model.safetensors", groups.get("descriptors", {}))
 
@@ -207,8 +234,14 @@ def _loaded(
     weights: Mapping[str, Tensor], record: dict[str, Any], path: Path, descriptors: dict[str, Tensor] | None = None
 ) -> LoadedModel:
     config = record.get("config")
-    if not isinstance(config, dict) or "model" not in config:
-        raise FileFormatError(f"{path}: its config does not say which model it is")
-    model = build_model(config["model"])
+    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+        raise FileFormatError(f"cannot use the model {str(path)!r}: its config does not say which it is; {REMEDY}")
+    check_record(record, descriptors or {}, path)
+    there = sum(value.numel() for value in weights.values())
+    try:
+        model = build_model(config["model"], most=2 * there + 1_000_000)
+    except SettingError as error:
+        raise FileFormatError(f"cannot use the model {str(path)!r}: {error}; {REMEDY}") from None
     load_weights(model, weights, path)
-    return LoadedModel(model.eval(), record, descriptors or {})
+    full = {**record, "config": {**config, "model": complete_settings(config["model"])}}
+    return LoadedModel(model.eval(), full, descriptors or {})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
@@ -13,7 +12,10 @@ from lacbed.errors import SettingError
 from lacbed.learn.losses import LossSettings
 from lacbed.patterns.config_files import CONFIG_ENDINGS, read_config
 
+LARGEST_SEED = 2**63 - 1
+MOST_WORKERS = 1024
 SPLIT_KINDS = ("row", "compound", "prototype")
+_HUGE = 1e300  # whole numbers in TOML and JSON may have any number of digits
 Section = TypeVar("Section")
 
 
@@ -39,6 +41,8 @@ class DataSettings:
         """
         if self.kind not in SPLIT_KINDS:
             raise SettingError(f"data.kind must be one of {', '.join(SPLIT_KINDS)}, got {self.kind!r}")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise SettingError(f"data.seed must be from 0 to {LARGEST_SEED}, got {self.seed}")
         if not 0 < self.fraction <= 1:
             raise SettingError(f"data.fraction must be above 0 and at most 1, got {self.fraction:g}")
 
@@ -106,6 +110,9 @@ class TrainingSettings:
         for name in ("warmup", "weight_decay", "clip", "patience", "thicknesses", "seed", "workers"):
             if getattr(self, name) < 0:
                 raise SettingError(f"training.{name} must not be negative, got {getattr(self, name)}")
+        for name, most in (("seed", LARGEST_SEED), ("workers", MOST_WORKERS)):
+            if getattr(self, name) > most:
+                raise SettingError(f"training.{name} must be at most {most}, got {getattr(self, name)}")
         if not self.learning_rate > 0 or not 0 <= self.ema < 1:
             raise SettingError("training.learning_rate must be positive and training.ema from 0 to below 1")
 
@@ -140,7 +147,7 @@ def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
     _refuse_unknown(values, [f.name for f in fields(TrainConfig)], "a training config")
     for name, section in values.items():
         if not isinstance(section, Mapping):
-            raise SettingError(f"[{name}] of a training config must be a table of keys, got {section!r}")
+            raise SettingError(f"[{name}] of a training config must be a table of keys, got {section!r:.60}")
     if "model" not in values:
         raise SettingError('a training config needs a [model] table with its name, such as name = "vae"')
     return TrainConfig(
@@ -190,7 +197,7 @@ def _apply(values: dict[str, Any], change: str) -> None:
         raise SettingError(f"a change is section.key=value, such as training.epochs=3, got {change!r}")
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = text.strip()
     table = values.setdefault(section, {})
     if not isinstance(table, dict):
@@ -216,13 +223,14 @@ def build_section(cls: type[Section], values: Mapping[str, Any], title: str) -> 
 def _refuse_unknown(values: Mapping[str, Any], known: Sequence[str], what: str) -> None:
     unknown = [str(name) for name in values if name not in known]
     if unknown:
-        raise SettingError(f"{what} has no key {', '.join(map(repr, unknown))}; it knows {', '.join(known)}")
+        shown = ", ".join(f"{name!r:.60}" for name in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+        raise SettingError(f"{what} has no key {shown}; it knows {', '.join(known)}")
 
 
 def _typed(name: str, value: Any, kind: Any) -> Any:
     """The value as the annotated type; whole numbers may stand for decimal ones, and lists for tuples."""
     wanted = str(kind if isinstance(kind, str) else getattr(kind, "__name__", kind))
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and -_HUGE < value < _HUGE
     if wanted == "float" and number:
         return float(value)
     if wanted == "int" and number and value == int(value):
@@ -232,4 +240,4 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
     if wanted.startswith("tuple") and isinstance(value, list | tuple):
         return tuple(value)
     what = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "a text"}
-    raise SettingError(f"{name} must be {what.get(wanted, wanted)}, got {value!r}")
+    raise SettingError(f"{name} must be {what.get(wanted, wanted)}, got {value!r:.60}")

@@ -44,7 +44,8 @@ def finish(run: str | Path, config: TrainConfig, training: Any, validation: Any)
     table = {} if predicts(config.model["name"]) == "potential" else descriptor_table(training, members)
     z, errors = _judge(loaded, validation, table)
     record = {
-        **{name: loaded.record[name] for name in ("config", "data", "code")},
+        **{name: loaded.record[name] for name in ("config", "data")},
+        "code": str(loaded.record.get("code", "an unknown version of lacbed")),
         "trained": {k: v for k, v in loaded.record["progress"].items() if k in ("epoch", "step", "best_epoch")},
         "metrics": {"validation": summary(errors)},
     }

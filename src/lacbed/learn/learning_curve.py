@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from lacbed.learn.distributed import Ranks
 from lacbed.learn.metrics import pattern_errors, summary
 from lacbed.learn.train import train
 from lacbed.patterns.atomic import check_replaceable, replacing
+from lacbed.patterns.lock import LOCK, OWNER, claimed
 
 POSTER_CRYSTALS = (470, 4698)
 POSTER_Z = (0.298, 0.105)
@@ -113,21 +115,25 @@ def learning_curve(
 
     Returns:
         for each share its number of crystals and the summary of its errors.
+
+    Raises:
+        FileFormatError: if the folder holds something else, another process is at it, or it cannot be written to.
     """
-    ranks = ranks or Ranks()
-    check_folder(Path(folder))
+    ranks, folder = ranks or Ranks(), Path(folder)
+    check_folder(folder)
     points = []
-    for fraction in sorted(set(fractions)):
-        share = replace(config, data=replace(config.data, fraction=fraction))
-        run = Path(folder) / f"share-{fraction:g}"
-        there = (run / "checkpoint.safetensors").is_file()
-        train(share, training, validation, run, ranks=ranks, resume=there)
-        count = len(data.subset(len(training), fraction, config.data.seed))
-        points.append({"fraction": fraction, "crystals": count, **_test_errors(run, test)})
-        if report is not None and ranks.is_first:
-            report(points[-1])
-    if ranks.is_first:
-        _write(Path(folder), config, points)
+    with claimed(folder, "learning curve", inside=True) if ranks.is_first else nullcontext():
+        for fraction in sorted(set(fractions)):
+            share = replace(config, data=replace(config.data, fraction=fraction))
+            run = folder / f"share-{fraction:g}"
+            there = (run / "checkpoint.safetensors").is_file()
+            train(share, training, validation, run, ranks=ranks, resume=there)
+            count = len(data.subset(len(training), fraction, config.data.seed))
+            points.append({"fraction": fraction, "crystals": count, **_test_errors(run, test)})
+            if report is not None and ranks.is_first:
+                report(points[-1])
+        if ranks.is_first:
+            _write(folder, config, points)
     return points
 
 
@@ -144,7 +150,7 @@ def check_folder(folder: Path) -> None:
 
 def _is_curve(folder: Path) -> bool:
     names = [path.name for path in folder.iterdir()]
-    return all(name in _FILES or name.startswith("share-") for name in names)
+    return all(name in (*_FILES, LOCK, OWNER) or name.startswith("share-") for name in names)
 
 
 @torch.no_grad()

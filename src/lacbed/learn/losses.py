@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lacbed.errors import SettingError
 from lacbed.learn.answers import answer_of
 from lacbed.patterns.metrics import zncc_loss
 
@@ -35,6 +36,16 @@ class LossSettings:
     root_intensity: float = 0.0
     kl: float = 0.0
     nll: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            SettingError: naming the key.
+        """
+        for name, value in vars(self).items():
+            if value < 0:
+                raise SettingError(f"loss.{name} must not be negative, got {value:g}")
 
 
 def loss_terms(output: Mapping[str, Tensor], truth: Tensor) -> dict[str, Tensor]:

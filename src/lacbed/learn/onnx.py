@@ -51,12 +51,8 @@ def export_onnx(loaded: LoadedModel, path: str | Path) -> float:
         FileFormatError: if the file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() != ".onnx":
-        raise FileFormatError(f"an exported model is a .onnx file, got {str(path)!r}")
-    if not path.parent.is_dir():
-        raise FileFormatError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}; make it")
     _check_installed()
-    check_replaceable(path, _is_ours, "exported model")
+    check_file(path)
     if not getattr(loaded.model, "EXPORTABLE", True):
         name = loaded.record["config"]["model"]["name"]
         raise SettingError(
@@ -77,6 +73,19 @@ def export_onnx(loaded: LoadedModel, path: str | Path) -> float:
                 f"the ONNX form differs from the model by {difference:.2g}, allowed is {TOLERANCE:g}"
             )
     return difference
+
+
+def check_file(path: Path) -> None:
+    """Refuse, before any work, a place where no exported model can be written.
+
+    Raises:
+        FileFormatError: saying why.
+    """
+    if path.suffix.lower() != ".onnx":
+        raise FileFormatError(f"an exported model is a .onnx file, got {str(path)!r}")
+    if not path.parent.is_dir():
+        raise FileFormatError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}; make it")
+    check_replaceable(path, _is_ours, "exported model")
 
 
 def _is_ours(path: Path) -> bool:

@@ -10,7 +10,8 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,30 +26,14 @@ from lacbed.learn.distributed import Ranks, barrier, parallel, share, sum_over
 from lacbed.learn.losses import loss_terms, total_loss
 from lacbed.learn.metrics import pattern_errors
 from lacbed.learn.models import build_model
+from lacbed.learn.progress import Progress, check_same_run, damaged, progress_of
 from lacbed.learn.resident import Reader, reader
-from lacbed.patterns.atomic import replacing
+from lacbed.patterns.atomic import reason, replacing
+from lacbed.patterns.lock import claimed, is_empty
 from lacbed.result import software
 
 LOG_STEPS = 10
 """Steps between lines of metrics."""
-
-_RUN_KEYS = ("epochs", "patience", "checkpoint_steps", "workers", "tensorboard")
-"""What a resumed run may change."""
-
-
-@dataclass
-class Progress:
-    """Where a run stands; everything but the tensors that resuming needs."""
-
-    epoch: int = 0
-    batch: int = 0  # next batch of the epoch
-    step: int = 0
-    loss_sum: float = 0.0  # over the batches of this epoch
-    best_loss: float = math.inf
-    best_epoch: int = -1
-    lines: int = 0  # of metrics
-    finished: str = ""  # why, once it is
-    validation: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -95,7 +80,8 @@ def train(
     Raises:
         SettingError: if the data do not fit the model, or the config is not that of the run to be resumed.
         TrainingError: if the loss stops being a number; the batch is saved.
-        FileFormatError: if the folder cannot be used.
+        FileFormatError: if the folder cannot be used, another training is at it, or the disk is full; the last
+            checkpoint is still there then.
     """
     ranks = ranks or Ranks()
     members = data.subset(len(training), config.data.fraction, config.data.seed)
@@ -104,19 +90,21 @@ def train(
         "data": data.data_record(training) | {"used_for_training": len(members)},
         "code": software(),
     }
-    run = _start(config, Path(folder), ranks, record, resume)
-    _check_fit(run.model, validation)
-    if ranks.is_first:
-        _trim_metrics(run)
-    wrapped = parallel(run.model, ranks)
-    settings = config.training
-    learn_from, judge_on = (reader(rows, run.ranks.device, settings.workers) for rows in (training, validation))
-    while not run.progress.finished:
-        _epoch(run, wrapped, learn_from, members, progress)
-        metrics = _validate(run, judge_on, len(validation))
-        _close_epoch(run, metrics, len(data.epoch_batches(members, settings.batch, settings.seed, 0)), report)
-        _save(run)
-    barrier(ranks)
+    folder = Path(folder)
+    with claimed(folder, "training", inside=True) if ranks.is_first else nullcontext():
+        run = _start(config, folder, ranks, record, resume)
+        _check_fit(run.model, validation)
+        if ranks.is_first:
+            _trim_metrics(run)
+        wrapped = parallel(run.model, ranks)
+        settings = config.training
+        learn_from, judge_on = (reader(rows, ranks.device, settings.workers) for rows in (training, validation))
+        while not run.progress.finished:
+            _epoch(run, wrapped, learn_from, members, progress)
+            metrics = _validate(run, judge_on, len(validation))
+            _close_epoch(run, metrics, len(data.epoch_batches(members, settings.batch, settings.seed, 0)), report)
+            _save(run)
+        barrier(ranks)
     return run.progress
 
 
@@ -262,46 +250,25 @@ def _start(config: TrainConfig, folder: Path, ranks: Ranks, record: dict[str, An
     path = folder / "checkpoint.safetensors"
     if resume:
         _restore(run, path)
-    elif path.exists() or (folder.exists() and any(folder.iterdir()) and ranks.is_first):
+    elif path.exists() or (ranks.is_first and not is_empty(folder)):
         raise FileFormatError(f"{folder} is not empty; resume it (--resume), or choose another folder")
-    barrier(ranks)
-    if ranks.is_first:
-        _make_folder(folder)
     barrier(ranks)
     return run
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileFormatError(f"cannot make the folder {folder}: {error.strerror}") from None
-
-
 def _restore(run: Run, path: Path) -> None:
     groups, record = checkpoint.read_tensors(path, checkpoint.CHECKPOINT)
-    _same_run(run.record, record, path)
-    checkpoint.load_weights(run.model, groups["model"], path)
-    checkpoint.restore_optimizer(run.optimizer, groups.get("optimizer", {}))
-    device = run.ranks.device
-    run.ema = {n: v.to(device) for n, v in groups.get("ema", {}).items()}
-    run.best = {n: v.to(device) for n, v in groups.get("best", {}).items()}
-    run.progress = Progress(**record["progress"] | {"finished": ""})
-    run.progress.best_loss = float(record["progress"]["best_loss"])  # infinity is kept as text
+    check_same_run(run.record, record, path)
+    run.progress = progress_of(record.get("progress"), path)
+    checkpoint.load_weights(run.model, groups.get("model", {}), path)
+    checkpoint.restore_optimizer(run.optimizer, groups.get("optimizer", {}), repr(str(path)))
+    device, state = run.ranks.device, run.model.state_dict()
+    for name, wanted in (("ema", run.ema), ("best", state if run.progress.best_epoch >= 0 else {})):
+        found = {n: v.to(device) for n, v in groups.get(name, {}).items()}
+        if found.keys() != wanted.keys() or any(found[n].shape != state[n].shape for n in found):
+            raise damaged(path, f"its {name} weights are not those of the model")
+        setattr(run, name, found)
     run.progress.finished = _why_finished(run) if run.progress.batch == 0 else ""
-
-
-def _same_run(mine: Mapping[str, Any], theirs: Mapping[str, Any], path: Path) -> None:
-    for section, values in mine["config"].items():
-        for key, value in values.items():
-            old = theirs["config"].get(section, {}).get(key)
-            if old != value and not (section == "training" and key in _RUN_KEYS):
-                raise SettingError(
-                    f"{path} was trained with {section}.{key} = {old!r}, asked is {value!r}; "
-                    "resume with the config it had, or train into another folder"
-                )
-    if theirs["data"] != mine["data"]:
-        raise SettingError(f"{path} was trained on another data set or another split of it; resume with the same")
 
 
 def _save(run: Run) -> None:
@@ -341,8 +308,12 @@ def _log(run: Run, values: Mapping[str, Any]) -> None:
         return
     at = run.progress
     line = {"step": at.step, "epoch": at.epoch, "time": round(time.time(), 1), **values}
-    with (run.folder / "metrics.jsonl").open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line) + "\n")
+    path = run.folder / "metrics.jsonl"
+    try:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+    except OSError as error:
+        raise FileFormatError(f"cannot write {str(path)!r}: {reason(error)}") from None
     if run.config.training.tensorboard:
         from lacbed.learn.tensorboard import write_scalars  # noqa: PLC0415  an optional extra
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from lacbed.errors import FileFormatError
+from lacbed.io_checks import read_bytes, read_json_text
 from lacbed.patterns.atomic import reason
 
 CONFIG_ENDINGS = (".toml", ".json")
+_LARGEST = 10**7  # bytes
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -20,15 +21,18 @@ def read_config(path: Path) -> dict[str, Any]:
         FileFormatError: if there is no such file, or it is not what its ending says.
     """
     kind = path.suffix.lower().removeprefix(".")
+    if not path.exists():
+        raise FileFormatError(f"cannot read the config {str(path)!r}: there is no such file")
+    content = read_bytes(path, "the config", _LARGEST, FileFormatError)
     try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text) if kind == "toml" else json.loads(text)
-    except OSError as error:
-        raise FileFormatError(f"cannot read the config {str(path)!r}: {reason(error)}") from None
+        text = content.decode("utf-8-sig")
+        if kind != "toml":
+            return read_json_text(text, f"the config {str(path)!r}", FileFormatError)
+        values = tomllib.loads(text)
+    except FileFormatError:
+        raise
     except RecursionError:
         raise FileFormatError(f"{str(path)!r} is not valid {kind.upper()}: it is nested too deeply") from None
     except ValueError as error:
         raise FileFormatError(f"{str(path)!r} is not valid {kind.upper()}: {reason(error)}") from None
-    if not isinstance(values, dict):
-        raise FileFormatError(f"{str(path)!r} must hold names and values, got a {type(values).__name__}")
     return values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,15 @@ from lacbed.invert.refinement.objective import make_target, z_of
 from lacbed.invert.refinement.options import Options, Progress
 from lacbed.invert.refinement.refine import Refinement
 from lacbed.invert.refinement.report import refined_cif, report_text, summary
+from lacbed.io_checks import read_json
 from lacbed.patterns.atomic import replacing
 from lacbed.patterns.files import save_pattern
+from lacbed.patterns.lock import is_empty
+from lacbed.settings import MAX_THICKNESS
 
 STATE = "state.json"
+MOST_BEAMS = 20_000
+_LARGEST = 10**8  # bytes
 
 
 def measured_of(experiment: Experiment, crystal: Crystal) -> Measured:
@@ -43,7 +49,7 @@ def check_folder(folder: Path, resume: bool) -> None:
         raise FileFormatError(f"there is no {STATE} in {str(folder)!r} to resume from")
     if folder.exists() and not folder.is_dir():
         raise FileFormatError(f"{str(folder)!r} is a file; the results of a refinement go to a folder")
-    if not resume and folder.exists() and any(folder.iterdir()):
+    if not resume and not is_empty(folder):
         raise FileFormatError(
             f"the folder {str(folder)!r} is not empty; choose a new one, or --resume what is there"
         )
@@ -83,26 +89,67 @@ def load_progress(folder: Path, mark: str) -> Progress:
     """The state that an interrupted refinement left.
 
     Raises:
-        FileFormatError: if it is damaged or belongs to another refinement.
+        FileFormatError: if it is damaged, impossible, or belongs to another refinement.
     """
+    path = folder / STATE
     try:
-        content: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        if content["fingerprint"] != mark:
+        content = read_json(path, "the state of a refinement", _LARGEST, FileFormatError)
+    except FileFormatError as error:
+        raise FileFormatError(f"{error}; it is damaged, start again in another folder") from None
+
+    def part(name: str, expected: str, good: Callable[[Any], bool]) -> Any:
+        value = content.get(name)
+        if not good(value):
             raise FileFormatError(
-                f"{str(folder / STATE)!r} is of another experiment, crystal or settings; choose another folder"
+                f"cannot resume from {str(path)!r}: {name} must be {expected}, got {value!r:.60}; start again in "
+                "another folder"
             )
-        shifts = None if content["shifts"] is None else np.array(content["shifts"], dtype=float)
-        return Progress(
-            int(content["stage"]), np.array(content["values"], dtype=float), float(content["thickness"]),
-            float(content["blur"]), int(content["beams"]), shifts,
-            np.array(content["scan"], dtype=float).reshape(-1, 2),
-            tuple((str(name), float(z)) for name, z in content["history"]),
-            tuple(str(note) for note in content["notes"]),
-        )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, FileFormatError):
-            raise
-        raise FileFormatError(f"{str(folder / STATE)!r} is damaged; start again in another folder") from None
+        return value
+
+    if part("fingerprint", "a text", lambda v: isinstance(v, str)) != mark:
+        raise FileFormatError(
+            f"{str(path)!r} is of another experiment, crystal or settings; choose another folder"
+        )
+    shifts = part("shifts", "null, or two numbers for each image", lambda v: v is None or _is_table(v, _is_number))
+    scan = part("scan", "pairs of a thickness and Z", lambda v: _is_table(v, lambda x: _is_number(x) and x >= 0))
+    return Progress(
+        part("stage", "a whole number from 0 on", lambda v: _is_whole(v, 0, 100)),
+        np.array(part("values", "a list of numbers", lambda v: _is_list(v, _is_number)), dtype=float),
+        float(part("thickness", f"a number above 0 and at most {MAX_THICKNESS:g} (Å)", _is_thickness)),
+        float(part("blur", "a number above 0 and at most 10 (pixels)", lambda v: _is_number(v) and 0 < v <= 10)),
+        part("beams", f"a whole number from 1 to {MOST_BEAMS}", lambda v: _is_whole(v, 1, MOST_BEAMS)),
+        None if shifts is None else np.array(shifts, dtype=float).reshape(-1, 2),
+        np.array(scan, dtype=float).reshape(-1, 2),
+        tuple(
+            (n, float(z)) for n, z in part("history", "pairs of a stage and Z", lambda v: _is_list(v, _is_entry))
+        ),
+        tuple(part("notes", "a list of texts", lambda v: _is_list(v, lambda x: isinstance(x, str)))),
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def _is_whole(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_thickness(value: Any) -> bool:
+    return _is_number(value) and 0 < value <= MAX_THICKNESS
+
+
+def _is_list(value: Any, good: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and all(map(good, value))
+
+
+def _is_table(value: Any, good: Callable[[Any], bool]) -> bool:
+    """Whether a value is a list of pairs."""
+    return _is_list(value, lambda row: _is_list(row, good) and len(row) == 2)
+
+
+def _is_entry(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and _is_number(value[1])
 
 
 def write_results(

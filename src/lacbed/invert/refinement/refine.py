@@ -20,9 +20,10 @@ from lacbed.invert.refinement.parameter import Parameter, state_function
 from lacbed.invert.refinement.plan import Plan
 from lacbed.invert.refinement.problem import Problem
 from lacbed.invert.refinement.scan import Tell, first_progress
-from lacbed.invert.refinement.stages import Save, run_stages
+from lacbed.invert.refinement.stages import MAX_SHIFT, Save, run_stages
 from lacbed.invert.refinement.uncertainties import covariance, response, standard_uncertainties
 from lacbed.result import hkl_label
+from lacbed.settings import MAX_THICKNESS
 from lacbed.state import ModelState
 
 FINER = 1.5
@@ -115,17 +116,15 @@ def refine(
 
     Raises:
         SettingError: on parameters that symmetry fixes or that do not change the images, and on images without
-            contrast.
+            contrast; and on a state that is not of this refinement.
     """
     say: Tell = tell or (lambda _what, _fraction: None)
     keep: Save = save or (lambda _progress: None)
     check_reflections(crystal, measured.frame, measured.hkl, laue_zones=0)
     measured, notes = usable(measured)
     problem = Problem(crystal, measured, options)
-    if resume is not None and len(resume.values) != len(problem.parameters):
-        raise SettingError(
-            "the saved state belongs to other free parameters; choose another folder or drop --resume"
-        )
+    if resume is not None:
+        check_state(resume, problem)
     if resume is None:
         progress = first_progress(problem, say)
         keep(progress)
@@ -134,6 +133,40 @@ def refine(
         problem.begin_at(progress.thickness, progress.blur, progress.beams)
     progress = run_stages(problem, progress, say, keep)
     return _finish(problem, progress, [*notes, *problem.notes, *progress.notes], say)
+
+
+def check_state(progress: Progress, problem: Problem) -> None:
+    """Refuse a saved state that a refinement of this problem cannot have left.
+
+    Raises:
+        SettingError: naming what is impossible.
+    """
+    parameters, images = problem.parameters, len(problem.measured.hkl)
+    if len(progress.values) != len(parameters):
+        raise SettingError(
+            "the saved state belongs to other free parameters; choose another folder or drop --resume"
+        )
+    found = [("stage", progress.stage, 0.0, len({p.stage for p in parameters}) + 1.0, "")]
+    for p, value in zip(parameters, progress.values.tolist(), strict=True):
+        low, high = (1.0, MAX_THICKNESS) if p.kind == "thickness" else (p.low, p.high)
+        found.append((p.name, value, low, high, p.unit))
+    if problem.options.beams is not None:
+        found.append(("beams", progress.beams, problem.options.beams, problem.options.beams, ""))
+    for name, value, low, high, unit in found:
+        slack = 1e-6 * (high - low) + 1e-9
+        if not low - slack <= value <= high + slack:
+            span = f"between {low:.6g} and {high:.6g} {unit}".rstrip() if low < high else f"{low:g}"
+            raise SettingError(
+                f"the saved state is impossible: {name} must be {span}, got {value:.6g}; start again in another "
+                "folder"
+            )
+    if progress.shifts is not None and (
+        progress.shifts.shape != (images, 2) or np.abs(progress.shifts).max(initial=0.0) > 2.0 * MAX_SHIFT
+    ):
+        raise SettingError(
+            f"the saved state is impossible: shifts must be {images} pairs of numbers up to {MAX_SHIFT:g} pixels; "
+            "start again in another folder"
+        )
 
 
 def _finish(problem: Problem, progress: Progress, notes: list[str], say: Tell) -> Refinement:

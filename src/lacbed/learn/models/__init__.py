@@ -19,11 +19,14 @@ A model maps a batch to what it `PREDICTS`, "pattern" (if it does not say) or "p
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
+import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from lacbed.errors import SettingError
 
@@ -36,6 +39,10 @@ MODELS = {
 }
 """Name of a model and the module that holds its `Settings` and `Model`."""
 
+LARGEST_SETTING = 1_000_000
+MOST_WEIGHTS = 2**30
+"""Numbers that a model may have; what is asked for beyond them is a slip of the hand or a damaged file."""
+
 
 def complete_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of a model with every default written out.
@@ -47,25 +54,59 @@ def complete_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": name, **asdict(settings)}
 
 
-def build_model(config: Mapping[str, Any]) -> nn.Module:
+def build_model(config: Mapping[str, Any], most: int = MOST_WEIGHTS) -> nn.Module:
     """The model of a configuration such as {"name": "vae", "latent": 12}, with fresh weights.
 
+    Args:
+        config: its name and settings.
+        most: how many numbers it may have.
+
     Raises:
-        SettingError: if the model, or one of its settings, is unknown or of the wrong type.
+        SettingError: if the model, or one of its settings, is unknown, of the wrong type or too large.
     """
     name, settings = _settings_of(config)
-    model: nn.Module = importlib.import_module(MODELS[name]).Model(settings)
+    make = importlib.import_module(MODELS[name]).Model
+    try:
+        with _AtMost(most, name):
+            model: nn.Module = make(settings)
+    except SettingError:
+        raise
+    except (RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
+        raise SettingError(f"model {name} cannot be made with these settings: {error!s:.120}") from None
     return model
+
+
+class _AtMost(TorchFunctionMode):
+    """While it is entered, no more than so many numbers are made, before there is memory for them."""
+
+    _MAKERS = (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.full)
+    _LEAST = 100  # so that layers without end are too many as well
+
+    def __init__(self, most: int, name: str) -> None:
+        super().__init__()
+        self.most, self.left, self.name = most, most, name
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in self._MAKERS:
+            first = args[0] if args else (kwargs or {}).get("size", ())
+            sizes = first if isinstance(first, list | tuple) else [v for v in args if isinstance(v, int)]
+            self.left -= max(self._LEAST, math.prod(int(v) for v in sizes))
+            if self.left < 0:
+                raise SettingError(f"model {self.name}: its settings make more than {self.most:,} numbers")
+        return func(*args, **(kwargs or {}))
 
 
 def _settings_of(config: Mapping[str, Any]) -> tuple[str, Any]:
     from lacbed.learn.config import build_section  # noqa: PLC0415  it checks the rest of a configuration too
 
     name = config.get("name")
-    if name not in MODELS:
-        raise SettingError(f"model name must be one of {', '.join(MODELS)}, got {name!r}")
+    if not isinstance(name, str) or name not in MODELS:
+        raise SettingError(f"model name must be one of {', '.join(MODELS)}, got {name!r:.60}")
     module = importlib.import_module(MODELS[name])
     rest = {key: value for key, value in config.items() if key != "name"}
+    for key, value in rest.items():
+        if isinstance(value, int) and abs(value) > LARGEST_SETTING:
+            raise SettingError(f"model {name}: {key} must be at most {LARGEST_SETTING:,}, got {value!s:.20}")
     return name, build_section(module.Settings, rest, f"model {name}")
 
 

@@ -50,6 +50,19 @@ class Settings:
     pixels: int = 128
     hidden: int = 24
 
+    def __post_init__(self) -> None:
+        """Refuse sizes that do not fit.
+
+        Raises:
+            SettingError: naming the setting.
+        """
+        if min(self.margin, self.near, self.g_max, self.spacing) <= 0:
+            raise SettingError("model downfold: margin, near, g_max and spacing must be positive")
+        if min(self.beams, self.most, self.extent, self.pixels, self.hidden) < 1:
+            raise SettingError("model downfold: beams, most, extent, pixels and hidden must be positive")
+        if self.pixels % (2 * self.extent):
+            raise SettingError(f"pixels = {self.pixels} must be a multiple of 2 extent = {2 * self.extent}")
+
 
 class Model(nn.Module):
     """See the module."""
@@ -62,10 +75,6 @@ class Model(nn.Module):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
-        if settings.pixels % (2 * settings.extent):
-            raise SettingError(
-                f"pixels = {settings.pixels} must be a multiple of 2 extent = {2 * settings.extent}"
-            )
         self.settings = settings
         self.reach = Reach(
             settings.margin, settings.near, settings.g_max, settings.beams, settings.most, settings.spacing

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from lacbed.errors import SettingError
 from lacbed.learn.models.channels import CHANNELS, Head, make_inputs
 
+MOST_LEVELS = 12
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -43,6 +45,8 @@ class Settings:
         """
         if self.width < 4 or self.width % 4 or self.levels < 1 or self.reach < 1 or not self.extent > 0:
             raise SettingError("model unet: width must be a multiple of 4, levels, reach and extent positive")
+        if self.levels > MOST_LEVELS:
+            raise SettingError(f"model unet: levels must be at most {MOST_LEVELS}, got {self.levels}")
         if self.pixels < 8 or self.pixels % 2**self.levels:
             raise SettingError(f"model unet: pixels must be a multiple of {2**self.levels}, got {self.pixels}")
 

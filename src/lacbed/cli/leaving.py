@@ -1,0 +1,105 @@
+"""How the program begins and ends: Ctrl-C and SIGTERM from the first moment on, and the way out.
+
+130 stopped by Ctrl-C, 143 by SIGTERM; all other exit codes are those of `lacbed.cli.program`, which is imported
+only once the signals are listened to, since that takes a while.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import sys
+import time
+
+TYPE_CHECKING = False  # of typing, which takes a while
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Any, NoReturn
+
+INTERRUPTED, TERMINATED = 130, 143
+
+_LATER = 0.02
+"""Seconds until a signal that came during an import is heard again."""
+
+
+class Terminated(BaseException):
+    """SIGTERM, as an exception, so that unfinished files are removed."""
+
+
+def listen() -> Callable[[], None]:
+    """Turn Ctrl-C and SIGTERM into `KeyboardInterrupt` and `Terminated`; gives what undoes this.
+
+    Neither is raised in the middle of an import: libraries take it there for a fault of their own, and some end
+    the process. It is heard as soon as the import is done.
+    """
+    before: dict[int, Any] = {}
+    try:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            before[signal.SIGINT] = signal.signal(signal.SIGINT, _stop)
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, _stop)
+    except ValueError:  # not in the main thread
+        pass
+
+    def undo() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    return undo
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    if _imports(frame):
+        _thread.start_new_thread(_stop_later, (number,))
+        return
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+
+def _stop_later(number: int) -> None:
+    time.sleep(_LATER)
+    _thread.interrupt_main(number)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether a module is being imported."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def say_stopped() -> None:
+    """The line that ends a program that was stopped."""
+    sys.stderr.write("lacbed: stopped; no unfinished file was left behind\n")
+
+
+def run() -> NoReturn:
+    """The program: run the command of the process, then leave.
+
+    Once its threads have run, pyarrow can abort the interpreter while that takes itself apart; by then everything
+    is written and what libraries have registered for the exit has run, so that part is left out.
+    """
+    listen()
+    stopped = False
+    try:
+        from lacbed.cli.program import main  # noqa: PLC0415  takes a while
+
+        code = main()
+    except (KeyboardInterrupt, Terminated) as error:  # before the command or after it
+        code, stopped = INTERRUPTED if isinstance(error, KeyboardInterrupt) else TERMINATED, True
+    for number in (signal.SIGINT, signal.SIGTERM):  # nothing is left to be stopped in order
+        signal.signal(number, lambda *_: os._exit(code))
+    if stopped:
+        say_stopped()
+    if "pyarrow" in sys.modules:
+        import atexit  # noqa: PLC0415
+        import threading  # noqa: PLC0415
+
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
