@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Absorption = Literal["thomas"] | tuple[Literal["proportional"], float] | None
 _FULL = 12  # a box with this many places per reflection is still summed as a whole
+_FEW = 20_000  # g times atoms up to which sines and cosines cost no more than tables
 _CHUNK = 4_000_000  # g times atoms in one block: 64 MB of complex128
 
 
@@ -116,12 +117,13 @@ def potential_coefficients(
     check_absorption(absorption)
     volume = crystal.volume if structure is None else torch.linalg.det(direct_basis(structure.cell)).abs()
     scale = relativistic_gamma(energy) / (math.pi * volume)
-    elastic = scale * structure_factors(crystal, hkl, factors, structure=structure)
+    waves = _waves(crystal, hkl, structure)
+    elastic = scale * _elastic_sum(waves, factors)
     if absorption is None:
         return elastic, None
     if isinstance(absorption, tuple):
         return elastic, elastic * (absorption[1] / 100.0)
-    return elastic, scale * structure_factors(crystal, hkl, factors, energy, structure)
+    return elastic, scale * _absorptive_sum(waves, energy)
 
 
 def symmetric_change(crystal: Crystal, hkl: tuple[int, int, int], unit: complex, among: np.ndarray) -> np.ndarray:
@@ -164,22 +166,8 @@ def structure_factors(
     """
     if table not in FACTOR_TABLES:
         raise ScatteringError(f"factors must be one of {', '.join(FACTOR_TABLES)}, got {table!r}")
-    indices = torch.as_tensor(np.asarray(hkl, dtype=np.float64))
-    total = torch.zeros(len(indices), dtype=torch.complex128)
-    if structure is None:
-        groups = _groups_of_crystal(crystal)
-        s, where = _distinct_lengths(indices.numpy() @ crystal.reciprocal.T)
-    else:
-        groups = _groups_of_structure(crystal, structure, elastic=absorptive_energy is None)
-        s, where = _length(indices, structure.cell), torch.arange(len(indices))
-    sums = _phase_sums(hkl, groups)
-    for group, phases in zip(groups, sums, strict=True):
-        if absorptive_energy is None:
-            damping = torch.exp(-torch.einsum("gi,ij,gj->g", indices, group.beta, indices))
-            total = total + elastic_factor(group.element, s, table)[where] * damping * phases
-        else:
-            total = total + absorptive_factor(group.element, s, group.b_iso, absorptive_energy)[where] * phases
-    return total
+    waves = _waves(crystal, hkl, structure)
+    return _elastic_sum(waves, table) if absorptive_energy is None else _absorptive_sum(waves, absorptive_energy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,16 +177,67 @@ class _Group:
     Attributes:
         element: chemical symbol.
         xyz: fractional coordinates: (atom, 3).
-        weight: occupancies, times the factor on f_e: (atom,).
+        occupancy: (atom,).
         beta: β of exp(-hᵀ β h): (3, 3).
         b_iso: equivalent B in Å²: ().
+        factor: on f_e: ().
     """
 
     element: str
     xyz: Tensor
-    weight: Tensor
+    occupancy: Tensor
     beta: Tensor
     b_iso: Tensor
+    factor: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Waves:
+    """Sums over the atoms of groups, before scattering factors.
+
+    Attributes:
+        groups: the groups.
+        indices: h, k, l: (reflection, 3).
+        s: values of |g| / 2 in 1/Å.
+        where: which of them each reflection has: (reflection,).
+        sums: Σ o exp(-2πi g·r) of every group: (reflection,) each.
+    """
+
+    groups: list[_Group]
+    indices: Tensor
+    s: Tensor
+    where: Tensor
+    sums: list[Tensor]
+
+
+def _waves(crystal: Crystal, hkl: np.ndarray, structure: StructureParameters | None) -> _Waves:
+    indices = torch.as_tensor(np.asarray(hkl, dtype=np.float64))
+    if structure is None:
+        groups = _groups_of_crystal(crystal)
+        s, where = _distinct_lengths(indices.numpy() @ crystal.reciprocal.T)
+    else:
+        groups = _groups_of_structure(crystal, structure)
+        s, where = _length(indices, structure.cell), torch.arange(len(indices))
+    return _Waves(groups, indices, s, where, _phase_sums(hkl, groups))
+
+
+def _elastic_sum(waves: _Waves, table: str) -> Tensor:
+    """Σ f_e exp(-hᵀβh) times the sums of the groups: (reflection,)."""
+    total = torch.zeros(len(waves.indices), dtype=torch.complex128)
+    for group, phases in zip(waves.groups, waves.sums, strict=True):
+        damping = torch.exp(-((waves.indices @ group.beta) * waves.indices).sum(dim=1))
+        total = (
+            total + elastic_factor(group.element, waves.s, table)[waves.where] * damping * group.factor * phases
+        )
+    return total
+
+
+def _absorptive_sum(waves: _Waves, energy: float | Tensor) -> Tensor:
+    """Σ f' times the sums of the groups, Debye-Waller factors included: (reflection,)."""
+    total = torch.zeros(len(waves.indices), dtype=torch.complex128)
+    for group, phases in zip(waves.groups, waves.sums, strict=True):
+        total = total + absorptive_factor(group.element, waves.s, group.b_iso, energy)[waves.where] * phases
+    return total
 
 
 def _groups_of_crystal(crystal: Crystal) -> list[_Group]:
@@ -210,13 +249,13 @@ def _groups_of_crystal(crystal: Crystal) -> list[_Group]:
     return [
         _Group(
             element, torch.as_tensor(atoms.xyz[mine]), torch.as_tensor(atoms.occupancy[mine]),
-            torch.as_tensor(atoms.beta[mine[0]]), torch.as_tensor(atoms.b_iso[mine[0]]),
+            torch.as_tensor(atoms.beta[mine[0]]), torch.as_tensor(atoms.b_iso[mine[0]]), torch.tensor(1.0),
         )
         for (element, _), mine in members.items()
     ]  # fmt: skip
 
 
-def _groups_of_structure(crystal: Crystal, structure: StructureParameters, elastic: bool) -> list[_Group]:
+def _groups_of_structure(crystal: Crystal, structure: StructureParameters) -> list[_Group]:
     """The atoms of a structure; those of an anisotropic site one orientation of its ellipsoid at a time."""
     atoms, groups = crystal.atoms, []
     direct = direct_basis(structure.cell)
@@ -229,11 +268,12 @@ def _groups_of_structure(crystal: Crystal, structure: StructureParameters, elast
         places = torch.as_tensor(atoms.xyz[mine]) + rotation @ (structure.xyz[number] - start)
         beta = _beta(structure.u[number], site.u_iso is None, reciprocal)
         b_iso = 8.0 / 6.0 * (beta * metric).sum()  # 8π² tr(U) / 3, with U = β / 2π² on orthogonal axes
-        weight = structure.occupancy[number] * (structure.factor[number] if elastic else 1.0)
+        occupancy = structure.occupancy[number]
         kinds = [np.arange(len(mine))] if site.u_iso is not None else _orientations(atoms.rotation[mine])
         for kind in kinds:
             turned = rotation[kind[0]] @ beta @ rotation[kind[0]].T if site.u_iso is None else beta
-            groups.append(_Group(site.element, places[kind], weight.expand(len(kind)), turned, b_iso))
+            share = occupancy.expand(len(kind))
+            groups.append(_Group(site.element, places[kind], share, turned, b_iso, structure.factor[number]))
     return groups
 
 
@@ -276,7 +316,8 @@ def _phase_sums(hkl: np.ndarray, groups: list[_Group]) -> list[Tensor]:
     """
     axes = [np.unique(column, return_inverse=True) for column in np.asarray(hkl).T]
     box = math.prod(len(values) for values, _ in axes)
-    if len(hkl) and box <= _FULL * len(hkl):
+    many = len(hkl) * sum(len(group.xyz) for group in groups) > _FEW
+    if len(hkl) and many and box <= _FULL * len(hkl):
         values = [torch.as_tensor(v, dtype=torch.float64) for v, _ in axes]
         h, k, l = (torch.as_tensor(inverse.reshape(-1)) for _, inverse in axes)  # noqa: E741
         return [_box_sum(values, group)[h, k, l] for group in groups]
@@ -290,13 +331,13 @@ def _box_sum(values: list[Tensor], group: _Group) -> Tensor:
         _turns(torch.outer(index, place)) for index, place in zip(values, group.xyz.unbind(dim=1), strict=True)
     ]
     x, y, z = tables  # (index, atom) each
-    return torch.stack([(x * layer) @ y.mT for layer in z * group.weight], dim=2)
+    return torch.stack([(x * layer) @ y.mT for layer in z * group.occupancy], dim=2)
 
 
 def _direct_sum(indices: Tensor, group: _Group) -> Tensor:
     step = max(1, _CHUNK // max(1, len(group.xyz)))
     pieces = [
-        _turns(part @ group.xyz.T) @ group.weight.to(torch.complex128) for part in torch.split(indices, step)
+        _turns(part @ group.xyz.T) @ group.occupancy.to(torch.complex128) for part in torch.split(indices, step)
     ]
     return torch.cat(pieces) if pieces else torch.zeros(0, dtype=torch.complex128)
 
