@@ -16,7 +16,7 @@ import torch
 import lacbed
 from common import number, parser, publish, table
 from lacbed.settings import Settings
-from lacbed.simulation import prepare
+from lacbed.setup import prepare
 from lacbed.solvers.chebyshev import spectral_bounds
 
 

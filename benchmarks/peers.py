@@ -31,7 +31,7 @@ import numpy as np
 import lacbed
 from common import FELIX_CPU_SECONDS, measure, number, parser, publish, simulate, table, verdict
 from lacbed.settings import Settings
-from lacbed.simulation import prepare
+from lacbed.setup import prepare
 
 WORKERS = Path(__file__).parent / "workers"
 CRYSTAL, ENERGY, THICKNESS, PIXELS, EXTENT = "SrTiO3", 200e3, 1000.0, 128, 2.0

@@ -20,7 +20,7 @@ from lacbed.geometry.symmetry import unique_rows
 from lacbed.geometry.tilts import TiltGrid
 from lacbed.patterns.metrics import zncc_loss
 from lacbed.settings import Settings
-from lacbed.simulation import prepare, solve
+from lacbed.setup import prepare, solve
 from lacbed.solvers.blocks import Tick, describe_work, gibibytes, one_thread_each
 from lacbed.solvers.memory import preparation_bytes
 

@@ -22,7 +22,7 @@ from lacbed.crystals import Crystal
 from lacbed.errors import SettingError
 from lacbed.potential import potential_coefficients, symmetric_change
 from lacbed.settings import Settings
-from lacbed.simulation import Setup, check_request, chooses_beams_by_convergence, prepare
+from lacbed.setup import Setup, check_request, chooses_beams_by_convergence, prepare
 from lacbed.solvers.differentiable import differentiable_intensities
 from lacbed.solvers.problem import Moving, build_problem
 from lacbed.state import ModelState, crystal_state

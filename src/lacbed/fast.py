@@ -17,7 +17,7 @@ from lacbed.geometry.frame import make_frame
 from lacbed.geometry.nodes import ORDER, Nodes, node_lattice, node_spacing
 from lacbed.geometry.symmetry import unique_rows
 from lacbed.settings import Settings
-from lacbed.simulation import Setup, prepare, solve, solve_amplitudes
+from lacbed.setup import Setup, prepare, solve, solve_amplitudes
 from lacbed.solvers.blocks import Tick
 
 TOLERANCE = 4e-3

@@ -15,7 +15,7 @@ from lacbed.geometry.frame import Frame, make_frame
 from lacbed.geometry.symmetry import unique_rows
 from lacbed.geometry.wave import electron_wave
 from lacbed.settings import Settings
-from lacbed.simulation import alike, chooses_beams_by_convergence, wanted_reflections
+from lacbed.setup import alike, chooses_beams_by_convergence, wanted_reflections
 from lacbed.solvers.blocks import gibibytes, side_by_side
 from lacbed.solvers.choose import diagonalisation_operations
 from lacbed.solvers.convolution import FEWEST, box_cost

@@ -14,7 +14,7 @@ from lacbed import Crystal, TiltGrid, simulate
 from lacbed.crystals import Site
 from lacbed.errors import CrystalError
 from lacbed.settings import Settings
-from lacbed.simulation import Setup, prepare
+from lacbed.setup import Setup, prepare
 
 
 def one_tilt(kx: float, ky: float) -> TiltGrid:

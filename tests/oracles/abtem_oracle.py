@@ -22,7 +22,7 @@ import pytest
 
 from lacbed import Crystal
 from lacbed.geometry.frame import Frame
-from lacbed.simulation import Setup
+from lacbed.setup import Setup
 
 pytest.importorskip("abtem", reason="abTEM is an optional extra: pip install lacbed[multislice]")
 

@@ -14,7 +14,7 @@ from abtem_oracle import abtem_bloch, abtem_matrix_column, foil_along_wave, inve
 
 from lacbed import Crystal, TiltGrid
 from lacbed.settings import Settings
-from lacbed.simulation import Setup, prepare
+from lacbed.setup import Setup, prepare
 from lacbed.solvers.choose import run_solver
 
 pytestmark = pytest.mark.oracle

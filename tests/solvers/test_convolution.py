@@ -7,7 +7,7 @@ import torch
 
 from lacbed import Crystal, Site, TiltGrid
 from lacbed.settings import Settings
-from lacbed.simulation import prepare
+from lacbed.setup import prepare
 from lacbed.solvers import problem as problems
 from lacbed.solvers.chebyshev import solve_chebyshev, spectral_bounds
 from lacbed.solvers.choose import choose_solver

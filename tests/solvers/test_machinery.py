@@ -9,7 +9,7 @@ from solver_helpers import CASES, EVEN, case
 from lacbed import Crystal
 from lacbed.errors import MemoryLimitError, SettingError
 from lacbed.settings import Settings
-from lacbed.simulation import choose_device, prepare
+from lacbed.setup import choose_device, prepare
 from lacbed.solvers.blocks import choose_block
 from lacbed.solvers.choose import BLOCH_SOLVERS, check_solver, choose_solver, run_solver
 from lacbed.solvers.problem import Problem

@@ -7,7 +7,7 @@ import torch
 from solver_helpers import CASES, TOLERANCE, case, largest_difference, reference
 
 from lacbed import Crystal, TiltGrid, simulate
-from lacbed.simulation import choose_device
+from lacbed.setup import choose_device
 from lacbed.solvers.choose import BLOCH_SOLVERS
 
 if not torch.cuda.is_available():

@@ -72,8 +72,8 @@ def simulate(view: View, send: Send, budget: int) -> None:
 def montage(view: View, send: Send, budget: int) -> None:
     """All reflections within the extent at one thickness: first with few beams, then converged."""
     from lacbed.geometry.frame import make_frame  # noqa: PLC0415
+    from lacbed.setup import wanted_reflections  # noqa: PLC0415
     from lacbed.simulation import simulate as run  # noqa: PLC0415
-    from lacbed.simulation import wanted_reflections  # noqa: PLC0415
 
     crystal = crystal_of(view)
     frame = make_frame(crystal, view.zone_axis)
@@ -134,7 +134,7 @@ def _seconds(crystal: Crystal, settings: Settings) -> float:
     """Seconds that the diagonalisations of a picture take, roughly."""
     import torch  # noqa: PLC0415
 
-    from lacbed.simulation import prepare  # noqa: PLC0415
+    from lacbed.setup import prepare  # noqa: PLC0415
     from lacbed.solvers.blocks import one_thread_each  # noqa: PLC0415
 
     with one_thread_each(torch.device("cpu")):

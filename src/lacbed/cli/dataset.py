@@ -114,7 +114,7 @@ def _crew(workers: int | None, scheduler: str | None, device: str) -> tuple[Any,
     from lacbed.datasets import workers as w  # noqa: PLC0415
     from lacbed.datasets.cluster import cluster  # noqa: PLC0415
     from lacbed.datasets.limits import GPU_TOGETHER, cores, worker_memory  # noqa: PLC0415
-    from lacbed.simulation import choose_device  # noqa: PLC0415
+    from lacbed.setup import choose_device  # noqa: PLC0415
 
     if workers is not None and workers < 1:
         raise SettingError(f"--workers must be at least 1, got {workers}")

@@ -40,7 +40,7 @@ def command(
     from lacbed.learn.evaluate import evaluate  # noqa: PLC0415
     from lacbed.learn.report import check_folder, percent, write_report  # noqa: PLC0415
     from lacbed.patterns.lock import claimed  # noqa: PLC0415
-    from lacbed.simulation import choose_device  # noqa: PLC0415
+    from lacbed.setup import choose_device  # noqa: PLC0415
 
     check_folder(out)
     chosen = choose_device(device)

@@ -132,7 +132,7 @@ def compute_rows(
     """
     import torch  # noqa: PLC0415  slow to import, and the command line reads this module
 
-    from lacbed.simulation import choose_device  # noqa: PLC0415
+    from lacbed.setup import choose_device  # noqa: PLC0415
 
     if made_by != software():
         raise LacbedError(f"a worker has {software()}, the build {made_by}; install the same version on both")

@@ -30,7 +30,7 @@ from lacbed.geometry.frame import Frame, make_frame
 from lacbed.geometry.symmetry import Reduction, pattern_operations, reduce_pairs
 from lacbed.geometry.wave import electron_wave
 from lacbed.settings import Settings
-from lacbed.simulation import choose_device, wanted_reflections
+from lacbed.setup import choose_device, wanted_reflections
 from lacbed.solvers.blocks import Tick, one_thread_each
 from lacbed.solvers.choose import choose_solver, run_solver
 from lacbed.solvers.memory import check_result_size

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from lacbed.errors import SettingError
-from lacbed.simulation import choose_device
+from lacbed.setup import choose_device
 
 
 @dataclass(frozen=True)

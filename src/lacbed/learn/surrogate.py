@@ -23,7 +23,7 @@ from lacbed.learn.symmetry import pattern_symmetry
 from lacbed.learn.warning import is_flagged, predicted_z, signs_needed
 from lacbed.result import label_pattern
 from lacbed.settings import Settings
-from lacbed.simulation import choose_device
+from lacbed.setup import choose_device
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -29,7 +29,7 @@ from lacbed.geometry.wave import electron_wave, internal_wave_vectors
 from lacbed.potential import potential_coefficients
 from lacbed.result import label_pattern
 from lacbed.settings import Settings
-from lacbed.simulation import wanted_reflections
+from lacbed.setup import wanted_reflections
 from lacbed.solvers.blocks import free_memory
 from lacbed.solvers.multislice_cell import Supercell, find_supercell, spectral_potential
 from lacbed.solvers.multislice_phonons import displaced_slices, phonon_cell

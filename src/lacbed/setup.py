@@ -1,0 +1,192 @@
+"""Prepare and solve: crystal → orientation → tilts → beams → potential → solver → amplitudes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lacbed.beams import HKL, BeamList, check_reflections, reflections_within, select_beams
+from lacbed.crystals import Crystal
+from lacbed.errors import SettingError
+from lacbed.geometry.frame import Frame, make_frame
+from lacbed.geometry.symmetry import Reduction, pattern_operations, reduce_pairs
+from lacbed.geometry.wave import ElectronWave, electron_wave
+from lacbed.settings import Settings
+from lacbed.solvers.blocks import Tick
+from lacbed.solvers.choose import check_solver, choose_solver, run_solver
+from lacbed.solvers.memory import check_preparation, check_result_size
+from lacbed.solvers.problem import Problem, build_problem
+
+
+def check_request(crystal: Crystal, settings: Settings) -> None:
+    """Refuse at once what depends on the crystal: orientation, reflections, a result too large to hold."""
+    frame = make_frame(crystal, settings.zone_axis, settings.foil_normal, settings.x_direction)
+    settings.grid.axes(frame, settings.energy)
+    reflections = len(wanted_reflections(crystal, frame, settings))
+    word = 8 if settings.dtype == "float64" else 4
+    pixels, thicknesses = settings.grid.pixels**2, len(settings.thicknesses)
+    pairs = math.ceil(pixels * reflections / alike(crystal, frame, settings))
+    check_result_size(pixels, reflections, pairs, thicknesses, word, settings.output == "amplitude")
+    choose_device(settings.device)
+
+
+def alike(crystal: Crystal, frame: Frame, settings: Settings) -> int:
+    """How many pixels of a pattern symmetry makes equal where it can."""
+    if settings.output == "amplitude" or settings.solver == "reference":
+        return 1
+    operations = pattern_operations(crystal, frame, settings.laue_zones == 0)
+    moves = {o.plane.tobytes() if not o.reversed else (-o.plane + 0.0).tobytes() for o in operations}
+    return len(moves) if settings.hkl == ((0, 0, 0),) else sum(not o.reversed for o in operations)
+
+
+def chooses_beams_by_convergence(settings: Settings) -> bool:
+    """Whether nothing in the settings fixes the number of beams."""
+    return settings.beams == "auto" and settings.g_max is None and settings.sg_max is None
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """A simulation that is ready to be solved.
+
+    Attributes:
+        crystal: the crystal.
+        settings: the settings, with a definite choice of beams.
+        frame: the orientation.
+        wave: the electrons.
+        hkl: the reflections.
+        inside: which pixels of the grid are wanted: (pixel,).
+        reduction: the pairs to compute and where each wanted value comes from.
+        beams: the plane waves.
+        problem: what the solver gets.
+    """
+
+    crystal: Crystal
+    settings: Settings
+    frame: Frame
+    wave: ElectronWave
+    hkl: tuple[HKL, ...]
+    inside: np.ndarray
+    reduction: Reduction
+    beams: BeamList
+    problem: Problem
+
+    def describe(self) -> dict[str, int | float]:
+        """What was decided about the beams, for metadata."""
+        return {
+            "beams": self.beams.strong,
+            "weak_beams": len(self.beams.hkl) - self.beams.strong,
+            "beam_g_max": float(np.linalg.norm(self.beams.vectors[: self.beams.strong], axis=1).max()),
+            "beam_sg_max": self.beams.excitation_error,
+            "tilts_solved": len(self.reduction.tilts),
+        }
+
+
+def prepare(crystal: Crystal, settings: Settings, nodes: np.ndarray | None = None) -> Setup:
+    """Orientation, tilts, symmetry, beams and potential of a simulation; all checks happen here.
+
+    Args:
+        crystal: the crystal.
+        settings: with a definite choice of beams.
+        nodes: tilts in 1/Å to solve for in place of those of the grid, to interpolate amplitudes: (node, 2).
+    """
+    frame = make_frame(crystal, settings.zone_axis, settings.foil_normal, settings.x_direction)
+    wave = electron_wave(settings.energy)
+    grid, inside = settings.grid.tilts(frame, settings.energy)
+    tilts = grid[inside] if nodes is None else nodes
+    hkl = wanted_reflections(crystal, frame, settings)
+    zolz_only = settings.laue_zones == 0
+    # Every pair of an amplitude has its own phase, and the reference is meant to be literal.
+    keeps_phase = settings.output == "amplitude" or (nodes is not None and bool(np.any(hkl)))
+    plain = keeps_phase or settings.solver == "reference"
+    operations = pattern_operations(crystal, frame, zolz_only)[: 1 if plain else None]
+    by_zone = zolz_only and frame.is_flat and not settings.weak_beams
+    reduction = reduce_pairs(crystal, frame, tilts, hkl, operations, by_zone)
+    beams = _beams(crystal, settings, frame, wave, reduction)
+    check_preparation(len(beams.hkl), settings.absorption is not None)
+    problem = build_problem(
+        crystal, frame, wave, beams, reduction, np.array(settings.thicknesses), settings.factors,
+        settings.absorption, settings.refraction, settings.paraxial,
+    )  # fmt: skip
+    return Setup(crystal, settings, frame, wave, hkl, inside, reduction, beams, problem)
+
+
+def wanted_reflections(crystal: Crystal, frame: Frame, settings: Settings) -> tuple[HKL, ...]:
+    """The reflections that the settings ask for, checked."""
+    wanted = settings.hkl
+    if wanted == "all":
+        limit = settings.grid.half_width(frame, settings.energy)
+        return reflections_within(crystal, frame, limit)
+    if isinstance(wanted, tuple) and len(wanted) == 2 and wanted[0] == "all":
+        limit = wanted[1]
+        if not isinstance(limit, int | float):
+            raise SettingError(f"('all', g) needs a number in 1/Å, got {limit!r}")
+        return reflections_within(crystal, frame, float(limit))
+    if isinstance(wanted, str) or not isinstance(wanted, Sequence):
+        raise SettingError(f"hkl must be a list of (h, k, l), 'all' or ('all', g), got {wanted!r}")
+    return check_reflections(crystal, frame, wanted, settings.laue_zones)
+
+
+def _beams(
+    crystal: Crystal, settings: Settings, frame: Frame, wave: ElectronWave, reduction: Reduction
+) -> BeamList:
+    anchor = reduction.folding.anchor
+    required = np.unique(np.concatenate([anchor, anchor[reduction.pair_tilt] + reduction.pair_hkl]), axis=0)
+    return select_beams(
+        crystal, frame, wave, reduction.tilts, required,
+        count=None if settings.beams == "auto" else settings.beams,
+        g_max=settings.g_max, sg_max=settings.sg_max, weak=settings.weak_beams, laue_zones=settings.laue_zones,
+    )  # fmt: skip
+
+
+def choose_device(name: str) -> torch.device:
+    """The torch device of a name; "auto" is a GPU if there is one.
+
+    Raises:
+        SettingError: if there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SettingError(f"device must be auto, cpu or cuda, got {name!r}") from None
+    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
+        raise SettingError(f"device {name!r} is not available here; use 'cpu' or 'auto'")
+    return device
+
+
+def solve(setup: Setup, tick: Tick | None = None) -> tuple[str, str, Tensor]:
+    """Solver, reason for it, and values of all wanted reflections at the wanted pixels.
+
+    The values are (thickness, reflection, wanted pixel), real intensities or complex amplitudes.
+    """
+    name, why, amplitude = solve_amplitudes(setup, tick)
+    if setup.settings.output == "amplitude":
+        values = amplitude
+    else:
+        values = amplitude.real.square() + amplitude.imag.square()
+    return name, why, values[:, torch.as_tensor(setup.reduction.source)]
+
+
+def solve_amplitudes(setup: Setup, tick: Tick | None = None) -> tuple[str, str, Tensor]:
+    """Solver, reason for it, and complex amplitudes of the pairs that are solved: (thickness, pair)."""
+    settings, problem = setup.settings, setup.problem
+    device = choose_device(settings.device)
+    name, why = settings.solver, "asked for"
+    if name == "auto":
+        name, why = choose_solver(problem, device)
+    check_solver(name, problem)
+    precision = torch.float64 if settings.dtype == "float64" else torch.float32
+    amplitude = run_solver(name, problem, device, precision, tick)
+    return name, why, amplitude if problem.gauge is None else amplitude * _undo(problem).to(amplitude.dtype)
+
+
+def _undo(problem: Problem) -> Tensor:
+    """Phase that undoes the shift of origin made for real arithmetic: (pair,)."""
+    assert problem.gauge is not None
+    return problem.gauge[problem.pair_out].conj() * problem.gauge[problem.anchor[problem.pair_tilt]]
