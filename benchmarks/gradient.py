@@ -16,10 +16,10 @@ import lacbed
 from common import measure, number, parser, publish, table, verdict
 from lacbed.beams import reflections_within
 from lacbed.geometry.frame import make_frame
-from lacbed.invert.refinement.model import images, jacobian
-from lacbed.invert.refinement.parameter import state_function
-from lacbed.invert.refinement.parameters import build_parameters
-from lacbed.invert.refinement.planning import make_plan
+from lacbed.refinement.model import images, jacobian
+from lacbed.refinement.parameter import state_function
+from lacbed.refinement.parameters import build_parameters
+from lacbed.refinement.planning import make_plan
 from lacbed.state import ModelState, crystal_state
 
 CASES = (

@@ -24,9 +24,9 @@ import lacbed
 from common import parser, publish, table
 from lacbed.catalog.generate import generate_rows
 from lacbed.catalog.rows import crystal_of
-from lacbed.invert.identify import identify, library
-from lacbed.invert.predictors import Predictor, exact, few_beams, learned
-from lacbed.invert.target import Target
+from lacbed.identification.identify import identify, library
+from lacbed.identification.predictors import Predictor, exact, few_beams, learned
+from lacbed.identification.target import Target
 from lacbed.patterns import zncc_loss
 
 PIXELS, K_MAX, ENERGY = 40, 0.5, 200e3

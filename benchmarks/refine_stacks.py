@@ -16,15 +16,15 @@ from scipy.ndimage import affine_transform, gaussian_filter
 import lacbed
 from common import measure, parser, publish, table
 from lacbed.crystals.site import B_PER_U
-from lacbed.invert.assembly import Geometry, make_experiment
-from lacbed.invert.experiment import Experiment
-from lacbed.invert.refinement.constraints import cartesian_displacement
-from lacbed.invert.refinement.files import measured_of
-from lacbed.invert.refinement.options import Options
-from lacbed.invert.refinement.parameters import usual
-from lacbed.invert.refinement.refine import refine
-from lacbed.invert.refinement.report import summary
-from lacbed.invert.refinement.uncertainties import with_uncertainty
+from lacbed.experiment.assembly import Geometry, make_experiment
+from lacbed.experiment.experiment import Experiment
+from lacbed.refinement.constraints import cartesian_displacement
+from lacbed.refinement.files import measured_of
+from lacbed.refinement.options import Options
+from lacbed.refinement.parameters import usual
+from lacbed.refinement.refine import refine
+from lacbed.refinement.report import summary
+from lacbed.refinement.uncertainties import with_uncertainty
 
 
 @dataclass(frozen=True)

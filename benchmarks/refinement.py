@@ -21,12 +21,12 @@ import lacbed
 from common import measure, number, parser, publish, table, verdict
 from lacbed.beams import reflections_within
 from lacbed.geometry.frame import make_frame
-from lacbed.invert.refinement.measured import Measured
-from lacbed.invert.refinement.options import Options
-from lacbed.invert.refinement.parameters import build_parameters
-from lacbed.invert.refinement.problem import beams_within
-from lacbed.invert.refinement.refine import refine
-from lacbed.invert.refinement.uncertainties import standard_uncertainties, with_uncertainty
+from lacbed.refinement.measured import Measured
+from lacbed.refinement.options import Options
+from lacbed.refinement.parameters import build_parameters
+from lacbed.refinement.problem import beams_within
+from lacbed.refinement.refine import refine
+from lacbed.refinement.uncertainties import standard_uncertainties, with_uncertainty
 from lacbed.state import crystal_state
 
 CASES = (

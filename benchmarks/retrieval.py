@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 from common import parser, publish, table
-from lacbed.invert.retrieval.forward import Foil
-from lacbed.invert.retrieval.retrieve import retrieve
-from lacbed.invert.retrieval.start import learned_potential, load_inverse
-from lacbed.invert.target import Target
+from lacbed.identification.target import Target
 from lacbed.learn import data, inverse_baselines
 from lacbed.learn.equivalence import aligned
 from lacbed.patterns.metrics import relative_l2, zncc_loss
+from lacbed.retrieval.forward import Foil
+from lacbed.retrieval.retrieve import retrieve
+from lacbed.retrieval.start import learned_potential, load_inverse
 
 FINE = 256  # shifts tried along a side when potentials are compared
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lacbed.errors import FileFormatError, TrainingError
-from lacbed.io_checks import DEEPEST, read_bytes, read_json, read_json_text, readable, regular_file
+from lacbed.io.checks import DEEPEST, read_bytes, read_json, read_json_text, readable, regular_file
 
 WHAT = "the description"
 

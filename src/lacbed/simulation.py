@@ -10,8 +10,8 @@ import torch
 
 from lacbed.crystals import Crystal
 from lacbed.geometry.tilts import TiltGrid
+from lacbed.patterns.result import label_pattern
 from lacbed.potential import Absorption
-from lacbed.result import label_pattern
 from lacbed.settings import Reflections, Settings
 from lacbed.setup import check_request, chooses_beams_by_convergence, prepare, solve
 from lacbed.solvers.blocks import Tick, describe_work, one_thread_each, part_of
@@ -104,7 +104,7 @@ def simulate(
 def _simulate(crystal: Crystal, settings: Settings, tick: Tick | None) -> xr.DataArray:
     """`simulate` with settings that are checked."""
     if settings.solver == "multislice":
-        from lacbed.solvers.multislice import simulate_multislice  # noqa: PLC0415  an optional extra
+        from lacbed.multislice.simulate import simulate_multislice  # noqa: PLC0415  an optional extra
 
         return simulate_multislice(crystal, settings, tick, frozen_phonons=settings.frozen_phonons)
     remark = ""

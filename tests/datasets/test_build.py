@@ -21,7 +21,7 @@ from lacbed.datasets.plan import make_plan
 from lacbed.datasets.store import Store
 from lacbed.datasets.workers import here, processes
 from lacbed.errors import CrystalError, FileFormatError, SettingError
-from lacbed.patterns.lock import locked
+from lacbed.io.lock import locked
 
 
 class Killed(BaseException):

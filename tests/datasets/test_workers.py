@@ -17,7 +17,7 @@ from lacbed.datasets.plan import make_plan
 from lacbed.datasets.worker import Outcome, compute_rows
 from lacbed.datasets.workers import Crew, Job, here, processes, run
 from lacbed.errors import CrystalError, LacbedError, MemoryLimitError
-from lacbed.result import software
+from lacbed.patterns.result import software
 
 JOBS = [Job(((i, {}),), 1.0) for i in range(8)]
 

@@ -36,7 +36,7 @@ from lacbed.datasets.build import build
 from lacbed.datasets.manifest import read_manifest
 from lacbed.datasets.plan import make_plan
 from lacbed.datasets.workers import here
-from lacbed.invert.orientation import pattern_to_images
+from lacbed.experiment.orientation import pattern_to_images
 from lacbed.learn import checkpoint
 from lacbed.learn.config import config_from_dict
 from lacbed.learn.train import train

@@ -28,16 +28,16 @@ from lacbed.app.export import parse_export
 from lacbed.app.request import View, parse_view
 from lacbed.errors import LacbedError
 from lacbed.geometry.frame import make_frame
-from lacbed.invert.refinement import files
-from lacbed.invert.refinement.measured import Measured
-from lacbed.invert.refinement.options import Options
-from lacbed.invert.refinement.problem import Problem
-from lacbed.invert.refinement.refine import check_state
 from lacbed.learn import checkpoint
 from lacbed.learn.config import config_from_dict, load_config
 from lacbed.learn.models import build_model
 from lacbed.learn.surrogate import Surrogate
 from lacbed.learn.train import train
+from lacbed.refinement import files
+from lacbed.refinement.measured import Measured
+from lacbed.refinement.options import Options
+from lacbed.refinement.problem import Problem
+from lacbed.refinement.refine import check_state
 
 Use = Callable[[bytes, Path], None]
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from lacbed import Crystal
 from lacbed.beams import reflections_within
 from lacbed.geometry.frame import make_frame
-from lacbed.invert.refinement.plan import Plan
-from lacbed.invert.refinement.planning import make_plan
+from lacbed.refinement.plan import Plan
+from lacbed.refinement.planning import make_plan
 from lacbed.state import ModelState, crystal_state
 
 FIELDS = tuple(field.name for field in fields(ModelState))

@@ -8,13 +8,13 @@ from scipy.ndimage import gaussian_filter
 
 import lacbed
 from lacbed.errors import SettingError
-from lacbed.invert.align import (
+from lacbed.fitting.align import (
     UNALIGNED,
     Matching,
     image_sampler,
     match_image,
 )
-from lacbed.invert.weighted import image_residual, regress, weighted_z
+from lacbed.fitting.weighted import image_residual, regress, weighted_z
 
 IDENTITY = np.eye(2)
 

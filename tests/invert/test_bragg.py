@@ -7,9 +7,9 @@ from experiment_helpers import experiment_of as make
 
 import lacbed
 from lacbed.errors import SettingError
+from lacbed.experiment.bragg import check_bragg, fit_bragg
+from lacbed.experiment.orientation import ORIENTATIONS
 from lacbed.geometry.frame import make_frame
-from lacbed.invert.bragg import check_bragg, fit_bragg
-from lacbed.invert.orientation import ORIENTATIONS
 
 HALF_WIDTH, PIXELS = 0.42, 28
 GRID = np.meshgrid(*[(np.arange(PIXELS) - PIXELS / 2 + 0.5) * 2 * HALF_WIDTH / PIXELS] * 2)

@@ -9,9 +9,9 @@ import xarray as xr
 from experiment_helpers import GAAS, HALF_WIDTH, HKL, ZONE, X, experiment_of, write_folder
 
 from lacbed.errors import FileFormatError, SettingError
-from lacbed.invert.assembly import Geometry, geometry_of, make_experiment, with_geometry
-from lacbed.invert.experiment import Experiment, crystal_of, load_experiment
-from lacbed.invert.orientation import (
+from lacbed.experiment.assembly import Geometry, geometry_of, make_experiment, with_geometry
+from lacbed.experiment.experiment import Experiment, crystal_of, load_experiment
+from lacbed.experiment.orientation import (
     ORIENTATIONS,
     check_orientation,
     images_to_pattern,

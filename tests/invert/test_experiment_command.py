@@ -8,9 +8,9 @@ import pytest
 import tifffile
 from experiment_helpers import GAAS, HALF_WIDTH, HKL, PIXELS, ZONE, write_folder
 
+from lacbed.experiment.experiment import load_experiment
+from lacbed.experiment.orientation import pattern_to_images
 from lacbed.geometry.frame import make_frame
-from lacbed.invert.experiment import load_experiment
-from lacbed.invert.orientation import pattern_to_images
 
 GRID = np.meshgrid(*[(np.arange(PIXELS) - PIXELS / 2 + 0.5) * 2 * HALF_WIDTH / PIXELS] * 2)
 TAKEN = ("-V", "200", "--zone", "-1,1,0", "--x-direction", "1,1,0")

@@ -8,12 +8,12 @@ from experiment_helpers import BEAMS, GAAS, HALF_WIDTH, PIXELS, THICKNESS, exact
 
 import lacbed
 from lacbed.errors import FileFormatError, SettingError
-from lacbed.invert.align import Matching
-from lacbed.invert.fit import check_crystal, fit_experiment
-from lacbed.invert.fit_settings import FitSettings
-from lacbed.invert.merit import score
-from lacbed.invert.minima import local_minima
-from lacbed.invert.report import check_folder, write_report
+from lacbed.fitting.align import Matching
+from lacbed.fitting.fit import check_crystal, fit_experiment
+from lacbed.fitting.merit import score
+from lacbed.fitting.minima import local_minima
+from lacbed.fitting.report import check_folder, write_report
+from lacbed.fitting.settings import FitSettings
 from lacbed.patterns import compare_patterns, load_pattern
 
 PIXEL = 2 * HALF_WIDTH / PIXELS
@@ -43,7 +43,7 @@ def test_thickness_and_geometry_are_found(result):
 
 
 def test_images_of_many_pixels_are_searched_in_large_ones(experiment, result, monkeypatch):
-    monkeypatch.setattr("lacbed.invert.valleys.ENOUGH", PIXELS // 2)
+    monkeypatch.setattr("lacbed.fitting.thickness_search.ENOUGH", PIXELS // 2)
     coarse = fit_experiment(experiment, GAAS, SETTINGS)
     assert coarse.thickness == pytest.approx(result.thickness, abs=4)
     assert coarse.placement.scale == pytest.approx(result.placement.scale, abs=1e-3)
@@ -156,7 +156,7 @@ def test_impossible_settings(options):
 @pytest.mark.slow
 def test_the_warwick_experiment(reference_folder):
     """A quick look at the smallest measured stack: far below the 0.185 and 0.141 of Felix-python."""
-    from lacbed.invert.experiment import load_experiment  # noqa: PLC0415
+    from lacbed.experiment.experiment import load_experiment  # noqa: PLC0415
 
     folder = reference_folder / "experiment" / "Ge98Sn2_76"
     few = load_experiment(folder).select([(0, 0, 0), (0, 0, 2), (1, 1, 1), (2, 2, 0), (1, 1, 3)])

@@ -7,8 +7,8 @@ from gradient_cases import FIELDS, finite_difference, parts, small_plan, with_pa
 
 from lacbed import Crystal, Site, TiltGrid, simulate
 from lacbed.geometry.frame import make_frame
-from lacbed.invert.refinement.model import images, jacobian
-from lacbed.invert.refinement.planning import make_plan
+from lacbed.refinement.model import images, jacobian
+from lacbed.refinement.planning import make_plan
 from lacbed.state import ModelState, crystal_state
 
 CASES = {

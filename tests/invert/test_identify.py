@@ -12,9 +12,9 @@ from lacbed.catalog.rows import row_of
 from lacbed.catalog.schema import table_of
 from lacbed.cli import main
 from lacbed.errors import LacbedError, SettingError
-from lacbed.invert.identify import identify, library
-from lacbed.invert.predictors import REACHES, enough_reach, exact, few_beams, learned, learned_where_known
-from lacbed.invert.target import Target, target_of
+from lacbed.identification.identify import identify, library
+from lacbed.identification.predictors import REACHES, enough_reach, exact, few_beams, learned, learned_where_known
+from lacbed.identification.target import Target, target_of
 from lacbed.patterns import zncc_loss
 
 NAMES = ("SrTiO3", "BaTiO3", "Cu3Au", "Cu")

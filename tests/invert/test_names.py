@@ -7,8 +7,8 @@ import pytest
 import tifffile
 
 from lacbed.errors import FileFormatError
-from lacbed.invert.readers.names import natural_key, reflections_of
-from lacbed.invert.readers.stack import read_measured
+from lacbed.experiment.names import natural_key, reflections_of
+from lacbed.experiment.stack import read_measured
 
 IMAGE = np.arange(144, dtype=np.uint16).reshape(12, 12)
 

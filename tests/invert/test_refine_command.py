@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from experiment_helpers import HKL, exact_stack, write_folder
 
-from lacbed.invert.orientation import pattern_to_images
-from lacbed.invert.refinement import files, minimise, refine
-from lacbed.patterns.lock import claimed
+from lacbed.experiment.orientation import pattern_to_images
+from lacbed.io.lock import claimed
+from lacbed.refinement import files, minimise, refine
 
 QUICK = ("--free", "thickness,B,blur", "-t", "420:500:40", "--beams", "60", "--starts", "1", "--steps", "3")
 

@@ -11,30 +11,30 @@ import torch
 from lacbed import Crystal, Site, TiltGrid, simulate
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.geometry.frame import make_frame
-from lacbed.invert.refinement.constraints import (
+from lacbed.patterns.metrics import zncc_loss
+from lacbed.potential import symmetric_change
+from lacbed.refinement.constraints import (
     cell_directions,
     displacement_directions,
     isotropic_displacement,
     position_directions,
 )
-from lacbed.invert.refinement.files import check_folder, fingerprint, load_progress, save_progress
-from lacbed.invert.refinement.measured import Measured, usable
-from lacbed.invert.refinement.objective import compare, make_target, residual_of, reweighted, z_of
-from lacbed.invert.refinement.options import Options, Progress
-from lacbed.invert.refinement.parameter import state_function
-from lacbed.invert.refinement.parameters import build_parameters, split_names
-from lacbed.invert.refinement.refine import refine
-from lacbed.invert.refinement.report import refined_cif, summary
-from lacbed.invert.refinement.structure import coefficients, make_structure
-from lacbed.invert.refinement.uncertainties import (
+from lacbed.refinement.files import check_folder, fingerprint, load_progress, save_progress
+from lacbed.refinement.measured import Measured, usable
+from lacbed.refinement.objective import compare, make_target, residual_of, reweighted, z_of
+from lacbed.refinement.options import Options, Progress
+from lacbed.refinement.parameter import state_function
+from lacbed.refinement.parameters import build_parameters, split_names
+from lacbed.refinement.refine import refine
+from lacbed.refinement.report import refined_cif, summary
+from lacbed.refinement.structure import coefficients, make_structure
+from lacbed.refinement.uncertainties import (
     correlations,
     covariance,
     response,
     standard_uncertainties,
     with_uncertainty,
 )
-from lacbed.patterns.metrics import zncc_loss
-from lacbed.potential import symmetric_change
 from lacbed.state import crystal_state
 
 HKL = ((0, 0, 0), (1, -1, 1), (1, -1, -1), (0, 0, 2))

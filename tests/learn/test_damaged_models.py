@@ -11,11 +11,11 @@ from safetensors.torch import save_file
 from synthetic import SMALL, SyntheticData, small_config
 
 from lacbed.errors import FileFormatError, SettingError
+from lacbed.io import lock
 from lacbed.learn import checkpoint
 from lacbed.learn.config import config_from_dict, load_config
 from lacbed.learn.models import build_model
 from lacbed.learn.train import train
-from lacbed.patterns import lock
 
 
 def _folder(path, change=None, **record):

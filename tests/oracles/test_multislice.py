@@ -15,9 +15,9 @@ import xarray as xr
 from lacbed import Crystal, TiltGrid, max_difference, simulate, zncc_loss
 from lacbed.errors import MissingExtraError, SettingError
 from lacbed.geometry.frame import make_frame
+from lacbed.multislice import simulate as multislice
+from lacbed.multislice.cell import find_supercell, spectral_potential
 from lacbed.settings import Settings
-from lacbed.solvers import multislice
-from lacbed.solvers.multislice_cell import find_supercell, spectral_potential
 
 pytestmark = pytest.mark.oracle
 

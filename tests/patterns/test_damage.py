@@ -18,10 +18,10 @@ import xarray as xr
 import zarr
 
 from lacbed.errors import FileFormatError
+from lacbed.io.atomic import replacing
+from lacbed.io.sizes import check_size
 from lacbed.patterns import check_writable, load_pattern, save_pattern, schema
-from lacbed.patterns.atomic import replacing
 from lacbed.patterns.formats import hdf5, zarr_folder
-from lacbed.patterns.sizes import check_size
 
 FILES = (".nc", ".npz", ".tif", ".hspy")
 ALL = (*FILES, ".zarr")

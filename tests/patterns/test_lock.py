@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from lacbed.errors import FileFormatError
-from lacbed.patterns import lock
-from lacbed.patterns.lock import claimed, is_empty, locked
+from lacbed.io import lock
+from lacbed.io.lock import claimed, is_empty, locked
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from lacbed.patterns.lock import claimed
+from lacbed.io.lock import claimed
 with claimed(Path(sys.argv[1]), "fit", inside=sys.argv[2] == "True"):
     print("held", flush=True)
     time.sleep(60)

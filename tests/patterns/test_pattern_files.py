@@ -12,8 +12,8 @@ import pytest
 import xarray as xr
 
 from lacbed.errors import FileFormatError, MissingExtraError, SettingError
+from lacbed.io.atomic import replacing
 from lacbed.patterns import check_writable, files, load_array, load_pattern, save_array, save_pattern
-from lacbed.patterns.atomic import replacing
 from lacbed.patterns.formats import picture
 
 EXACT = (".nc", ".zarr", ".npz")

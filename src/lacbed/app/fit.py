@@ -18,8 +18,8 @@ from lacbed.app.uploads import store
 from lacbed.errors import FileFormatError, MemoryLimitError
 
 if TYPE_CHECKING:
-    from lacbed.invert.experiment import Experiment
-    from lacbed.invert.fit import FitResult
+    from lacbed.experiment.experiment import Experiment
+    from lacbed.fitting.fit import FitResult
 
 
 def fit(view: View, files: Mapping[str, bytes], send: Send, budget: int) -> None:
@@ -32,8 +32,8 @@ def fit(view: View, files: Mapping[str, bytes], send: Send, budget: int) -> None
         SettingError: if the crystal cannot show the measured reflections.
         MemoryLimitError: if the images are more than one computation may hold.
     """
-    from lacbed.invert.fit import fit_experiment  # noqa: PLC0415
-    from lacbed.invert.fit_settings import FitSettings  # noqa: PLC0415
+    from lacbed.fitting.fit import fit_experiment  # noqa: PLC0415
+    from lacbed.fitting.settings import FitSettings  # noqa: PLC0415
 
     send({"kind": "progress", "phase": "reading the measured patterns", "fraction": None}, b"")
     crystal = crystal_of(view)
@@ -61,7 +61,7 @@ def fit(view: View, files: Mapping[str, bytes], send: Send, budget: int) -> None
 
 def _read(files: Mapping[str, bytes]) -> Experiment:
     """The experiment in the files; messages name no place on the disk."""
-    from lacbed.invert.experiment import load_experiment  # noqa: PLC0415
+    from lacbed.experiment.experiment import load_experiment  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="lacbed-") as folder:
         path = store(files, Path(folder))

@@ -112,9 +112,9 @@ def fit_recipe(view: View) -> dict[str, str]:
     python = [
         "import lacbed",
         "import numpy as np",
-        "from lacbed.invert.experiment import load_experiment",
-        "from lacbed.invert.fit import fit_experiment",
-        "from lacbed.invert.fit_settings import FitSettings",
+        "from lacbed.experiment.experiment import load_experiment",
+        "from lacbed.fitting.fit import fit_experiment",
+        "from lacbed.fitting.settings import FitSettings",
         "",
         f"crystal = lacbed.Crystal.{read}",
         'experiment = load_experiment("experiment")  # the folder, or the file, of the measured patterns',

@@ -265,7 +265,7 @@ def _content(name: str) -> Response:
 def _about() -> dict[str, Any]:
     """Version and built-in crystals."""
     from lacbed.crystals.named import named_rows  # noqa: PLC0415
-    from lacbed.result import software  # noqa: PLC0415
+    from lacbed.patterns.result import software  # noqa: PLC0415
 
     rows = [{"name": r.name, "formula": r.formula, "space_group": r.space_group} for r in named_rows()]
     return {"software": software(), "crystals": rows}

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 
 from lacbed.catalog.schema import REQUIRED, SCHEMA, Row, conform, metadata_of, with_metadata
 from lacbed.errors import FileFormatError
-from lacbed.io_checks import regular_file
-from lacbed.patterns.atomic import check_replaceable, reason, replacing
-from lacbed.patterns.sizes import COMPRESSED, check_size
+from lacbed.io.atomic import check_replaceable, reason, replacing
+from lacbed.io.checks import regular_file
+from lacbed.io.sizes import COMPRESSED, check_size
 
 _COMPRESSION_LEVEL = 9
 _LARGEST = 2**40

@@ -16,7 +16,7 @@ from lacbed.catalog.standard import standardised
 from lacbed.crystals.cif import MAX_BYTES, parse_cif
 from lacbed.crystals.cif_text import decode_cif, has_atoms, parse_blocks
 from lacbed.errors import CrystalError, FileFormatError
-from lacbed.patterns.atomic import reason
+from lacbed.io.atomic import reason
 
 Progress = Callable[[float], None]
 

@@ -52,7 +52,7 @@ def info(
 
 def _draw(summary: Summary, title: str, path: Path) -> None:
     from lacbed.catalog.figure import summary_figure  # noqa: PLC0415
-    from lacbed.patterns.atomic import replacing  # noqa: PLC0415
+    from lacbed.io.atomic import replacing  # noqa: PLC0415
     from lacbed.patterns.figures import save_figure  # noqa: PLC0415
 
     with replacing(path) as temporary:

@@ -55,7 +55,7 @@ def command(
 
 
 def _draw(a: xr.DataArray, b: xr.DataArray, thickness: float | None, names: tuple[str, str], out: Path) -> None:
-    from lacbed.patterns.atomic import replacing  # noqa: PLC0415
+    from lacbed.io.atomic import replacing  # noqa: PLC0415
     from lacbed.patterns.figures import difference_figure, save_figure  # noqa: PLC0415
 
     with replacing(out) as temporary:

@@ -263,7 +263,7 @@ def montage_command(
 ) -> None:
     """Draw different crystals side by side, with formula and lattice parameter."""
     from lacbed.datasets.figure import dataset_montage  # noqa: PLC0415
-    from lacbed.patterns.atomic import replacing  # noqa: PLC0415
+    from lacbed.io.atomic import replacing  # noqa: PLC0415
     from lacbed.patterns.figures import save_figure  # noqa: PLC0415
     from lacbed.patterns.files import check_writable  # noqa: PLC0415
 
@@ -280,7 +280,7 @@ def montage_command(
 
 def _is_split(path: Path) -> bool:
     from lacbed.datasets.splits import SIDES  # noqa: PLC0415
-    from lacbed.io_checks import read_json  # noqa: PLC0415
+    from lacbed.io.checks import read_json  # noqa: PLC0415
 
     return {"kind", "seed", *SIDES} <= set(read_json(path, "the split", 2**30, FileFormatError))
 
@@ -303,7 +303,7 @@ def split_command(
     from lacbed.datasets.read import sides_of  # noqa: PLC0415
     from lacbed.datasets.splits import LEAKING  # noqa: PLC0415
     from lacbed.datasets.store import Store  # noqa: PLC0415
-    from lacbed.patterns.atomic import check_replaceable, replacing  # noqa: PLC0415
+    from lacbed.io.atomic import check_replaceable, replacing  # noqa: PLC0415
 
     if out is not None:
         if out.suffix.lower() != ".json":

@@ -17,8 +17,8 @@ from lacbed.errors import SettingError
 
 if TYPE_CHECKING:
     from lacbed.crystals import Crystal
-    from lacbed.invert.bragg import BraggCheck
-    from lacbed.invert.experiment import Experiment
+    from lacbed.experiment.bragg import BraggCheck
+    from lacbed.experiment.experiment import Experiment
 
 NAME = "experiment"
 app = typer.Typer(name=NAME, help="Make and show measured stacks.", no_args_is_help=True)
@@ -86,7 +86,7 @@ def import_command(
     Example: lacbed experiment import dm3/ -V 200 --zone 1,-1,0 --x-direction 0,0,-1 --half-width 0.66
     --orientation fit --crystal Ge.cif -o Ge.nc
     """
-    from lacbed.invert.experiment import load_experiment  # noqa: PLC0415
+    from lacbed.experiment.experiment import load_experiment  # noqa: PLC0415
     from lacbed.patterns.files import check_writable, save_pattern  # noqa: PLC0415
 
     for path in out:
@@ -135,8 +135,8 @@ def info(
     as_json: o.JsonOption = False,
 ) -> None:
     """Show what was measured and how, and check the geometry against the Bragg lines."""
-    from lacbed.invert.bragg import check_bragg  # noqa: PLC0415
-    from lacbed.invert.experiment import crystal_of, load_experiment  # noqa: PLC0415
+    from lacbed.experiment.bragg import check_bragg  # noqa: PLC0415
+    from lacbed.experiment.experiment import crystal_of, load_experiment  # noqa: PLC0415
     from lacbed.patterns.files import check_writable, save_pattern  # noqa: PLC0415
 
     if png is not None:
@@ -175,7 +175,7 @@ def _changed(
     crystal: Crystal | None,
 ) -> Experiment:
     """An experiment with what the options say otherwise."""
-    from lacbed.invert.assembly import geometry_of, with_geometry  # noqa: PLC0415
+    from lacbed.experiment.assembly import geometry_of, with_geometry  # noqa: PLC0415
 
     changes: dict[str, Any] = {}
     if voltage is not None:
@@ -201,8 +201,8 @@ def _assemble(
     saturation: float | None,
 ) -> Experiment:
     """An experiment of images that do not say how they were taken."""
-    from lacbed.invert.assembly import Geometry, make_experiment  # noqa: PLC0415
-    from lacbed.invert.readers.stack import read_measured  # noqa: PLC0415
+    from lacbed.experiment.assembly import Geometry, make_experiment  # noqa: PLC0415
+    from lacbed.experiment.stack import read_measured  # noqa: PLC0415
 
     voltage, zone, x_direction, half_width, orientation, foil_normal, hkl, name = options
     needed = {"--voltage": voltage, "--zone": zone, "--x-direction": x_direction, "--half-width": half_width}
@@ -246,8 +246,8 @@ def _fitted(
     experiment: Experiment, crystal: Crystal | None, half_width: str | None, orientation: str | None
 ) -> tuple[Experiment, BraggCheck | None]:
     """With half-width and orientation fitted to the Bragg lines where asked, and checked in any case."""
-    from lacbed.invert.bragg import check_bragg, fit_bragg  # noqa: PLC0415
-    from lacbed.invert.experiment import crystal_of  # noqa: PLC0415
+    from lacbed.experiment.bragg import check_bragg, fit_bragg  # noqa: PLC0415
+    from lacbed.experiment.experiment import crystal_of  # noqa: PLC0415
 
     known = crystal_of(experiment) if crystal is None else crystal
     asked = [n for n, v in (("half_width", half_width), ("orientation", orientation)) if v == "fit"]

@@ -14,7 +14,7 @@ from lacbed.cli.console import Reporter, columns
 from lacbed.errors import SettingError
 
 if TYPE_CHECKING:
-    from lacbed.invert.fit import FitResult
+    from lacbed.fitting.fit import FitResult
 
 NAME = "fit"
 GEOMETRY = "half_width,tilt,rotation,blur"
@@ -68,12 +68,12 @@ def command(
     Example: lacbed fit GaAs/ GaAs/crystal.cif --thickness 700:1200:20 -o fit-GaAs
     """
     from lacbed.crystals.load import load_crystal  # noqa: PLC0415
-    from lacbed.invert.align import Matching  # noqa: PLC0415
-    from lacbed.invert.experiment import load_experiment  # noqa: PLC0415
-    from lacbed.invert.fit import fit_experiment  # noqa: PLC0415
-    from lacbed.invert.fit_settings import FitSettings  # noqa: PLC0415
-    from lacbed.invert.report import check_folder, summary, write_report  # noqa: PLC0415
-    from lacbed.patterns.lock import claimed  # noqa: PLC0415
+    from lacbed.experiment.experiment import load_experiment  # noqa: PLC0415
+    from lacbed.fitting.align import Matching  # noqa: PLC0415
+    from lacbed.fitting.fit import fit_experiment  # noqa: PLC0415
+    from lacbed.fitting.report import check_folder, summary, write_report  # noqa: PLC0415
+    from lacbed.fitting.settings import FitSettings  # noqa: PLC0415
+    from lacbed.io.lock import claimed  # noqa: PLC0415
 
     if align not in ("none", "shift", "affine"):
         raise SettingError(f"--align must be none, shift or affine, got {align!r}")

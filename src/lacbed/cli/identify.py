@@ -14,8 +14,8 @@ from lacbed.cli.console import Reporter, columns
 from lacbed.errors import SettingError
 
 if TYPE_CHECKING:
-    from lacbed.invert.identify import Identification
-    from lacbed.invert.predictors import Predictor
+    from lacbed.identification.identify import Identification
+    from lacbed.identification.predictors import Predictor
 
 NAME = "identify"
 
@@ -62,10 +62,10 @@ def command(
 
     from lacbed.catalog.files import read_catalog  # noqa: PLC0415
     from lacbed.catalog.rows import crystal_of  # noqa: PLC0415
-    from lacbed.invert.experiment import load_experiment  # noqa: PLC0415
-    from lacbed.invert.identify import identify  # noqa: PLC0415
-    from lacbed.invert.predictors import exact, few_beams, learned_where_known  # noqa: PLC0415
-    from lacbed.invert.target import target_of  # noqa: PLC0415
+    from lacbed.experiment.experiment import load_experiment  # noqa: PLC0415
+    from lacbed.identification.identify import identify  # noqa: PLC0415
+    from lacbed.identification.predictors import exact, few_beams, learned_where_known  # noqa: PLC0415
+    from lacbed.identification.target import target_of  # noqa: PLC0415
     from lacbed.patterns.files import load_pattern  # noqa: PLC0415
 
     for option, value in (("--keep", keep), ("--top", top)):

@@ -16,9 +16,9 @@ from lacbed.errors import SettingError
 
 if TYPE_CHECKING:
     from lacbed.crystals import Crystal
-    from lacbed.invert.experiment import Experiment
-    from lacbed.invert.refinement.measured import Measured
-    from lacbed.invert.refinement.options import Options, Progress
+    from lacbed.experiment.experiment import Experiment
+    from lacbed.refinement.measured import Measured
+    from lacbed.refinement.options import Options, Progress
 
 NAME = "refine"
 
@@ -78,8 +78,8 @@ def command(
 
     Example: lacbed refine measured.nc GaAs --free thickness,B,half_width,tilt,blur -o refined
     """
-    from lacbed.invert.refinement.options import Options  # noqa: PLC0415
-    from lacbed.invert.refinement.parameters import split_names  # noqa: PLC0415
+    from lacbed.refinement.options import Options  # noqa: PLC0415
+    from lacbed.refinement.parameters import split_names  # noqa: PLC0415
 
     if method not in ("lm", "lbfgs"):
         raise SettingError(f"--method must be lm or lbfgs, got {method!r}")
@@ -113,9 +113,9 @@ def run(
 ) -> None:
     """Read, check, refine, write."""
     from lacbed.crystals.load import load_crystal  # noqa: PLC0415
-    from lacbed.invert.experiment import load_experiment  # noqa: PLC0415
-    from lacbed.invert.refinement import files  # noqa: PLC0415
-    from lacbed.patterns.lock import claimed  # noqa: PLC0415
+    from lacbed.experiment.experiment import load_experiment  # noqa: PLC0415
+    from lacbed.io.lock import claimed  # noqa: PLC0415
+    from lacbed.refinement import files  # noqa: PLC0415
 
     measured_pattern, structure = load_experiment(experiment), load_crystal(crystal, block)
     measured = files.measured_of(measured_pattern, structure)
@@ -131,8 +131,8 @@ def _refine(
     start: Progress | None, reporter: Reporter,
 ) -> None:  # fmt: skip
     """Refine from a state or from the beginning, and write what was found."""
-    from lacbed.invert.refinement import files  # noqa: PLC0415
-    from lacbed.invert.refinement.refine import refine  # noqa: PLC0415
+    from lacbed.refinement import files  # noqa: PLC0415
+    from lacbed.refinement.refine import refine  # noqa: PLC0415
 
     clock, cpu = time.perf_counter(), time.process_time()
     told: set[str] = set()
@@ -162,7 +162,7 @@ def _refine(
 def _report(
     name: str, numbers: dict[str, Any], written: list[Path], seconds: dict[str, float], reporter: Reporter
 ) -> None:
-    from lacbed.invert.refinement.uncertainties import with_uncertainty  # noqa: PLC0415
+    from lacbed.refinement.uncertainties import with_uncertainty  # noqa: PLC0415
 
     reporter.say(
         f"{name}: mean Z {numbers['mean_Z_aligned']:.4f} aligned, {numbers['mean_Z']:.4f} not, over "

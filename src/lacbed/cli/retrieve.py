@@ -16,7 +16,7 @@ from lacbed.errors import SettingError
 if TYPE_CHECKING:
     import xarray as xr
 
-    from lacbed.invert.retrieval.retrieve import Retrieval
+    from lacbed.retrieval.retrieve import Retrieval
 
 NAME = "retrieve"
 
@@ -68,18 +68,18 @@ def command(
 
     Example: lacbed retrieve pattern.nc -o retrieved
     """
-    from lacbed.invert.experiment import load_experiment  # noqa: PLC0415
-    from lacbed.invert.retrieval.files import check_folder, summary, write_retrieval  # noqa: PLC0415
-    from lacbed.invert.retrieval.forward import Foil  # noqa: PLC0415
-    from lacbed.invert.retrieval.retrieve import REACHES, retrieve  # noqa: PLC0415
-    from lacbed.invert.retrieval.start import (  # noqa: PLC0415
+    from lacbed.experiment.experiment import load_experiment  # noqa: PLC0415
+    from lacbed.identification.target import target_of  # noqa: PLC0415
+    from lacbed.io.lock import claimed  # noqa: PLC0415
+    from lacbed.patterns.files import load_array, load_pattern  # noqa: PLC0415
+    from lacbed.retrieval.files import check_folder, summary, write_retrieval  # noqa: PLC0415
+    from lacbed.retrieval.forward import Foil  # noqa: PLC0415
+    from lacbed.retrieval.retrieve import REACHES, retrieve  # noqa: PLC0415
+    from lacbed.retrieval.start import (  # noqa: PLC0415
         given_potential,
         learned_potential,
         load_inverse,
     )
-    from lacbed.invert.target import target_of  # noqa: PLC0415
-    from lacbed.patterns.files import load_array, load_pattern  # noqa: PLC0415
-    from lacbed.patterns.lock import claimed  # noqa: PLC0415
 
     check_folder(out)
     data = load_experiment(pattern).pattern if pattern.is_dir() else load_pattern(pattern)

@@ -41,8 +41,8 @@ from lacbed.datasets.store import Store
 from lacbed.datasets.worker import Outcome
 from lacbed.datasets.workers import Crew, Job, run
 from lacbed.errors import FileFormatError
-from lacbed.patterns.atomic import reason
-from lacbed.patterns.lock import LOCK, OWNER, claimed, is_empty, locked
+from lacbed.io.atomic import reason
+from lacbed.io.lock import LOCK, OWNER, claimed, is_empty, locked
 
 
 @dataclass

@@ -14,7 +14,7 @@ from typing import Any
 
 from lacbed.datasets.workers import Crew, gone
 from lacbed.errors import MissingExtraError, SettingError
-from lacbed.patterns.atomic import reason
+from lacbed.io.atomic import reason
 
 CONNECT_SECONDS = 10.0
 """How long a scheduler may take to answer."""

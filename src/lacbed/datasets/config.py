@@ -12,7 +12,7 @@ from typing import Any
 
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.geometry.tilts import TiltGrid
-from lacbed.patterns.config_files import CONFIG_ENDINGS, read_config
+from lacbed.io.config_files import CONFIG_ENDINGS, read_config
 from lacbed.potential import Absorption
 from lacbed.settings import Settings
 

@@ -14,7 +14,7 @@ from xarray.core import indexing
 
 from lacbed.datasets.compute import SCALARS
 from lacbed.datasets.store import CACHE_BYTES, Store
-from lacbed.result import hkl_label
+from lacbed.patterns.result import hkl_label
 
 _LABELS = ("formula", "compound_id", "anonymous_prototype", "source", "source_id", "licence", "space_group")
 

@@ -22,9 +22,9 @@ from lacbed.catalog.summary import ATTRIBUTION
 from lacbed.datasets.plan import Plan, describe_plan
 from lacbed.datasets.storage import LARGEST_JSON, json_file, write_bytes
 from lacbed.errors import FileFormatError
-from lacbed.io_checks import read_bytes, read_json_text, regular_file
-from lacbed.patterns.atomic import reason
-from lacbed.result import software
+from lacbed.io.atomic import reason
+from lacbed.io.checks import read_bytes, read_json_text, regular_file
+from lacbed.patterns.result import software
 
 _FREE = ("CC0-1.0", "public domain")
 JOURNAL, MANIFEST = "journal.jsonl", "manifest.json"

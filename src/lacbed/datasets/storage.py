@@ -37,10 +37,10 @@ from lacbed.datasets.orbits import Orbits
 from lacbed.datasets.plan import Batch, Group, Plan, describe_plan
 from lacbed.datasets.worker import Stored, quantities
 from lacbed.errors import FileFormatError
-from lacbed.io_checks import read_json, regular_file
-from lacbed.patterns.atomic import reason
+from lacbed.io.atomic import reason
+from lacbed.io.checks import read_json, regular_file
 from lacbed.patterns.formats.zarr_folder import bytes_of, is_store
-from lacbed.result import software
+from lacbed.patterns.result import software
 
 _UNFINISHED = re.compile(r"\..+\.[0-9a-f]{12}(\.parquet)?")
 RECORD = "lacbed_dataset"
@@ -192,7 +192,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def json_file(path: Path, what: str) -> dict[str, Any]:
-    """The names and values of a JSON file of a data set; see `lacbed.io_checks.read_json`."""
+    """The names and values of a JSON file of a data set; see `lacbed.io.checks.read_json`."""
     size = regular_file(path, what, LARGEST_JSON, FileFormatError)
     return read_json(path, what, size, FileFormatError)
 

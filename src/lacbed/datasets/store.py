@@ -22,8 +22,8 @@ from lacbed.datasets.manifest import read_journal, read_manifest
 from lacbed.datasets.storage import CATALOG, TYPES, chunk_name, read_record
 from lacbed.datasets.worker import quantities
 from lacbed.errors import FileFormatError
-from lacbed.io_checks import read_bytes, regular_file
-from lacbed.patterns.atomic import reason
+from lacbed.io.atomic import reason
+from lacbed.io.checks import read_bytes, regular_file
 from lacbed.patterns.formats.zarr_folder import check_codecs
 
 Image = npt.NDArray[np.float32]

@@ -20,8 +20,8 @@ from lacbed.datasets.conditions import conditions_of
 from lacbed.datasets.config import DatasetConfig
 from lacbed.datasets.orbits import symmetry_of
 from lacbed.errors import LacbedError, MemoryLimitError
-from lacbed.patterns.atomic import reason
-from lacbed.result import software
+from lacbed.io.atomic import reason
+from lacbed.patterns.result import software
 
 if TYPE_CHECKING:
     import torch

@@ -28,8 +28,8 @@ from typing import Any
 from lacbed.datasets.config import DatasetConfig
 from lacbed.datasets.worker import Outcome, compute_rows
 from lacbed.errors import LacbedError
-from lacbed.patterns.atomic import reason
-from lacbed.result import software
+from lacbed.io.atomic import reason
+from lacbed.patterns.result import software
 from lacbed.solvers.blocks import share_gpu
 
 _DEATHS = 2

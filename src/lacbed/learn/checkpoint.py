@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from lacbed.errors import FileFormatError, SettingError
-from lacbed.io_checks import read_json, read_json_text, regular_file
+from lacbed.io.atomic import check_replaceable, holds_only, reason, replacing
+from lacbed.io.checks import read_json, read_json_text, regular_file
 from lacbed.learn.models import build_model, complete_settings
 from lacbed.learn.record import REMEDY, check_record
-from lacbed.patterns.atomic import check_replaceable, holds_only, reason, replacing
 
 FORMAT_VERSION = 1
 _MODEL_FILES = ("model.safetensors", "config.json", "card.md")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lacbed.errors import SettingError
+from lacbed.io.config_files import CONFIG_ENDINGS, read_config
 from lacbed.learn.losses import LossSettings
-from lacbed.patterns.config_files import CONFIG_ENDINGS, read_config
 
 LARGEST_SEED = 2**63 - 1
 MOST_WORKERS = 1024

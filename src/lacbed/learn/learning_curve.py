@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 from lacbed.errors import FileFormatError, SettingError
+from lacbed.io.atomic import check_replaceable, replacing
+from lacbed.io.lock import LOCK, OWNER, claimed
 from lacbed.learn import data
 from lacbed.learn.answers import answer_of, truth_of
 from lacbed.learn.checkpoint import load_model
@@ -21,8 +23,6 @@ from lacbed.learn.config import TrainConfig
 from lacbed.learn.distributed import Ranks
 from lacbed.learn.metrics import pattern_errors, summary
 from lacbed.learn.train import train
-from lacbed.patterns.atomic import check_replaceable, replacing
-from lacbed.patterns.lock import LOCK, OWNER, claimed
 
 POSTER_CRYSTALS = (470, 4698)
 POSTER_Z = (0.298, 0.105)

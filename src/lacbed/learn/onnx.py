@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from lacbed.errors import FileFormatError, MissingExtraError, SettingError
+from lacbed.io.atomic import check_replaceable, reason, replacing
 from lacbed.learn.checkpoint import LoadedModel
 from lacbed.learn.features import SCALARS
-from lacbed.patterns.atomic import check_replaceable, reason, replacing
 
 TOLERANCE = 1e-4
 """Largest difference of intensity between the model and its ONNX form."""

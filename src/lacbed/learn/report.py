@@ -13,11 +13,11 @@ import numpy.typing as npt
 import torch
 
 from lacbed.errors import FileFormatError
+from lacbed.io.atomic import check_replaceable, holds_only, replacing
 from lacbed.learn import data, figures
 from lacbed.learn.answers import answer_of, truth_of
 from lacbed.learn.checkpoint import LoadedModel
 from lacbed.learn.evaluate import MODEL, Evaluation, calibration, groups
-from lacbed.patterns.atomic import check_replaceable, holds_only, replacing
 from lacbed.patterns.figures import save_figure
 
 NEIGHBOUR = "nearest neighbour"

@@ -21,7 +21,7 @@ from lacbed.learn.models import predicts
 from lacbed.learn.signs import signs_of
 from lacbed.learn.symmetry import pattern_symmetry
 from lacbed.learn.warning import is_flagged, predicted_z, signs_needed
-from lacbed.result import label_pattern
+from lacbed.patterns.result import label_pattern
 from lacbed.settings import Settings
 from lacbed.setup import choose_device
 

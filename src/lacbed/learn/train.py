@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from lacbed.errors import FileFormatError, SettingError, TrainingError
+from lacbed.io.atomic import reason, replacing
+from lacbed.io.lock import claimed, is_empty
 from lacbed.learn import checkpoint, data
 from lacbed.learn.answers import answer_of, truth_of
 from lacbed.learn.config import TrainConfig, TrainingSettings
@@ -28,9 +30,7 @@ from lacbed.learn.metrics import pattern_errors
 from lacbed.learn.models import build_model
 from lacbed.learn.progress import Progress, check_same_run, damaged, progress_of
 from lacbed.learn.resident import Reader, reader
-from lacbed.patterns.atomic import reason, replacing
-from lacbed.patterns.lock import claimed, is_empty
-from lacbed.result import software
+from lacbed.patterns.result import software
 
 LOG_STEPS = 10
 """Steps between lines of metrics."""

@@ -24,8 +24,8 @@ from typing import Any
 import xarray as xr
 
 from lacbed.errors import FileFormatError, LacbedError
-from lacbed.io_checks import regular_file
-from lacbed.patterns.atomic import check_replaceable, reason, replacing
+from lacbed.io.atomic import check_replaceable, reason, replacing
+from lacbed.io.checks import regular_file
 from lacbed.patterns.schema import check_pattern
 
 FORMATS = {

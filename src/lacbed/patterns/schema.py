@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from lacbed.errors import FileFormatError, SettingError
-from lacbed.io_checks import read_json_text
+from lacbed.io.checks import read_json_text
 
 PATTERN_DIMS = ("thickness", "hkl", "ky", "kx")
 SCHEMA_VERSION = 1

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from lacbed.catalog.schema import FORMAT_VERSION, Row
 from lacbed.errors import FileFormatError
-from lacbed.patterns.atomic import reason, replacing
+from lacbed.io.atomic import reason, replacing
 
 Cursor = dict[str, Any]
 """Where the next page begins, as JSON; a fetch goes on from the one in its last finished page."""

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lacbed.errors import FetchError, MissingExtraError
-from lacbed.patterns.atomic import reason
+from lacbed.io.atomic import reason
 
 try:
     import requests

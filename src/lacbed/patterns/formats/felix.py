@@ -21,7 +21,7 @@ import xarray as xr
 
 from lacbed.constants import wavelength
 from lacbed.errors import FileFormatError
-from lacbed.patterns.atomic import reason
+from lacbed.io.atomic import reason
 
 if TYPE_CHECKING:
     from lacbed.felix.input import FelixInput

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lacbed.errors import FileFormatError
-from lacbed.patterns.sizes import EXPANSION, check_size
+from lacbed.io.sizes import EXPANSION, check_size
 
 _SEAL = b"\nlacbed-sha256 "
 _PART = 2**22

@@ -18,11 +18,11 @@ import numpy as np
 import xarray as xr
 
 from lacbed.errors import FileFormatError, MissingExtraError
+from lacbed.io.sizes import COMPRESSED
 from lacbed.patterns.formats import hdf5
 from lacbed.patterns.formats.netcdf import require as require_hdf5
 from lacbed.patterns.labels import axis_step
 from lacbed.patterns.schema import labels_from_json, labels_to_json, rebuild
-from lacbed.patterns.sizes import COMPRESSED
 
 _ZSPY_TEXT = b'"lacbed"'
 

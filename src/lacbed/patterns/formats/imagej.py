@@ -27,9 +27,9 @@ import tifffile
 import xarray as xr
 
 from lacbed.errors import FileFormatError
+from lacbed.io.sizes import check_size
 from lacbed.patterns.labels import axis_step, number_text
 from lacbed.patterns.schema import SEAL, labels_from_json, labels_to_json, rebuild
-from lacbed.patterns.sizes import check_size
 
 _AXES = {"thickness": "T", "hkl": "C"}
 _MIN_MAX = 1e-30

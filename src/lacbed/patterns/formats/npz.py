@@ -14,8 +14,8 @@ import numpy as np
 import xarray as xr
 
 from lacbed.errors import FileFormatError
+from lacbed.io.sizes import COMPRESSED, EXPANSION, check_size
 from lacbed.patterns.schema import labels_from_json, labels_to_json, rebuild
-from lacbed.patterns.sizes import COMPRESSED, EXPANSION, check_size
 
 METADATA = "lacbed_metadata"
 

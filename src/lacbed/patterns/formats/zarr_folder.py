@@ -17,9 +17,9 @@ import zarr
 from zarr.storage import MemoryStore
 
 from lacbed.errors import FileFormatError
-from lacbed.io_checks import regular_file
+from lacbed.io.checks import regular_file
+from lacbed.io.sizes import COMPRESSED, check_size
 from lacbed.patterns.formats.netcdf import METADATA, from_variables, to_dataset
-from lacbed.patterns.sizes import COMPRESSED, check_size
 
 MARKS = (".zgroup", ".zmetadata", "zarr.json")
 """Files of which each Zarr store has at least one."""

@@ -1,0 +1,1 @@
+"""Measured stacks: reading, geometry, the check against their own Bragg lines."""

@@ -1,0 +1,313 @@
+"""A measured LACBED stack: a pattern with the geometry it was taken in, checked.
+
+The images lie in the layout of every other pattern, (thickness, hkl, ky, kx) with kx and ky ascending, so that
+every figure, metric and file format works for them. The thickness is one value, NaN while it is not known. Pixels
+that are not to be used (masked, saturated, not recorded) are NaN. Values are counts in any unit: scale and
+background of each reflection are unknown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from lacbed.constants import wavelength
+from lacbed.crystals import Crystal
+from lacbed.crystals.cell import FloatArray
+from lacbed.errors import FileFormatError, LacbedError, SettingError
+from lacbed.experiment.binning import binned_images
+from lacbed.experiment.orientation import check_orientation, images_to_pattern, pattern_to_images
+from lacbed.geometry.frame import Frame, make_frame
+from lacbed.geometry.tilts import TiltGrid
+from lacbed.patterns.labels import axis_step
+from lacbed.patterns.result import hkl_label
+from lacbed.patterns.schema import check_pattern
+
+LARGEST_INDEX = 10_000
+"""Above it, an index of a reflection or a direction is a slip."""
+_THREE = "three numbers that are not all zero"
+_WHOLE = "three whole numbers that are not all zero"
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """A measured stack of dark-field images on one grid of incident directions.
+
+    Attributes:
+        pattern: (thickness, hkl, ky, kx) with one thickness, float64, NaN where a pixel is masked; its metadata
+            hold energy (eV), zone_axis, x_direction, foil_normal, orientation and notes.
+    """
+
+    pattern: xr.DataArray
+
+    def __post_init__(self) -> None:
+        """Check the layout and the metadata.
+
+        Raises:
+            SettingError: saying what is missing.
+        """
+        check_pattern(self.pattern)
+        if self.pattern.sizes["thickness"] != 1:
+            raise SettingError(f"an experiment has one thickness, got {self.pattern.sizes['thickness']}")
+        if self.pattern.sizes["ky"] != self.pattern.sizes["kx"]:
+            raise SettingError(
+                f"the images of an experiment are square, got {self.pattern.sizes['ky']} x "
+                f"{self.pattern.sizes['kx']} pixels; cut them out"
+            )
+        if self.pattern.dtype.kind == "c":
+            raise SettingError("an experiment has counts, not complex amplitudes")
+        _check_attributes(self.pattern.attrs)
+        _check_labels(self.pattern)
+
+    @property
+    def images(self) -> FloatArray:
+        """Counts, NaN in masked pixels: (reflection, ky, kx)."""
+        return np.asarray(self.pattern.values[0], dtype=np.float64)
+
+    @property
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """Pixels to be used: (reflection, ky, kx)."""
+        return np.isfinite(self.images)
+
+    @property
+    def hkl(self) -> tuple[tuple[int, int, int], ...]:
+        """The reflections."""
+        columns = (self.pattern.coords[name].values for name in ("h", "k", "l"))
+        return tuple((int(h), int(k), int(l)) for h, k, l in zip(*columns, strict=True))  # noqa: E741
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The reflections as `pattern.sel(hkl=...)` takes them."""
+        return tuple(str(name) for name in self.pattern["hkl"].values)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The file that each image was read from; none if that is not known."""
+        return tuple(str(n) for n in self.pattern["file"].values) if "file" in self.pattern.coords else ()
+
+    @property
+    def energy(self) -> float:
+        """Kinetic energy in eV."""
+        return float(self.pattern.attrs["energy"])
+
+    @property
+    def zone_axis(self) -> tuple[int, ...]:
+        """The beam direction u, v, w."""
+        return tuple(int(i) for i in self.pattern.attrs["zone_axis"])
+
+    @property
+    def x_direction(self) -> tuple[float, ...]:
+        """The reflection h, k, l along +x."""
+        return tuple(float(i) for i in self.pattern.attrs["x_direction"])
+
+    @property
+    def foil_normal(self) -> tuple[float, ...] | None:
+        """The foil normal u, v, w, None for the zone axis."""
+        normal = self.pattern.attrs.get("foil_normal")
+        return None if normal is None else tuple(float(i) for i in normal)
+
+    @property
+    def orientation(self) -> str:
+        """How the images lay when they were read; see `lacbed.experiment.orientation`."""
+        return str(self.pattern.attrs.get("orientation", "-y+x"))
+
+    @property
+    def pixels(self) -> int:
+        """Pixels along each side."""
+        return self.pattern.sizes["kx"]
+
+    @property
+    def pixel_size(self) -> float:
+        """Pitch of the pixels in 1/Å."""
+        return axis_step(self.pattern["kx"])
+
+    @property
+    def half_width(self) -> float:
+        """Half the width of an image in 1/Å."""
+        return 0.5 * self.pixels * self.pixel_size
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """Middle of the images (kx, ky) in 1/Å."""
+        kx, ky = (self.pattern[name].values for name in ("kx", "ky"))
+        return float(kx[0] + kx[-1]) / 2, float(ky[0] + ky[-1]) / 2
+
+    @property
+    def grid(self) -> TiltGrid:
+        """The incident directions as `lacbed.simulate` takes them."""
+        return TiltGrid(self.pixels, k_max=self.half_width, center=self.center)
+
+    @property
+    def name(self) -> str:
+        """What was measured."""
+        return str(self.pattern.attrs.get("crystal", "")) or "experiment"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Warnings and decisions made on the way."""
+        return tuple(str(note) for note in self.pattern.attrs.get("notes", []))
+
+    def frame(self, crystal: Crystal) -> Frame:
+        """The orientation of a crystal in this experiment."""
+        return make_frame(crystal, self.zone_axis, self.foil_normal, self.x_direction)
+
+    def select(self, hkl: Sequence[Sequence[int]]) -> Experiment:
+        """Only some of the reflections, in the given order.
+
+        Raises:
+            SettingError: if one was not measured.
+        """
+        wanted = [hkl_label((int(h), int(k), int(l))) for h, k, l in hkl]  # noqa: E741
+        missing = [name for name in wanted if name not in self.labels]
+        if missing:
+            raise SettingError(f"reflection {missing[0]} was not measured; there are {'; '.join(self.labels[:8])}")
+        return Experiment(self.pattern.isel(hkl=[self.labels.index(name) for name in wanted]))
+
+    def masked(self, mask: npt.ArrayLike) -> Experiment:
+        """With further pixels taken out: those where the mask (broadcast to reflection, ky, kx) is False."""
+        pattern = self.pattern.copy()
+        pattern.values[0] = np.where(
+            np.broadcast_to(np.asarray(mask, bool), self.images.shape), self.images, np.nan
+        )
+        return Experiment(pattern)
+
+    def annotated(self, *notes: str, **attributes: Any) -> Experiment:
+        """With further notes and metadata."""
+        pattern = self.pattern.copy()
+        pattern.attrs = {**pattern.attrs, **attributes, "notes": [*self.notes, *notes]}
+        return Experiment(pattern)
+
+    def on_grid(self, half_width: float | None = None, center: tuple[float, float] | None = None) -> Experiment:
+        """The same images with another half-width or centre in 1/Å."""
+        half = self.half_width if half_width is None else half_width
+        middle = self.center if center is None else center
+        kx, ky = grid_axes(self.pixels, half, middle)
+        return Experiment(on_axes(self.pattern, kx, ky, self.energy))
+
+    def binned(self, factor: int) -> Experiment:
+        """Means over squares of `factor` x `factor` pixels, masked where any of them is.
+
+        Raises:
+            SettingError: if the images do not divide into such squares.
+        """
+        if factor < 1 or self.pixels % factor:
+            raise SettingError(f"images of {self.pixels} pixels a side cannot be binned by {factor}")
+        means = binned_images(self.images, factor)
+        every = slice(None, None, factor)
+        pattern = self.pattern.isel(ky=every, kx=every).copy(data=means[None])
+        kx, ky = grid_axes(means.shape[-1], self.half_width, self.center)
+        return Experiment(on_axes(pattern, kx, ky, self.energy))
+
+    def turned(self, orientation: str) -> Experiment:
+        """The same stored images, taken to lie another way; see `lacbed.experiment.orientation`."""
+        stored = pattern_to_images(self.pattern.values, self.orientation)
+        pattern = self.pattern.copy(data=images_to_pattern(stored, orientation))
+        pattern.attrs = {**self.pattern.attrs, "orientation": check_orientation(orientation)}
+        return Experiment(pattern)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number, and not true or false."""
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_direction(value: Any, whole: bool = False) -> bool:
+    """Whether a value is three finite numbers that point somewhere, all whole where asked."""
+    return (
+        isinstance(value, list | tuple | np.ndarray)
+        and len(value) == 3
+        and all(is_number(v) and abs(v) <= LARGEST_INDEX and (not whole or v == round(v)) for v in value)
+        and any(v != 0 for v in value)
+    )
+
+
+def load_experiment(path: str | Path) -> Experiment:
+    """Read an experiment: a file that `lacbed experiment import` wrote, or a folder with experiment.json.
+
+    Raises:
+        FileFormatError: if there is none, or it cannot be used.
+        MissingExtraError: if the format needs an extra that is not installed.
+    """
+    from lacbed.experiment.folder import read_folder  # noqa: PLC0415  it calls back to this module
+    from lacbed.patterns.files import load_pattern  # noqa: PLC0415
+
+    source = Path(path)
+    if source.is_dir() and source.suffix.lower() not in (".zarr", ".zspy"):
+        return read_folder(source)
+    pattern = load_pattern(source)
+    try:
+        if pattern.attrs.get("kind") != "measured" and pattern.sizes["thickness"] != 1:
+            raise SettingError("it is a simulation with several thicknesses; choose one")
+        real = pattern if pattern.dtype.kind == "c" else pattern.astype(np.float64, keep_attrs=True)
+        return Experiment(real)
+    except LacbedError as error:
+        raise FileFormatError(f"cannot use {str(source)!r} as an experiment: {error}") from None
+
+
+def _check_attributes(attributes: dict[Any, Any]) -> None:
+    """The metadata that say how an experiment was taken must be there and be possible."""
+    for name, kind in (("energy", "a positive number"), ("zone_axis", _WHOLE), ("x_direction", _THREE)):
+        if name not in attributes:
+            raise SettingError(f"the metadata of an experiment need {name}, {kind}")
+    found: list[tuple[str, str, Callable[[Any], Any]]] = [
+        ("energy", "a positive number of eV", lambda v: is_number(v) and v > 0),
+        ("zone_axis", _WHOLE, lambda v: is_direction(v, whole=True)),
+        ("x_direction", _THREE, is_direction),
+        ("foil_normal", _THREE, is_direction),
+        ("orientation", "a text such as -y+x", lambda v: isinstance(v, str) and check_orientation(v)),
+        ("notes", "a list of texts", lambda v: isinstance(v, list | tuple | np.ndarray)),
+        ("crystal_cif", "a text", lambda v: isinstance(v, str)),
+    ]
+    for name, kind, fits in found:
+        if attributes.get(name) is not None and not fits(attributes[name]):
+            raise SettingError(
+                f"{name} in the metadata of an experiment must be {kind}, got {attributes[name]!r:.60}"
+            )
+
+
+def _check_labels(pattern: xr.DataArray) -> None:
+    """The indices of the reflections must be whole numbers, and the pixels evenly spaced."""
+    for name in ("h", "k", "l"):
+        if name not in pattern.coords or pattern[name].dims != ("hkl",) or pattern[name].dtype.kind not in "iu":
+            raise SettingError(f"an experiment needs the Miller index {name} of each reflection, a whole number")
+    for name in ("kx", "ky"):
+        values = np.asarray(pattern[name].values)
+        steps = np.diff(values) if values.dtype.kind in "fiu" else np.empty(0)
+        if not (len(steps) and np.all(steps > 0) and np.allclose(steps, steps.mean(), rtol=1e-3, atol=0)):
+            raise SettingError(f"{name} of an experiment must be pixels that ascend with one step in 1/Å")
+
+
+def crystal_of(experiment: Experiment) -> Crystal | None:
+    """The crystal that is stored with an experiment, if there is one."""
+    text = str(experiment.pattern.attrs.get("crystal_cif", ""))
+    return Crystal.from_cif_text(text, experiment.name) if text else None
+
+
+def grid_axes(pixels: int, half_width: float, center: tuple[float, float]) -> tuple[FloatArray, FloatArray]:
+    """Pixel centres along x and y in 1/Å."""
+    steps = (np.arange(pixels) - pixels / 2 + 0.5) * (2.0 * half_width / pixels)
+    return np.asarray(steps + center[0]), np.asarray(steps + center[1])
+
+
+def on_axes(pattern: xr.DataArray, kx: FloatArray, ky: FloatArray, energy: float) -> xr.DataArray:
+    """The pattern with other axes, given in 1/Å and labelled in 1/Å and mrad."""
+    scale = wavelength(energy)
+    out = pattern.drop_vars([n for n in ("alpha_x", "alpha_y") if n in pattern.coords])
+    for axis, values in (("y", ky), ("x", kx)):
+        label = {"units": "1/Å", "long_name": f"incident wave vector along {axis}"}
+        angle = 1e3 * np.arcsin(np.clip(values * scale, -1, 1))
+        out = out.assign_coords(
+            {
+                f"k{axis}": (f"k{axis}", values, label),
+                f"alpha_{axis}": (f"k{axis}", angle, {"units": "mrad"}),
+            }
+        )
+    out.attrs = dict(pattern.attrs)
+    return out

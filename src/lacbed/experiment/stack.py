@@ -1,0 +1,194 @@
+"""A stack from whatever holds it: a folder of files named by reflection, a file of many images, an archive."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from lacbed.errors import FileFormatError, SettingError
+from lacbed.experiment.assembly import whole_indices
+from lacbed.experiment.folder import read_stack, saturation_of
+from lacbed.experiment.images import PICTURES, READERS, read_noted
+from lacbed.experiment.memory import check_memory
+from lacbed.experiment.names import HKL, natural_key, reflections_of
+from lacbed.felix.input import read_list
+from lacbed.io.atomic import reason
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Images as they were stored, with their reflections.
+
+    Attributes:
+        images: (image, row, column).
+        hkl: one reflection for each.
+        saturation: counts from which pixels are saturated, where the stored type tells; or None.
+        files: where each image comes from: the name of its file, with the number of the image if it holds several.
+        notes: what there is to say about how they were stored and named.
+    """
+
+    images: np.ndarray
+    hkl: tuple[HKL, ...]
+    saturation: float | None
+    files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def read_measured(source: Path, hkl: Sequence[HKL] | None = None, crop: int | None = None) -> Stack:
+    """Read a measured stack.
+
+    Args:
+        source: a folder of files named by reflection; one file with many images; an .npz with images and hkl.
+        hkl: the reflections in the order of the images, where names and files do not tell; for a folder, the order
+            of the names as people count: 2 before 10.
+        crop: side in pixels of the square to cut out around the middle.
+
+    Raises:
+        FileFormatError: if images or reflections cannot be made out, or do not go together.
+    """
+    ending = source.suffix.lower()
+    if source.is_dir() and ending not in READERS:
+        stack = _read_files(source, hkl)
+    elif ending == ".npz":
+        stack = _read_archive(source, hkl)
+    elif os.path.lexists(source):
+        stack = _read_one(source, hkl)
+    else:
+        raise FileFormatError(f"no such file or folder: {str(source)!r}")
+    images, found = stack.images, stack.hkl
+    if images.ndim != 3 or len(images) != len(found):
+        count = len(images) if images.ndim == 3 else "no"
+        raise FileFormatError(f"{str(source)!r} holds {count} images for {len(found)} reflections")
+    return Stack(_cut(images, crop), found, saturation_of(images), stack.files, stack.notes)
+
+
+def _read_files(folder: Path, hkl: Sequence[HKL] | None) -> Stack:
+    files = _files_in(folder)
+    if hkl is not None and len(hkl) != len(files):
+        raise FileFormatError(f"{str(folder)!r} holds {len(files)} images, but {len(hkl)} reflections were given")
+    if hkl is not None:
+        _check_order(files)
+    found = tuple(hkl) if hkl is not None else tuple(reflections_of(files))
+    images, remarks = [], Counter[str]()
+    for file in files:
+        image, notes = read_noted(file)
+        if image.ndim != 2:
+            raise FileFormatError(
+                f"{str(file)!r} holds {len(image)} images, but a file of a folder must hold one; give the file "
+                "alone with --hkl"
+            )
+        images.append(image)
+        remarks.update(notes)
+        if len(images) == 1:
+            check_memory(image.size * len(files))
+    sizes = {image.shape for image in images}
+    if len(sizes) > 1:
+        odd = next(f.name for f, i in zip(files, images, strict=True) if i.shape != images[0].shape)
+        other = next(i.shape for i in images if i.shape != images[0].shape)
+        raise FileFormatError(
+            f"the images in {str(folder)!r} differ in size: {files[0].name!r} is {images[0].shape}, "
+            f"{odd!r} {other}"
+        )
+    types = sorted({str(image.dtype) for image in images})
+    if len(types) > 1:
+        remarks[f"the images differ in their type of numbers: {', '.join(types)}"] = len(files)
+    said = [f"{note} ({n} of {len(files)} files)" if n < len(files) else note for note, n in remarks.items()]
+    stacked = np.stack(images)
+    return Stack(stacked, found, None, tuple(f.name for f in files), (*said, *_other_names(files, hkl)))
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """The images in a folder in natural order.
+
+    Raises:
+        FileFormatError: if there are none, or they are of several kinds.
+    """
+    try:
+        inside = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=natural_key)
+    except OSError as error:
+        raise FileFormatError(f"cannot look into {str(folder)!r}: {reason(error)}") from None
+    files = [p for p in inside if p.suffix.lower() in READERS]
+    endings = sorted({p.suffix.lower() for p in files})
+    if not files:
+        pictures = sum(p.suffix.lower() in PICTURES for p in inside)
+        hint = f"; the {pictures} pictures in it hold no counts, save them as TIFF" if pictures else ""
+        raise FileFormatError(
+            f"{str(folder)!r} holds no images; expected files {', '.join(sorted(READERS))} named by reflection"
+            f"{hint}"
+        )
+    if len(endings) > 1:
+        raise FileFormatError(f"{str(folder)!r} holds files of several kinds ({', '.join(endings)}); keep one")
+    return files
+
+
+def _check_order(files: Sequence[Path]) -> None:
+    """Refuse names that differ only in zeros before numbers or in capitals: their order is anybody's guess."""
+    for before, after in pairwise(files):
+        if natural_key(before)[0] == natural_key(after)[0]:
+            raise FileFormatError(
+                f"{before.name!r} and {after.name!r} have the same number, so that the order of --hkl is not "
+                "clear; rename or remove one"
+            )
+
+
+def _other_names(files: Sequence[Path], hkl: Sequence[HKL] | None) -> list[str]:
+    """A note where the given reflections contradict the names of the files."""
+    if hkl is None:
+        return []
+    try:
+        named = reflections_of(files)
+    except FileFormatError:
+        return []
+    for file, own, given in zip(files, named, hkl, strict=True):
+        if own != tuple(given):
+            return [f"{file.name} is taken as {_text(given)}, as given, although its name says {_text(own)}"]
+    return []
+
+
+def _read_archive(path: Path, hkl: Sequence[HKL] | None) -> Stack:
+    images, indices = read_stack(path)
+    try:
+        values = whole_indices(indices, len(images))
+    except SettingError as error:
+        raise FileFormatError(f"hkl in {str(path)!r} must be (image, 3): {error}") from None
+    found = tuple((h, k, l) for h, k, l in values.tolist())  # noqa: E741
+    if hkl is not None and [tuple(g) for g in hkl] != list(found):
+        raise FileFormatError(f"{str(path)!r} says itself which reflections it holds, and --hkl says others")
+    return Stack(images, found, None, _numbered(path, len(images)))
+
+
+def _read_one(path: Path, hkl: Sequence[HKL] | None) -> Stack:
+    images, notes = read_noted(path)
+    images = images[None] if images.ndim == 2 else images
+    given = hkl
+    if hkl is None:
+        hkl = read_list(path.parent) or (reflections_of([path]) if len(images) == 1 else [])
+    if not hkl:
+        raise FileFormatError(f"{str(path)!r} holds {len(images)} images without reflections; give --hkl")
+    if len(images) == 1 and len(hkl) == 1:
+        notes = [*notes, *_other_names([path], given)]
+    return Stack(images, tuple(hkl), None, _numbered(path, len(images)), tuple(notes))
+
+
+def _numbered(path: Path, count: int) -> tuple[str, ...]:
+    return (path.name,) if count == 1 else tuple(f"{path.name}, image {i}" for i in range(1, count + 1))
+
+
+def _text(hkl: Sequence[int]) -> str:
+    return ",".join(str(i) for i in hkl)
+
+
+def _cut(images: np.ndarray, side: int | None) -> np.ndarray:
+    if side is None:
+        return images
+    rows, columns = images.shape[1:]
+    if not 1 <= side <= min(rows, columns):
+        raise FileFormatError(f"a square of {side} pixels cannot be cut out of images of {rows} x {columns}")
+    top, left = (rows - side) // 2, (columns - side) // 2
+    return images[:, top : top + side, left : left + side]

@@ -1,0 +1,1 @@
+"""A crystal compared with an experiment: thickness, common geometry, figures of merit."""

@@ -1,0 +1,1 @@
+"""Which crystal of a catalogue made a pattern."""

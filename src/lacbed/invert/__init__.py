@@ -1,1 +1,0 @@
-"""From measured patterns back to the crystal: experiments, fit, identification, refinement, retrieval."""

@@ -1,1 +1,0 @@
-"""Reading measured stacks in the formats of microscopes and of Felix."""

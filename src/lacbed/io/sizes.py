@@ -1,0 +1,48 @@
+"""How much memory a file may ask for, found out before it is read."""
+
+from __future__ import annotations
+
+from lacbed.errors import FileFormatError
+from lacbed.io.checks import readable
+
+EXPANSION = 20
+"""By so much may the values in a file be larger than the file; patterns compress to a half or a third."""
+
+COMPRESSED = 250
+"""The same for formats that are written compressed: an image that is zero everywhere comes down to that."""
+
+SMALL = 64 * 2**20
+"""Bytes that every file may ask for."""
+
+_CHECKED = 2**29
+_SHARE = 0.5
+
+
+def check_size(what: str, announced: int, stored: int, expansion: int = EXPANSION) -> None:
+    """Refuse values that are much larger than the file they come from, or than the memory that is free.
+
+    Args:
+        what: that is to be read, for the message.
+        announced: bytes that it will take.
+        stored: bytes of the file or folder.
+        expansion: largest ratio of the two.
+
+    Raises:
+        FileFormatError: with both sizes.
+    """
+    if announced > SMALL and announced > expansion * stored:
+        raise FileFormatError(
+            f"{what} is said to take {readable(announced)} in a file of {readable(stored)}; it is damaged or made "
+            "to do harm"
+        )
+    if announced > _CHECKED:
+        import torch  # noqa: PLC0415  only for large files, which take longer than its import
+
+        from lacbed.solvers.blocks import free_memory  # noqa: PLC0415
+
+        free = free_memory(torch.device("cpu"))
+        if announced > _SHARE * free:
+            raise FileFormatError(
+                f"{what} takes {readable(announced)}, and {readable(free)} of memory are free; read it on a "
+                "machine with more"
+            )

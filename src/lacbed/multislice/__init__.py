@@ -1,0 +1,1 @@
+"""The other method of dynamical diffraction, a simulator of its own (extra: multislice)."""

@@ -1,0 +1,209 @@
+"""Files of a refinement: its state on the way, and the results at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lacbed.crystals import Crystal
+from lacbed.errors import FileFormatError
+from lacbed.experiment.experiment import Experiment
+from lacbed.io.atomic import replacing
+from lacbed.io.checks import read_json
+from lacbed.io.lock import is_empty
+from lacbed.patterns.files import save_pattern
+from lacbed.refinement.measured import Measured
+from lacbed.refinement.objective import make_target, z_of
+from lacbed.refinement.options import Options, Progress
+from lacbed.refinement.refine import Refinement
+from lacbed.refinement.report import refined_cif, report_text, summary
+from lacbed.settings import MAX_THICKNESS
+
+STATE = "state.json"
+MOST_BEAMS = 20_000
+_LARGEST = 10**8  # bytes
+
+
+def measured_of(experiment: Experiment, crystal: Crystal) -> Measured:
+    """An experiment as refinement takes it."""
+    return Measured(
+        experiment.images, experiment.hkl, experiment.frame(crystal), experiment.energy, experiment.half_width,
+        experiment.center,
+    )  # fmt: skip
+
+
+def check_folder(folder: Path, resume: bool) -> None:
+    """Refuse a folder that holds something else, before any long work.
+
+    Raises:
+        FileFormatError: if it exists and is not empty, cannot be made, or there is nothing to resume.
+    """
+    if resume and not (folder / STATE).is_file():
+        raise FileFormatError(f"there is no {STATE} in {str(folder)!r} to resume from")
+    if folder.exists() and not folder.is_dir():
+        raise FileFormatError(f"{str(folder)!r} is a file; the results of a refinement go to a folder")
+    if not resume and not is_empty(folder):
+        raise FileFormatError(
+            f"the folder {str(folder)!r} is not empty; choose a new one, or --resume what is there"
+        )
+    if not folder.parent.is_dir():
+        raise FileFormatError(f"cannot write {str(folder)!r}: there is no folder {str(folder.parent)!r}; make it")
+
+
+def fingerprint(measured: Measured, crystal: Crystal, options: Options) -> str:
+    """Changes whenever the refinement would be another one."""
+    digest = hashlib.sha256()
+    digest.update(np.ascontiguousarray(measured.images).tobytes())
+    rest = [measured.hkl, measured.energy, measured.half_width, measured.center, crystal.to_cif(), asdict(options)]
+    digest.update(json.dumps(rest, sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def save_progress(folder: Path, progress: Progress, mark: str) -> None:
+    """Write the state, whole or not at all; the folder is made if it is not there."""
+    folder.mkdir(exist_ok=True)
+    content = {
+        "fingerprint": mark,
+        "stage": progress.stage,
+        "values": progress.values.tolist(),
+        "thickness": progress.thickness,
+        "blur": progress.blur,
+        "beams": progress.beams,
+        "shifts": None if progress.shifts is None else progress.shifts.tolist(),
+        "scan": progress.scan.tolist(),
+        "history": [list(entry) for entry in progress.history],
+        "notes": list(progress.notes),
+    }
+    with replacing(folder / STATE) as temporary:
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+
+
+def load_progress(folder: Path, mark: str) -> Progress:
+    """The state that an interrupted refinement left.
+
+    Raises:
+        FileFormatError: if it is damaged, impossible, or belongs to another refinement.
+    """
+    path = folder / STATE
+    try:
+        content = read_json(path, "the state of a refinement", _LARGEST, FileFormatError)
+    except FileFormatError as error:
+        raise FileFormatError(f"{error}; it is damaged, start again in another folder") from None
+
+    def part(name: str, expected: str, good: Callable[[Any], bool]) -> Any:
+        value = content.get(name)
+        if not good(value):
+            raise FileFormatError(
+                f"cannot resume from {str(path)!r}: {name} must be {expected}, got {value!r:.60}; start again in "
+                "another folder"
+            )
+        return value
+
+    if part("fingerprint", "a text", lambda v: isinstance(v, str)) != mark:
+        raise FileFormatError(
+            f"{str(path)!r} is of another experiment, crystal or settings; choose another folder"
+        )
+    shifts = part("shifts", "null, or two numbers for each image", lambda v: v is None or _is_table(v, _is_number))
+    scan = part("scan", "pairs of a thickness and Z", lambda v: _is_table(v, lambda x: _is_number(x) and x >= 0))
+    return Progress(
+        part("stage", "a whole number from 0 on", lambda v: _is_whole(v, 0, 100)),
+        np.array(part("values", "a list of numbers", lambda v: _is_list(v, _is_number)), dtype=float),
+        float(part("thickness", f"a number above 0 and at most {MAX_THICKNESS:g} (Å)", _is_thickness)),
+        float(part("blur", "a number above 0 and at most 10 (pixels)", lambda v: _is_number(v) and 0 < v <= 10)),
+        part("beams", f"a whole number from 1 to {MOST_BEAMS}", lambda v: _is_whole(v, 1, MOST_BEAMS)),
+        None if shifts is None else np.array(shifts, dtype=float).reshape(-1, 2),
+        np.array(scan, dtype=float).reshape(-1, 2),
+        tuple(
+            (n, float(z)) for n, z in part("history", "pairs of a stage and Z", lambda v: _is_list(v, _is_entry))
+        ),
+        tuple(part("notes", "a list of texts", lambda v: _is_list(v, lambda x: isinstance(x, str)))),
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def _is_whole(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_thickness(value: Any) -> bool:
+    return _is_number(value) and 0 < value <= MAX_THICKNESS
+
+
+def _is_list(value: Any, good: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and all(map(good, value))
+
+
+def _is_table(value: Any, good: Callable[[Any], bool]) -> bool:
+    """Whether a value is a list of pairs."""
+    return _is_list(value, lambda row: _is_list(row, good) and len(row) == 2)
+
+
+def _is_entry(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and _is_number(value[1])
+
+
+def write_results(
+    folder: Path, crystal: Crystal, experiment: Experiment, result: Refinement, options: Options
+) -> tuple[dict[str, Any], list[Path]]:
+    """All results into the folder: numbers and the files written."""
+    from lacbed.patterns.figures import save_figure  # noqa: PLC0415
+    from lacbed.refinement.figures import comparison_figure, scan_figure  # noqa: PLC0415  matplotlib is slow
+    from lacbed.refinement.page import report_page  # noqa: PLC0415
+
+    numbers, name = summary(result, options), experiment.name or crystal.name
+    written = []
+
+    def text(name: str, content: str) -> None:
+        with replacing(folder / name) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+        written.append(folder / name)
+
+    target = make_target(torch.as_tensor(result.measured.images))
+    z = z_of(result.fit_aligned.images, target).numpy()
+    figures = {"comparison.png": comparison_figure(result, z)}
+    if len(result.progress.scan) > 1:
+        figures["thickness.png"] = scan_figure(result)
+    for picture, figure in figures.items():
+        with replacing(folder / picture) as temporary:
+            save_figure(figure, temporary)
+        written.append(folder / picture)
+    text("refined.cif", refined_cif(crystal, result))
+    text("result.json", json.dumps(_plain(numbers), indent=1, ensure_ascii=False))
+    text("report.md", report_text(name, numbers, list(figures)))
+    text("report.html", report_page(name, result, numbers))
+    save_pattern(_simulated(experiment, result), folder / "simulated.nc")
+    written.append(folder / "simulated.nc")
+    return numbers, written
+
+
+def _plain(value: Any) -> Any:
+    """NaN and infinity, which JSON lacks, become null."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _simulated(experiment: Experiment, result: Refinement) -> Any:
+    """The model without shifts as a pattern on the fitted grid, fractions of the incident intensity."""
+    state = result.state
+    centre = float(state.tilt[0]), float(state.tilt[1])
+    base = experiment.select(result.measured.hkl).on_grid(float(state.half_width), centre).pattern
+    pattern = base.copy(data=result.fit.images.numpy()[None])
+    pattern = pattern.assign_coords(thickness=("thickness", [float(state.thickness)], {"units": "Å"}))
+    pattern.attrs = {
+        **base.attrs, "kind": "simulated", "units": "fraction of the incident intensity",
+        "long_name": "LACBED intensity", "notes": list(result.notes),
+    }  # fmt: skip
+    return pattern

@@ -1,0 +1,135 @@
+"""Plans, targets and parameters of one refinement."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from lacbed.crystals import Crystal
+from lacbed.errors import SettingError
+from lacbed.geometry.folding import zone_of_allowed
+from lacbed.geometry.frame import Frame
+from lacbed.refinement.families import add_families
+from lacbed.refinement.measured import Measured
+from lacbed.refinement.objective import Target, compare, make_target
+from lacbed.refinement.options import Options
+from lacbed.refinement.parameter import Parameter, state_function
+from lacbed.refinement.parameters import build_parameters, usual
+from lacbed.refinement.plan import Plan
+from lacbed.refinement.planning import MARGIN, make_plan
+from lacbed.state import ModelState, crystal_state
+
+REACH = 3.2
+"""Beams |h| up to this many 1/Å take part; with 2.45 the B of GeSn was off by its uncertainty."""
+
+FIRST_BLUR = 1.0  # pixels
+
+ROUGH_MARGIN = 0.75
+"""See `lacbed.refinement.planning.MARGIN`: the scan and the first stages need no more waves."""
+
+
+class Problem:
+    """Plans and targets of one refinement.
+
+    Args:
+        crystal: the first model.
+        measured: what is fitted.
+        options: how.
+
+    Attributes:
+        base: the state that the parameters start from.
+        beams: number of beams of the plans.
+        small: the experiment in large pixels.
+    """
+
+    def __init__(self, crystal: Crystal, measured: Measured, options: Options) -> None:
+        self.crystal, self.measured, self.options = crystal, measured, options
+        self.small = measured.binned()
+        self.base = crystal_state(
+            crystal, measured.energy, measured.half_width, tilt=measured.center, blur=options.blur or FIRST_BLUR,
+            thickness=float(np.median(options.thicknesses)),
+        )  # fmt: skip
+        free = options.free or usual(options.absorption)
+        self.names = tuple(name for name in free if not name.startswith("Ug:"))
+        self.families = [name for name in free if name.startswith("Ug:")]
+        self.beams = options.beams or beams_within(crystal, measured.frame)
+        self.parameters, self.notes = self._parameters()
+
+    def begin_at(self, thickness: float, blur: float, beams: int) -> None:
+        """Take over what a scan found."""
+        self.beams = beams
+        self.base = self.base.changed(thickness=torch.tensor(thickness).double(), blur=torch.tensor(blur).double())
+        here = {"thickness": thickness, "blur": blur}
+        self.parameters = tuple(replace(p, value=here.get(p.name, p.value)) for p in self.parameters)
+
+    def target(self, measured: Measured) -> Target:
+        """The images to be explained, with first weights."""
+        return make_target(torch.as_tensor(measured.images), self.options.weights, self.options.common_scale)
+
+    def plan(self, measured: Measured, state: ModelState | None = None, finer: float = 1.0) -> Plan:
+        """A plan near a state (default the first one).
+
+        Args:
+            measured: the images, full or in large pixels.
+            state: beams, waves and points are chosen for it.
+            finer: factor on beams and on points of the lattice along a side; above 1 more waves are kept too.
+        """
+        o, full = self.options, measured is self.measured
+        plan = make_plan(
+            self.crystal, measured.frame, measured.hkl, measured.pixels, self.base if state is None else state,
+            beams=round(finer * self.beams), factors=o.factors, absorption=o.absorption,
+            sampling="lattice" if o.align else "auto", divisions=o.divisions if full else None,
+            margin=MARGIN + 2.0 * (finer - 1.0) if full else ROUGH_MARGIN,
+            binning=self.measured.pixels // measured.pixels, finer=finer,
+        )  # fmt: skip
+        if self.families:
+            structure, _, _ = add_families(self.crystal, plan.structure, self.base, self.families)
+            plan = replace(plan, structure=structure)
+        return plan
+
+    def _parameters(self) -> tuple[tuple[Parameter, ...], tuple[str, ...]]:
+        """All parameters in the order of their stages, without those that do not change the images."""
+        parameters = list(build_parameters(self.crystal, self.base, self.names, self.options.absorption))
+        plan = None
+        if self.families:
+            families, self.families = self.families, []
+            plan = self.plan(self.small)
+            structure, self.base, more = add_families(self.crystal, plan.structure, self.base, families)
+            self.families, plan = families, replace(plan, structure=structure)
+            parameters += more
+        parameters.sort(key=lambda p: p.stage)
+        if all(p.kind not in ("B", "U", "x", "occupancy", "factor", "Ug", "cell") for p in parameters):
+            return tuple(parameters), ()
+        return self._seen(tuple(parameters), plan or self.plan(self.small))
+
+    def _seen(
+        self, parameters: tuple[Parameter, ...], plan: Plan
+    ) -> tuple[tuple[Parameter, ...], tuple[str, ...]]:
+        """Leave out what cannot be seen along this zone axis; refuse it if it was asked for by name."""
+        values = torch.tensor([p.value for p in parameters], dtype=torch.float64)
+        state_of = state_function(self.base, parameters)
+        fit = compare(plan, self.target(self.small), state_of, values, with_slopes=True)
+        assert fit.slopes is not None
+        reach = np.array([p.high - p.low for p in parameters])
+        size = torch.linalg.vector_norm(fit.slopes.flatten(1), dim=1).numpy() * reach
+        blind = [p for p, s in zip(parameters, size, strict=True) if s < 1e-7 * size.max()]
+        for p in blind:
+            if f"{p.kind}:{p.name.partition(':')[2]}" in self.names or p.kind == "Ug":
+                raise SettingError(
+                    f"{p.name} cannot be free: it does not change these images along this zone axis; leave it out"
+                )
+        kept = tuple(p for p in parameters if p not in blind)
+        if not kept:
+            raise SettingError("none of the free parameters changes these images")
+        names = ", ".join(p.name for p in blind)
+        notes = (f"not free because they do not change these images: {names}",) if blind else ()
+        return kept, notes
+
+
+def beams_within(crystal: Crystal, frame: Frame) -> int:
+    """Number of beams with |h| up to `REACH`."""
+    area = abs(float(np.linalg.det(frame.vectors(zone_of_allowed(crystal, frame))[:, :2])))
+    return max(24, round(math.pi * REACH**2 / area))

@@ -1,0 +1,237 @@
+"""Refinement: thickness scan, several starts, parameters freed in stages, shifts of each image, uncertainties."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lacbed.beams import check_reflections
+from lacbed.crystals import Crystal
+from lacbed.crystals.cell import FloatArray
+from lacbed.errors import SettingError
+from lacbed.patterns.result import hkl_label
+from lacbed.refinement.measured import Measured, usable
+from lacbed.refinement.model import Kept
+from lacbed.refinement.objective import Fit, compare, mean_z, reweighted, z_of
+from lacbed.refinement.options import Options, Progress
+from lacbed.refinement.parameter import Parameter, state_function
+from lacbed.refinement.plan import Plan
+from lacbed.refinement.problem import Problem
+from lacbed.refinement.scan import Tell, first_progress
+from lacbed.refinement.stages import MAX_SHIFT, Save, run_stages
+from lacbed.refinement.uncertainties import covariance, response, standard_uncertainties
+from lacbed.settings import MAX_THICKNESS
+from lacbed.state import ModelState
+
+FINER = 1.5
+"""The finished model is checked against one with so many times the beams and points a side, and more waves."""
+
+UNEXPLAINED = 0.9
+"""Z of a reflection from which a warning names it; images of forbidden reflections hold noise alone."""
+
+ENOUGH = 0.02
+"""Largest |ΔI| by the finer model that is let pass without a warning."""
+
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """What a finer model says about the finished one.
+
+    Attributes:
+        beams: number of beams of the finer model.
+        waves: number of its Bloch waves.
+        divisions: its points of the lattice per reciprocal vector; 0 where every pixel was computed.
+        difference: largest |ΔI| at the same parameters.
+        z: change of mean Z at the same parameters.
+        bias: by how much the parameters would move, to first order: (p,).
+    """
+
+    beams: int
+    waves: int
+    divisions: int
+    difference: float
+    z: float
+    bias: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Refinement:
+    """A finished refinement.
+
+    Attributes:
+        measured: the images that were used.
+        parameters: what was free.
+        values: their values: (p,).
+        covariance: of the fit and of the check together: (p, p).
+        state: the final state.
+        plan: of the final model.
+        fit: without shifts.
+        fit_aligned: with shifts, or the same.
+        shifts: of the images in pixels: (g, 2).
+        progress: scan and history.
+        notes: warnings.
+        check: against a finer model.
+    """
+
+    measured: Measured
+    parameters: tuple[Parameter, ...]
+    values: FloatArray
+    covariance: FloatArray
+    state: ModelState
+    plan: Plan
+    fit: Fit
+    fit_aligned: Fit
+    shifts: FloatArray
+    progress: Progress
+    notes: tuple[str, ...]
+    check: Check
+
+
+def refine(
+    crystal: Crystal,
+    measured: Measured,
+    options: Options,
+    *,
+    resume: Progress | None = None,
+    tell: Tell | None = None,
+    save: Save | None = None,
+) -> Refinement:
+    """Fit a crystal and the geometry to measured images.
+
+    The thickness is scanned on small images; the best minima are followed for a few steps with the geometry; from
+    the best one the parameters are freed in the order of `STAGES` (parameter.py); at last every image may be
+    shifted by itself, while the tilt stands still (a common shift is a tilt). A finer model then says by how much
+    the parameters are biased by what the model leaves out.
+
+    Args:
+        crystal: the first model.
+        measured: the experiment.
+        options: how.
+        resume: to go on from.
+        tell: told the progress.
+        save: given the state of affairs after the scan, every stage, and every better evaluation.
+
+    Raises:
+        SettingError: on parameters that symmetry fixes or that do not change the images, and on images without
+            contrast; and on a state that is not of this refinement.
+    """
+    say: Tell = tell or (lambda _what, _fraction: None)
+    keep: Save = save or (lambda _progress: None)
+    check_reflections(crystal, measured.frame, measured.hkl, laue_zones=0)
+    measured, notes = usable(measured)
+    problem = Problem(crystal, measured, options)
+    if resume is not None:
+        check_state(resume, problem)
+    if resume is None:
+        progress = first_progress(problem, say)
+        keep(progress)
+    else:
+        progress = resume
+        problem.begin_at(progress.thickness, progress.blur, progress.beams)
+    progress = run_stages(problem, progress, say, keep)
+    return _finish(problem, progress, [*notes, *problem.notes, *progress.notes], say)
+
+
+def check_state(progress: Progress, problem: Problem) -> None:
+    """Refuse a saved state that a refinement of this problem cannot have left.
+
+    Raises:
+        SettingError: naming what is impossible.
+    """
+    parameters, images = problem.parameters, len(problem.measured.hkl)
+    if len(progress.values) != len(parameters):
+        raise SettingError(
+            "the saved state belongs to other free parameters; choose another folder or drop --resume"
+        )
+    found = [("stage", progress.stage, 0.0, len({p.stage for p in parameters}) + 1.0, "")]
+    for p, value in zip(parameters, progress.values.tolist(), strict=True):
+        low, high = (1.0, MAX_THICKNESS) if p.kind == "thickness" else (p.low, p.high)
+        found.append((p.name, value, low, high, p.unit))
+    if problem.options.beams is not None:
+        found.append(("beams", progress.beams, problem.options.beams, problem.options.beams, ""))
+    for name, value, low, high, unit in found:
+        slack = 1e-6 * (high - low) + 1e-9
+        if not low - slack <= value <= high + slack:
+            span = f"between {low:.6g} and {high:.6g} {unit}".rstrip() if low < high else f"{low:g}"
+            raise SettingError(
+                f"the saved state is impossible: {name} must be {span}, got {value:.6g}; start again in another "
+                "folder"
+            )
+    if progress.shifts is not None and (
+        progress.shifts.shape != (images, 2) or np.abs(progress.shifts).max(initial=0.0) > 2.0 * MAX_SHIFT
+    ):
+        raise SettingError(
+            f"the saved state is impossible: shifts must be {images} pairs of numbers up to {MAX_SHIFT:g} pixels; "
+            "start again in another folder"
+        )
+
+
+def _finish(problem: Problem, progress: Progress, notes: list[str], say: Tell) -> Refinement:
+    """Uncertainties at the end, and the check with a finer model."""
+    parameters, measured = problem.parameters, problem.measured
+    state_of = state_function(problem.base, parameters)
+    values = torch.as_tensor(progress.values)
+    state = state_of(values)
+    plan, target = problem.plan(measured, state), problem.target(measured)
+    shifts = None if progress.shifts is None else torch.as_tensor(progress.shifts)
+    kept: Kept = {}
+    target = reweighted(target, compare(plan, target, state_of, values, shifts, kept=kept), problem.options.robust)
+    fit = compare(plan, target, state_of, values, None, True, kept)
+    aligned = fit if shifts is None else compare(plan, target, state_of, values, shifts, True, kept)
+    kept.clear()
+    say("checking beams", 0.95)
+    finer = problem.plan(measured, state, FINER)
+    truth = compare(finer, target, state_of, values, shifts)
+    assert fit.slopes is not None
+    matrix, slopes = covariance(target, fit.residual, fit.slopes), fit.slopes
+    if aligned.slopes is not None and shifts is not None:
+        tilt = torch.tensor([p.kind == "tilt" for p in parameters])
+        slopes = torch.where(tilt[:, None, None], 0.0, aligned.slopes)  # the shifts stand for it
+        matrix = _merge(tilt.numpy(), matrix, covariance(target, aligned.residual, slopes))
+    bias = response(slopes, truth.residual - aligned.residual)
+    check = Check(
+        len(finer.beams), finer.basis.shape[1], finer.divisions,
+        float((truth.images - aligned.images).abs().max()),
+        mean_z(truth.images, target) - mean_z(aligned.images, target), bias,
+    )  # fmt: skip
+    notes += _doubts(parameters, progress.values, matrix, plan, check)
+    lost = [h for h, z in zip(measured.hkl, z_of(aligned.images, target), strict=True) if float(z) > UNEXPLAINED]
+    if lost:
+        notes.append(f"images that the model does not explain at all: {'; '.join(hkl_label(h) for h in lost)}")
+    return Refinement(
+        measured, parameters, progress.values, matrix + np.outer(bias, bias), state, plan, fit, aligned,
+        np.zeros((len(measured.hkl), 2)) if shifts is None else shifts.numpy(), progress,
+        tuple(dict.fromkeys(notes)), check,
+    )  # fmt: skip
+
+
+def _merge(tilt: np.ndarray, plain: FloatArray, aligned: FloatArray) -> FloatArray:
+    """The covariance with shifts; the tilt, which these replace, keeps what it was without them."""
+    with np.errstate(invalid="ignore"):  # what is not determined is infinite
+        scale = np.sqrt(np.where(tilt, plain.diagonal(), aligned.diagonal()) / plain.diagonal())
+    return np.where(tilt[:, None] | tilt[None, :], plain * np.outer(scale, scale), aligned)
+
+
+def _doubts(
+    parameters: Sequence[Parameter], values: FloatArray, matrix: FloatArray, plan: Plan, check: Check
+) -> list[str]:
+    """Warnings about the end."""
+    notes = []
+    for p, value, su, bias in zip(parameters, values, standard_uncertainties(matrix), check.bias, strict=True):
+        span = p.high - p.low
+        if p.kind != "thickness" and min(value - p.low, p.high - value) < 1e-4 * span:
+            notes.append(f"{p.name} stands at the edge of its range, {value:.6g}")
+        if abs(bias) > su:
+            notes.append(
+                f"{p.name} would move by {bias:+.2g} with {check.beams} beams, more than what the images leave "
+                f"open ({su:.2g}); its uncertainty holds both"
+            )
+    if check.difference > ENOUGH:
+        notes.append(
+            f"{len(plan.beams)} beams are not enough: {check.beams} and more Bloch waves change intensities by "
+            f"{check.difference:.2g}"
+        )
+    return notes

@@ -1,0 +1,195 @@
+"""What a refinement leaves behind: a table of numbers, a CIF with uncertainties, a report, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from gemmi import cif
+
+from lacbed.crystals import Crystal, Site
+from lacbed.crystals.cell import Cell, FloatArray
+from lacbed.errors import LacbedError
+from lacbed.patterns.result import hkl_label, software
+from lacbed.refinement.objective import make_target, z_of
+from lacbed.refinement.options import Options
+from lacbed.refinement.refine import Refinement
+from lacbed.refinement.uncertainties import correlations, standard_uncertainties, with_uncertainty
+
+STRONG_CORRELATION = 0.8
+
+
+def summary(result: Refinement, options: Options) -> dict[str, Any]:
+    """Everything as plain numbers, for JSON."""
+    su, measured = standard_uncertainties(result.covariance), result.measured
+    target = make_target(torch.as_tensor(measured.images))
+    z, aligned = (z_of(fit.images, target).numpy() for fit in (result.fit, result.fit_aligned))
+    free = {
+        p.name: {
+            "value": float(v), "uncertainty": float(s), "model_error": float(b), "unit": p.unit,
+            "start": p.value, "low": p.low, "high": p.high,
+        }
+        for p, v, s, b in zip(result.parameters, result.values, su, result.check.bias, strict=True)
+    }  # fmt: skip
+    return {
+        "software": software(),
+        "mean_Z_aligned": float(aligned.mean()),
+        "mean_Z": float(z.mean()),
+        "median_Z_aligned": float(np.median(aligned)),
+        "thickness": float(result.state.thickness),
+        "thickness_uncertainty": free.get("thickness", {}).get("uncertainty"),
+        "free": free,
+        "correlation": {
+            "names": [p.name for p in result.parameters], "matrix": correlations(result.covariance).tolist(),
+        },
+        "reflections": [
+            {
+                "hkl": hkl_label(h), "Z": float(z[i]), "Z_aligned": float(aligned[i]),
+                "shift_x": float(result.shifts[i, 0]), "shift_y": float(result.shifts[i, 1]),
+                "scale": float(result.fit_aligned.scale[i]), "background": float(result.fit_aligned.background[i]),
+            }
+            for i, h in enumerate(measured.hkl)
+        ],
+        "half_width": float(result.state.half_width),
+        "tilt": result.state.tilt.tolist(),
+        "blur": float(result.state.blur),
+        "absorption": options.absorption,
+        "absorption_factor": float(result.state.absorption),
+        "factors": options.factors,
+        "beams": len(result.plan.beams),
+        "bloch_waves": result.plan.basis.shape[1],
+        "matrices": len(result.plan.reduced),
+        "check_beams": result.check.beams,
+        "check_bloch_waves": result.check.waves,
+        "check_max_difference": result.check.difference,
+        "check_mean_Z_change": result.check.z,
+        "divisions": result.plan.divisions,
+        "weights": options.weights,
+        "scan": result.progress.scan.tolist(),
+        "history": [{"stage": name, "mean_Z": z} for name, z in result.progress.history],
+        "notes": list(result.notes),
+    }  # fmt: skip
+
+
+def refined_crystal(crystal: Crystal, result: Refinement) -> Crystal:
+    """The crystal of the final state; the first model with a note if no crystal can be like that."""
+    state = result.state
+    cell: Cell = tuple(float(v) for v in state.cell)  # type: ignore[assignment]
+    note = f"refined against LACBED by {software()}"
+    try:
+        changed = tuple(_refined_site(site, result, i) for i, site in enumerate(crystal.sites))
+        return replace(crystal, cell=cell, sites=changed, notes=(*crystal.notes, note))
+    except LacbedError as error:
+        return replace(crystal, notes=(*crystal.notes, f"refinement gave an impossible crystal: {error}"))
+
+
+def _refined_site(site: Site, result: Refinement, number: int) -> Site:
+    state = result.state
+    x, y, z = (float(v) for v in state.xyz[number])
+    u11, u22, u33, u23, u13, u12 = (float(v) for v in state.u[number])
+    filled = replace(site, xyz=(x, y, z), occupancy=min(1.0, float(state.occupancy[number])))
+    if site.u_aniso is None:
+        return replace(filled, u_iso=max(0.0, u11))
+    return replace(filled, u_aniso=(u11, u22, u33, u23, u13, u12))
+
+
+def refined_cif(crystal: Crystal, result: Refinement) -> str:
+    """CIF of the refined crystal, with standard uncertainties in parentheses."""
+    data = cif.read_string(refined_crystal(crystal, result).to_cif())
+    block = data.sole_block()
+    for number, tag in enumerate(
+        ("_cell_length_a", "_cell_length_b", "_cell_length_c", "_cell_angle_alpha", "_cell_angle_beta",
+         "_cell_angle_gamma")
+    ):  # fmt: skip
+        su = _field_su(result, "cell", 6)[number]
+        if su > 0:
+            block.set_pair(tag, with_uncertainty(float(block.find_value(tag)), su))
+    count = len(crystal.sites)
+    xyz, occupancy = _field_su(result, "xyz", 3 * count).reshape(count, 3), _field_su(result, "occupancy", count)
+    u = _field_su(result, "u", 6 * count).reshape(count, 6)
+    table = block.find("_atom_site_", ["fract_x", "fract_y", "fract_z", "occupancy", "U_iso_or_equiv"])
+    for i, row in enumerate(table):
+        for column, su in enumerate([*xyz[i], occupancy[i], u[i, 0] if crystal.sites[i].u_aniso is None else 0.0]):
+            if su > 0:
+                row[column] = with_uncertainty(float(row[column]), su)
+    rows = [i for i, site in enumerate(crystal.sites) if site.u_aniso is not None]
+    table = block.find("_atom_site_aniso_", [f"U_{ij}" for ij in ("11", "22", "33", "23", "13", "12")])
+    for i, row in zip(rows, table, strict=False):
+        for column in range(6):
+            if u[i, column] > 0:
+                row[column] = with_uncertainty(float(row[column]), u[i, column])
+    return str(data.as_string())
+
+
+def _field_su(result: Refinement, field: str, size: int) -> FloatArray:
+    """Standard uncertainty of every number of a field, 0 for what was not free."""
+    chosen = [i for i, p in enumerate(result.parameters) if p.field == field]
+    if not chosen:
+        return np.zeros(size)
+    directions = np.stack([result.parameters[i].direction for i in chosen])
+    matrix = np.nan_to_num(result.covariance[np.ix_(chosen, chosen)], posinf=0.0)
+    return np.asarray(np.sqrt(np.maximum(np.einsum("pf,pq,qf->f", directions, matrix, directions), 0.0)))
+
+
+def report_text(name: str, numbers: dict[str, Any], pictures: Sequence[str]) -> str:
+    """The report as Markdown."""
+    lines = [
+        f"# Refinement of {name}",
+        "",
+        f"Mean Z **{numbers['mean_Z_aligned']:.4f}** with each image shifted, {numbers['mean_Z']:.4f} as it "
+        f"stands, over {len(numbers['reflections'])} reflections. Z = 1 - correlation: 0 is perfect.",
+        "",
+        f"{numbers['beams']} beams, {numbers['bloch_waves']} Bloch waves; with {numbers['check_beams']} beams "
+        f"intensities change by at most {numbers['check_max_difference']:.2g} and mean Z by "
+        f"{numbers['check_mean_Z_change']:+.4f}. "
+        f"Factors {numbers['factors']}, absorption {numbers['absorption']}.",
+        "",
+        "## Free parameters",
+        "",
+        "| parameter | start | refined | unit |",
+        "|---|---|---|---|",
+    ]
+    for label, row in numbers["free"].items():
+        refined = with_uncertainty(row["value"], row["uncertainty"])
+        lines.append(f"| {label} | {row['start']:.6g} | {refined} | {row['unit']} |")
+    lines += ["", meaning(numbers["weights"]), ""]
+    pairs = _strong_pairs(numbers["correlation"])
+    if pairs:
+        lines += ["Strong correlations: " + "; ".join(pairs) + ".", ""]
+    if numbers["notes"]:
+        lines += ["## Warnings", "", *(f"- {note}" for note in numbers["notes"]), ""]
+    lines += [f"![{picture}]({picture})" for picture in pictures]
+    lines += [
+        "", "## Reflections", "", "| hkl | Z | Z aligned | shift x | shift y | scale |",
+        "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for row in numbers["reflections"]:
+        lines.append(
+            f"| {row['hkl']} | {row['Z']:.4f} | {row['Z_aligned']:.4f} | {row['shift_x']:.2f} | "
+            f"{row['shift_y']:.2f} | {row['scale']:.4g} |"
+        )
+    lines += ["", "Shifts are in pixels and move the simulated image.", ""]
+    return "\n".join(lines)
+
+
+def meaning(weights: str) -> str:
+    """What the uncertainties hold, in a sentence."""
+    if weights == "poisson":
+        return "Uncertainties (in units of the last digits) follow from the counting statistics."
+    return (
+        "Uncertainties (in units of the last digits) follow from how much the reflections disagree about each "
+        "parameter, since what is left is not noise but faults of the model; they hold no error common to all."
+    )
+
+
+def _strong_pairs(correlation: dict[str, Any]) -> list[str]:
+    names, matrix = correlation["names"], np.array(correlation["matrix"])
+    return [
+        f"{names[i]} and {names[j]} {matrix[i, j]:+.2f}"
+        for i in range(len(names))
+        for j in range(i)
+        if abs(matrix[i, j]) > STRONG_CORRELATION
+    ]

@@ -1,0 +1,117 @@
+"""The first answer: the learned inverse, or any image of a potential."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import xarray as xr
+from scipy.interpolate import RectBivariateSpline, RegularGridInterpolator
+from torch import Tensor
+
+from lacbed.crystals.cell import FloatArray
+from lacbed.errors import SettingError
+from lacbed.identification.target import Target
+from lacbed.learn.checkpoint import LoadedModel, load_model
+from lacbed.learn.domain import range_text
+from lacbed.learn.models import predicts
+from lacbed.learn.surrogate import find_model
+from lacbed.retrieval.forward import Foil
+
+MODEL = "inverse"
+"""Name of the packaged inverse."""
+
+
+def load_inverse(model: str | Path | None = None) -> LoadedModel:
+    """A model from pattern to potential: a packaged one by name, or the folder that `lacbed train` made.
+
+    Raises:
+        FileFormatError: if there is no such model or it is damaged.
+        SettingError: if it predicts something else, or was saved without the domain in which it holds.
+    """
+    folder = find_model(MODEL if model is None else model)
+    loaded = load_model(folder)
+    name = loaded.record["config"]["model"]["name"]
+    if predicts(name) != "potential":
+        raise SettingError(f"{folder} is a {name}, which predicts patterns; retrieval needs an inverse")
+    if "domain" not in loaded.record:
+        raise SettingError(
+            f"{folder} does not say what it has learned; finish its training (lacbed train ... --resume) first"
+        )
+    return loaded
+
+
+def learned_potential(target: Target, foil: Foil, model: LoadedModel) -> Tensor:
+    """The potential in V by a learned inverse: (n, n).
+
+    Raises:
+        SettingError: if thickness, voltage or size of the pattern are not what it has learned.
+    """
+    domain = model.record["domain"]
+    for name, value, factor, unit in (
+        ("thickness", foil.thickness, 1.0, "Å"), ("energy", foil.energy, 1e-3, "kV"),
+    ):  # fmt: skip
+        low, high = domain[name]
+        if not low * (1 - 1e-6) <= value <= high * (1 + 1e-6):
+            raise SettingError(
+                f"the learned inverse knows {range_text((factor * low, factor * high), unit)} alone, got "
+                f"{factor * value:g} {unit}; give another start (--start), such as that of a similar crystal"
+            )
+    pixels, extent = int(domain["pixels"]), float(domain["extent"])
+    if half_width(target, foil) < extent * (1 - 1e-3):
+        raise SettingError(
+            f"the learned inverse needs a pattern of ±{extent:g} a*, got ±{half_width(target, foil):.3g} a*; give "
+            "another start (--start)"
+        )
+    axis = (np.arange(pixels) - pixels / 2 + 0.5) * (2.0 * extent / pixels)
+    image = torch.as_tensor(sample(target, axis / foil.lattice_parameter), dtype=torch.float32)
+    image = torch.where(torch.isfinite(image), image, image[torch.isfinite(image)].mean())
+    batch = {
+        "pattern": image[None, None],
+        "lattice_parameter": torch.tensor([foil.lattice_parameter]),
+        "thickness": torch.tensor([[foil.thickness]]),
+        "energy": torch.tensor([foil.energy]),
+    }
+    with torch.inference_mode():
+        answer: Tensor = model.model(batch)["potential"][0, 0].double().clone()
+    return answer
+
+
+def given_potential(potential: xr.DataArray) -> Tensor:
+    """A potential that `lacbed.projected_potential` or a retrieval made, as the mean along the beam in V: (n, n).
+
+    Raises:
+        SettingError: if it is none, or not of a square cell.
+    """
+    if potential.dims != ("v", "u") or potential.sizes["v"] != potential.sizes["u"]:
+        raise SettingError(f"a start is a square potential with dims ('v', 'u'), got {dict(potential.sizes)}")
+    cell = np.asarray(potential.attrs.get("cell", ()), dtype=float)
+    if cell.size == 4:
+        a, b = cell.reshape(2, 2).T
+        if abs(a @ b) > 1e-3 * (a @ a) or abs(a @ a - b @ b) > 2e-3 * (a @ a):
+            raise SettingError(
+                "a start must have a square cell; retrieval is for square zones such as cubic [001]"
+            )
+    return torch.as_tensor(potential.values / float(potential.attrs.get("period", 1.0)), dtype=torch.float64)
+
+
+def half_width(target: Target, foil: Foil) -> float:
+    """Half-width of a pattern in a*, to the outer edges of its pixels."""
+    least = min(abs(float(k)) for axis in (target.kx, target.ky) for k in (axis[0], axis[-1]))
+    return (least + 0.5 * target.pixel) * foil.lattice_parameter
+
+
+def sample(target: Target, axis: npt.NDArray[np.floating]) -> FloatArray:
+    """The image at kx, ky = `axis` in 1/Å by splines, NaN beside pixels that are NaN: (m, m)."""
+    known = np.isfinite(target.image)
+    filled = np.where(known, target.image, target.image[known].mean())
+    values = RectBivariateSpline(target.ky, target.kx, filled)(axis, axis)
+    if not known.all():
+        inside = RegularGridInterpolator(
+            (target.ky, target.kx), known.astype(float), bounds_error=False, fill_value=1.0
+        )
+        weight = inside(np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1))
+        values = np.where(weight > 1.0 - 1e-9, values, np.nan)
+    return np.asarray(values)
