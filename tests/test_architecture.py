@@ -11,9 +11,9 @@ ROOT = Path(__file__).parents[1] / "src" / "lacbed"
 
 ROOMS = (
     "errors", "constants", "io", "crystals", "scattering", "geometry", "potential", "projection", "state", "beams",
-    "solvers", "settings", "felix", "patterns", "setup", "differentiable", "fast", "convergence", "multislice",
-    "simulation", "catalog", "datasets", "learn", "report", "experiment", "refine", "fit", "identify", "retrieve",
-    "app", "cli", "__main__",
+    "solvers", "settings", "felix", "patterns", "setup", "differentiable", "fast", "converge", "forecast",
+    "multislice", "simulation", "catalog", "datasets", "learn", "experiment", "fitting", "refinement",
+    "identification", "retrieval", "app", "cli", "__main__",
 )  # fmt: skip
 """Every room imports only from rooms that stand before it."""
 

@@ -20,7 +20,7 @@ from lacbed.catalog.generate import (
 )
 from lacbed.catalog.prototypes import IONIC, PROTOTYPES
 from lacbed.catalog.rows import crystal_of
-from lacbed.catalog.wyckoff import locate
+from lacbed.crystals.wyckoff import locate
 from lacbed.errors import SettingError
 
 EXPECTED = {

@@ -12,7 +12,8 @@ from experiment_helpers import HALF_WIDTH, HKL, ZONE, experiment_of
 
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.experiment.assembly import Geometry, make_experiment
-from lacbed.experiment.experiment import Experiment, load_experiment
+from lacbed.experiment.experiment import Experiment
+from lacbed.experiment.folder import load_experiment
 from lacbed.experiment.stack import read_measured
 
 STACK = np.random.default_rng(0).uniform(1, 9, (len(HKL), 12, 12))

@@ -10,7 +10,8 @@ from experiment_helpers import GAAS, HALF_WIDTH, HKL, ZONE, X, experiment_of, wr
 
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.experiment.assembly import Geometry, geometry_of, make_experiment, with_geometry
-from lacbed.experiment.experiment import Experiment, crystal_of, load_experiment
+from lacbed.experiment.experiment import Experiment, crystal_of
+from lacbed.experiment.folder import load_experiment
 from lacbed.experiment.orientation import (
     ORIENTATIONS,
     check_orientation,

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from experiment_helpers import GAAS, HALF_WIDTH, HKL, PIXELS, ZONE, write_folder
 
-from lacbed.experiment.experiment import load_experiment
+from lacbed.experiment.folder import load_experiment
 from lacbed.experiment.orientation import pattern_to_images
 from lacbed.geometry.frame import make_frame
 

@@ -156,7 +156,7 @@ def test_impossible_settings(options):
 @pytest.mark.slow
 def test_the_warwick_experiment(reference_folder):
     """A quick look at the smallest measured stack: far below the 0.185 and 0.141 of Felix-python."""
-    from lacbed.experiment.experiment import load_experiment  # noqa: PLC0415
+    from lacbed.experiment.folder import load_experiment  # noqa: PLC0415
 
     folder = reference_folder / "experiment" / "Ge98Sn2_76"
     few = load_experiment(folder).select([(0, 0, 0), (0, 0, 2), (1, 1, 1), (2, 2, 0), (1, 1, 3)])

@@ -61,7 +61,7 @@ def fit(view: View, files: Mapping[str, bytes], send: Send, budget: int) -> None
 
 def _read(files: Mapping[str, bytes]) -> Experiment:
     """The experiment in the files; messages name no place on the disk."""
-    from lacbed.experiment.experiment import load_experiment  # noqa: PLC0415
+    from lacbed.experiment.folder import load_experiment  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="lacbed-") as folder:
         path = store(files, Path(folder))

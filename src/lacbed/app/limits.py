@@ -49,14 +49,6 @@ def fair_share(workers: int, free: int) -> int:
     return max(256 * 2**20, min(4 * 2**30, free // 2 // max(1, workers)))
 
 
-def free_memory() -> int:
-    """Bytes of memory that are free; 4 GiB if that cannot be told."""
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 4 * 2**30
-
-
 def check_budget(pixels: int, reflections: int, thicknesses: int, budget: int) -> int:
     """Bytes that a result needs while it is computed: four copies of complex amplitudes at worst.
 

@@ -112,7 +112,7 @@ def fit_recipe(view: View) -> dict[str, str]:
     python = [
         "import lacbed",
         "import numpy as np",
-        "from lacbed.experiment.experiment import load_experiment",
+        "from lacbed.experiment.folder import load_experiment",
         "from lacbed.fitting.fit import fit_experiment",
         "from lacbed.fitting.settings import FitSettings",
         "",

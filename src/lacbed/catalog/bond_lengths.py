@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lacbed.catalog.prototypes import PROTOTYPES, Prototype
-from lacbed.catalog.wyckoff import operations
 from lacbed.crystals.cell import FloatArray
+from lacbed.crystals.wyckoff import operations
 
 _STEPS = 12
 

@@ -34,8 +34,8 @@ from lacbed.catalog.elements import (
 from lacbed.catalog.prototypes import BY_CHARGE, IONIC, METALLIC, PROTOTYPES, IonicRule, MetallicRule
 from lacbed.catalog.rows import row_of
 from lacbed.catalog.schema import Row
-from lacbed.catalog.wyckoff import locate
 from lacbed.crystals import Crystal, Site
+from lacbed.crystals.wyckoff import locate
 from lacbed.errors import SettingError
 
 GENERATOR, LICENCE, KIND = "lacbed generate", "CC0-1.0", "generated"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import reduce
 
 from lacbed.catalog.elements import electronegativity
-from lacbed.catalog.wyckoff import relabelings
+from lacbed.crystals.wyckoff import relabelings
 
 
 @dataclass(frozen=True)

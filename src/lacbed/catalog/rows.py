@@ -19,11 +19,11 @@ from lacbed.catalog.labels import (
     wyckoff_signature,
 )
 from lacbed.catalog.schema import Row
-from lacbed.catalog.wyckoff import Position, locate
 from lacbed.crystals import Crystal, Site
 from lacbed.crystals.cell import Cell
 from lacbed.crystals.site import B_PER_U, DEFAULT_B_ISO
 from lacbed.crystals.symmetry import operations_of
+from lacbed.crystals.wyckoff import Position, locate
 from lacbed.errors import CrystalError
 
 _NEEDED = ("formula", "space_group", "a", "sites")

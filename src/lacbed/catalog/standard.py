@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from lacbed.catalog.wyckoff import operations
 from lacbed.crystals import Crystal, Site
 from lacbed.crystals.cell import Cell, FloatArray
 from lacbed.crystals.site import B_PER_U
+from lacbed.crystals.wyckoff import operations
 from lacbed.errors import CrystalError, MissingExtraError
 
 SYMPREC, LOOSE_SYMPREC = 0.01, 0.1

@@ -5,15 +5,27 @@ Nothing at all is imported before `run` listens to Ctrl-C, so that this never en
 
 from __future__ import annotations
 
-from lacbed.cli.leaving import run
+from lacbed.cli.leaving import leave_after
 
 TYPE_CHECKING = False  # of typing, which takes a while
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, NoReturn
 
     from lacbed.cli.program import app, main
 
 __all__ = ["app", "main", "run"]
+
+
+def run() -> NoReturn:
+    """The command `lacbed`: the command of the process's words, then the end of the process."""
+    leave_after(_main)
+
+
+def _main() -> Callable[[], int]:
+    from lacbed.cli.program import main  # noqa: PLC0415  takes a while
+
+    return main
 
 
 def __getattr__(name: str) -> Any:

@@ -34,9 +34,10 @@ def command(
 
     Example: lacbed evaluate run seed.zarr -o report
     """
+    from lacbed.io.config_files import build_section  # noqa: PLC0415
     from lacbed.io.lock import claimed  # noqa: PLC0415
     from lacbed.learn.checkpoint import load_model  # noqa: PLC0415
-    from lacbed.learn.config import DataSettings, build_section  # noqa: PLC0415
+    from lacbed.learn.config import DataSettings  # noqa: PLC0415
     from lacbed.learn.data import open_data, subset  # noqa: PLC0415
     from lacbed.learn.evaluate import evaluate  # noqa: PLC0415
     from lacbed.learn.report import check_folder, percent, write_report  # noqa: PLC0415

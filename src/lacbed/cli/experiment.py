@@ -86,7 +86,7 @@ def import_command(
     Example: lacbed experiment import dm3/ -V 200 --zone 1,-1,0 --x-direction 0,0,-1 --half-width 0.66
     --orientation fit --crystal Ge.cif -o Ge.nc
     """
-    from lacbed.experiment.experiment import load_experiment  # noqa: PLC0415
+    from lacbed.experiment.folder import load_experiment  # noqa: PLC0415
     from lacbed.patterns.files import check_writable, save_pattern  # noqa: PLC0415
 
     for path in out:
@@ -136,7 +136,8 @@ def info(
 ) -> None:
     """Show what was measured and how, and check the geometry against the Bragg lines."""
     from lacbed.experiment.bragg import check_bragg  # noqa: PLC0415
-    from lacbed.experiment.experiment import crystal_of, load_experiment  # noqa: PLC0415
+    from lacbed.experiment.experiment import crystal_of  # noqa: PLC0415
+    from lacbed.experiment.folder import load_experiment  # noqa: PLC0415
     from lacbed.patterns.files import check_writable, save_pattern  # noqa: PLC0415
 
     if png is not None:

@@ -68,7 +68,7 @@ def command(
     Example: lacbed fit GaAs/ GaAs/crystal.cif --thickness 700:1200:20 -o fit-GaAs
     """
     from lacbed.crystals.load import load_crystal  # noqa: PLC0415
-    from lacbed.experiment.experiment import load_experiment  # noqa: PLC0415
+    from lacbed.experiment.folder import load_experiment  # noqa: PLC0415
     from lacbed.fitting.align import Matching  # noqa: PLC0415
     from lacbed.fitting.fit import fit_experiment  # noqa: PLC0415
     from lacbed.fitting.report import check_folder, summary, write_report  # noqa: PLC0415

@@ -62,7 +62,7 @@ def command(
 
     from lacbed.catalog.files import read_catalog  # noqa: PLC0415
     from lacbed.catalog.rows import crystal_of  # noqa: PLC0415
-    from lacbed.experiment.experiment import load_experiment  # noqa: PLC0415
+    from lacbed.experiment.folder import load_experiment  # noqa: PLC0415
     from lacbed.identification.identify import identify  # noqa: PLC0415
     from lacbed.identification.predictors import exact, few_beams, learned_where_known  # noqa: PLC0415
     from lacbed.identification.target import target_of  # noqa: PLC0415

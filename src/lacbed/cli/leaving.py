@@ -58,7 +58,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _stop_later(number: int) -> None:
     time.sleep(_LATER)
-    _thread.interrupt_main(number)
+    _thread.interrupt_main(signal.Signals(number))
 
 
 def _imports(frame: FrameType | None) -> bool:
@@ -75,7 +75,7 @@ def say_stopped() -> None:
     sys.stderr.write("lacbed: stopped; no unfinished file was left behind\n")
 
 
-def run() -> NoReturn:
+def leave_after(load: Callable[[], Callable[[], int]]) -> NoReturn:
     """The program: run the command of the process, then leave.
 
     Once its threads have run, pyarrow can abort the interpreter while that takes itself apart; by then everything
@@ -84,9 +84,7 @@ def run() -> NoReturn:
     listen()
     stopped = False
     try:
-        from lacbed.cli.program import main  # noqa: PLC0415  takes a while
-
-        code = main()
+        code = load()()
     except (KeyboardInterrupt, Terminated) as error:  # before the command or after it
         code, stopped = INTERRUPTED if isinstance(error, KeyboardInterrupt) else TERMINATED, True
     for number in (signal.SIGINT, signal.SIGTERM):  # nothing is left to be stopped in order

@@ -66,7 +66,8 @@ def command(
 
 
 def _limits(workers: int, memory: float | None, time_limit: float) -> Limits:
-    from lacbed.app.limits import Limits, fair_share, free_memory  # noqa: PLC0415
+    from lacbed.app.limits import Limits, fair_share  # noqa: PLC0415
+    from lacbed.io.sizes import free_memory  # noqa: PLC0415
 
     if not 1 <= workers <= 64:
         raise SettingError(f"--workers must be between 1 and 64, got {workers}")

@@ -113,7 +113,7 @@ def run(
 ) -> None:
     """Read, check, refine, write."""
     from lacbed.crystals.load import load_crystal  # noqa: PLC0415
-    from lacbed.experiment.experiment import load_experiment  # noqa: PLC0415
+    from lacbed.experiment.folder import load_experiment  # noqa: PLC0415
     from lacbed.io.lock import claimed  # noqa: PLC0415
     from lacbed.refinement import files  # noqa: PLC0415
 

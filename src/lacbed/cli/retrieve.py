@@ -68,7 +68,7 @@ def command(
 
     Example: lacbed retrieve pattern.nc -o retrieved
     """
-    from lacbed.experiment.experiment import load_experiment  # noqa: PLC0415
+    from lacbed.experiment.folder import load_experiment  # noqa: PLC0415
     from lacbed.identification.target import target_of  # noqa: PLC0415
     from lacbed.io.lock import claimed  # noqa: PLC0415
     from lacbed.patterns.files import load_array, load_pattern  # noqa: PLC0415

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ import xarray as xr
 from lacbed.constants import wavelength
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
-from lacbed.errors import FileFormatError, LacbedError, SettingError
+from lacbed.errors import SettingError
 from lacbed.experiment.binning import binned_images
 from lacbed.experiment.orientation import check_orientation, images_to_pattern, pattern_to_images
 from lacbed.geometry.frame import Frame, make_frame
@@ -226,29 +225,6 @@ def is_direction(value: Any, whole: bool = False) -> bool:
         and all(is_number(v) and abs(v) <= LARGEST_INDEX and (not whole or v == round(v)) for v in value)
         and any(v != 0 for v in value)
     )
-
-
-def load_experiment(path: str | Path) -> Experiment:
-    """Read an experiment: a file that `lacbed experiment import` wrote, or a folder with experiment.json.
-
-    Raises:
-        FileFormatError: if there is none, or it cannot be used.
-        MissingExtraError: if the format needs an extra that is not installed.
-    """
-    from lacbed.experiment.folder import read_folder  # noqa: PLC0415  it calls back to this module
-    from lacbed.patterns.files import load_pattern  # noqa: PLC0415
-
-    source = Path(path)
-    if source.is_dir() and source.suffix.lower() not in (".zarr", ".zspy"):
-        return read_folder(source)
-    pattern = load_pattern(source)
-    try:
-        if pattern.attrs.get("kind") != "measured" and pattern.sizes["thickness"] != 1:
-            raise SettingError("it is a simulation with several thicknesses; choose one")
-        real = pattern if pattern.dtype.kind == "c" else pattern.astype(np.float64, keep_attrs=True)
-        return Experiment(real)
-    except LacbedError as error:
-        raise FileFormatError(f"cannot use {str(source)!r} as an experiment: {error}") from None
 
 
 def _check_attributes(attributes: dict[Any, Any]) -> None:

@@ -37,6 +37,28 @@ _MISSING = object()
 _NEAR = 1e-3  # relative; two statements of one number that differ by more contradict each other
 
 
+def load_experiment(path: str | Path) -> Experiment:
+    """Read an experiment: a file that `lacbed experiment import` wrote, or a folder with experiment.json.
+
+    Raises:
+        FileFormatError: if there is none, or it cannot be used.
+        MissingExtraError: if the format needs an extra that is not installed.
+    """
+    from lacbed.patterns.files import load_pattern  # noqa: PLC0415
+
+    source = Path(path)
+    if source.is_dir() and source.suffix.lower() not in (".zarr", ".zspy"):
+        return read_folder(source)
+    pattern = load_pattern(source)
+    try:
+        if pattern.attrs.get("kind") != "measured" and pattern.sizes["thickness"] != 1:
+            raise SettingError("it is a simulation with several thicknesses; choose one")
+        real = pattern if pattern.dtype.kind == "c" else pattern.astype(np.float64, keep_attrs=True)
+        return Experiment(real)
+    except LacbedError as error:
+        raise FileFormatError(f"cannot use {str(source)!r} as an experiment: {error}") from None
+
+
 def read_folder(folder: Path) -> Experiment:
     """The experiment in a folder.
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from lacbed.errors import FileFormatError
 from lacbed.io.checks import readable
+from lacbed.io.sizes import free_memory
 
 LARGEST = 4 * 2**30
 """Bytes of a file, above which it is no stack of LACBED patterns."""
 _SMALL = 64 * 2**20
 _MAX_EXPANSION = 30
 _COPIES = 4  # of the float64 images, while an experiment is made of them
-_UNCHECKED = 2**30
 
 
 def check_memory(pixels: int) -> None:
@@ -25,13 +25,7 @@ def check_memory(pixels: int) -> None:
         FileFormatError: with the estimate.
     """
     need = 8 * _COPIES * pixels
-    if need <= _UNCHECKED:  # not worth the start of PyTorch
-        return
-    import torch  # noqa: PLC0415
-
-    from lacbed.solvers.blocks import free_memory  # noqa: PLC0415
-
-    free = free_memory(torch.device("cpu"))
+    free = free_memory()
     if need > free:
         raise FileFormatError(
             f"it announces {pixels} pixels, which need about {readable(need)} of memory, and {readable(free)} are "

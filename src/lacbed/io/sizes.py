@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from lacbed.errors import FileFormatError
 from lacbed.io.checks import readable
 
@@ -16,6 +18,21 @@ SMALL = 64 * 2**20
 
 _CHECKED = 2**29
 _SHARE = 0.5
+
+
+def free_memory() -> int:
+    """Bytes of this machine's memory that are free; 4 GiB if that cannot be told."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (ValueError, OSError, AttributeError):
+        return 4 * 2**30
 
 
 def check_size(what: str, announced: int, stored: int, expansion: int = EXPANSION) -> None:
@@ -36,11 +53,7 @@ def check_size(what: str, announced: int, stored: int, expansion: int = EXPANSIO
             "to do harm"
         )
     if announced > _CHECKED:
-        import torch  # noqa: PLC0415  only for large files, which take longer than its import
-
-        from lacbed.solvers.blocks import free_memory  # noqa: PLC0415
-
-        free = free_memory(torch.device("cpu"))
+        free = free_memory()
         if announced > _SHARE * free:
             raise FileFormatError(
                 f"{what} takes {readable(announced)}, and {readable(free)} of memory are free; read it on a "

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from lacbed.errors import SettingError
-from lacbed.io.config_files import CONFIG_ENDINGS, read_config
+from lacbed.io.config_files import CONFIG_ENDINGS, build_section, read_config, refuse_unknown
 from lacbed.learn.losses import LossSettings
 
 LARGEST_SEED = 2**63 - 1
 MOST_WORKERS = 1024
 SPLIT_KINDS = ("row", "compound", "prototype")
-_HUGE = 1e300  # whole numbers in TOML and JSON may have any number of digits
-Section = TypeVar("Section")
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
     """
     from lacbed.learn.models import complete_settings  # noqa: PLC0415  imports torch
 
-    _refuse_unknown(values, [f.name for f in fields(TrainConfig)], "a training config")
+    refuse_unknown(values, [f.name for f in fields(TrainConfig)], "a training config")
     for name, section in values.items():
         if not isinstance(section, Mapping):
             raise SettingError(f"[{name}] of a training config must be a table of keys, got {section!r:.60}")
@@ -203,41 +201,3 @@ def _apply(values: dict[str, Any], change: str) -> None:
     if not isinstance(table, dict):
         raise SettingError(f"[{section}] of a training config must be a table of keys")
     table[key] = value
-
-
-def build_section(cls: type[Section], values: Mapping[str, Any], title: str) -> Section:
-    """A frozen dataclass of plain numbers, texts and switches from a table of keys.
-
-    Raises:
-        SettingError: on an unknown or missing key or a value of another type.
-    """
-    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
-    _refuse_unknown(values, list(known), f"[{title}]")
-    for name, f in known.items():
-        if f.default is MISSING and f.default_factory is MISSING and name not in values:
-            raise SettingError(f"[{title}] needs {name}")
-    read = {name: _typed(f"{title}.{name}", value, known[name].type) for name, value in values.items()}
-    return cls(**read)
-
-
-def _refuse_unknown(values: Mapping[str, Any], known: Sequence[str], what: str) -> None:
-    unknown = [str(name) for name in values if name not in known]
-    if unknown:
-        shown = ", ".join(f"{name!r:.60}" for name in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-        raise SettingError(f"{what} has no key {shown}; it knows {', '.join(known)}")
-
-
-def _typed(name: str, value: Any, kind: Any) -> Any:
-    """The value as the annotated type; whole numbers may stand for decimal ones, and lists for tuples."""
-    wanted = str(kind if isinstance(kind, str) else getattr(kind, "__name__", kind))
-    number = isinstance(value, int | float) and not isinstance(value, bool) and -_HUGE < value < _HUGE
-    if wanted == "float" and number:
-        return float(value)
-    if wanted == "int" and number and value == int(value):
-        return int(value)
-    if (wanted == "bool" and isinstance(value, bool)) or (wanted == "str" and isinstance(value, str)):
-        return value
-    if wanted.startswith("tuple") and isinstance(value, list | tuple):
-        return tuple(value)
-    what = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "a text"}
-    raise SettingError(f"{name} must be {what.get(wanted, wanted)}, got {value!r:.60}")

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lacbed.errors import FileFormatError, LacbedError
-from lacbed.learn.config import DataSettings, build_section
+from lacbed.io.config_files import build_section
+from lacbed.learn.config import DataSettings
 from lacbed.potential import check_absorption
 from lacbed.scattering import FACTOR_TABLES
 

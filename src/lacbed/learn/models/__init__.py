@@ -29,6 +29,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from lacbed.errors import SettingError
+from lacbed.io.config_files import build_section
 
 MODELS = {
     "vae": "lacbed.learn.models.vae",
@@ -97,8 +98,6 @@ class _AtMost(TorchFunctionMode):
 
 
 def _settings_of(config: Mapping[str, Any]) -> tuple[str, Any]:
-    from lacbed.learn.config import build_section  # noqa: PLC0415  it checks the rest of a configuration too
-
     name = config.get("name")
     if not isinstance(name, str) or name not in MODELS:
         raise SettingError(f"model name must be one of {', '.join(MODELS)}, got {name!r:.60}")

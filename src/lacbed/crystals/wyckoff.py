@@ -46,7 +46,7 @@ class Position:
 
 @cache
 def _tables() -> dict[int, tuple[tuple[Position, ...], tuple[str, ...]]]:
-    text = files("lacbed.catalog").joinpath("data", "wyckoff.txt").read_text(encoding="utf-8")
+    text = files("lacbed.crystals").joinpath("data", "wyckoff.txt").read_text(encoding="utf-8")
     tables: dict[int, tuple[tuple[Position, ...], tuple[str, ...]]] = {}
     for block in text.split("# ")[1:]:
         number, *lines = block.splitlines()
