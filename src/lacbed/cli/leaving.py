@@ -58,7 +58,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _stop_later(number: int) -> None:
     time.sleep(_LATER)
-    _thread.interrupt_main(number)
+    _thread.interrupt_main(signal.Signals(number))
 
 
 def _imports(frame: FrameType | None) -> bool:
