@@ -44,7 +44,7 @@ class Convolution:
         box[:, self.place] = waves.T
         components = torch.fft.fft(box.view(count * short, long), n=length, dim=1)
         products = self.kernel @ components.view(count, short, length).permute(2, 1, 0).contiguous()
-        spread = torch.fft.ifft(products.permute(2, 1, 0).contiguous(), dim=2)
+        spread: Tensor = torch.fft.ifft(products.permute(2, 1, 0).contiguous(), dim=2)
         return spread[..., :long].reshape(count, short * long)[:, self.place].T
 
 
