@@ -214,8 +214,8 @@ def search_share(crystal: Crystal, settings: Settings) -> float:
         tilts, inside = grid.tilts(frame, settings.energy)
         reduced = fold_tilts(crystal, frame, tilts[inside]).reduced
         numbers.append(len(unique_rows(np.round(reduced * (1e8 / frame.shortest)).astype(np.int64))[0]))
-    search = numbers[0] * GROWTH**_COST / (1.0 - GROWTH**-_COST)
-    return float(search / (search + numbers[1]))
+    search: float = numbers[0] * GROWTH**_COST / (1.0 - GROWTH**-_COST)
+    return search / (search + numbers[1])
 
 
 class _Share:
