@@ -19,8 +19,7 @@ from lacbed.crystals.site import B_PER_U
 from lacbed.experiment.assembly import Geometry, make_experiment
 from lacbed.experiment.experiment import Experiment
 from lacbed.refinement.constraints import cartesian_displacement
-from lacbed.refinement.files import measured_of
-from lacbed.refinement.options import Options
+from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.parameters import usual
 from lacbed.refinement.refine import refine
 from lacbed.refinement.report import summary
@@ -78,8 +77,8 @@ def _trial(stack: Stack, rng: np.random.Generator) -> tuple[str, ...]:
     half = stack.half_width * (1 + rng.uniform(-0.02, 0.02))
     experiment = _measured(stack, truth, half, rng)
     start = replace(truth, sites=tuple(_changed(site, rng) for site in truth.sites))
-    options = Options(free=usual("thomas"))
-    timing, result = measure(lambda: refine(start, measured_of(experiment, start), options), 1, warm=False)
+    options = RefinementOptions(free=usual("thomas"))
+    timing, result = measure(lambda: refine(experiment, start, options), 1, warm=False)
     found = summary(result, options)
     free = found["free"]
     thermal = [

@@ -22,7 +22,7 @@ from common import measure, number, parser, publish, table, verdict
 from lacbed.beams import reflections_within
 from lacbed.geometry.frame import make_frame
 from lacbed.refinement.measured import Measured
-from lacbed.refinement.options import Options
+from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.parameters import build_parameters
 from lacbed.refinement.problem import beams_within
 from lacbed.refinement.refine import refine
@@ -182,11 +182,11 @@ def _trial(name, zone, free, seed, chosen):
     images = rng.poisson(chosen.dose * pattern.values[0]).astype(float)
     names = ("thickness", "half_width", "tilt", *free.split(","))
     measured = Measured(images, hkl, frame, 200e3, half * rng.uniform(0.99, 1.01))
-    settings = Options(
+    settings = RefinementOptions(
         free=names, thicknesses=tuple(np.arange(300.0, 1001.0, 25.0)), beams=beams,
         absorption=None, align=False, weights="poisson", common_scale=True, blur=0.02, starts=1, steps=8,
     )  # fmt: skip
-    result = refine(_wrong(crystal, rng, free), measured, settings)
+    result = refine(measured, _wrong(crystal, rng, free), settings)
     truth = crystal_state(crystal, 200e3, half, thickness=thickness)
     exact = {p.name: p.value for p in build_parameters(crystal, truth, names)}
     su = standard_uncertainties(result.covariance)

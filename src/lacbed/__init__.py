@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from lacbed.datasets.read import LacbedDataset
     from lacbed.differentiable import PreparedModel, intensities, model_state, prepare_model
     from lacbed.errors import LacbedError
+    from lacbed.experiment.experiment import Experiment
+    from lacbed.experiment.folder import load_experiment
+    from lacbed.fitting.fit import FitResult, fit
+    from lacbed.fitting.settings import FitSettings
     from lacbed.geometry.tilts import TiltGrid
+    from lacbed.identification.identify import Identification, identify
+    from lacbed.learn.surrogate import Surrogate, predict
     from lacbed.patterns import (
         assemble_cbed,
         compare_patterns,
@@ -32,58 +38,80 @@ if TYPE_CHECKING:
         zncc_loss,
     )
     from lacbed.projection import projected_potential
+    from lacbed.refinement.options import RefinementOptions
+    from lacbed.refinement.refine import Refinement, refine
+    from lacbed.retrieval.forward import Foil
+    from lacbed.retrieval.retrieve import Retrieval, retrieve
     from lacbed.simulation import simulate
     from lacbed.state import ModelState
 
-_HOME = {
-    "ConvergenceReport": "lacbed.converge",
-    "convergence": "lacbed.converge",
-    "Crystal": "lacbed.crystals",
-    "Site": "lacbed.crystals",
-    "LacbedDataset": "lacbed.datasets.read",
-    "LacbedError": "lacbed.errors",
-    "TiltGrid": "lacbed.geometry.tilts",
-    "assemble_cbed": "lacbed.patterns",
-    "compare_patterns": "lacbed.patterns",
-    "load_pattern": "lacbed.patterns",
-    "max_difference": "lacbed.patterns",
-    "montage": "lacbed.patterns",
-    "open_dataset": "lacbed.datasets.labelled",
-    "r_factor": "lacbed.patterns",
-    "relative_l2": "lacbed.patterns",
-    "save_pattern": "lacbed.patterns",
-    "zncc_loss": "lacbed.patterns",
-    "projected_potential": "lacbed.projection",
-    "PreparedModel": "lacbed.differentiable",
-    "intensities": "lacbed.differentiable",
-    "model_state": "lacbed.differentiable",
-    "prepare_model": "lacbed.differentiable",
-    "simulate": "lacbed.simulation",
-    "ModelState": "lacbed.state",
-}
+_NAMES = {
+    "converge": ("ConvergenceReport", "convergence"),
+    "crystals": ("Crystal", "Site"),
+    "datasets.labelled": ("open_dataset",),
+    "datasets.read": ("LacbedDataset",),
+    "differentiable": ("PreparedModel", "intensities", "model_state", "prepare_model"),
+    "errors": ("LacbedError",),
+    "experiment.experiment": ("Experiment",),
+    "experiment.folder": ("load_experiment",),
+    "fitting.fit": ("FitResult", "fit"),
+    "fitting.settings": ("FitSettings",),
+    "geometry.tilts": ("TiltGrid",),
+    "identification.identify": ("Identification", "identify"),
+    "learn.surrogate": ("Surrogate", "predict"),
+    "patterns": (
+        "assemble_cbed", "compare_patterns", "load_pattern", "max_difference", "montage", "r_factor",
+        "relative_l2", "save_pattern", "zncc_loss",
+    ),
+    "projection": ("projected_potential",),
+    "refinement.options": ("RefinementOptions",),
+    "refinement.refine": ("Refinement", "refine"),
+    "retrieval.forward": ("Foil",),
+    "retrieval.retrieve": ("Retrieval", "retrieve"),
+    "simulation": ("simulate",),
+    "state": ("ModelState",),
+}  # fmt: skip
+"""The public names by the module that defines them."""
+
+_HOME = {name: f"lacbed.{module}" for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "ConvergenceReport",
     "Crystal",
+    "Experiment",
+    "FitResult",
+    "FitSettings",
+    "Foil",
+    "Identification",
     "LacbedDataset",
     "LacbedError",
     "ModelState",
     "PreparedModel",
+    "Refinement",
+    "RefinementOptions",
+    "Retrieval",
     "Site",
+    "Surrogate",
     "TiltGrid",
     "assemble_cbed",
     "compare_patterns",
     "convergence",
+    "fit",
+    "identify",
     "intensities",
+    "load_experiment",
     "load_pattern",
     "max_difference",
     "model_state",
     "montage",
     "open_dataset",
+    "predict",
     "prepare_model",
     "projected_potential",
     "r_factor",
+    "refine",
     "relative_l2",
+    "retrieve",
     "save_pattern",
     "simulate",
     "zncc_loss",

@@ -18,6 +18,7 @@ CHAINS = (
     ("tutorials/fit",),
     ("tutorials/retrieve",),
     ("coming-from",),
+    ("reference/api",),
 )
 """Pages that run one after the other in one folder."""
 

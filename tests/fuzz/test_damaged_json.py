@@ -35,7 +35,7 @@ from lacbed.learn.surrogate import Surrogate
 from lacbed.learn.train import train
 from lacbed.refinement import files
 from lacbed.refinement.measured import Measured
-from lacbed.refinement.options import Options
+from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.problem import Problem
 from lacbed.refinement.refine import check_state
 
@@ -49,7 +49,7 @@ def _problem() -> Problem:
     rng = np.random.default_rng(0)
     frame = make_frame(crystal, (0, 0, 1))
     measured = Measured(rng.random((2, 16, 16)), ((0, 0, 0), (2, 2, 0)), frame, 200e3, 0.3, (0.0, 0.0))
-    return Problem(crystal, measured, Options(("thickness", "B", "blur"), (400.0, 500.0), 20))
+    return Problem(crystal, measured, RefinementOptions(("thickness", "B", "blur"), (400.0, 500.0), 20))
 
 
 def _state() -> dict[str, Any]:

@@ -9,7 +9,7 @@ from experiment_helpers import BEAMS, GAAS, HALF_WIDTH, PIXELS, THICKNESS, exact
 import lacbed
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.fitting.align import Matching
-from lacbed.fitting.fit import check_crystal, fit_experiment
+from lacbed.fitting.fit import check_crystal, fit
 from lacbed.fitting.merit import score
 from lacbed.fitting.minima import local_minima
 from lacbed.fitting.report import check_folder, write_report
@@ -30,7 +30,7 @@ def experiment():
 
 @pytest.fixture(scope="module")
 def result(experiment):
-    return fit_experiment(experiment, GAAS, SETTINGS)
+    return fit(experiment, GAAS, SETTINGS)
 
 
 def test_thickness_and_geometry_are_found(result):
@@ -44,7 +44,7 @@ def test_thickness_and_geometry_are_found(result):
 
 def test_images_of_many_pixels_are_searched_in_large_ones(experiment, result, monkeypatch):
     monkeypatch.setattr("lacbed.fitting.thickness_search.ENOUGH", PIXELS // 2)
-    coarse = fit_experiment(experiment, GAAS, SETTINGS)
+    coarse = fit(experiment, GAAS, SETTINGS)
     assert coarse.thickness == pytest.approx(result.thickness, abs=4)
     assert coarse.placement.scale == pytest.approx(result.placement.scale, abs=1e-3)
     assert coarse.merits.mean_z == pytest.approx(result.merits.mean_z, rel=0.02)
@@ -112,23 +112,23 @@ def test_a_crystal_in_another_setting_is_refused(experiment):
 
 def test_what_does_not_fit_is_named(experiment):
     settings = FitSettings((100.0, 120.0), beams=60, free=(), matching=Matching(shift=False))
-    warnings = " ".join(fit_experiment(experiment, GAAS, settings).warnings)
+    warnings = " ".join(fit(experiment, GAAS, settings).warnings)
     assert "end of the scan" in warnings
     turned = experiment.turned("+x-y")
-    warnings = " ".join(fit_experiment(turned, GAAS, settings).warnings)
+    warnings = " ".join(fit(turned, GAAS, settings).warnings)
     assert "-x+y fits better" in warnings
     assert "no thickness fits" in warnings
 
 
 def test_a_poor_fit_is_said_to_be_one(experiment):
     elsewhere = FitSettings((800.0, 900.0, 1000.0), absorption=None, beams=BEAMS)
-    found = fit_experiment(experiment, GAAS, elsewhere)
+    found = fit(experiment, GAAS, elsewhere)
     assert any("the fit is poor" in w and "absorption" in w for w in found.warnings)
 
 
 def test_a_half_width_that_is_far_off_is_found_and_said(experiment):
     wrong = experiment.on_grid(1.25 * HALF_WIDTH)
-    found = fit_experiment(wrong, GAAS, FitSettings((440.0, 460.0, 480.0), beams=60, blur=0.3))
+    found = fit(wrong, GAAS, FitSettings((440.0, 460.0, 480.0), beams=60, blur=0.3))
     assert found.experiment.half_width == pytest.approx(SCALE * HALF_WIDTH, rel=0.005)
     assert found.stated_half_width == pytest.approx(1.25 * HALF_WIDTH)
     assert found.merits.mean_z < 0.02
@@ -141,7 +141,7 @@ def test_images_without_contrast_are_left_out_by_name(experiment):
     images = experiment.images.copy()
     images[3] = 12.0
     odd = experiment_of(images).select(experiment.hkl[:5])
-    result = fit_experiment(odd, GAAS, FitSettings((460.0,), beams=60, free=(), matching=Matching(shift=False)))
+    result = fit(odd, GAAS, FitSettings((460.0,), beams=60, free=(), matching=Matching(shift=False)))
     assert result.merits.matches[3] is None
     assert np.isfinite(result.merits.mean_z)
     assert any("1,1,1" in w and "without contrast" in w for w in result.warnings)
@@ -161,7 +161,7 @@ def test_the_warwick_experiment(reference_folder):
     folder = reference_folder / "experiment" / "Ge98Sn2_76"
     few = load_experiment(folder).select([(0, 0, 0), (0, 0, 2), (1, 1, 1), (2, 2, 0), (1, 1, 3)])
     crystal = lacbed.Crystal.from_cif(folder / "crystal.cif")
-    found = fit_experiment(few, crystal, FitSettings((1320.0, 1340.0, 1360.0, 1380.0, 1400.0), beams=60))
+    found = fit(few, crystal, FitSettings((1320.0, 1340.0, 1360.0, 1380.0, 1400.0), beams=60))
     assert found.thickness == pytest.approx(1356, abs=15)
     assert found.merits.mean_z_aligned < found.merits.mean_z < 0.09
     assert found.bragg.warnings(few) == []

@@ -1,7 +1,7 @@
 """Refinement: what symmetry leaves free, truth found again, bad input refused."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -22,10 +22,10 @@ from lacbed.refinement.constraints import (
 from lacbed.refinement.files import check_folder, fingerprint, load_progress, save_progress
 from lacbed.refinement.measured import Measured, usable
 from lacbed.refinement.objective import compare, make_target, residual_of, reweighted, z_of
-from lacbed.refinement.options import Options, Progress
+from lacbed.refinement.options import Progress, RefinementOptions
 from lacbed.refinement.parameter import state_function
 from lacbed.refinement.parameters import build_parameters, split_names
-from lacbed.refinement.refine import refine
+from lacbed.refinement.refine import Refinement, refine
 from lacbed.refinement.report import refined_cif, summary
 from lacbed.refinement.structure import coefficients, make_structure
 from lacbed.refinement.uncertainties import (
@@ -168,23 +168,36 @@ def measured(dose: float | None = None, seed: int = 0, shift: float = 0.0) -> tu
 FAST = {"beams": 90, "absorption": None, "blur": 0.05, "starts": 1, "steps": 6}
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A refinement from a wrong start: the true crystal, the first one, the data, and what came out."""
+
+    crystal: Crystal
+    first: Crystal
+    data: Measured
+    thickness: float
+    options: RefinementOptions
+    saved: list[Progress]
+    result: Refinement
+
+
 @pytest.fixture(scope="module")
-def finished():
+def finished() -> Finished:
     crystal, data, thickness = measured(1e3, shift=0.004)
     sites = tuple(replace(s, u_iso=1.2 * s.u_iso) for s in crystal.sites)
     first = replace(crystal, sites=sites)
-    options = Options(
+    options = RefinementOptions(
         ("thickness", "half_width", "tilt", "B"), (560.0, 600.0, 660.0, 700.0), align=False, weights="poisson",
         common_scale=True, **FAST,
     )  # fmt: skip
     saved: list[Progress] = []
-    return crystal, first, replace(data, half_width=0.331), thickness, options, saved, refine(
-        first, replace(data, half_width=0.331), options, save=saved.append
-    )  # fmt: skip
+    wrong = replace(data, half_width=0.331)
+    result = refine(wrong, first, options, on_checkpoint=saved.append)
+    return Finished(crystal, first, wrong, thickness, options, saved, result)
 
 
 def test_truth_is_found_again(finished):
-    crystal, _, _, thickness, _, _, result = finished
+    crystal, thickness, result = finished.crystal, finished.thickness, finished.result
     values = dict(zip((p.name for p in result.parameters), result.values, strict=True))
     assert abs(values["thickness"] - thickness) < 2.0
     assert abs(values["tilt_x"] - 0.004) < 5e-4
@@ -196,7 +209,7 @@ def test_truth_is_found_again(finished):
 
 
 def test_uncertainties_are_of_the_size_of_the_errors(finished):
-    crystal, *_, result = finished
+    crystal, result = finished.crystal, finished.result
     truth = {"thickness": 640.0, "B:Ga1": crystal.sites[0].b_iso, "B:As2": crystal.sites[1].b_iso}
     bias = result.check.bias  # by beams that the truth has no more than the fit
     su = standard_uncertainties(result.covariance - np.outer(bias, bias))
@@ -210,19 +223,18 @@ def test_uncertainties_are_of_the_size_of_the_errors(finished):
 
 
 def test_resume_goes_on_where_it_stopped(finished):
-    _, first, data, _, options, saved, result = finished
-    again = refine(first, data, options, resume=saved[-1])
-    np.testing.assert_allclose(again.values, result.values, rtol=1e-9)
+    again = refine(finished.data, finished.first, finished.options, resume=finished.saved[-1])
+    np.testing.assert_allclose(again.values, finished.result.values, rtol=1e-9)
 
 
 def test_cif_and_numbers(finished):
-    crystal, first, _, _, options, _, result = finished
+    crystal, first, result = finished.crystal, finished.first, finished.result
     text = refined_cif(first, result)
     assert "(" in text.split("_atom_site_")[-1]
     back = Crystal.from_cif_text(text)
     assert back.sites[0].u_iso == pytest.approx(float(result.state.u[0, 0]), rel=2e-2)
     assert len(back.atoms) == len(crystal.atoms)
-    numbers = summary(result, options)
+    numbers = summary(result, finished.options)
     assert {"mean_Z_aligned", "mean_Z", "thickness", "free", "correlation"} <= set(numbers)
     assert set(numbers["free"]["thickness"]) >= {"value", "uncertainty"}
     json.dumps(numbers)
@@ -232,8 +244,8 @@ def test_lbfgs_finds_it_too_and_images_are_aligned():
     crystal, data, thickness = measured()
     images = data.images.copy()
     images[1] = np.roll(images[1], 1, axis=1)  # one pixel along x
-    options = Options(("thickness",), (630.0,), method="lbfgs", **FAST)
-    result = refine(crystal, replace(data, images=images), options)
+    options = RefinementOptions(("thickness",), (630.0,), method="lbfgs", **FAST)
+    result = refine(replace(data, images=images), crystal, options)
     assert abs(result.values[0] - thickness) < 2.0
     np.testing.assert_allclose(result.shifts[1], [1.0, 0.0], atol=0.15)
     np.testing.assert_allclose(result.shifts[[0, 2, 3]], 0.0, atol=0.05)
@@ -291,9 +303,9 @@ def test_what_cannot_be_seen_is_refused_or_left_out():
     frame = make_frame(quartz, (0, 0, 1))
     images = np.random.default_rng(0).random((1, 6, 6))
     data = Measured(images, ((0, 0, 0),), frame, 200e3, 0.15)
-    options = Options(("x:O2",), (300.0,), **(FAST | {"beams": 30}))
+    options = RefinementOptions(("x:O2",), (300.0,), **(FAST | {"beams": 30}))
     with pytest.raises(SettingError, match="z:O2 cannot be free"):
-        refine(quartz, data, options)
+        refine(data, quartz, options)
 
 
 def test_images_without_contrast():
@@ -310,13 +322,13 @@ def test_images_without_contrast():
 def test_reflections_of_another_zone():
     crystal, data, _ = measured()
     with pytest.raises(SettingError, match="Laue zone"):
-        refine(crystal, replace(data, hkl=(*HKL[:3], (2, 0, 0))), Options(**FAST))
+        refine(replace(data, hkl=(*HKL[:3], (2, 0, 0))), crystal, RefinementOptions(**FAST))
 
 
 def test_folder_and_state(tmp_path):
     crystal, data, _ = measured()
-    mark = fingerprint(data, crystal, Options())
-    assert mark != fingerprint(data, crystal, Options(free=("thickness",)))
+    mark = fingerprint(data, crystal, RefinementOptions())
+    assert mark != fingerprint(data, crystal, RefinementOptions(free=("thickness",)))
     folder = tmp_path / "new"
     with pytest.raises(FileFormatError, match="resume"):
         check_folder(folder, resume=True)

@@ -32,7 +32,7 @@ def fit(view: View, files: Mapping[str, bytes], send: Send, budget: int) -> None
         SettingError: if the crystal cannot show the measured reflections.
         MemoryLimitError: if the images are more than one computation may hold.
     """
-    from lacbed.fitting.fit import fit_experiment  # noqa: PLC0415
+    from lacbed.fitting.fit import fit  # noqa: PLC0415
     from lacbed.fitting.settings import FitSettings  # noqa: PLC0415
 
     send({"kind": "progress", "phase": "reading the measured patterns", "fraction": None}, b"")
@@ -55,7 +55,7 @@ def fit(view: View, files: Mapping[str, bytes], send: Send, budget: int) -> None
 
     start = time.perf_counter()
     send({"kind": "progress", "phase": "finding how many beams are enough", "fraction": None}, b"")
-    result = fit_experiment(experiment, crystal, settings, tick)
+    result = fit(experiment, crystal, settings, tick)
     send(_header(experiment, result, time.perf_counter() - start), _payload(experiment, result))
 
 

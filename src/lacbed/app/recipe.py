@@ -113,13 +113,13 @@ def fit_recipe(view: View) -> dict[str, str]:
         "import lacbed",
         "import numpy as np",
         "from lacbed.experiment.folder import load_experiment",
-        "from lacbed.fitting.fit import fit_experiment",
+        "from lacbed.fitting.fit import fit",
         "from lacbed.fitting.settings import FitSettings",
         "",
         f"crystal = lacbed.Crystal.{read}",
         'experiment = load_experiment("experiment")  # the folder, or the file, of the measured patterns',
         f"thicknesses = tuple(np.arange({first:g}, {last + 0.5 * step:g}, {step:g}))  # Å",
-        f"result = fit_experiment(experiment, crystal, FitSettings(thicknesses, {_absorption(view)}))",
+        f"result = fit(experiment, crystal, FitSettings(thicknesses, {_absorption(view)}))",
         "print(result.thickness, result.merits.z)",
     ]
     absorption = ["--absorption", _absorption_option(view)]

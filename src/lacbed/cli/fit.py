@@ -70,7 +70,7 @@ def command(
     from lacbed.crystals.load import load_crystal  # noqa: PLC0415
     from lacbed.experiment.folder import load_experiment  # noqa: PLC0415
     from lacbed.fitting.align import Matching  # noqa: PLC0415
-    from lacbed.fitting.fit import fit_experiment  # noqa: PLC0415
+    from lacbed.fitting.fit import fit  # noqa: PLC0415
     from lacbed.fitting.report import check_folder, summary, write_report  # noqa: PLC0415
     from lacbed.fitting.settings import FitSettings  # noqa: PLC0415
     from lacbed.io.lock import claimed  # noqa: PLC0415
@@ -100,7 +100,7 @@ def command(
     reporter = Reporter(quiet, as_json)
     with nullcontext() if out is None else claimed(out, "fit", inside=False):
         with reporter.progress("Fitting") as progress:
-            result = fit_experiment(measured, structure, settings, progress)
+            result = fit(measured, structure, settings, progress)
         files = [] if out is None else write_report(result, out)
     _print(result, reporter)
     if out is not None:

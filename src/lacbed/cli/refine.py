@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lacbed.crystals import Crystal
     from lacbed.experiment.experiment import Experiment
     from lacbed.refinement.measured import Measured
-    from lacbed.refinement.options import Options, Progress
+    from lacbed.refinement.options import Progress, RefinementOptions
 
 NAME = "refine"
 
@@ -78,7 +78,7 @@ def command(
 
     Example: lacbed refine measured.nc GaAs --free thickness,B,half_width,tilt,blur -o refined
     """
-    from lacbed.refinement.options import Options  # noqa: PLC0415
+    from lacbed.refinement.options import RefinementOptions  # noqa: PLC0415
     from lacbed.refinement.parameters import split_names  # noqa: PLC0415
 
     if method not in ("lm", "lbfgs"):
@@ -93,7 +93,7 @@ def command(
     names = split_names(free)
     if free == USUAL and model is None:
         names = tuple(name for name in names if name != "absorption")
-    options = Options(
+    options = RefinementOptions(
         free=names, thicknesses=parse.thicknesses(thickness), beams=None if count == "auto" else count,
         absorption=model, factors=factors, method=method, starts=starts, align=align,  # type: ignore[arg-type]
         weights="poisson" if poisson else "correlation", common_scale=common_scale, robust=robust, blur=blur,
@@ -105,7 +105,7 @@ def command(
 def run(
     experiment: Path,
     crystal: str,
-    options: Options,
+    options: RefinementOptions,
     out: Path,
     resume: bool,
     reporter: Reporter,
@@ -116,9 +116,10 @@ def run(
     from lacbed.experiment.folder import load_experiment  # noqa: PLC0415
     from lacbed.io.lock import claimed  # noqa: PLC0415
     from lacbed.refinement import files  # noqa: PLC0415
+    from lacbed.refinement.measured import measured_of  # noqa: PLC0415
 
     measured_pattern, structure = load_experiment(experiment), load_crystal(crystal, block)
-    measured = files.measured_of(measured_pattern, structure)
+    measured = measured_of(measured_pattern, structure)
     mark = files.fingerprint(measured, structure, options)
     files.check_folder(out, resume)
     with claimed(out, "refinement", inside=True):
@@ -127,9 +128,15 @@ def run(
 
 
 def _refine(
-    structure: Crystal, experiment: Experiment, measured: Measured, options: Options, out: Path, mark: str,
-    start: Progress | None, reporter: Reporter,
-) -> None:  # fmt: skip
+    structure: Crystal,
+    experiment: Experiment,
+    measured: Measured,
+    options: RefinementOptions,
+    out: Path,
+    mark: str,
+    start: Progress | None,
+    reporter: Reporter,
+) -> None:
     """Refine from a state or from the beginning, and write what was found."""
     from lacbed.refinement import files  # noqa: PLC0415
     from lacbed.refinement.refine import refine  # noqa: PLC0415
@@ -147,8 +154,8 @@ def _refine(
 
         try:
             result = refine(
-                structure, measured, options, resume=start, tell=tell,
-                save=lambda progress: files.save_progress(out, progress, mark),
+                measured, structure, options, resume=start, on_progress=tell,
+                on_checkpoint=lambda progress: files.save_progress(out, progress, mark),
             )  # fmt: skip
         except BaseException as error:
             if not isinstance(error, Exception) and (out / files.STATE).is_file():  # Ctrl-C, SIGTERM

@@ -25,7 +25,7 @@ def fit_montage(result: FitResult, side: float | None = None) -> Figure:
     with limits of half the range of greys.
 
     Args:
-        result: of `lacbed.fitting.fit.fit_experiment`.
+        result: of `lacbed.fitting.fit.fit`.
         side: of one image in inches.
     """
     used = [(n, m) for n, m in zip(result.merits.labels, result.merits.matches, strict=True) if m is not None]

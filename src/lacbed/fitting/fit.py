@@ -68,7 +68,7 @@ class FitResult:
     warnings: tuple[str, ...] = field(default=())
 
 
-def fit_experiment(
+def fit(
     experiment: Experiment, crystal: Crystal, settings: FitSettings | None = None, progress: Tick | None = None
 ) -> FitResult:
     """Find the thickness and the common geometry at which a crystal meets an experiment best.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,8 +18,11 @@ from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import LacbedError, SettingError
 from lacbed.identification.predictors import Predictor, exact, few_beams
-from lacbed.identification.target import Target
+from lacbed.identification.target import Target, target_of
 from lacbed.patterns.metrics import zncc_loss
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 FINE = 5
 """The exact simulation tries thicknesses this many times as close as those of the first look."""
@@ -81,7 +85,7 @@ def library(
 
 
 def identify(
-    target: Target,
+    pattern: Target | xr.DataArray,
     crystals: Sequence[Crystal],
     thicknesses: Sequence[float],
     *,
@@ -94,7 +98,8 @@ def identify(
     """Rank crystals by how well they explain a 000 pattern.
 
     Args:
-        target: the pattern; see `lacbed.identification.target`.
+        pattern: with 000 among its reflections; of several thicknesses choose one with
+            `lacbed.identification.target.target_of`.
         crystals: the candidates.
         thicknesses: to be tried, in Å.
         keep: how many of the best of the first look are simulated exactly.
@@ -108,6 +113,7 @@ def identify(
     """
     if not crystals or not len(thicknesses):
         raise SettingError("identification needs at least one crystal and one thickness")
+    target = pattern if isinstance(pattern, Target) else target_of(pattern)
     times = np.array(sorted(thicknesses), dtype=float)
     coarse = target.coarse()
     tick = progress or (lambda _: None)

@@ -223,6 +223,35 @@ class Surrogate:
         return pattern
 
 
+def predict(
+    crystal: Crystal,
+    thicknesses: Sequence[float] = (600.0,),
+    energy: float = 200e3,
+    *,
+    model: str | Path | None = None,
+    device: str = "cpu",
+) -> xr.DataArray:
+    """The 000 pattern of a cubic crystal along [001] by a learned simulator, in milliseconds.
+
+    For many crystals load the model once, `Surrogate.load(model)`, and call its `predict`.
+
+    Args:
+        crystal: what to predict.
+        thicknesses: in Å.
+        energy: in eV.
+        model: name of a packaged model or folder of a trained one; default the packaged one.
+        device: "cpu", "cuda" or "auto".
+
+    Returns:
+        What `lacbed.simulate` returns, with the attributes `expected_rms_error`, `expected_z` and `warnings`.
+
+    Raises:
+        FileFormatError: if there is no such model.
+        SettingError: outside what it was trained on, with the command that computes it exactly.
+    """
+    return Surrogate.load(model, device).predict(crystal, thicknesses, energy)
+
+
 def find_model(path: str | Path | None = None) -> Path:
     """Folder of a packaged model by name, of the packaged default, or a folder itself.
 

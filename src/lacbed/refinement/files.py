@@ -21,7 +21,7 @@ from lacbed.io.lock import is_empty
 from lacbed.patterns.files import save_pattern
 from lacbed.refinement.measured import Measured
 from lacbed.refinement.objective import make_target, z_of
-from lacbed.refinement.options import Options, Progress
+from lacbed.refinement.options import Progress, RefinementOptions
 from lacbed.refinement.refine import Refinement
 from lacbed.refinement.report import refined_cif, report_text, summary
 from lacbed.settings import MAX_THICKNESS
@@ -29,14 +29,6 @@ from lacbed.settings import MAX_THICKNESS
 STATE = "state.json"
 MOST_BEAMS = 20_000
 _LARGEST = 10**8  # bytes
-
-
-def measured_of(experiment: Experiment, crystal: Crystal) -> Measured:
-    """An experiment as refinement takes it."""
-    return Measured(
-        experiment.images, experiment.hkl, experiment.frame(crystal), experiment.energy, experiment.half_width,
-        experiment.center,
-    )  # fmt: skip
 
 
 def check_folder(folder: Path, resume: bool) -> None:
@@ -57,7 +49,7 @@ def check_folder(folder: Path, resume: bool) -> None:
         raise FileFormatError(f"cannot write {str(folder)!r}: there is no folder {str(folder.parent)!r}; make it")
 
 
-def fingerprint(measured: Measured, crystal: Crystal, options: Options) -> str:
+def fingerprint(measured: Measured, crystal: Crystal, options: RefinementOptions) -> str:
     """Changes whenever the refinement would be another one."""
     digest = hashlib.sha256()
     digest.update(np.ascontiguousarray(measured.images).tobytes())
@@ -153,7 +145,7 @@ def _is_entry(value: Any) -> bool:
 
 
 def write_results(
-    folder: Path, crystal: Crystal, experiment: Experiment, result: Refinement, options: Options
+    folder: Path, crystal: Crystal, experiment: Experiment, result: Refinement, options: RefinementOptions
 ) -> tuple[dict[str, Any], list[Path]]:
     """All results into the folder: numbers and the files written."""
     from lacbed.patterns.figures import save_figure  # noqa: PLC0415

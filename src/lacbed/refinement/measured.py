@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lacbed.beams import HKL
+from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
 from lacbed.experiment.binning import binned_images, largest_binning
+from lacbed.experiment.experiment import Experiment
 from lacbed.geometry.frame import Frame
 
 SMALL = 44
@@ -44,6 +46,14 @@ class Measured:
     def binned(self) -> Measured:
         """Means over squares of pixels, with about `SMALL` of them a side; masked where any of them is."""
         return replace(self, images=binned_images(self.images, largest_binning(self.pixels, 0.8 * SMALL)))
+
+
+def measured_of(experiment: Experiment, crystal: Crystal) -> Measured:
+    """An experiment as refinement takes it."""
+    return Measured(
+        experiment.images, experiment.hkl, experiment.frame(crystal), experiment.energy, experiment.half_width,
+        experiment.center,
+    )  # fmt: skip
 
 
 def usable(measured: Measured) -> tuple[Measured, list[str]]:

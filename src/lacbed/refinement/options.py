@@ -13,7 +13,7 @@ from lacbed.refinement.objective import Weights
 
 
 @dataclass(frozen=True)
-class Options:
+class RefinementOptions:
     """How to refine.
 
     Attributes:

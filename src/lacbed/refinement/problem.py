@@ -15,7 +15,7 @@ from lacbed.geometry.frame import Frame
 from lacbed.refinement.families import add_families
 from lacbed.refinement.measured import Measured
 from lacbed.refinement.objective import Target, compare, make_target
-from lacbed.refinement.options import Options
+from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.parameter import Parameter, state_function
 from lacbed.refinement.parameters import build_parameters, usual
 from lacbed.refinement.plan import Plan
@@ -45,7 +45,7 @@ class Problem:
         small: the experiment in large pixels.
     """
 
-    def __init__(self, crystal: Crystal, measured: Measured, options: Options) -> None:
+    def __init__(self, crystal: Crystal, measured: Measured, options: RefinementOptions) -> None:
         self.crystal, self.measured, self.options = crystal, measured, options
         self.small = measured.binned()
         self.base = crystal_state(

@@ -12,16 +12,17 @@ from lacbed.beams import check_reflections
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
+from lacbed.experiment.experiment import Experiment
 from lacbed.patterns.result import hkl_label
-from lacbed.refinement.measured import Measured, usable
+from lacbed.refinement.measured import Measured, measured_of, usable
 from lacbed.refinement.model import Kept
 from lacbed.refinement.objective import Fit, compare, mean_z, reweighted, z_of
-from lacbed.refinement.options import Options, Progress
+from lacbed.refinement.options import Progress, RefinementOptions
 from lacbed.refinement.parameter import Parameter, state_function
 from lacbed.refinement.plan import Plan
 from lacbed.refinement.problem import Problem
-from lacbed.refinement.scan import Tell, first_progress
-from lacbed.refinement.stages import MAX_SHIFT, Save, run_stages
+from lacbed.refinement.scan import OnProgress, first_progress
+from lacbed.refinement.stages import MAX_SHIFT, OnCheckpoint, run_stages
 from lacbed.refinement.uncertainties import covariance, response, standard_uncertainties
 from lacbed.settings import MAX_THICKNESS
 from lacbed.state import ModelState
@@ -91,15 +92,15 @@ class Refinement:
 
 
 def refine(
+    experiment: Experiment | Measured,
     crystal: Crystal,
-    measured: Measured,
-    options: Options,
+    options: RefinementOptions | None = None,
     *,
     resume: Progress | None = None,
-    tell: Tell | None = None,
-    save: Save | None = None,
+    on_progress: OnProgress | None = None,
+    on_checkpoint: OnCheckpoint | None = None,
 ) -> Refinement:
-    """Fit a crystal and the geometry to measured images.
+    """Refine a crystal and the geometry against measured images.
 
     The thickness is scanned on small images; the best minima are followed for a few steps with the geometry; from
     the best one the parameters are freed in the order of `STAGES` (parameter.py); at last every image may be
@@ -107,22 +108,26 @@ def refine(
     the parameters are biased by what the model leaves out.
 
     Args:
+        experiment: what was measured.
         crystal: the first model.
-        measured: the experiment.
-        options: how.
+        options: how; the defaults need no knowledge of the thickness.
         resume: to go on from.
-        tell: told the progress.
-        save: given the state of affairs after the scan, every stage, and every better evaluation.
+        on_progress: called with a few words and the fraction of the work done.
+        on_checkpoint: given the state after the scan, every stage, and every better evaluation.
+
+    Returns:
+        The refined parameters with their covariance. `lacbed.refinement.files.write_results` makes a report of it.
 
     Raises:
         SettingError: on parameters that symmetry fixes or that do not change the images, and on images without
             contrast; and on a state that is not of this refinement.
     """
-    say: Tell = tell or (lambda _what, _fraction: None)
-    keep: Save = save or (lambda _progress: None)
+    say: OnProgress = on_progress or (lambda _what, _fraction: None)
+    keep: OnCheckpoint = on_checkpoint or (lambda _progress: None)
+    measured = experiment if isinstance(experiment, Measured) else measured_of(experiment, crystal)
     check_reflections(crystal, measured.frame, measured.hkl, laue_zones=0)
     measured, notes = usable(measured)
-    problem = Problem(crystal, measured, options)
+    problem = Problem(crystal, measured, options or RefinementOptions())
     if resume is not None:
         check_state(resume, problem)
     if resume is None:
@@ -169,7 +174,7 @@ def check_state(progress: Progress, problem: Problem) -> None:
         )
 
 
-def _finish(problem: Problem, progress: Progress, notes: list[str], say: Tell) -> Refinement:
+def _finish(problem: Problem, progress: Progress, notes: list[str], say: OnProgress) -> Refinement:
     """Uncertainties at the end, and the check with a finer model."""
     parameters, measured = problem.parameters, problem.measured
     state_of = state_function(problem.base, parameters)

@@ -15,14 +15,14 @@ from lacbed.crystals.cell import Cell, FloatArray
 from lacbed.errors import LacbedError
 from lacbed.patterns.result import hkl_label, software
 from lacbed.refinement.objective import make_target, z_of
-from lacbed.refinement.options import Options
+from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.refine import Refinement
 from lacbed.refinement.uncertainties import correlations, standard_uncertainties, with_uncertainty
 
 STRONG_CORRELATION = 0.8
 
 
-def summary(result: Refinement, options: Options) -> dict[str, Any]:
+def summary(result: Refinement, options: RefinementOptions) -> dict[str, Any]:
     """Everything as plain numbers, for JSON."""
     su, measured = standard_uncertainties(result.covariance), result.measured
     target = make_target(torch.as_tensor(measured.images))

@@ -20,7 +20,7 @@ from lacbed.refinement.plan import Plan
 from lacbed.refinement.problem import Problem
 from lacbed.refinement.sampling import binned_sigma
 
-Tell = Callable[[str, float], None]
+OnProgress = Callable[[str, float], None]
 """Called with what is done and the fraction of the whole."""
 
 WIDTHS = (0.98, 1.0, 1.02)
@@ -41,7 +41,7 @@ HOPELESS = 0.5
 """Mean Z of a scan from which a warning says that nothing fits."""
 
 
-def first_progress(problem: Problem, say: Tell) -> Progress:
+def first_progress(problem: Problem, say: OnProgress) -> Progress:
     """The best start: enough beams, the scan, and a few steps with the geometry from the best minima."""
     plan = enough_beams(problem)
     thicknesses = problem.options.thicknesses

@@ -17,9 +17,9 @@ from lacbed.refinement.options import Progress
 from lacbed.refinement.parameter import STAGES, state_function
 from lacbed.refinement.plan import Plan
 from lacbed.refinement.problem import Problem
-from lacbed.refinement.scan import Tell, around
+from lacbed.refinement.scan import OnProgress, around
 
-Save = Callable[[Progress], None]
+OnCheckpoint = Callable[[Progress], None]
 
 MAX_SHIFT = 3.0  # pixels
 
@@ -30,7 +30,7 @@ AT_REST = 0.02
 """Shifts that change by less than this many pixels are left."""
 
 
-def run_stages(problem: Problem, progress: Progress, say: Tell, keep: Save) -> Progress:
+def run_stages(problem: Problem, progress: Progress, say: OnProgress, keep: OnCheckpoint) -> Progress:
     """Every stage that is not yet done."""
     parameters = problem.parameters
     present = sorted({p.stage for p in parameters})
@@ -62,7 +62,7 @@ def _fit(
     active: list[int],
     name: str,
     align: bool,
-    keep: Save,
+    keep: OnCheckpoint,
 ) -> tuple[Progress, Tensor | None]:
     """One stage: the new state of affairs, and the shifts of the images if these may move."""
     options, parameters = problem.options, problem.parameters

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from lacbed.errors import SettingError
-from lacbed.identification.target import Target
+from lacbed.identification.target import Target, target_of
 from lacbed.learn.symmetry import OPERATIONS, apply_to_pattern
 from lacbed.patterns.metrics import zncc_loss
 from lacbed.retrieval.cell import image_of_table, resized, table_of_image
@@ -24,7 +25,10 @@ from lacbed.retrieval.forward import (
 )
 from lacbed.retrieval.freedom import Symmetry, symmetry_of
 from lacbed.retrieval.refine import State, computed, refine
-from lacbed.retrieval.start import half_width, sample
+from lacbed.retrieval.start import half_width, learned_potential, load_inverse, sample
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 ORDER = 24
 """Coefficients up to this |h| and |k| are kept of a start."""
@@ -78,9 +82,9 @@ class Retrieval:
 
 
 def retrieve(
-    target: Target,
+    pattern: Target | xr.DataArray,
     foil: Foil,
-    start: Tensor,
+    start: Tensor | None = None,
     *,
     refined: bool = True,
     absorption: bool = True,
@@ -93,9 +97,11 @@ def retrieve(
     The answer is one of those that 000 cannot tell apart; see docs/physics.md#same-000.
 
     Args:
-        target: the pattern; see `lacbed.identification.target.target_of`.
+        pattern: with 000 among its reflections; of several thicknesses choose one with
+            `lacbed.identification.target.target_of`.
         foil: lattice parameter, thickness and energy.
-        start: mean potential along the beam in V: (n, n); see `lacbed.retrieval.start`.
+        start: mean potential along the beam in V, (n, n), see `lacbed.retrieval.start`; default that of the
+            packaged model.
         refined: whether to refine it; otherwise it is only compared with the pattern.
         absorption: whether absorption is fitted.
         reaches: |g| in a* up to which coefficients are free, stage by stage.
@@ -106,6 +112,9 @@ def retrieve(
         SettingError: if the pattern is too small or has no contrast, or a number makes no sense.
     """
     _check(reaches, divisions)
+    target = pattern if isinstance(pattern, Target) else target_of(pattern)
+    if start is None:
+        start = learned_potential(target, foil, load_inverse())
     extent = min(4, math.floor(half_width(target, foil) + 1e-3))
     if extent < 1:
         raise SettingError(
