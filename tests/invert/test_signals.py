@@ -108,7 +108,7 @@ SPOILT = {
     "a chunk is missing": (leave_a_hole, "parts of its images are missing"),
     "nothing was written": (lambda p: replace(p, shape=STACK.shape), "parts of its images are missing"),
     "8 GB announced": (lambda p: replace(p, shape=(4, 32000, 32000), chunks=(1, 500, 500)), "missing"),
-    "two signals": (copy_signal, "2 signals of one size"),
+    "two signals": (copy_signal, "2 signals of the same size"),
     "axes of another size": (drop_axes, "its 3 axes do not fit its array"),
     "cut short": (lambda p: p.write_bytes(p.read_bytes()[:2000]), "cannot read"),
 }
@@ -155,7 +155,7 @@ def test_a_zarr_folder_with_a_pipe_or_a_pickle_is_refused(tmp_path):
         check_folder(tmp_path)
     (tmp_path / ".zarray").unlink()
     os.mkfifo(tmp_path / "0.0")
-    with pytest.raises(FileFormatError, match="no regular file"):
+    with pytest.raises(FileFormatError, match="not a regular file"):
         check_folder(tmp_path)
 
 

@@ -19,7 +19,9 @@ def command(
     out: o.OutputOption,
     semi_angle: Annotated[
         float | None,
-        typer.Option("--semi-angle", metavar="MRAD", help="Convergence semi-angle; by default the largest possible."),
+        typer.Option(
+            "--semi-angle", metavar="MRAD", help="Convergence semi-angle; by default the largest possible."
+        ),
     ] = None,
     pixels: Annotated[
         int | None,

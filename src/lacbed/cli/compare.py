@@ -22,7 +22,8 @@ def command(
     a: Annotated[Path, typer.Argument(metavar="A", help="A pattern file.", show_default=False)],
     b: Annotated[Path, typer.Argument(metavar="B", help="The reference.", show_default=False)],
     intersect: Annotated[
-        bool, typer.Option("--intersect", help="Compare only the reflections and thicknesses that both files have.")
+        bool,
+        typer.Option("--intersect", help="Compare only the reflections and thicknesses that both files have."),
     ] = False,
     thickness: Annotated[
         float | None, typer.Option("--thickness", "-t", metavar="Å", help="Thickness to plot.")

@@ -27,9 +27,7 @@ def command(
     ],
     out: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--out", "-o", metavar="FILE", help="Simulate and write the patterns; may be repeated."
-        ),
+        typer.Option("--out", "-o", metavar="FILE", help="Simulate and write the patterns; may be repeated."),
     ] = None,
     images: Annotated[
         bool, typer.Option("--images", help="Convert the images that Felix computed, instead of simulating.")

@@ -37,7 +37,8 @@ def build_command(
     ],
     preset: Annotated[str | None, typer.Option("--preset", help="seed (default) or wide.")] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="A config (.toml or .json) in place of a preset.")
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="A config (.toml or .json) in place of a preset."),
     ] = None,
     count: Annotated[
         int | None, typer.Option("--count", "-n", metavar="N", help="A random sample of N rows.")
@@ -51,10 +52,12 @@ def build_command(
         int | None, typer.Option("--per-prototype", metavar="N", help="At most N rows per prototype.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", "-j", metavar="N", help="Number of processes; by default one per core.")
+        int | None,
+        typer.Option("--workers", "-j", metavar="N", help="Number of processes; by default one per core."),
     ] = None,
     scheduler: Annotated[
-        str | None, typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="Use the workers of a Dask scheduler.")
+        str | None,
+        typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="Use the workers of a Dask scheduler."),
     ] = None,
     device: Annotated[
         str,
@@ -175,7 +178,9 @@ def _report(built: Built, out: Path, reporter: Reporter) -> None:
 @app.command("verify")
 def verify_command(
     data: DataArgument,
-    count: Annotated[int, typer.Option("--count", "-n", metavar="N", help="Number of crystals to recompute.")] = 10,
+    count: Annotated[
+        int, typer.Option("--count", "-n", metavar="N", help="Number of crystals to recompute.")
+    ] = 10,
     seed: SeedOption = 0,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
@@ -252,9 +257,7 @@ def _summary_lines(found: dict[str, Any]) -> list[str]:
 @app.command("montage")
 def montage_command(
     data: DataArgument,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE.png", help="Output file.", show_default=False)
-    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.png", help="Output file.", show_default=False)],
     count: Annotated[int, typer.Option("--count", "-n", metavar="N", help="Number of crystals.")] = 20,
     seed: SeedOption = 0,
     width: Annotated[int, typer.Option("--columns", metavar="N", help="Images per row.")] = 5,

@@ -14,9 +14,7 @@ NAME = "evaluate"
 
 
 def command(
-    model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="Folder of a model or run.", show_default=False)
-    ],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a model or run.", show_default=False)],
     data: Annotated[Path, typer.Argument(metavar="DATA.zarr", help="The data set.", show_default=False)],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the report.", show_default=False)
@@ -25,7 +23,9 @@ def command(
     kind: Annotated[
         str | None, typer.Option("--kind", help="Kind of split; by default that of the training.")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--split-seed", help="Seed of the split; by default that of the training.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--split-seed", help="Seed of the split; by default that of the training.")
+    ] = None,
     device: o.DeviceOption = "cpu",
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,

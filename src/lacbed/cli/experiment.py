@@ -65,7 +65,9 @@ def import_command(
     foil_normal: o.FoilOption = None,
     hkl: Annotated[
         str | None,
-        typer.Option("--hkl", metavar="LIST", help="Reflections in the order of the images (file 2 before file 10)."),
+        typer.Option(
+            "--hkl", metavar="LIST", help="Reflections in the order of the images (file 2 before file 10)."
+        ),
     ] = None,
     crop: Annotated[
         int | None, typer.Option("--crop", metavar="PIXELS", help="Crop each image to a square around its centre.")

@@ -38,7 +38,9 @@ def command(
     beams: Annotated[str, typer.Option("--beams", metavar="auto|N", help="Number of beams, or auto.")] = "auto",
     geometry: Annotated[
         str,
-        typer.Option("--geometry", metavar="LIST", help=f"Geometry common to all images to fit: none, or any of {GEOMETRY}."),
+        typer.Option(
+            "--geometry", metavar="LIST", help=f"Geometry common to all images to fit: none, or any of {GEOMETRY}."
+        ),
     ] = GEOMETRY,
     blur: Annotated[float, typer.Option("--blur", metavar="PIXELS", help="Initial blur (σ).")] = 0.7,
     align: Annotated[
@@ -50,9 +52,7 @@ def command(
     background: Annotated[
         str, typer.Option("--background", help="Background in Z_weighted: constant or plane.")
     ] = "constant",
-    robust: Annotated[
-        bool, typer.Option("--robust", help="Give outliers less weight in Z_weighted.")
-    ] = False,
+    robust: Annotated[bool, typer.Option("--robust", help="Give outliers less weight in Z_weighted.")] = False,
     hkl: Annotated[str | None, typer.Option("--hkl", metavar="LIST", help="Use only these reflections.")] = None,
     mask_zeros: Annotated[
         bool, typer.Option("--mask-zeros", help="Exclude pixels that are exactly zero, as not recorded.")

@@ -26,21 +26,25 @@ DOUBTFUL_Z = 0.05
 def command(
     pattern: Annotated[
         Path,
-        typer.Argument(
-            metavar="PATTERN", help="A pattern or experiment that includes 000.", show_default=False
-        ),
+        typer.Argument(metavar="PATTERN", help="A pattern or experiment that includes 000.", show_default=False),
     ],
     catalog: Annotated[
-        Path, typer.Option("--catalog", "-c", metavar="FILE.parquet", help="Catalogue of candidates.", show_default=False)
+        Path,
+        typer.Option(
+            "--catalog", "-c", metavar="FILE.parquet", help="Catalogue of candidates.", show_default=False
+        ),
     ],
     thickness: o.ThicknessOption = "100:1000:25",
     at: Annotated[
         float | None, typer.Option("--at", metavar="Å", help="Thickness to identify, if PATTERN is simulated.")
     ] = None,
     zone: Annotated[
-        str | None, typer.Option("--zone", "-z", metavar="U,V,W", help="Zone axis, if it differs from that of PATTERN.")
+        str | None,
+        typer.Option("--zone", "-z", metavar="U,V,W", help="Zone axis, if it differs from that of PATTERN."),
     ] = None,
-    keep: Annotated[int, typer.Option("--keep", metavar="N", help="Number of candidates to simulate exactly.")] = 5,
+    keep: Annotated[
+        int, typer.Option("--keep", metavar="N", help="Number of candidates to simulate exactly.")
+    ] = 5,
     top: Annotated[int, typer.Option("--top", metavar="N", help="Number of candidates to list.")] = 10,
     absorption: o.AbsorptionOption = "thomas",
     model: Annotated[
@@ -107,8 +111,8 @@ def _report(found: Identification, rows: list[dict[str, Any]], top: int, reporte
     best = min((c.z for c in shown if math.isfinite(c.z)), default=math.nan)
     if best > DOUBTFUL_Z:
         reporter.warn(
-            f"no crystal explains the pattern well; the best Z is {100 * best:.2g} %: the pattern is very noisy, or its "
-            "crystal is not in the catalogue"
+            f"no crystal explains the pattern well; the best Z is {100 * best:.2g} %: the pattern is "
+            "very noisy, or its crystal is not in the catalogue"
         )
     for name, why in found.failures[:5]:
         reporter.warn(f"{name} was left out: {why}")

@@ -68,7 +68,9 @@ ExtentOption = Annotated[
     float | None,
     typer.Option("--extent", metavar="N", help="Half-width in shortest reciprocal vectors (a*); 4 by default."),
 ]
-KMaxOption = Annotated[float | None, typer.Option("--k-max", metavar="1/Å", help="Half-width in 1/Å, instead of --extent.")]
+KMaxOption = Annotated[
+    float | None, typer.Option("--k-max", metavar="1/Å", help="Half-width in 1/Å, instead of --extent.")
+]
 SemiAngleOption = Annotated[
     float | None, typer.Option("--semi-angle", metavar="MRAD", help="Half-width in mrad, instead of --extent.")
 ]

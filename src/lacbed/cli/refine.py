@@ -50,18 +50,19 @@ def command(
     absorption: o.AbsorptionOption = "thomas",
     factors: o.FactorsOption = "kirkland",
     beams: Annotated[
-        str, typer.Option("--beams", metavar="N", help="Number of beams, or auto for as many as convergence needs.")
+        str,
+        typer.Option("--beams", metavar="N", help="Number of beams, or auto for as many as convergence needs."),
     ] = "auto",
     method: Annotated[str, typer.Option("--method", help="lm (Levenberg-Marquardt) or lbfgs.")] = "lm",
-    starts: Annotated[int, typer.Option("--starts", help="Number of minima of the thickness scan to refine from.")] = 3,
+    starts: Annotated[
+        int, typer.Option("--starts", help="Number of minima of the thickness scan to refine from.")
+    ] = 3,
     align: Annotated[bool, typer.Option("--align/--no-align", help="Let each image shift separately.")] = True,
     blur: Annotated[
         float | None,
         typer.Option("--blur", metavar="PIXELS", help="Initial blur (σ); by default found by the scan."),
     ] = None,
-    robust: Annotated[
-        bool, typer.Option("--robust", help="Give outliers less weight (Cauchy weights).")
-    ] = False,
+    robust: Annotated[bool, typer.Option("--robust", help="Give outliers less weight (Cauchy weights).")] = False,
     poisson: Annotated[
         bool, typer.Option("--poisson", help="Values are electron counts: weight by Poisson statistics.")
     ] = False,
@@ -159,7 +160,9 @@ def _refine(
             )  # fmt: skip
         except BaseException as error:
             if not isinstance(error, Exception) and (out / files.STATE).is_file():  # Ctrl-C, SIGTERM
-                sys.stderr.write(f"lacbed: the best state is in {out / files.STATE}; continue from it with --resume\n")
+                sys.stderr.write(
+                    f"lacbed: the best state is in {out / files.STATE}; continue from it with --resume\n"
+                )
             raise
     numbers, written = files.write_results(out, structure, experiment, result, options)
     seconds = {"seconds": time.perf_counter() - clock, "cpu_seconds": time.process_time() - cpu}

@@ -24,18 +24,18 @@ NAME = "retrieve"
 def command(
     pattern: Annotated[
         Path,
-        typer.Argument(
-            metavar="PATTERN", help="A pattern or experiment that includes 000.", show_default=False
-        ),
+        typer.Argument(metavar="PATTERN", help="A pattern or experiment that includes 000.", show_default=False),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the results.", show_default=False)
     ],
     thickness: Annotated[
-        float | None, typer.Option("--thickness", "-t", metavar="Å", help="Thickness, if PATTERN does not state it.")
+        float | None,
+        typer.Option("--thickness", "-t", metavar="Å", help="Thickness, if PATTERN does not state it."),
     ] = None,
     voltage: Annotated[
-        float | None, typer.Option("--voltage", "-V", metavar="KV", help="Voltage, if it differs from that of PATTERN.")
+        float | None,
+        typer.Option("--voltage", "-V", metavar="KV", help="Voltage, if it differs from that of PATTERN."),
     ] = None,
     lattice: Annotated[
         float | None,
@@ -48,7 +48,8 @@ def command(
         typer.Option("--start", metavar="FILE", help="Initial potential, in place of the learned one."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="FOLDER", help="A learned inverse; by default the packaged one.")
+        str | None,
+        typer.Option("--model", metavar="FOLDER", help="A learned inverse; by default the packaged one."),
     ] = None,
     refined: Annotated[
         bool,
@@ -143,5 +144,7 @@ def _report(result: Retrieval, out: Path, reporter: Reporter) -> None:
         f"{len(result.symmetry)} symmetry operations kept"
     )
     reporter.say(f"Z of the pattern: start {100 * result.z[0]:.3g} %, refined {100 * result.z[-1]:.3g} %")
-    reporter.say(f"{result.free} free coefficients; the potential is one of several that give the same pattern of 000")
+    reporter.say(
+        f"{result.free} free coefficients; the potential is one of several that give the same pattern of 000"
+    )
     reporter.say(f"  wrote {out}/potential.nc, start.nc, coefficients.csv, retrieval.png, retrieval.json")
