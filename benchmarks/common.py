@@ -32,7 +32,7 @@ def _machine() -> str:
 
 MACHINE = _machine()
 FELIX_CPU_SECONDS = {100: 7.5 * 60, 200: 38 * 60, 500: 7 * 3600}
-"""CPU time of Felix (Fortran) for 128 x 128 pixels, as given with the task; not measured here."""
+"""CPU time of Felix (Fortran) for 128 x 128 pixels, as quoted by its users; not measured here."""
 
 
 @dataclass(frozen=True)

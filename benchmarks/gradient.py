@@ -44,7 +44,7 @@ def main() -> None:
             pixels = chosen.pixels if sampling == "lattice" else chosen.pixels // 4
             rows.append(_row(name, zone, absorption, sampling, pixels, chosen))
     header = ["crystal", "absorption", "points", "pixels", "beams", "Bloch waves", "numbers", "simulation / CPU s",
-              "gradient / CPU s", "ratio", "target", "Jacobian / CPU s", "columns"]  # fmt: skip
+              "gradient / CPU s", "ratio", "goal", "Jacobian / CPU s", "columns"]  # fmt: skip
     parts = [table(header, rows)]
     if chosen.large:
         parts += [_large(absorption, chosen) for absorption in (None, "thomas")]

@@ -111,7 +111,7 @@ def test_damaged_files_are_explained_without_a_path(ending):
 
 
 def test_a_crystal_that_cannot_show_the_reflections(measured):
-    with pytest.raises(SettingError, match="another cell or setting"):
+    with pytest.raises(SettingError, match="different cell or setting"):
         run(measured["one file"], name="Fe")
 
 

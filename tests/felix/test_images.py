@@ -83,7 +83,7 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, pattern) -> None:
         lacbed.load_pattern(folder)
     folder = _folders(tmp_path / "b", pattern)
     make_folder(folder, GAAS, radius=7)
-    with pytest.raises(FileFormatError, match=r"12 pixels along a side, but felix\.inp says 2 x 7"):
+    with pytest.raises(FileFormatError, match=r"12 pixels per side, but felix\.inp gives 2 x 7"):
         lacbed.load_pattern(folder)
     folder = _folders(tmp_path / "c", pattern, ("one_folder", "other"))
     with pytest.raises(FileFormatError, match="does not give the thickness"):
@@ -94,5 +94,5 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, pattern) -> None:
 
 
 def test_a_folder_without_images_is_no_pattern(tmp_path: Path) -> None:
-    with pytest.raises(FileFormatError, match="without images of Felix"):
+    with pytest.raises(FileFormatError, match="without Felix images"):
         lacbed.load_pattern(tmp_path)

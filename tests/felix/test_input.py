@@ -94,7 +94,7 @@ def test_a_mistake_is_named(old: str, new: str, says: str, tmp_path: Path) -> No
 
 
 def test_no_input_no_result(tmp_path: Path) -> None:
-    with pytest.raises(FileFormatError, match=r"holds no felix\.inp"):
+    with pytest.raises(FileFormatError, match=r"contains no felix\.inp"):
         read_felix(tmp_path)
     with pytest.raises(FileFormatError, match="no such file"):
         read_felix(tmp_path / "felix.inp")

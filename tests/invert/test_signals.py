@@ -60,7 +60,7 @@ def test_a_stack_of_as_many_images_as_pixels_needs_its_axes(tmp_path):
     np.testing.assert_array_equal(images, np.moveaxis(cube, -1, 0))
     for navigate in ("sss", "nns", "nnn"):
         (tmp_path / "a.hspy").unlink()
-        with pytest.raises(FileFormatError, match=r"do not say which of them counts.*s\.transpose"):
+        with pytest.raises(FileFormatError, match=r"do not show which of them numbers.*s\.transpose"):
             read_noted(write(tmp_path / "a.hspy", cube, navigate))
 
 
@@ -138,7 +138,7 @@ def test_a_dm_file_that_is_cut_short_says_so(tmp_path, version):
     content = path.read_bytes()
     for part in (0.3, 0.9):
         path.write_bytes(content[: int(part * len(content))])
-        with pytest.raises(FileFormatError, match="it is cut short: it says that it has"):
+        with pytest.raises(FileFormatError, match="it is cut short: it announces"):
             read_noted(path)
     path.write_bytes(b"GIF89a" + content[6:])
     with pytest.raises(FileFormatError, match="it is a GIF picture"):

@@ -163,7 +163,7 @@ def _reader(path: Path) -> Any:
     if not path.suffix and not _exists(path):
         raise FileFormatError(f"no such file or folder: {str(path)!r}")
     if path.is_dir() and path.suffix.lower() not in _FOLDERS:
-        raise FileFormatError(f"{str(path)!r} is a folder, without Felix images; expected a pattern file")
+        raise FileFormatError(f"{str(path)!r} is a folder without Felix images; expected a pattern file")
     return _module(path)
 
 
