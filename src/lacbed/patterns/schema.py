@@ -111,7 +111,7 @@ def _digest(array: xr.DataArray, header: Mapping[str, Any]) -> str:
             continue
         kind = values.dtype.newbyteorder("<")
         total.update(json.dumps([name, kind.str, values.shape]).encode())
-        total.update(np.ascontiguousarray(values, dtype=kind).reshape(-1).view(np.uint8))
+        total.update(np.ascontiguousarray(values, dtype=kind).reshape(-1).view(np.uint8).data)
     return total.hexdigest()
 
 
