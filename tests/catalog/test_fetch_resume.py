@@ -9,6 +9,8 @@ import time
 import pytest
 
 from lacbed.catalog.fetch.wanted import Wanted
+from lacbed.catalog.files import write_catalog
+from lacbed.catalog.schema import table_of
 from lacbed.errors import FetchError, FileFormatError
 
 web = pytest.importorskip("lacbed.catalog.fetch.web", exc_type=ImportError)
