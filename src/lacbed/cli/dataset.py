@@ -201,6 +201,7 @@ def verify_command(
             "path": data,
             "files": found.files,
             "damaged": found.damaged,
+            "contradictions": found.contradictions,
             "finished": found.finished,
             "checks": [vars(check) for check in found.checks],
         }

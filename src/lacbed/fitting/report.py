@@ -48,7 +48,7 @@ def check_folder(folder: Path) -> Path:
         raise FileFormatError(f"cannot write {str(folder)!r}: there is no folder {str(folder.parent)!r}; make it")
     if folder.exists() and not folder.is_dir():
         raise FileFormatError(f"cannot write {str(folder)!r}: it is a file; name a folder")
-    check_replaceable(folder, lambda there: holds_only(there, (SUMMARY,), _FILES), "folder of a fit")
+    check_replaceable(folder, lambda there: holds_only(there, (SUMMARY,), _FILES), "fit")
     return folder
 
 
