@@ -83,7 +83,7 @@ def number(value: float) -> str:
 def verdict(value: float, limit: float, most: bool = True) -> str:
     """Whether a number stays under (or, with `most` false, reaches) its target."""
     met = value <= limit if most else value >= limit
-    return f"{'met' if met else 'NOT met'} ({'at most' if most else 'at least'} {limit:g})"
+    return f"goal {'met' if met else 'NOT met'} ({'at most' if most else 'at least'} {limit:g})"
 
 
 def provenance(machine: str) -> str:

@@ -96,7 +96,7 @@ def _large(absorption, chosen) -> str:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return (
         f"150 x 150 pixels, {len(plan.reflections)} reflections, {len(plan.beams)} beams, absorption "
-        f"{absorption or 'none'}, every pixel its own eigenproblem, gradient by all numbers of the model: "
+        f"{absorption or 'none'}, one eigenproblem per pixel, gradient with respect to all parameters: "
         f"{number(timing.cpu)} CPU s, peak memory of the process {peak:.2f} GiB: {verdict(peak, 8.0)}."
     )
 

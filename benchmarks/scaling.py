@@ -64,10 +64,10 @@ def exponent(values: list[float], seconds: list[float]) -> float:
 
 def plot(found: dict[str, tuple[list[float], list[float]]], path: Path) -> None:
     """CPU time against each of the quantities."""
-    import matplotlib  # noqa: PLC0415
+    import matplotlib
 
     matplotlib.use("Agg")
-    import matplotlib.pyplot as plt  # noqa: PLC0415
+    import matplotlib.pyplot as plt
 
     main = [name for name in found if "incommensurate" not in name]
     figure, axes = plt.subplots(1, len(main), figsize=(3.2 * len(main), 3.2), sharey=True, layout="constrained")

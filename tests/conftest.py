@@ -21,7 +21,7 @@ def lacbed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs `lacbed WORDS` in an empty folder: exit code, output, errors."""
-    from lacbed.cli import main  # noqa: PLC0415  most tests need no command line
+    from lacbed.cli import main  # most tests need no command line
 
     monkeypatch.chdir(tmp_path)
 

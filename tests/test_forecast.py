@@ -72,7 +72,7 @@ def test_durations_in_words(seconds: float, text: str) -> None:
 
 
 def test_the_command_line_says_it_before_it_begins(lacbed, monkeypatch: pytest.MonkeyPatch) -> None:
-    import lacbed.forecast as module  # noqa: PLC0415
+    import lacbed.forecast as module
 
     words = ("simulate", "Si", "--pixels", "4", "--beams", "20", "-o", "a.nc")
     monkeypatch.setattr(module, "forecast", lambda crystal, settings: Forecast(900, 400.0, 2**31, (40.0, 2**30)))

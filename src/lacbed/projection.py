@@ -54,7 +54,7 @@ def projected_potential(
     Raises:
         SettingError: on an impossible number of pixels, resolution, or zone axis.
     """
-    import xarray as xr  # noqa: PLC0415  heavy, and only results need it
+    import xarray as xr  # heavy, and only results need it
 
     frame = make_frame(crystal, zone_axis, x_direction=x_direction)
     image, period = _zone_image(

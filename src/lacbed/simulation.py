@@ -104,12 +104,12 @@ def simulate(
 def _simulate(crystal: Crystal, settings: Settings, tick: Tick | None) -> xr.DataArray:
     """`simulate` with settings that are checked."""
     if settings.solver == "multislice":
-        from lacbed.multislice.simulate import simulate_multislice  # noqa: PLC0415  an optional extra
+        from lacbed.multislice.simulate import simulate_multislice  # an optional extra
 
         return simulate_multislice(crystal, settings, tick, frozen_phonons=settings.frozen_phonons)
     remark = ""
     if chooses_beams_by_convergence(settings):
-        from lacbed.converge import converge, search_share  # noqa: PLC0415
+        from lacbed.converge import converge, search_share
 
         share = 0.0 if tick is None else search_share(crystal, settings)
         report = converge(crystal, settings, tick=part_of(tick, 0.0, share))
@@ -117,7 +117,7 @@ def _simulate(crystal: Crystal, settings: Settings, tick: Tick | None) -> xr.Dat
         tick = part_of(tick, share, 1.0)
         describe_work(tick, f"simulating with {report.beams} beams")
     if settings.solver == "fast":
-        from lacbed.fast import solve_fast  # noqa: PLC0415  it calls back to this module
+        from lacbed.fast import solve_fast  # it calls back to this module
 
         result = solve_fast(crystal, settings, tick)
         return label_pattern(

@@ -41,7 +41,7 @@ def chromium() -> Iterator[Any]:
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     playwright = pytest.importorskip("playwright.sync_api") if not os.environ.get("CI") else None
     if playwright is None:
-        from playwright import sync_api as playwright  # noqa: PLC0415
+        from playwright import sync_api as playwright
     if program is None:
         message = f"none of {', '.join(PROGRAMS)} is on this machine"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)

@@ -47,9 +47,9 @@ def test_without_the_extra(monkeypatch, capsys):
 
 
 def test_localhost_unless_told_otherwise():
-    import inspect  # noqa: PLC0415
+    import inspect
 
-    from lacbed.cli import page  # noqa: PLC0415
+    from lacbed.cli import page
 
     assert inspect.signature(page.command).parameters["host"].default == "127.0.0.1"
     with _listen("127.0.0.1", 0) as listener:

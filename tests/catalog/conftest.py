@@ -29,7 +29,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
     """A server that answers as the COD does; retries come at once."""
     pytest.importorskip("requests")
     pytest.importorskip("spglib")
-    from lacbed.catalog.fetch import web  # noqa: PLC0415
+    from lacbed.catalog.fetch import web
 
     monkeypatch.setattr(web, "BACKOFF", 0.001)
     running, server = serve(world())

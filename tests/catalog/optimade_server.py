@@ -13,9 +13,9 @@ from stand_in import crystals, optimade_structure
 
 
 def application(licence: str, folder: str) -> Any:
-    import bson.json_util  # noqa: PLC0415
-    from optimade.server.config import ServerConfig  # noqa: PLC0415
-    from optimade.server.create_app import create_app  # noqa: PLC0415
+    import bson.json_util
+    from optimade.server.config import ServerConfig
+    from optimade.server.create_app import create_app
 
     config = ServerConfig(
         insert_test_data=False,

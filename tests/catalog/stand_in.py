@@ -65,7 +65,7 @@ class World:
 
 def crystals() -> list[Crystal]:
     """Those of `NAMES` that are built in."""
-    from lacbed.crystals.named import NAMES as BUILT_IN  # noqa: PLC0415
+    from lacbed.crystals.named import NAMES as BUILT_IN
 
     return [Crystal.named(name) for name in NAMES if name in BUILT_IN]
 
@@ -79,7 +79,7 @@ def world() -> World:
 
 
 def space_group_number(crystal: Crystal) -> int:
-    import gemmi  # noqa: PLC0415
+    import gemmi
 
     group = gemmi.find_spacegroup_by_name(crystal.space_group)
     assert group is not None

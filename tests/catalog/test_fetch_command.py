@@ -78,7 +78,7 @@ def test_cod_and_what_is_printed(run, stand_in, tmp_path):
 
 
 def test_an_error_keeps_what_came_and_says_so(run, stand_in, tmp_path, monkeypatch):
-    from lacbed.catalog.fetch import cod  # noqa: PLC0415
+    from lacbed.catalog.fetch import cod
 
     monkeypatch.setattr(cod, "ENTRIES_PER_PAGE", 1)
     stand_in.trouble.dead_after = 3
@@ -115,7 +115,7 @@ def test_optimade_page_by_page(run, database, tmp_path):
 
 def test_optimade_interrupted_gives_the_same_bytes(run, database, tmp_path, monkeypatch):
     pytest.importorskip("spglib")
-    from lacbed.catalog.fetch import pages  # noqa: PLC0415
+    from lacbed.catalog.fetch import pages
 
     words = ("optimade", database, "--delay", 0, "--page-size", 5, "-q")
     assert run(*words, "-o", "whole.parquet")[0] == 0

@@ -161,7 +161,7 @@ def test_pattern_files_cut_short(lacbed, tmp_path, ending):
 
 
 def test_no_partial_file_after_a_failed_write(lacbed, tmp_path, monkeypatch):
-    from lacbed.patterns.formats import npz  # noqa: PLC0415
+    from lacbed.patterns.formats import npz
 
     def fail(_, path):
         path.write_bytes(b"half of it")

@@ -220,7 +220,7 @@ def test_termination_while_writing_leaves_nothing(tmp_path):
 
 
 def test_the_progress_bar_comes_late(monkeypatch):
-    from lacbed.cli import console  # noqa: PLC0415
+    from lacbed.cli import console
 
     class Terminal:
         text = ""

@@ -86,7 +86,7 @@ def test_folders_stay(lacbed, places, command):
     ],
 )  # fmt: skip
 def test_files_and_parts_of_data_sets_stay(lacbed, places, words):
-    from lacbed.patterns import load_pattern  # noqa: PLC0415
+    from lacbed.patterns import load_pattern
 
     save_pattern(load_pattern(places / "p.nc"), places / "p.zarr")
     before = state(places)
@@ -96,7 +96,7 @@ def test_files_and_parts_of_data_sets_stay(lacbed, places, words):
 
 
 def test_a_split_may_be_written_again(lacbed, places):
-    from lacbed.cli.dataset import _is_split  # noqa: PLC0415
+    from lacbed.cli.dataset import _is_split
 
     split = {"path": "x", "kind": "row", "seed": 0, "train": [1], "validation": [2], "test": [3]}
     (places / "split.json").write_text(json.dumps(split))

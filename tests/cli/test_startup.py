@@ -42,7 +42,7 @@ def test_completion_imports_nothing_slow():
 
 
 def test_every_command_has_help():
-    from lacbed.cli.program import app  # noqa: PLC0415
+    from lacbed.cli.program import app
 
     for command in app.registered_commands:
         assert command.callback is not None

@@ -59,7 +59,7 @@ def test_no_exception_in_the_middle_of_an_import(tmp_path: Path, monkeypatch: py
     undo = leaving.listen()
 
     def work() -> None:
-        import slow_module  # noqa: PLC0415
+        import slow_module
 
         assert slow_module.DONE
         seen.append(True)

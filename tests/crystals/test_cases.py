@@ -73,6 +73,6 @@ def test_block_by_name(shared):
 
 
 def test_nearly_cubic_cell_is_a_cube(shared):
-    from lacbed.learn.domain import is_cubic  # noqa: PLC0415  it needs no model
+    from lacbed.learn.domain import is_cubic  # it needs no model
 
     assert is_cubic(read_cif(shared("cases/predict_relaxed_cell/sto_relaxed.cif")))

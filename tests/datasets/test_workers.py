@@ -15,7 +15,7 @@ from lacbed.datasets.build import build
 from lacbed.datasets.limits import build_device
 from lacbed.datasets.plan import make_plan
 from lacbed.datasets.worker import Outcome, compute_rows
-from lacbed.datasets.workers import Crew, Job, here, processes, run
+from lacbed.datasets.workers import Job, WorkerPool, here, processes, run
 from lacbed.errors import CrystalError, LacbedError, MemoryLimitError
 from lacbed.patterns.result import software
 
@@ -50,15 +50,15 @@ def scripted(monkeypatch):
 
     def go(jobs, deadly=(), width=3, memory=None):
         deadly, moments, real = dict(deadly), [], workers.wait
-        crew = Crew(Scripted(deadly), lambda: width, memory, lambda: Scripted(deadly))
+        pool = WorkerPool(Scripted(deadly), lambda: width, memory, lambda: Scripted(deadly))
 
         def wait(futures, return_when):
-            moments.append([number for numbers, _ in crew.executor.out for number in numbers])
-            crew.executor.answer()
+            moments.append([number for numbers, _ in pool.executor.out for number in numbers])
+            pool.executor.answer()
             return real(futures, return_when=return_when)
 
         monkeypatch.setattr(workers, "wait", wait)
-        return list(run(crew, iter(jobs), CHEAP)), moments
+        return list(run(pool, iter(jobs), CHEAP)), moments
 
     return go
 
@@ -104,23 +104,23 @@ def test_memory_bounds_what_is_out(scripted):
 def test_another_version_is_refused(rows):
     with pytest.raises(LacbedError, match="install the same version"):
         compute_rows([(0, rows[0])], CHEAP, "lacbed 0.0.0")
-    with here() as crew, pytest.raises(LacbedError, match="install"):
-        _swap_version(crew, rows)
+    with here() as pool, pytest.raises(LacbedError, match="install"):
+        _swap_version(pool, rows)
 
 
-def _swap_version(crew, rows):
+def _swap_version(pool, rows):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers, "software", lambda: "lacbed 9")
-        list(run(crew, iter([Job(((0, rows[0]),), 1.0)]), CHEAP))
+        list(run(pool, iter([Job(((0, rows[0]),), 1.0)]), CHEAP))
 
 
 @pytest.mark.slow
 def test_a_process_killed_from_outside(rows):
     jobs = [Job(((i, row),), 1.0) for i, row in enumerate(rows)]
-    with processes(1, 1e12) as crew:
-        outcomes = run(crew, iter(jobs), CHEAP)
+    with processes(1, 1e12) as pool:
+        outcomes = run(pool, iter(jobs), CHEAP)
         first = next(outcomes)
-        os.kill(next(iter(crew.executor._processes)), signal.SIGKILL)
+        os.kill(next(iter(pool.executor._processes)), signal.SIGKILL)
         rest = list(outcomes)
     assert sorted(o.row for o in (first, *rest)) == list(range(12))
     assert all(o.stored is not None for o in rest)
@@ -129,9 +129,9 @@ def test_a_process_killed_from_outside(rows):
 @pytest.fixture
 def stand_in_gpu(monkeypatch):
     """A device that is there in name only, since there may be no GPU; returns what was emptied."""
-    import torch  # noqa: PLC0415  the other tests need none
+    import torch  # the other tests need none
 
-    import lacbed.simulation  # noqa: PLC0415
+    import lacbed.simulation
 
     emptied = []
     monkeypatch.setattr(lacbed.simulation, "choose_device", torch.device)
@@ -141,9 +141,9 @@ def stand_in_gpu(monkeypatch):
 
 
 def test_a_gpu_gets_rows_at_once_and_those_it_has_no_memory_for_alone(monkeypatch, stand_in_gpu):
-    import torch  # noqa: PLC0415  the other tests need none
+    import torch  # the other tests need none
 
-    from lacbed.solvers import blocks  # noqa: PLC0415
+    from lacbed.solvers import blocks
 
     names = [str(i) for i in range(4)]
     meeting, seen = threading.Barrier(len(names), timeout=60), []
@@ -163,7 +163,7 @@ def test_a_gpu_gets_rows_at_once_and_those_it_has_no_memory_for_alone(monkeypatc
 
     monkeypatch.setattr(worker, "store_crystal", store)
     outcomes = compute_rows(list(enumerate(names)), CHEAP, software(), "cuda")
-    assert [(o.row, o.stored, o.setback) for o in outcomes] == [(i, f"{i} on cuda", "") for i in range(4)]
+    assert [(o.row, o.stored, o.gpu_failure) for o in outcomes] == [(i, f"{i} on cuda", "") for i in range(4)]
     assert sorted(seen) == names
     assert stand_in_gpu == [True]
 
@@ -197,7 +197,7 @@ def test_what_a_gpu_fails_at_is_left_to_the_cpu(monkeypatch, stand_in_gpu, count
     ]
     assert [o.stored for o in outcomes] == ["0 on cuda", "1 on cpu", "2 on cpu", None]
     reasons = ["", "needs 9 GiB", "RuntimeError: CUSOLVER_STATUS_INTERNAL_ERROR", ""]
-    assert [o.setback for o in outcomes] == reasons
+    assert [o.gpu_failure for o in outcomes] == reasons
     assert outcomes[3].reason == "two atoms on one site"
     assert outcomes[3].explained
     on_gpu = min(count, 2)  # with others and alone, or alone only
@@ -212,7 +212,7 @@ def test_the_time_of_every_try_counts(monkeypatch, stand_in_gpu):
 
     monkeypatch.setattr(worker, "_outcome", attempt)
     outcomes = compute_rows([(0, "a"), (1, "b")], CHEAP, software(), "cuda")
-    assert [(o.seconds, o.setback) for o in outcomes] == [(3.0, "no memory")] * 2  # together, alone, on the CPU
+    assert [(o.seconds, o.gpu_failure) for o in outcomes] == [(3.0, "no memory")] * 2  # together, alone, on CPU
 
 
 def test_what_fails_on_the_cpu_too_is_no_setback_but_a_failure(monkeypatch, stand_in_gpu):
@@ -221,14 +221,14 @@ def test_what_fails_on_the_cpu_too_is_no_setback_but_a_failure(monkeypatch, stan
 
     monkeypatch.setattr(worker, "store_crystal", store)
     (outcome,) = compute_rows([(0, "a")], CHEAP, software(), "cuda")
-    assert (outcome.stored, outcome.reason, outcome.setback) == (None, "ValueError: wrong anywhere", "")
+    assert (outcome.stored, outcome.reason, outcome.gpu_failure) == (None, "ValueError: wrong anywhere", "")
 
 
 @pytest.mark.parametrize("streams", [True, False])
 def test_a_gpu_that_fails_at_everything_costs_nothing_but_time(
     tmp_path, stand_in_gpu, table, monkeypatch, streams
 ):
-    """Here there is no driver behind the stand-in, so that every crystal falls to the CPU."""
+    """SerialExecutor there is no driver behind the stand-in, so that every crystal falls to the CPU."""
     if not streams:  # nor can it free memory
         monkeypatch.setattr("lacbed.solvers.blocks.own_stream", _broken)
         monkeypatch.setattr("torch.cuda.empty_cache", _broken)
@@ -242,9 +242,9 @@ def test_a_gpu_that_fails_at_everything_costs_nothing_but_time(
 
 def test_users_of_a_gpu_share_its_memory(monkeypatch):
     """With a stand-in for the device; 4 of the 10 bytes that this process holds are not in use."""
-    import torch  # noqa: PLC0415  the other tests need none
+    import torch  # the other tests need none
 
-    from lacbed.solvers import blocks  # noqa: PLC0415
+    from lacbed.solvers import blocks
 
     for name, value in (("mem_get_info", (60, 80)), ("memory_reserved", 10), ("memory_allocated", 6)):
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)

@@ -57,9 +57,9 @@ def test_formulas_are_drawn_without_a_script(site: Path) -> None:
 
 
 def test_every_command_is_in_the_reference(site: Path) -> None:
-    import typer  # noqa: PLC0415
+    import typer
 
-    from lacbed.cli.program import app  # noqa: PLC0415
+    from lacbed.cli.program import app
 
     text = (site / "reference" / "commands.html").read_text(encoding="utf-8")
     root = typer.main.get_command(app)
@@ -72,7 +72,7 @@ def test_every_command_is_in_the_reference(site: Path) -> None:
 
 
 def test_every_public_name_is_in_the_reference(site: Path) -> None:
-    import lacbed  # noqa: PLC0415
+    import lacbed
 
     text = (site / "reference" / "api.html").read_text(encoding="utf-8")
     missing = [name for name in lacbed.__all__ if f"lacbed.{name}" not in text and f".{name}" not in text]
@@ -82,7 +82,7 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
 def test_the_gallery_is_whole_and_small() -> None:
     sys.path.insert(0, str(DOCS))
     try:
-        from lacbed_docs.gallery import PICTURES  # noqa: PLC0415
+        from lacbed_docs.gallery import PICTURES
     finally:
         sys.path.remove(str(DOCS))
     names = [picture.name for picture in PICTURES]
@@ -93,12 +93,12 @@ def test_the_gallery_is_whole_and_small() -> None:
 
 
 def test_a_picture_of_the_gallery_is_what_the_program_computes() -> None:
-    import numpy as np  # noqa: PLC0415
-    from matplotlib.image import imread  # noqa: PLC0415
+    import numpy as np
+    from matplotlib.image import imread
 
     sys.path.insert(0, str(DOCS))
     try:
-        from lacbed_docs.gallery import PICTURES, draw  # noqa: PLC0415
+        from lacbed_docs.gallery import PICTURES, draw
     finally:
         sys.path.remove(str(DOCS))
     picture = next(p for p in PICTURES if p.name == "gaas-011-p")  # no symmetry that could hide a mistake
@@ -136,7 +136,7 @@ def test_the_notebooks_are_the_ones_written_in_the_script() -> None:
     _need("nbformat")
     sys.path.insert(0, str(DOCS))
     try:
-        from lacbed_docs.notebooks import NOTEBOOKS, notebook  # noqa: PLC0415
+        from lacbed_docs.notebooks import NOTEBOOKS, notebook
     finally:
         sys.path.remove(str(DOCS))
     for name, cells in NOTEBOOKS.items():

@@ -14,7 +14,7 @@ from lacbed.crystals import Site
 from lacbed.geometry.wave import electron_wave
 from lacbed.retrieval.cell import inverted, orders, shifted, table_of_image
 from lacbed.retrieval.forward import Foil, make_basis, make_grid, pattern_values, pattern_with_slopes
-from lacbed.retrieval.freedom import free_directions
+from lacbed.retrieval.symmetry_constraints import free_directions
 
 FOIL = Foil(4.0, 500.0, 200e3)
 CHOSEN = {"thicknesses": (150.0, 600.0), "g_max": 1.5, "absorption": "thomas"}

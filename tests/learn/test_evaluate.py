@@ -118,7 +118,7 @@ def test_a_warning_saved_before_there_were_other_signs_still_works():
 
 def test_expected_z_is_z_for_noise_of_that_size():
     generator = torch.Generator().manual_seed(0)
-    from lacbed.patterns.metrics import zncc_loss  # noqa: PLC0415
+    from lacbed.patterns.metrics import zncc_loss
 
     pattern = torch.rand(1, 1, 256, 256, generator=generator)
     noisy = pattern + 0.02 * torch.randn(pattern.shape, generator=generator)
@@ -169,7 +169,7 @@ def test_rows_of_an_evaluation(evaluation):
     test = SyntheticData(7, 200)
     with torch.inference_mode():
         pattern = loaded.model(_batch(test, 4))["pattern"]
-    from lacbed.patterns.metrics import zncc_loss  # noqa: PLC0415
+    from lacbed.patterns.metrics import zncc_loss
 
     expected = zncc_loss(pattern, _batch(test, 4)["pattern"])[0]
     rows = found.columns["position"] == 4
@@ -230,7 +230,7 @@ def test_report(evaluation, tmp_path):
     check_folder(folder)  # a report may be replaced
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("x")
-    with pytest.raises(FileFormatError, match="something else"):
+    with pytest.raises(FileFormatError, match="no report that lacbed wrote"):
         check_folder(tmp_path / "other")
     with pytest.raises(FileFormatError, match="no such folder"):
         check_folder(tmp_path / "none" / "report")

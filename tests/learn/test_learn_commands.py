@@ -91,7 +91,7 @@ def test_bad_input_is_one_line(lacbed, trained, tmp_path, words, message):
 
 
 def test_a_data_set_that_lacks_a_field_or_is_empty():
-    from lacbed.errors import FileFormatError, SettingError  # noqa: PLC0415
+    from lacbed.errors import FileFormatError, SettingError
 
     with pytest.raises(SettingError, match="is empty"):
         data.check_data([], "the test split")
@@ -107,7 +107,7 @@ def test_a_data_set_that_lacks_a_field_or_is_empty():
 
 def test_the_readers_data_set_is_what_learning_needs():
     """Names and shapes of LacbedDataset's items as documented there."""
-    from lacbed.datasets.compute import SCALARS  # noqa: PLC0415
-    from lacbed.learn.features import SCALARS as USED  # noqa: PLC0415
+    from lacbed.datasets.compute import SCALARS
+    from lacbed.learn.features import SCALARS as USED
 
     assert set(USED) <= set(SCALARS)

@@ -98,7 +98,7 @@ def test_bad_models(model):
 
 def test_fourier_layer_is_a_circular_convolution():
     """Its whole-image part commutes with shifts, and equals the fast Fourier transform with the same weights."""
-    from lacbed.learn.models.fno import FourierLayer  # noqa: PLC0415
+    from lacbed.learn.models.fno import FourierLayer
 
     torch.manual_seed(0)
     layer = FourierLayer(3, 4)

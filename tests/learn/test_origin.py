@@ -87,8 +87,8 @@ def test_the_symmetric_config_is_the_poster_s_but_for_the_two_switches() -> None
 def test_it_goes_into_onnx(tmp_path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    from lacbed.learn.checkpoint import LoadedModel  # noqa: PLC0415
-    from lacbed.learn.onnx import TOLERANCE, export_onnx  # noqa: PLC0415
+    from lacbed.learn.checkpoint import LoadedModel
+    from lacbed.learn.onnx import TOLERANCE, export_onnx
 
     torch.manual_seed(0)
     model = build_model(SYMMETRIC).eval()

@@ -62,9 +62,9 @@ def test_batches_equal_single_predictions(model):
 
 def test_inputs_are_those_of_a_data_set(model):
     """The potential in V at x = i/n, averaged along the beam, and the numbers that a data set keeps."""
-    from lacbed.datasets.compute import SCALARS, compute_one  # noqa: PLC0415
-    from lacbed.datasets.conditions import Conditions  # noqa: PLC0415
-    from lacbed.datasets.config import DatasetConfig  # noqa: PLC0415
+    from lacbed.datasets.compute import SCALARS, compute_one
+    from lacbed.datasets.conditions import Conditions
+    from lacbed.datasets.config import DatasetConfig
 
     crystal = lacbed.Crystal.named("NaCl")
     config = DatasetConfig(
@@ -188,11 +188,11 @@ def test_card_says_what_it_is(trained):
 def test_onnx_equals_the_model(tmp_path, name):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    from synthetic import SMALL  # noqa: PLC0415
+    from synthetic import SMALL
 
-    from lacbed.learn.checkpoint import LoadedModel  # noqa: PLC0415
-    from lacbed.learn.models import build_model  # noqa: PLC0415
-    from lacbed.learn.onnx import TOLERANCE, export_onnx  # noqa: PLC0415
+    from lacbed.learn.checkpoint import LoadedModel
+    from lacbed.learn.models import build_model
+    from lacbed.learn.onnx import TOLERANCE, export_onnx
 
     torch.manual_seed(0)
     model = build_model(SMALL[name]).eval()

@@ -19,8 +19,8 @@ from synthetic import SyntheticData, small_config
 from lacbed.errors import FileFormatError, SettingError, TrainingError
 from lacbed.learn import checkpoint, data
 from lacbed.learn.config import TrainingSettings, config_from_dict
+from lacbed.learn.gpu_cache import hold, pick
 from lacbed.learn.models import build_model
-from lacbed.learn.resident import hold, pick
 from lacbed.learn.train import learning_rate, train
 
 SCRIPT = Path(__file__).parent / "train_script.py"

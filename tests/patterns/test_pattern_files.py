@@ -66,7 +66,7 @@ def test_hyperspy(make_pattern, tmp_path, ending):
         assert "Zarr" in str(error)  # noqa: PT017
         return
     assert_same(load_pattern(tmp_path / f"p{ending}"), pattern)
-    import rsciio.hspy  # noqa: PLC0415
+    import rsciio.hspy
 
     axes = rsciio.hspy.file_reader(str(tmp_path / f"p{ending}"))[0]["axes"]
     assert [a["navigate"] for a in axes] == [True, True, False, False]

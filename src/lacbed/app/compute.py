@@ -47,7 +47,7 @@ def preview(view: View, send: Send, budget: int) -> None:
 
 def simulate(view: View, send: Send, budget: int) -> None:
     """The learned picture where there is one, else a preview; then the exact series over all thicknesses."""
-    from lacbed.simulation import simulate as run  # noqa: PLC0415
+    from lacbed.simulation import simulate as run
 
     crystal = crystal_of(view)
     check_budget(view.pixels, 1, len(view.thicknesses), budget)
@@ -71,9 +71,9 @@ def simulate(view: View, send: Send, budget: int) -> None:
 
 def montage(view: View, send: Send, budget: int) -> None:
     """All reflections within the extent at one thickness: first with few beams, then converged."""
-    from lacbed.geometry.frame import make_frame  # noqa: PLC0415
-    from lacbed.setup import wanted_reflections  # noqa: PLC0415
-    from lacbed.simulation import simulate as run  # noqa: PLC0415
+    from lacbed.geometry.frame import make_frame
+    from lacbed.setup import wanted_reflections
+    from lacbed.simulation import simulate as run
 
     crystal = crystal_of(view)
     frame = make_frame(crystal, view.zone_axis)
@@ -96,8 +96,8 @@ def montage(view: View, send: Send, budget: int) -> None:
 
 def exact_settings(view: View) -> Settings:
     """The settings of the exact series of a view; the number of beams is still open."""
-    from lacbed.geometry.tilts import TiltGrid  # noqa: PLC0415
-    from lacbed.settings import Settings  # noqa: PLC0415
+    from lacbed.geometry.tilts import TiltGrid
+    from lacbed.settings import Settings
 
     return Settings(
         zone_axis=view.zone_axis,
@@ -117,10 +117,10 @@ def _arguments(settings: Settings) -> dict[str, Any]:
 
 def _enough_beams(crystal: Crystal, settings: Settings, send: Send) -> tuple[int, bool]:
     """How many beams the whole series needs, judged at a few of its thicknesses, and whether they are enough."""
-    import torch  # noqa: PLC0415
+    import torch
 
-    from lacbed.converge import converge  # noqa: PLC0415
-    from lacbed.solvers.blocks import one_thread_each  # noqa: PLC0415
+    from lacbed.converge import converge
+    from lacbed.solvers.blocks import one_thread_each
 
     send({"kind": "progress", "phase": "choosing the number of beams", "fraction": None}, b"")
     places = np.linspace(0, len(settings.thicknesses) - 1, min(_JUDGED, len(settings.thicknesses)))
@@ -132,10 +132,10 @@ def _enough_beams(crystal: Crystal, settings: Settings, send: Send) -> tuple[int
 
 def _seconds(crystal: Crystal, settings: Settings) -> float:
     """Seconds that the diagonalisations of a picture take, roughly."""
-    import torch  # noqa: PLC0415
+    import torch
 
-    from lacbed.setup import prepare  # noqa: PLC0415
-    from lacbed.solvers.blocks import one_thread_each  # noqa: PLC0415
+    from lacbed.setup import prepare
+    from lacbed.solvers.blocks import one_thread_each
 
     with one_thread_each(torch.device("cpu")):
         problem = prepare(crystal, settings).problem
@@ -145,7 +145,7 @@ def _seconds(crystal: Crystal, settings: Settings) -> float:
 
 def _send_preview(crystal: Crystal, view: View, send: Send) -> None:
     """The preview with as many pixels as half a second allows."""
-    from lacbed.simulation import simulate as run  # noqa: PLC0415
+    from lacbed.simulation import simulate as run
 
     full = exact_settings(view)
     for detail, beams in ((64, PREVIEW_BEAMS), (32, PREVIEW_BEAMS), (32, PREVIEW_BEAMS // 2)):
@@ -188,7 +188,7 @@ def _ticker(send: Send, what: str, pixels: int) -> Callable[[float], None]:
 
 def describe_pattern(pattern: xr.DataArray, stage: str, extra: dict[str, Any]) -> dict[str, Any]:
     """The header that goes with the values of a pattern."""
-    from lacbed.patterns.labels import axis_step  # noqa: PLC0415
+    from lacbed.patterns.labels import axis_step
 
     attributes = pattern.attrs
     return {
@@ -216,7 +216,7 @@ def _send_pattern(pattern: xr.DataArray, stage: str, send: Send, extra: dict[str
 
 def _send_result(pattern: xr.DataArray, stage: str, send: Send, extra: dict[str, Any]) -> None:
     """Values as float64 with all labels: the server keeps them for downloads and passes float32 on."""
-    from lacbed.patterns.schema import labels_to_json  # noqa: PLC0415
+    from lacbed.patterns.schema import labels_to_json
 
     header = {"kind": "result", "view": describe_pattern(pattern, stage, extra)}
     header["labels"] = labels_to_json(pattern, values=True)

@@ -24,9 +24,9 @@ MEDIA_TYPES = {
 
 def rebuild_result(labels: str, payload: bytes) -> xr.DataArray:
     """The pattern that a worker sent as labels and float64 values."""
-    import json  # noqa: PLC0415
+    import json
 
-    from lacbed.patterns.schema import rebuild  # noqa: PLC0415
+    from lacbed.patterns.schema import rebuild
 
     header = json.loads(labels)
     shape = [len(header["coords"][dim]["values"]) for dim in header["dims"]]
@@ -39,7 +39,7 @@ def file_bytes(pattern: xr.DataArray, ending: str, thickness: float | None) -> b
     Raises:
         SettingError: if the ending or the thickness is not on offer.
     """
-    from lacbed.patterns.files import save_pattern  # noqa: PLC0415
+    from lacbed.patterns.files import save_pattern
 
     if ending not in MEDIA_TYPES:
         raise SettingError(f"a file is one of {', '.join(MEDIA_TYPES)}, got {ending!r:.20}")

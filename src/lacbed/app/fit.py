@@ -32,8 +32,8 @@ def fit(view: View, files: Mapping[str, bytes], send: Send, budget: int) -> None
         SettingError: if the crystal cannot show the measured reflections.
         MemoryLimitError: if the images are more than one computation may hold.
     """
-    from lacbed.fitting.fit import fit  # noqa: PLC0415
-    from lacbed.fitting.settings import FitSettings  # noqa: PLC0415
+    from lacbed.fitting.fit import fit
+    from lacbed.fitting.settings import FitSettings
 
     send({"kind": "progress", "phase": "reading the measured patterns", "fraction": None}, b"")
     crystal = crystal_of(view)
@@ -61,7 +61,7 @@ def fit(view: View, files: Mapping[str, bytes], send: Send, budget: int) -> None
 
 def _read(files: Mapping[str, bytes]) -> Experiment:
     """The experiment in the files; messages name no place on the disk."""
-    from lacbed.experiment.folder import load_experiment  # noqa: PLC0415
+    from lacbed.experiment.folder import load_experiment
 
     with tempfile.TemporaryDirectory(prefix="lacbed-") as folder:
         path = store(files, Path(folder))
@@ -84,7 +84,7 @@ def _header(experiment: Experiment, result: FitResult, seconds: float) -> dict[s
         "scan": [[t, z] for t, z in result.scan if math.isfinite(z)],
         "scale": result.placement.scale,
         "blur": result.placement.blur,
-        "rotation": math.degrees(result.placement.turn),
+        "rotation": math.degrees(result.placement.rotation),
         "half_width": result.experiment.half_width,
         "stated_half_width": result.stated_half_width,
         "zone_axis": list(experiment.zone_axis),

@@ -69,10 +69,10 @@ def _on_grid(pattern: xr.DataArray, view: View, extent: float) -> xr.DataArray:
 
     Pixels of the view beyond the outermost centres, by less than half a pixel, get the values at these.
     """
-    import xarray as xr  # noqa: PLC0415
-    from scipy.interpolate import RectBivariateSpline  # noqa: PLC0415
+    import xarray as xr
+    from scipy.interpolate import RectBivariateSpline
 
-    from lacbed.patterns.labels import axis_step  # noqa: PLC0415
+    from lacbed.patterns.labels import axis_step
 
     half = 0.5 * axis_step(pattern["kx"]) * pattern.sizes["kx"] * view.extent / extent
     k = (np.arange(view.pixels) + 0.5) * (2.0 * half / view.pixels) - half

@@ -68,7 +68,7 @@ def check_budget(pixels: int, reflections: int, thicknesses: int, budget: int) -
 def limit_memory(budget: int) -> None:
     """Let this process take no more than `budget` bytes beside what it holds already (Linux only)."""
     try:
-        import resource  # noqa: PLC0415  not on Windows
+        import resource  # not on Windows
     except ImportError:
         return
     held = _private_bytes()

@@ -264,8 +264,8 @@ def _content(name: str) -> Response:
 
 def _about() -> dict[str, Any]:
     """Version and built-in crystals."""
-    from lacbed.crystals.named import named_rows  # noqa: PLC0415
-    from lacbed.patterns.result import software  # noqa: PLC0415
+    from lacbed.crystals.named import named_rows
+    from lacbed.patterns.result import software
 
     rows = [{"name": r.name, "formula": r.formula, "space_group": r.space_group} for r in named_rows()]
     return {"software": software(), "crystals": rows}

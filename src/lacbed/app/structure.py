@@ -39,8 +39,8 @@ def describe(view: View) -> tuple[dict[str, Any], np.ndarray]:
     Raises:
         CrystalError: see `crystal_of`; SettingError: on an impossible zone axis.
     """
-    from lacbed.geometry.frame import make_frame  # noqa: PLC0415  slow to import, and only workers need it
-    from lacbed.projection import projected_potential  # noqa: PLC0415
+    from lacbed.geometry.frame import make_frame  # slow to import, and only workers need it
+    from lacbed.projection import projected_potential
 
     crystal = crystal_of(view)
     frame = make_frame(crystal, view.zone_axis)
@@ -92,8 +92,8 @@ def spots(crystal: Crystal, frame: Frame, view: View) -> list[dict[str, Any]]:
 
     The reach is one and a half times the extent of the view, at most 400 reflections.
     """
-    from lacbed.beams import reflections_within  # noqa: PLC0415
-    from lacbed.potential import potential_coefficients  # noqa: PLC0415
+    from lacbed.beams import reflections_within
+    from lacbed.potential import potential_coefficients
 
     reach = _reach(crystal, frame, 1.5 * max(2.0, min(view.extent, 6.0)) * frame.shortest, _SPOTS)
     found = np.array(reflections_within(crystal, frame, reach))
@@ -127,7 +127,7 @@ def montage_reach(crystal: Crystal, frame: Frame, view: View) -> float:
 
 def _reach(crystal: Crystal, frame: Frame, wanted: float, most: int) -> float:
     """The wanted |g|, or less if more than `most` reflections would lie within."""
-    from lacbed.geometry.folding import zone_of_allowed  # noqa: PLC0415
+    from lacbed.geometry.folding import zone_of_allowed
 
     area = abs(float(np.linalg.det(frame.vectors(zone_of_allowed(crystal, frame))[:, :2])))
     return min(wanted, math.sqrt(0.9 * most * area / math.pi))

@@ -38,10 +38,10 @@ def main() -> None:
 
 def warm_up() -> None:
     """Import what every task needs, and load the learned model."""
-    import xarray  # noqa: F401, PLC0415
+    import xarray  # noqa: F401
 
-    import lacbed.converge  # noqa: PLC0415
-    from lacbed.app import learned  # noqa: PLC0415
+    import lacbed.converge
+    from lacbed.app import learned
 
     assert lacbed.converge
     learned.surrogate()
@@ -65,7 +65,7 @@ def serve(incoming: BinaryIO, outgoing: BinaryIO) -> None:
 
 def abilities() -> Header:
     """What this installation can do beside the exact simulation."""
-    from lacbed.app import learned  # noqa: PLC0415
+    from lacbed.app import learned
 
     return {"learned": learned.surrogate() is not None, "fit": find_spec("lacbed.fitting.fit") is not None}
 
@@ -76,8 +76,8 @@ def answer(request: Header, payload: bytes, send: Send) -> None:
     Raises:
         LacbedError: as the task does.
     """
-    from lacbed.app import compute, export  # noqa: PLC0415
-    from lacbed.app.request import parse_view  # noqa: PLC0415
+    from lacbed.app import compute, export
+    from lacbed.app.request import parse_view
 
     task = request["task"]
     if task == "file":
@@ -87,13 +87,13 @@ def answer(request: Header, payload: bytes, send: Send) -> None:
         return
     view = parse_view(request["view"])
     if task == "describe":
-        from lacbed.app.structure import crystal_of, describe  # noqa: PLC0415
+        from lacbed.app.structure import crystal_of, describe
 
         facts, image = describe(view)
         send({"kind": "facts", **facts, "cif": crystal_of(view).to_cif()}, image.tobytes())
     elif task == "fit":
-        from lacbed.app.fit import fit  # noqa: PLC0415
-        from lacbed.app.uploads import parse_files  # noqa: PLC0415
+        from lacbed.app.fit import fit
+        from lacbed.app.uploads import parse_files
 
         fit(view, parse_files(request["files"], payload), send, request["budget"])
     else:

@@ -54,7 +54,7 @@ def standardised(crystal: Crystal) -> tuple[Crystal, float]:
 
 def _spglib() -> Any:
     try:
-        import spglib  # noqa: PLC0415  optional
+        import spglib  # optional
     except ImportError:
         raise MissingExtraError(
             "standardising crystals needs spglib; install it with: pip install 'lacbed[catalog]'"

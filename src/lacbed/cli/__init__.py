@@ -23,7 +23,7 @@ def run() -> NoReturn:
 
 
 def _main() -> Callable[[], int]:
-    from lacbed.cli.program import main  # noqa: PLC0415  takes a while
+    from lacbed.cli.program import main  # takes a while
 
     return main
 
@@ -32,6 +32,6 @@ def __getattr__(name: str) -> Any:
     """The parts of the program, imported on first use."""
     if name not in __all__:
         raise AttributeError(f"module 'lacbed.cli' has no attribute {name!r}")
-    from lacbed.cli import program  # noqa: PLC0415
+    from lacbed.cli import program
 
     return getattr(program, name)

@@ -33,8 +33,8 @@ def info(
     as_json: o.JsonOption = False,
 ) -> None:
     """Show the sources and licences, space groups, elements, lattice parameters and prototypes of a catalogue."""
-    from lacbed.catalog.summary import summarise  # noqa: PLC0415
-    from lacbed.patterns.files import check_writable  # noqa: PLC0415
+    from lacbed.catalog.summary import summarise
+    from lacbed.patterns.files import check_writable
 
     if png is not None:
         if png.suffix.lower() != ".png":
@@ -51,16 +51,16 @@ def info(
 
 
 def _draw(summary: Summary, title: str, path: Path) -> None:
-    from lacbed.catalog.figure import summary_figure  # noqa: PLC0415
-    from lacbed.io.atomic import replacing  # noqa: PLC0415
-    from lacbed.patterns.figures import save_figure  # noqa: PLC0415
+    from lacbed.catalog.figure import summary_figure
+    from lacbed.io.atomic import replacing
+    from lacbed.patterns.figures import save_figure
 
     with replacing(path) as temporary:
         save_figure(summary_figure(summary, title), temporary)
 
 
 def _print(summary: Summary, reporter: Reporter) -> None:
-    from lacbed.catalog.summary import spread  # noqa: PLC0415
+    from lacbed.catalog.summary import spread
 
     say = reporter.say
     say(f"{summary.rows} structures, {summary.compounds} compounds, {summary.formulas} formulas")
@@ -90,7 +90,7 @@ def _print(summary: Summary, reporter: Reporter) -> None:
 
 
 def _as_dict(summary: Summary, file: Path, png: Path | None) -> dict[str, object]:
-    from lacbed.catalog.summary import spread  # noqa: PLC0415
+    from lacbed.catalog.summary import spread
 
     return {
         "file": str(file),
@@ -131,9 +131,9 @@ def import_command(
 
     The exit code is 0 if at least one structure was imported, and 2 if none was, or if one failed with --strict.
     """
-    from lacbed.catalog.files import check_output, write_catalog  # noqa: PLC0415
-    from lacbed.catalog.imports import Provenance, import_source  # noqa: PLC0415
-    from lacbed.catalog.schema import table_of  # noqa: PLC0415
+    from lacbed.catalog.files import check_output, write_catalog
+    from lacbed.catalog.imports import Provenance, import_source
+    from lacbed.catalog.schema import table_of
 
     check_output(out)
     reporter = Reporter(quiet, as_json)
@@ -189,9 +189,9 @@ def generate(
 
     Example: lacbed catalog generate --count 1000 --seed 1 -o crystals.parquet
     """
-    from lacbed.catalog.files import check_output, write_catalog  # noqa: PLC0415
-    from lacbed.catalog.generate import GENERATOR, VERSION, generate_rows, largest_count  # noqa: PLC0415
-    from lacbed.catalog.schema import table_of  # noqa: PLC0415
+    from lacbed.catalog.files import check_output, write_catalog
+    from lacbed.catalog.generate import GENERATOR, VERSION, generate_rows, largest_count
+    from lacbed.catalog.schema import table_of
 
     check_output(out)
     reporter = Reporter(quiet, as_json)

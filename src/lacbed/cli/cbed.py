@@ -41,8 +41,8 @@ def command(
     """
     wanted = None if thickness is None else parse.thicknesses(thickness)
 
-    from lacbed.patterns.cbed import assemble_cbed  # noqa: PLC0415
-    from lacbed.patterns.files import check_writable, load_pattern, save_array  # noqa: PLC0415
+    from lacbed.patterns.cbed import assemble_cbed
+    from lacbed.patterns.files import check_writable, load_pattern, save_array
 
     for path in out:
         check_writable(path)

@@ -35,8 +35,8 @@ def command(
     as_json: o.JsonOption = False,
 ) -> None:
     """Compare two patterns: Z, R factor, relative L2 and max |dI| for each thickness and reflection."""
-    from lacbed.patterns.compare import align_patterns, compare_patterns  # noqa: PLC0415
-    from lacbed.patterns.files import check_writable, load_pattern  # noqa: PLC0415
+    from lacbed.patterns.compare import align_patterns, compare_patterns
+    from lacbed.patterns.files import check_writable, load_pattern
 
     if thickness is not None and out is None:
         raise SettingError("--thickness selects what is plotted; add -o FILE.png")
@@ -56,8 +56,8 @@ def command(
 
 
 def _draw(a: xr.DataArray, b: xr.DataArray, thickness: float | None, names: tuple[str, str], out: Path) -> None:
-    from lacbed.io.atomic import replacing  # noqa: PLC0415
-    from lacbed.patterns.figures import difference_figure, save_figure  # noqa: PLC0415
+    from lacbed.io.atomic import replacing
+    from lacbed.patterns.figures import difference_figure, save_figure
 
     with replacing(out) as temporary:
         save_figure(difference_figure(a, b, thickness, names), temporary)

@@ -82,8 +82,8 @@ class _Bar:
         self._closed = False
 
     def show(self) -> None:
-        from rich.console import Console  # noqa: PLC0415
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn  # noqa: PLC0415
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         columns = (
             TextColumn("{task.description}"),
@@ -153,7 +153,7 @@ def size_text(path: Path) -> str:
 
 def version() -> str:
     """Version of the installed package."""
-    from importlib import metadata  # noqa: PLC0415
+    from importlib import metadata
 
     try:
         return metadata.version("lacbed")

@@ -54,8 +54,8 @@ def command(
     }
     reporter = Reporter(quiet, as_json)
 
-    import lacbed  # noqa: PLC0415
-    from lacbed.crystals.load import load_crystal  # noqa: PLC0415
+    import lacbed
+    from lacbed.crystals.load import load_crystal
 
     structure = load_crystal(crystal, block)
     with reporter.progress("Choosing beams") as progress:

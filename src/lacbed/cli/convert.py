@@ -58,10 +58,10 @@ def command(
 
 
 def _convert(source: Path, out: list[Path], counts_g: bool, solver: str, reporter: Reporter) -> None:
-    from lacbed.cli.simulate import run  # noqa: PLC0415
-    from lacbed.felix.input import read_felix  # noqa: PLC0415
-    from lacbed.felix.recipe import crystal_of, in_inverse_angstrom, python_text, settings_of, shell_text  # noqa: PLC0415
-    from lacbed.settings import Settings  # noqa: PLC0415
+    from lacbed.cli.simulate import run
+    from lacbed.felix.input import read_felix
+    from lacbed.felix.recipe import crystal_of, in_inverse_angstrom, python_text, settings_of, shell_text
+    from lacbed.settings import Settings
 
     felix = read_felix(source)
     crystal, b_iso = crystal_of(felix)
@@ -92,7 +92,7 @@ def _summary(felix: FelixInput) -> str:
 
 
 def _write_images(source: Path, out: list[Path], reporter: Reporter) -> None:
-    from lacbed.patterns.files import check_writable, load_pattern, save_pattern  # noqa: PLC0415
+    from lacbed.patterns.files import check_writable, load_pattern, save_pattern
 
     if not out:
         raise SettingError("--images needs -o, such as -o felix.nc")

@@ -23,7 +23,7 @@ def command(
     as_json: o.JsonOption = False,
 ) -> None:
     """List the built-in crystals, with the source of their cells and Debye-Waller factors."""
-    from lacbed.crystals.named import named_rows  # noqa: PLC0415
+    from lacbed.crystals.named import named_rows
 
     rows = [row for row in named_rows() if text is None or _matches(row, text)]
     reporter = Reporter(quiet, as_json)

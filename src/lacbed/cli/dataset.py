@@ -81,12 +81,12 @@ def build_command(
 
     Example: lacbed dataset build cubic.parquet -o data.zarr --preset seed --count 1000 --max-atoms 64
     """
-    from lacbed.catalog.files import read_catalog  # noqa: PLC0415
-    from lacbed.cli.dataset_progress import build_progress  # noqa: PLC0415
-    from lacbed.datasets.build import build, check_place  # noqa: PLC0415
-    from lacbed.datasets.limits import build_device  # noqa: PLC0415
-    from lacbed.datasets.plan import make_plan  # noqa: PLC0415
-    from lacbed.datasets.select import Selection, select_rows  # noqa: PLC0415
+    from lacbed.catalog.files import read_catalog
+    from lacbed.cli.dataset_progress import build_progress
+    from lacbed.datasets.build import build, check_place
+    from lacbed.datasets.limits import build_device
+    from lacbed.datasets.plan import make_plan
+    from lacbed.datasets.select import Selection, select_rows
 
     if not 1 <= batch <= 4096:
         raise SettingError(f"--batch must be between 1 and 4096, got {batch}")
@@ -104,8 +104,8 @@ def build_command(
 
 
 def _config(preset: str | None, path: Path | None) -> DatasetConfig:
-    from lacbed.datasets.config import load_config  # noqa: PLC0415
-    from lacbed.datasets.presets import preset as named  # noqa: PLC0415
+    from lacbed.datasets.config import load_config
+    from lacbed.datasets.presets import preset as named
 
     if preset is not None and path is not None:
         raise SettingError("give --preset or --config, not both")
@@ -114,10 +114,10 @@ def _config(preset: str | None, path: Path | None) -> DatasetConfig:
 
 def _crew(workers: int | None, scheduler: str | None, device: str) -> tuple[Any, int]:
     """What makes the workers, asked for at once so that mistakes show before any work; and rows in a job."""
-    from lacbed.datasets import workers as w  # noqa: PLC0415
-    from lacbed.datasets.cluster import cluster  # noqa: PLC0415
-    from lacbed.datasets.limits import GPU_TOGETHER, cores, worker_memory  # noqa: PLC0415
-    from lacbed.setup import choose_device  # noqa: PLC0415
+    from lacbed.datasets import workers as w
+    from lacbed.datasets.cluster import cluster
+    from lacbed.datasets.limits import GPU_TOGETHER, cores, worker_memory
+    from lacbed.setup import choose_device
 
     if workers is not None and workers < 1:
         raise SettingError(f"--workers must be at least 1, got {workers}")
@@ -144,10 +144,10 @@ def _report(built: Built, out: Path, reporter: Reporter) -> None:
         reporter.say(f"  failed {failure['formula']} ({failure['source_id']}): {failure['reason']}")
     if len(failures) > _MOST_SHOWN:
         reporter.say(f"  and {len(failures) - _MOST_SHOWN} more; see {out / 'manifest.json'}")
-    if state.setbacks:
-        why, times = state.setbacks.most_common(1)[0]
+    if state.gpu_failures:
+        why, times = state.gpu_failures.most_common(1)[0]
         reporter.warn(
-            f"{sum(state.setbacks.values())} crystals were computed on the CPU, because the GPU failed; "
+            f"{sum(state.gpu_failures.values())} crystals were computed on the CPU, because the GPU failed; "
             f"most often ({times}): {why}"
         )
     for line in manifest["attribution"]:
@@ -162,7 +162,7 @@ def _report(built: Built, out: Path, reporter: Reporter) -> None:
             "seconds": state.seconds,
             "crystals_per_second": state.rate,
             "peak_memory": state.peak_memory,
-            "left_to_cpu": sum(state.setbacks.values()),
+            "left_to_cpu": sum(state.gpu_failures.values()),
             "cpu_seconds": manifest["cpu_seconds"],
             "attribution": manifest["attribution"],
         }
@@ -186,7 +186,7 @@ def verify_command(
     as_json: o.JsonOption = False,
 ) -> None:
     """Check all checksums and recompute a random sample; exit code 2 if anything differs."""
-    from lacbed.datasets.verify import verify  # noqa: PLC0415
+    from lacbed.datasets.verify import verify
 
     if count < 0:
         raise SettingError(f"--count must not be negative, got {count}")
@@ -206,6 +206,7 @@ def verify_command(
             "path": data,
             "files": found.files,
             "damaged": found.damaged,
+            "contradictions": found.contradictions,
             "finished": found.finished,
             "checks": [vars(check) for check in found.checks],
         }
@@ -218,7 +219,7 @@ def verify_command(
 @app.command("info")
 def info_command(data: DataArgument, quiet: o.QuietOption = False, as_json: o.JsonOption = False) -> None:
     """Show the contents of a data set: crystals, failures, config, convergence, sizes, licences."""
-    from lacbed.datasets.summary import summarise_dataset  # noqa: PLC0415
+    from lacbed.datasets.summary import summarise_dataset
 
     found = summarise_dataset(data)
     reporter = Reporter(quiet, as_json)
@@ -265,10 +266,10 @@ def montage_command(
     as_json: o.JsonOption = False,
 ) -> None:
     """Plot patterns of different crystals side by side, with formula and lattice parameter."""
-    from lacbed.datasets.figure import dataset_montage  # noqa: PLC0415
-    from lacbed.io.atomic import replacing  # noqa: PLC0415
-    from lacbed.patterns.figures import save_figure  # noqa: PLC0415
-    from lacbed.patterns.files import check_writable  # noqa: PLC0415
+    from lacbed.datasets.figure import dataset_montage
+    from lacbed.io.atomic import replacing
+    from lacbed.patterns.figures import save_figure
+    from lacbed.patterns.files import check_writable
 
     if out.suffix.lower() != ".png":
         raise FileFormatError(f"a montage is a .png, got {str(out)!r}")
@@ -282,8 +283,8 @@ def montage_command(
 
 
 def _is_split(path: Path) -> bool:
-    from lacbed.datasets.splits import SIDES  # noqa: PLC0415
-    from lacbed.io.checks import read_json  # noqa: PLC0415
+    from lacbed.datasets.splits import SIDES
+    from lacbed.io.checks import read_json
 
     return {"kind", "seed", *SIDES} <= set(read_json(path, "the split", 2**30, FileFormatError))
 
@@ -300,13 +301,13 @@ def split_command(
     as_json: o.JsonOption = False,
 ) -> None:
     """Split a data set 85 : 10 : 5 into training, validation and test sets."""
-    import json  # noqa: PLC0415
+    import json
 
-    from lacbed.datasets.manifest import read_manifest  # noqa: PLC0415
-    from lacbed.datasets.read import sides_of  # noqa: PLC0415
-    from lacbed.datasets.splits import LEAKING  # noqa: PLC0415
-    from lacbed.datasets.store import Store  # noqa: PLC0415
-    from lacbed.io.atomic import check_replaceable, replacing  # noqa: PLC0415
+    from lacbed.datasets.manifest import read_manifest
+    from lacbed.datasets.read import sides_of
+    from lacbed.datasets.splits import LEAKING
+    from lacbed.datasets.store import Store
+    from lacbed.io.atomic import check_replaceable, replacing
 
     if out is not None:
         if out.suffix.lower() != ".json":

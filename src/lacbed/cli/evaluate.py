@@ -34,14 +34,14 @@ def command(
 
     Example: lacbed evaluate run seed.zarr -o report
     """
-    from lacbed.io.config_files import build_section  # noqa: PLC0415
-    from lacbed.io.lock import claimed  # noqa: PLC0415
-    from lacbed.learn.checkpoint import load_model  # noqa: PLC0415
-    from lacbed.learn.config import DataSettings  # noqa: PLC0415
-    from lacbed.learn.data import open_data, subset  # noqa: PLC0415
-    from lacbed.learn.evaluate import evaluate  # noqa: PLC0415
-    from lacbed.learn.report import check_folder, percent, write_report  # noqa: PLC0415
-    from lacbed.setup import choose_device  # noqa: PLC0415
+    from lacbed.io.config_files import build_section
+    from lacbed.io.lock import claimed
+    from lacbed.learn.checkpoint import load_model
+    from lacbed.learn.config import DataSettings
+    from lacbed.learn.data import open_data, subset
+    from lacbed.learn.evaluate import evaluate
+    from lacbed.learn.report import check_folder, percent, write_report
+    from lacbed.setup import choose_device
 
     check_folder(out)
     chosen = choose_device(device)

@@ -88,8 +88,8 @@ def import_command(
     Example: lacbed experiment import dm3/ -V 200 --zone 1,-1,0 --x-direction 0,0,-1 --half-width 0.66
     --orientation fit --crystal Ge.cif -o Ge.nc
     """
-    from lacbed.experiment.folder import load_experiment  # noqa: PLC0415
-    from lacbed.patterns.files import check_writable, save_pattern  # noqa: PLC0415
+    from lacbed.experiment.folder import load_experiment
+    from lacbed.patterns.files import check_writable, save_pattern
 
     for path in out:
         check_writable(path)
@@ -116,7 +116,7 @@ def import_command(
 
 def _crystal(text: str | None, block: str | None) -> Crystal | None:
     """The crystal of --crystal, and of --block if that is a CIF with several."""
-    from lacbed.crystals.load import load_crystal  # noqa: PLC0415
+    from lacbed.crystals.load import load_crystal
 
     if text is None and block is not None:
         raise SettingError(f"--block {block} goes with --crystal, which names the CIF")
@@ -137,10 +137,10 @@ def info(
     as_json: o.JsonOption = False,
 ) -> None:
     """Show reflections and geometry of a measured stack, and check the geometry against the Bragg lines."""
-    from lacbed.experiment.bragg import check_bragg  # noqa: PLC0415
-    from lacbed.experiment.experiment import crystal_of  # noqa: PLC0415
-    from lacbed.experiment.folder import load_experiment  # noqa: PLC0415
-    from lacbed.patterns.files import check_writable, save_pattern  # noqa: PLC0415
+    from lacbed.experiment.bragg import check_bragg
+    from lacbed.experiment.experiment import crystal_of
+    from lacbed.experiment.folder import load_experiment
+    from lacbed.patterns.files import check_writable, save_pattern
 
     if png is not None:
         if png.suffix.lower() != ".png":
@@ -178,7 +178,7 @@ def _changed(
     crystal: Crystal | None,
 ) -> Experiment:
     """An experiment with what the options say otherwise."""
-    from lacbed.experiment.assembly import geometry_of, with_geometry  # noqa: PLC0415
+    from lacbed.experiment.assembly import geometry_of, with_geometry
 
     changes: dict[str, Any] = {}
     if voltage is not None:
@@ -204,8 +204,8 @@ def _assemble(
     saturation: float | None,
 ) -> Experiment:
     """An experiment of images that do not say how they were taken."""
-    from lacbed.experiment.assembly import Geometry, make_experiment  # noqa: PLC0415
-    from lacbed.experiment.stack import read_measured  # noqa: PLC0415
+    from lacbed.experiment.assembly import Geometry, make_experiment
+    from lacbed.experiment.stack import read_measured
 
     voltage, zone, x_direction, half_width, orientation, foil_normal, hkl, name = options
     needed = {"--voltage": voltage, "--zone": zone, "--x-direction": x_direction, "--half-width": half_width}
@@ -238,7 +238,7 @@ def _length(text: str) -> float:
 
 def _guess_half_width(hkl: tuple[tuple[int, int, int], ...], crystal: Crystal | None) -> float:
     """A start for the fit: Bragg lines lie at |g| / 2, so that the furthest is still in the image."""
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     if crystal is None:
         raise SettingError("--half-width fit needs --crystal, whose Bragg lines set the scale")
@@ -249,8 +249,8 @@ def _fitted(
     experiment: Experiment, crystal: Crystal | None, half_width: str | None, orientation: str | None
 ) -> tuple[Experiment, BraggCheck | None]:
     """With half-width and orientation fitted to the Bragg lines where asked, and checked in any case."""
-    from lacbed.experiment.bragg import check_bragg, fit_bragg  # noqa: PLC0415
-    from lacbed.experiment.experiment import crystal_of  # noqa: PLC0415
+    from lacbed.experiment.bragg import check_bragg, fit_bragg
+    from lacbed.experiment.experiment import crystal_of
 
     known = crystal_of(experiment) if crystal is None else crystal
     asked = [n for n, v in (("half_width", half_width), ("orientation", orientation)) if v == "fit"]
@@ -267,7 +267,7 @@ def _fitted(
 
 def _table(experiment: Experiment) -> list[dict[str, Any]]:
     """Which file became which reflection, and the mean of its counts, so that a wrong assignment is seen."""
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     files = experiment.files or ("",) * len(experiment.hkl)
     rows = zip(experiment.hkl, files, experiment.images, strict=True)

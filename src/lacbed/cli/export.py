@@ -28,10 +28,10 @@ def command(
 
     Example: lacbed export --model run -o simulator.onnx
     """
-    from lacbed.io.lock import claimed  # noqa: PLC0415
-    from lacbed.learn.checkpoint import load_model  # noqa: PLC0415
-    from lacbed.learn.onnx import check_file, export_onnx  # noqa: PLC0415
-    from lacbed.learn.surrogate import find_model  # noqa: PLC0415
+    from lacbed.io.lock import claimed
+    from lacbed.learn.checkpoint import load_model
+    from lacbed.learn.onnx import check_file, export_onnx
+    from lacbed.learn.surrogate import find_model
 
     check_file(out)
     with claimed(out, "export", inside=False):

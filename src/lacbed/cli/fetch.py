@@ -98,7 +98,7 @@ def cod(
     query = _query(elements, only, cubic, experimental, max_atoms, count)
 
     def source(session: PoliteSession) -> Source:
-        from lacbed.catalog.fetch.cod import cod_source  # noqa: PLC0415
+        from lacbed.catalog.fetch.cod import cod_source
 
         return cod_source(query, session, _address(server))
 
@@ -140,7 +140,7 @@ def optimade(
         raise SettingError(f"the page size must be at least 1, got {page_size}")
 
     def source(session: PoliteSession) -> Source:
-        from lacbed.catalog.fetch.optimade import optimade_source  # noqa: PLC0415
+        from lacbed.catalog.fetch.optimade import optimade_source
 
         return optimade_source(
             query, session, base_url, extra_filter=extra, licence=licence, kind=kind, entries_per_page=page_size
@@ -152,7 +152,7 @@ def optimade(
 def _query(
     contains: str, only: str, cubic: bool, experimental: bool, max_atoms: int | None, count: int | None
 ) -> Query:
-    from lacbed.catalog.fetch.query import Query  # noqa: PLC0415
+    from lacbed.catalog.fetch.query import Query
 
     return Query(_symbols(contains), _symbols(only), cubic, experimental, max_atoms, count)
 
@@ -177,14 +177,14 @@ def _fetch(
     reporter: Reporter,
 ) -> None:
     """Check, fetch, write, report."""
-    from lacbed.catalog.files import check_output  # noqa: PLC0415
+    from lacbed.catalog.files import check_output
 
     check_output(out)
     if not 0.0 <= delay <= 3600.0:
         raise SettingError(f"the pause between requests must be between 0 and 3600 s, got {delay:g}")
-    from lacbed.catalog.fetch.pages import folder_of  # noqa: PLC0415
-    from lacbed.catalog.fetch.run import fetch_catalog  # noqa: PLC0415
-    from lacbed.catalog.fetch.web import polite_session  # noqa: PLC0415
+    from lacbed.catalog.fetch.pages import folder_of
+    from lacbed.catalog.fetch.run import fetch_catalog
+    from lacbed.catalog.fetch.web import polite_session
 
     with polite_session(delay) as session, reporter.progress("Fetching") as progress:
         database = source(session)

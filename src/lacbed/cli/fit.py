@@ -67,13 +67,13 @@ def command(
 
     Example: lacbed fit GaAs/ GaAs/crystal.cif --thickness 700:1200:20 -o fit-GaAs
     """
-    from lacbed.crystals.load import load_crystal  # noqa: PLC0415
-    from lacbed.experiment.folder import load_experiment  # noqa: PLC0415
-    from lacbed.fitting.align import Matching  # noqa: PLC0415
-    from lacbed.fitting.fit import fit  # noqa: PLC0415
-    from lacbed.fitting.report import check_folder, summary, write_report  # noqa: PLC0415
-    from lacbed.fitting.settings import FitSettings  # noqa: PLC0415
-    from lacbed.io.lock import claimed  # noqa: PLC0415
+    from lacbed.crystals.load import load_crystal
+    from lacbed.experiment.folder import load_experiment
+    from lacbed.fitting.align import Matching
+    from lacbed.fitting.fit import fit
+    from lacbed.fitting.report import check_folder, summary, write_report
+    from lacbed.fitting.settings import FitSettings
+    from lacbed.io.lock import claimed
 
     if align not in ("none", "shift", "affine"):
         raise SettingError(f"--align must be none, shift or affine, got {align!r}")

@@ -62,15 +62,15 @@ def command(
 
     Example: lacbed identify pattern.nc --catalog cubic.parquet --thickness 300:800:25
     """
-    from dataclasses import replace  # noqa: PLC0415
+    from dataclasses import replace
 
-    from lacbed.catalog.files import read_catalog  # noqa: PLC0415
-    from lacbed.catalog.rows import crystal_of  # noqa: PLC0415
-    from lacbed.experiment.folder import load_experiment  # noqa: PLC0415
-    from lacbed.identification.identify import identify  # noqa: PLC0415
-    from lacbed.identification.predictors import exact, few_beams, learned_where_known  # noqa: PLC0415
-    from lacbed.identification.target import target_of  # noqa: PLC0415
-    from lacbed.patterns.files import load_pattern  # noqa: PLC0415
+    from lacbed.catalog.files import read_catalog
+    from lacbed.catalog.rows import crystal_of
+    from lacbed.experiment.folder import load_experiment
+    from lacbed.identification.identify import identify
+    from lacbed.identification.predictors import exact, few_beams, learned_where_known
+    from lacbed.identification.target import target_of
+    from lacbed.patterns.files import load_pattern
 
     for option, value in (("--keep", keep), ("--top", top)):
         if value < 1:

@@ -23,7 +23,7 @@ def command(
     as_json: o.JsonOption = False,
 ) -> None:
     """Show the contents of a pattern file and all settings that made it."""
-    from lacbed.patterns.files import load_array  # noqa: PLC0415
+    from lacbed.patterns.files import load_array
 
     array = load_array(file)
     reporter = Reporter(quiet, as_json)
@@ -59,7 +59,7 @@ def _range(array: xr.DataArray, dim: str) -> str:
 
 
 def _statistics(array: xr.DataArray) -> dict[str, float]:
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     values = np.abs(array.values) if array.dtype.kind == "c" else array.values
     known = values[np.isfinite(values)]

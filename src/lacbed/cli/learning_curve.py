@@ -36,10 +36,10 @@ def command(
     """
     shares = shares_of(fractions)
 
-    from lacbed.learn.config import load_config  # noqa: PLC0415
-    from lacbed.learn.data import open_data  # noqa: PLC0415
-    from lacbed.learn.distributed import processes  # noqa: PLC0415
-    from lacbed.learn.learning_curve import check_folder, describe, fit_power_law, learning_curve  # noqa: PLC0415
+    from lacbed.learn.config import load_config
+    from lacbed.learn.data import open_data
+    from lacbed.learn.distributed import processes
+    from lacbed.learn.learning_curve import check_folder, describe, fit_power_law, learning_curve
 
     chosen = load_config(config, changes or ())
     check(chosen)

@@ -92,8 +92,8 @@ def leave_after(load: Callable[[], Callable[[], int]]) -> NoReturn:
     if stopped:
         say_stopped()
     if "pyarrow" in sys.modules:
-        import atexit  # noqa: PLC0415
-        import threading  # noqa: PLC0415
+        import atexit
+        import threading
 
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()

@@ -41,9 +41,9 @@ def command(
     """
     limits = _limits(workers, memory, time_limit)
     try:
-        import uvicorn  # noqa: PLC0415
+        import uvicorn
 
-        from lacbed.app.server import create_app  # noqa: PLC0415
+        from lacbed.app.server import create_app
     except ImportError as error:
         raise MissingExtraError(
             f"the page needs the extra 'app' ({error.name} is missing): pip install 'lacbed[app]'"
@@ -55,7 +55,7 @@ def command(
         sys.stdout.write("  anyone who can reach this machine over the network can use it; there is no password\n")
     sys.stdout.flush()
     if browser:
-        import webbrowser  # noqa: PLC0415
+        import webbrowser
 
         webbrowser.open(url)
     app = create_app(limits, allow_host or ())
@@ -66,8 +66,8 @@ def command(
 
 
 def _limits(workers: int, memory: float | None, time_limit: float) -> Limits:
-    from lacbed.app.limits import Limits, fair_share  # noqa: PLC0415
-    from lacbed.io.sizes import free_memory  # noqa: PLC0415
+    from lacbed.app.limits import Limits, fair_share
+    from lacbed.io.sizes import free_memory
 
     if not 1 <= workers <= 64:
         raise SettingError(f"--workers must be between 1 and 64, got {workers}")

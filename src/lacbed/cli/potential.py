@@ -33,9 +33,9 @@ def command(
     across = None if x_direction is None else parse.numbers(x_direction, "--x-direction", 3)
     reporter = Reporter(quiet, as_json)
 
-    from lacbed.crystals.load import load_crystal  # noqa: PLC0415
-    from lacbed.patterns.files import check_writable, save_array  # noqa: PLC0415
-    from lacbed.projection import projected_potential  # noqa: PLC0415
+    from lacbed.crystals.load import load_crystal
+    from lacbed.patterns.files import check_writable, save_array
+    from lacbed.projection import projected_potential
 
     for path in out:
         check_writable(path)

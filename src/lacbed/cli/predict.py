@@ -51,9 +51,9 @@ def command(
     axis, energy, thicknesses = parse.integers(zone, "--zone"), parse.energy(voltage), parse.thicknesses(thickness)
     reflections: Any = parse.reflections(hkl)
 
-    from lacbed.crystals.load import load_crystal  # noqa: PLC0415
-    from lacbed.learn.surrogate import Surrogate  # noqa: PLC0415
-    from lacbed.patterns.files import check_writable, save_pattern  # noqa: PLC0415
+    from lacbed.crystals.load import load_crystal
+    from lacbed.learn.surrogate import Surrogate
+    from lacbed.patterns.files import check_writable, save_pattern
 
     files = out or []
     for path in files:
@@ -77,7 +77,7 @@ def _check(
     crystal: Any, pattern: xr.DataArray, domain: dict[str, Any], energy: float, reporter: Reporter
 ) -> dict[str, Any]:
     """The exact answer with the settings that the model learned from: Z of each thickness, and the seconds."""
-    import lacbed  # noqa: PLC0415
+    import lacbed
 
     absorption = domain["absorption"]
     start = time.perf_counter()

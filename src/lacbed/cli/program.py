@@ -84,7 +84,7 @@ app.add_typer(experiment.app)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from lacbed.cli.console import version  # noqa: PLC0415
+        from lacbed.cli.console import version
 
         typer.echo(f"lacbed {version()}")
         raise typer.Exit(0)

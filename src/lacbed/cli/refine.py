@@ -79,8 +79,8 @@ def command(
 
     Example: lacbed refine measured.nc GaAs --free thickness,B,half_width,tilt,blur -o refined
     """
-    from lacbed.refinement.options import RefinementOptions  # noqa: PLC0415
-    from lacbed.refinement.parameters import split_names  # noqa: PLC0415
+    from lacbed.refinement.options import RefinementOptions
+    from lacbed.refinement.parameters import split_names
 
     if method not in ("lm", "lbfgs"):
         raise SettingError(f"--method must be lm or lbfgs, got {method!r}")
@@ -113,11 +113,11 @@ def run(
     block: str | None = None,
 ) -> None:
     """Read, check, refine, write."""
-    from lacbed.crystals.load import load_crystal  # noqa: PLC0415
-    from lacbed.experiment.folder import load_experiment  # noqa: PLC0415
-    from lacbed.io.lock import claimed  # noqa: PLC0415
-    from lacbed.refinement import files  # noqa: PLC0415
-    from lacbed.refinement.measured import measured_of  # noqa: PLC0415
+    from lacbed.crystals.load import load_crystal
+    from lacbed.experiment.folder import load_experiment
+    from lacbed.io.lock import claimed
+    from lacbed.refinement import files
+    from lacbed.refinement.measured import measured_of
 
     measured_pattern, structure = load_experiment(experiment), load_crystal(crystal, block)
     measured = measured_of(measured_pattern, structure)
@@ -139,8 +139,8 @@ def _refine(
     reporter: Reporter,
 ) -> None:
     """Refine from a state or from the beginning, and write what was found."""
-    from lacbed.refinement import files  # noqa: PLC0415
-    from lacbed.refinement.refine import refine  # noqa: PLC0415
+    from lacbed.refinement import files
+    from lacbed.refinement.refine import refine
 
     clock, cpu = time.perf_counter(), time.process_time()
     told: set[str] = set()
@@ -172,7 +172,7 @@ def _refine(
 def _report(
     name: str, numbers: dict[str, Any], written: list[Path], seconds: dict[str, float], reporter: Reporter
 ) -> None:
-    from lacbed.refinement.uncertainties import with_uncertainty  # noqa: PLC0415
+    from lacbed.refinement.uncertainties import with_uncertainty
 
     reporter.say(
         f"{name}: mean Z {numbers['mean_Z_aligned']:.4f} aligned, {numbers['mean_Z']:.4f} not, over "

@@ -69,14 +69,14 @@ def command(
 
     Example: lacbed retrieve pattern.nc -o retrieved
     """
-    from lacbed.experiment.folder import load_experiment  # noqa: PLC0415
-    from lacbed.identification.target import target_of  # noqa: PLC0415
-    from lacbed.io.lock import claimed  # noqa: PLC0415
-    from lacbed.patterns.files import load_array, load_pattern  # noqa: PLC0415
-    from lacbed.retrieval.files import check_folder, summary, write_retrieval  # noqa: PLC0415
-    from lacbed.retrieval.forward import Foil  # noqa: PLC0415
-    from lacbed.retrieval.retrieve import REACHES, retrieve  # noqa: PLC0415
-    from lacbed.retrieval.start import (  # noqa: PLC0415
+    from lacbed.experiment.folder import load_experiment
+    from lacbed.identification.target import target_of
+    from lacbed.io.lock import claimed
+    from lacbed.patterns.files import load_array, load_pattern
+    from lacbed.retrieval.files import check_folder, summary, write_retrieval
+    from lacbed.retrieval.forward import Foil
+    from lacbed.retrieval.retrieve import REACHES, retrieve
+    from lacbed.retrieval.start import (
         given_potential,
         learned_potential,
         load_inverse,
@@ -122,8 +122,8 @@ def _lattice(asked: float | None, data: xr.DataArray) -> float:
         text = data.attrs.get("crystal_cif")
         if not text:
             raise SettingError("the pattern does not state its lattice parameter; give it in Å (--lattice)")
-        from lacbed.crystals import Crystal  # noqa: PLC0415
-        from lacbed.learn.domain import is_cubic  # noqa: PLC0415
+        from lacbed.crystals import Crystal
+        from lacbed.learn.domain import is_cubic
 
         crystal = Crystal.from_cif_text(text)
         if not is_cubic(crystal) or [int(i) for i in data.attrs.get("zone_axis", (0, 0, 1))] != [0, 0, 1]:

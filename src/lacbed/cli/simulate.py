@@ -115,7 +115,7 @@ def grid(
     center: tuple[float, ...] = (0.0, 0.0),
 ) -> Any:
     """The TiltGrid of the options."""
-    from lacbed.geometry.tilts import TiltGrid  # noqa: PLC0415
+    from lacbed.geometry.tilts import TiltGrid
 
     return TiltGrid(pixels, k_max, semi_angle, extent, shape, center)  # type: ignore[arg-type]
 
@@ -129,11 +129,11 @@ def run(
     block: str | None = None,
 ) -> None:
     """Check the places, simulate, and write every file."""
-    import lacbed  # noqa: PLC0415
-    from lacbed.crystals.load import load_crystal  # noqa: PLC0415
-    from lacbed.forecast import forecast  # noqa: PLC0415
-    from lacbed.patterns.files import check_writable, save_pattern  # noqa: PLC0415
-    from lacbed.settings import Settings  # noqa: PLC0415
+    import lacbed
+    from lacbed.crystals.load import load_crystal
+    from lacbed.forecast import forecast
+    from lacbed.patterns.files import check_writable, save_pattern
+    from lacbed.settings import Settings
 
     for path in out:
         check_writable(path, complex_values=settings["output"] == "amplitude")

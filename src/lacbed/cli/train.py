@@ -52,12 +52,12 @@ def command(
 
     With several processes: torchrun --nproc-per-node 2 --no-python lacbed train ...
     """
-    from lacbed.learn.checkpoint import check_model_folder  # noqa: PLC0415
-    from lacbed.learn.config import load_config  # noqa: PLC0415
-    from lacbed.learn.data import open_data  # noqa: PLC0415
-    from lacbed.learn.distributed import processes  # noqa: PLC0415
-    from lacbed.learn.finish import finish  # noqa: PLC0415
-    from lacbed.learn.train import train  # noqa: PLC0415
+    from lacbed.learn.checkpoint import check_model_folder
+    from lacbed.learn.config import load_config
+    from lacbed.learn.data import open_data
+    from lacbed.learn.distributed import processes
+    from lacbed.learn.package_model import finish
+    from lacbed.learn.train import train
 
     chosen = load_config(config, changes or ())
     check(chosen)
@@ -88,7 +88,7 @@ def command(
 def check(config: TrainConfig) -> None:
     """Refuse early what an absent extra would stop later."""
     if config.training.tensorboard:
-        from lacbed.learn.tensorboard import check_tensorboard  # noqa: PLC0415
+        from lacbed.learn.tensorboard import check_tensorboard
 
         check_tensorboard()
 

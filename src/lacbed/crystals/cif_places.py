@@ -177,7 +177,7 @@ def _on_multiplicities(data: cif.Block, crystal: Crystal) -> list[str]:
 
 def _letters(crystal: Crystal) -> dict[str, int]:
     """Multiplicity of each Wyckoff letter in the crystal's cell; empty if the group is not known or is P 1."""
-    from lacbed.crystals.wyckoff import positions_of  # noqa: PLC0415  a table that few files need
+    from lacbed.crystals.wyckoff import positions_of  # a table that few files need
 
     group = gemmi.find_spacegroup_by_name(crystal.space_group) if crystal.space_group else None
     if group is None or group.number == 1:

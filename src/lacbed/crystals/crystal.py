@@ -130,7 +130,7 @@ class Crystal:
     @classmethod
     def from_cif(cls, path: str | Path, block: str | None = None) -> Crystal:
         """Read a CIF; see `lacbed.crystals.cif.read_cif`."""
-        from lacbed.crystals.cif import read_cif  # noqa: PLC0415  the class sits below its readers
+        from lacbed.crystals.cif import read_cif  # the class sits below its readers
 
         return read_cif(path, block)
 
@@ -142,34 +142,34 @@ class Crystal:
 
         Without a `name`, the one in the CIF is used.
         """
-        from lacbed.crystals.cif import parse_cif  # noqa: PLC0415
+        from lacbed.crystals.cif import parse_cif
 
         return parse_cif(text, name, block, origin)
 
     @classmethod
     def named(cls, name: str) -> Crystal:
         """A built-in crystal such as "SrTiO3"; `lacbed.crystals.named.NAMES` lists them."""
-        from lacbed.crystals.named import named_crystal  # noqa: PLC0415
+        from lacbed.crystals.named import named_crystal
 
         return named_crystal(name)
 
     @classmethod
     def from_ase(cls, atoms: Any, name: str | None = None) -> Crystal:
         """Convert an `ase.Atoms`; see `lacbed.crystals.adaptors.from_ase`."""
-        from lacbed.crystals.adaptors import from_ase  # noqa: PLC0415
+        from lacbed.crystals.adaptors import from_ase
 
         return from_ase(atoms, name)
 
     @classmethod
     def from_pymatgen(cls, structure: Any, name: str | None = None) -> Crystal:
         """Convert a `pymatgen` Structure; see `lacbed.crystals.adaptors.from_pymatgen`."""
-        from lacbed.crystals.adaptors import from_pymatgen  # noqa: PLC0415
+        from lacbed.crystals.adaptors import from_pymatgen
 
         return from_pymatgen(structure, name)
 
     def to_cif(self) -> str:
         """The crystal as the text of a CIF that `from_cif_text` reads back to an equal crystal."""
-        from lacbed.crystals.cif_write import write_cif  # noqa: PLC0415
+        from lacbed.crystals.cif_write import write_cif
 
         still = all(site.u_iso == 0.0 for site in self.sites) and STANDING_STILL not in self.notes
         return write_cif(replace(self, notes=(*self.notes, STANDING_STILL)) if still else self)

@@ -39,7 +39,7 @@ from lacbed.datasets.storage import (
 )
 from lacbed.datasets.store import Store
 from lacbed.datasets.worker import Outcome
-from lacbed.datasets.workers import Crew, Job, run
+from lacbed.datasets.workers import Job, WorkerPool, run
 from lacbed.errors import FileFormatError
 from lacbed.io.atomic import reason
 from lacbed.io.lock import LOCK, OWNER, claimed, is_empty, locked
@@ -56,7 +56,7 @@ class Progress:
         seconds: wall seconds since this run began to compute.
         left: seconds to go, estimated; None before the first crystal.
         peak_memory: largest resident memory of a worker so far, bytes.
-        setbacks: why a GPU gave no answer and the CPU did: reason and number of crystals, of this run.
+        gpu_failures: why a GPU gave no answer and the CPU did: reason and number of crystals, of this run.
     """
 
     rows: int
@@ -67,7 +67,7 @@ class Progress:
     seconds: float = 0.0
     left: float | None = None
     peak_memory: int = 0
-    setbacks: Counter[str] = field(default_factory=Counter)
+    gpu_failures: Counter[str] = field(default_factory=Counter)
 
     @property
     def rate(self) -> float:
@@ -105,7 +105,7 @@ def check_place(folder: Path) -> None:
 def build(
     plan: Plan,
     folder: str | Path,
-    crew: Callable[[], AbstractContextManager[Crew]],
+    pool: Callable[[], AbstractContextManager[WorkerPool]],
     *,
     retry_failed: bool = False,
     together: int = 1,
@@ -116,7 +116,7 @@ def build(
     Args:
         plan: what to compute.
         folder: where; a new .zarr folder, or one of the same plan that is not finished.
-        crew: makes the workers; see `lacbed.datasets.workers`.
+        pool: makes the workers; see `lacbed.datasets.workers`.
         retry_failed: compute batches again in which a crystal failed.
         together: crystals of similar size that a worker gets at once, for GPUs.
         progress: called after every crystal.
@@ -140,7 +140,7 @@ def build(
         state.before = state.done
         if missing:
             (folder / MANIFEST).unlink(missing_ok=True)
-            with crew() as workers:
+            with pool() as workers:
                 _compute(folder, plan, missing, workers, entries, state, together, progress)
         manifest = read_manifest(folder) or _finish(folder, plan, list(entries.values()))
         return Built(manifest, state)
@@ -206,7 +206,7 @@ def _compute(
     folder: Path,
     plan: Plan,
     missing: list[Batch],
-    crew: Crew,
+    pool: WorkerPool,
     entries: dict[tuple[int, int], Entry],
     state: Progress,
     together: int,
@@ -217,7 +217,7 @@ def _compute(
     waiting: dict[tuple[int, int], dict[int, Outcome]] = {}
     forecast = Forecast({row: plan.size(row).cost for row in batch_of})
     start = time.monotonic()
-    for outcome in run(crew, _jobs(plan, missing, together), plan.config):
+    for outcome in run(pool, _jobs(plan, missing, together), plan.config):
         batch = batch_of[outcome.row]
         gathered = waiting.setdefault(batch.key, {})
         gathered[outcome.row] = outcome
@@ -227,8 +227,8 @@ def _compute(
         state.seconds = time.monotonic() - start
         state.share, state.left = forecast.share, forecast.left(state.seconds)
         state.peak_memory = max(state.peak_memory, outcome.peak_memory)
-        if outcome.setback:
-            state.setbacks[outcome.setback] += 1
+        if outcome.gpu_failure:
+            state.gpu_failures[outcome.gpu_failure] += 1
         if len(gathered) == len(batch.rows):
             entries[batch.key] = _write(folder, plan, batch, waiting.pop(batch.key))
         if tell is not None:

@@ -1,4 +1,4 @@
-"""The workers of a Dask cluster as a crew."""
+"""The workers of a Dask cluster as a pool."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
-from lacbed.datasets.workers import Crew, gone
+from lacbed.datasets.workers import WorkerPool, workers_lost
 from lacbed.errors import MissingExtraError, SettingError
 from lacbed.io.atomic import reason
 
@@ -25,12 +25,12 @@ _AHEAD = 2
 
 
 @contextmanager
-def cluster(address: str, device: str = "auto") -> Iterator[Crew]:
+def cluster(address: str, device: str = "auto") -> Iterator[WorkerPool]:
     """The workers of a Dask scheduler, however many there are at any moment.
 
     Args:
         address: of the scheduler.
-        device: see `lacbed.datasets.workers.Crew`.
+        device: see `lacbed.datasets.workers.WorkerPool`.
 
     Raises:
         MissingExtraError: without dask.distributed.
@@ -53,7 +53,7 @@ def cluster(address: str, device: str = "auto") -> Iterator[Crew]:
         raise SettingError(f"no Dask scheduler answers at {address!r}: {reason(error)}") from None
     try:
         executor = client.get_executor(pure=False)
-        yield Crew(executor, _Width(client), device=device)
+        yield WorkerPool(executor, _Width(client), device=device)
     finally:
         with suppress(Exception):  # the scheduler may be gone, and what counts is on the disk
             executor.shutdown(wait=False)
@@ -91,6 +91,6 @@ class _Width:
             try:
                 self._width = max(1, _AHEAD * sum(self._client.nthreads().values()))
             except Exception as error:
-                raise gone(error) from None
+                raise workers_lost(error) from None
             self._asked = time.monotonic()
         return self._width

@@ -44,7 +44,7 @@ def record_problem(record: Mapping[str, Any]) -> str:
 def config_changed(record: Mapping[str, Any]) -> bool:
     """Whether the config in a record is not the one that the data set was built with."""
     text = json.dumps([HASH_VERSION, record["config"]], sort_keys=True)
-    return bool(hashlib.sha256(text.encode()).hexdigest() != record["config_digest"])
+    return hashlib.sha256(text.encode()).hexdigest() != str(record["config_digest"])
 
 
 def members(record: Mapping[str, Any], places: npt.NDArray[np.int32]) -> list[npt.NDArray[np.int64]]:

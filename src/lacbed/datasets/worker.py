@@ -60,7 +60,7 @@ class Outcome:
         reason: "" for a success.
         explained: whether the failure is one that this package foresees.
         of_device: whether the failure may be the device's: too little memory, or an error that is not foreseen.
-        setback: why a GPU gave no answer, if the CPU gave it instead; otherwise "".
+        gpu_failure: why a GPU gave no answer, if the CPU gave it instead; otherwise "".
         seconds: CPU seconds that it took.
         peak_memory: of the worker process so far, in bytes.
     """
@@ -70,7 +70,7 @@ class Outcome:
     reason: str = ""
     explained: bool = True
     of_device: bool = False
-    setback: str = ""
+    gpu_failure: str = ""
     seconds: float = 0.0
     peak_memory: int = 0
 
@@ -130,9 +130,9 @@ def compute_rows(
         LacbedError: if this worker has another version.
         SettingError: if it has no such device.
     """
-    import torch  # noqa: PLC0415  slow to import, and the command line reads this module
+    import torch  # slow to import, and the command line reads this module
 
-    from lacbed.setup import choose_device  # noqa: PLC0415
+    from lacbed.setup import choose_device
 
     if made_by != software():
         raise LacbedError(f"a worker has {software()}, the build {made_by}; install the same version on both")
@@ -150,7 +150,7 @@ def compute_rows(
             tries.append(_outcome(*entry, config, device))
         if tries[-1].of_device:
             on_cpu = _outcome(*entry, config, "cpu")
-            tries.append(replace(on_cpu, setback=tries[-1].reason if on_cpu.stored is not None else ""))
+            tries.append(replace(on_cpu, gpu_failure=tries[-1].reason if on_cpu.stored is not None else ""))
         outcomes[position] = replace(tries[-1], seconds=sum(one.seconds for one in tries))
     return outcomes
 
@@ -163,7 +163,7 @@ def _at_once(
     One that has a single small crystal mostly waits. So each row gets a thread, which prepares it, and a stream of
     its own; rows of similar size, as the plan orders them, end together.
     """
-    from lacbed.solvers.blocks import gpu_threads, own_stream  # noqa: PLC0415  imports torch
+    from lacbed.solvers.blocks import gpu_threads, own_stream  # imports torch
 
     def on_a_stream(entry: tuple[int, Mapping[str, Any]]) -> Outcome:
         try:
@@ -199,6 +199,6 @@ def _peak_memory() -> int:
     """Largest resident memory of this process so far in bytes; 0 where that is not known."""
     if os.name != "posix":
         return 0
-    import resource  # noqa: PLC0415  not on Windows
+    import resource  # not on Windows
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

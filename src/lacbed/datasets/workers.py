@@ -54,7 +54,7 @@ class Job:
 
 
 @dataclass
-class Crew:
+class WorkerPool:
     """Workers.
 
     Attributes:
@@ -72,7 +72,7 @@ class Crew:
     device: str = "auto"
 
 
-class Here(Executor):
+class SerialExecutor(Executor):
     """Computes in this process, for tests and debuggers."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -85,17 +85,17 @@ class Here(Executor):
         return future
 
 
-def run(crew: Crew, jobs: Iterator[Job], config: DatasetConfig) -> Iterator[Outcome]:
+def run(pool: WorkerPool, jobs: Iterator[Job], config: DatasetConfig) -> Iterator[Outcome]:
     """Outcomes of all jobs, in the order in which they come.
 
     Raises:
         LacbedError: if a worker has another version, or the cluster is gone.
     """
     out: dict[Future[list[Outcome]], Job] = {}
-    queue = _Queue(jobs, crew)
+    queue = _Queue(jobs, pool)
     while True:
         while (job := queue.next(list(out.values()))) is not None:
-            out[_submit(crew, job, config)] = job
+            out[_submit(pool, job, config)] = job
         if not out:
             return
         lost: list[Job] = []
@@ -104,16 +104,16 @@ def run(crew: Crew, jobs: Iterator[Job], config: DatasetConfig) -> Iterator[Outc
             error = CancelledError("cancelled") if future.cancelled() else future.exception()
             if error is None:
                 yield from future.result()
-            elif isinstance(error, BrokenExecutor) and crew.renew is not None:
+            elif isinstance(error, BrokenExecutor) and pool.renew is not None:
                 lost.append(job)
             elif type(error).__name__ == "KilledWorker":  # Dask has tried it on several workers
                 yield from _died(job)
             else:
-                raise error if isinstance(error, LacbedError) else gone(error)
-        if lost and crew.renew is not None:  # all processes of a pool go together
+                raise error if isinstance(error, LacbedError) else workers_lost(error)
+        if lost and pool.renew is not None:  # all processes of a pool go together
             lost += out.values()
             out.clear()
-            crew.executor = crew.renew()
+            pool.executor = pool.renew()
             for job in queue.take_back(lost):
                 yield from _died(job)
 
@@ -121,8 +121,8 @@ def run(crew: Crew, jobs: Iterator[Job], config: DatasetConfig) -> Iterator[Outc
 class _Queue:
     """Jobs in the order in which they are handed out; those that lost their worker come first, and alone."""
 
-    def __init__(self, jobs: Iterator[Job], crew: Crew) -> None:
-        self._jobs, self._crew = jobs, crew
+    def __init__(self, jobs: Iterator[Job], pool: WorkerPool) -> None:
+        self._jobs, self._crew = jobs, pool
         self._held: Job | None = None  # taken, but there was no room for it
         self._again: deque[Job] = deque()
         self._deaths: dict[int, int] = {}
@@ -154,15 +154,15 @@ class _Queue:
         return guilty
 
 
-def _submit(crew: Crew, job: Job, config: DatasetConfig) -> Future[list[Outcome]]:
-    arguments = list(job.rows), config, software(), crew.device
+def _submit(pool: WorkerPool, job: Job, config: DatasetConfig) -> Future[list[Outcome]]:
+    arguments = list(job.rows), config, software(), pool.device
     try:
-        return crew.executor.submit(compute_rows, *arguments)
+        return pool.executor.submit(compute_rows, *arguments)
     except BrokenExecutor:  # a process died while nothing was asked of it
-        if crew.renew is None:
+        if pool.renew is None:
             raise
-        crew.executor = crew.renew()
-        return crew.executor.submit(compute_rows, *arguments)
+        pool.executor = pool.renew()
+        return pool.executor.submit(compute_rows, *arguments)
 
 
 def _died(job: Job) -> list[Outcome]:
@@ -170,7 +170,7 @@ def _died(job: Job) -> list[Outcome]:
     return [Outcome(number, None, why) for number, _ in job.rows]
 
 
-def gone(error: BaseException) -> LacbedError:
+def workers_lost(error: BaseException) -> LacbedError:
     """What to raise when the workers as a whole are lost."""
     what = f"{type(error).__name__}: {reason(error)}"
     return LacbedError(f"the workers no longer answer ({what}); run the same command to resume")
@@ -178,19 +178,19 @@ def gone(error: BaseException) -> LacbedError:
 
 # -- crews on this machine; `lacbed.datasets.cluster` has the third kind ------------------------------------------
 @contextmanager
-def here(device: str = "auto") -> Iterator[Crew]:
+def here(device: str = "auto") -> Iterator[WorkerPool]:
     """Work in this process."""
-    yield Crew(Here(), lambda: 1, device=device)
+    yield WorkerPool(SerialExecutor(), lambda: 1, device=device)
 
 
 @contextmanager
-def processes(count: int, memory: float, device: str = "auto") -> Iterator[Crew]:
+def processes(count: int, memory: float, device: str = "auto") -> Iterator[WorkerPool]:
     """Processes on this machine, one thread each.
 
     Args:
         count: how many.
         memory: bytes that rows may need together.
-        device: see `Crew`.
+        device: see `WorkerPool`.
     """
 
     def start() -> Executor:
@@ -199,12 +199,12 @@ def processes(count: int, memory: float, device: str = "auto") -> Iterator[Crew]
             count, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(count,)
         )
 
-    crew = Crew(start(), lambda: count, memory, start, device)
+    pool = WorkerPool(start(), lambda: count, memory, start, device)
     try:
         with _one_thread_environment():
-            yield crew
+            yield pool
     finally:
-        _stop(crew.executor)
+        _stop(pool.executor)
 
 
 @contextmanager
@@ -225,7 +225,7 @@ def _one_thread_environment() -> Iterator[None]:
 
 def _start_worker(count: int) -> None:
     """Leave Ctrl-C to the parent, end when it ends, even by SIGKILL, and share a GPU among `count` processes."""
-    import signal  # noqa: PLC0415  only here
+    import signal  # only here
 
     share_gpu(count)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -235,7 +235,7 @@ def _start_worker(count: int) -> None:
 
 
 def _follow(sentinel: Any) -> None:
-    from multiprocessing.connection import wait as wait_for  # noqa: PLC0415  only here
+    from multiprocessing.connection import wait as wait_for  # only here
 
     wait_for([sentinel])
     os._exit(1)

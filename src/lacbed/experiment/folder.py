@@ -44,7 +44,7 @@ def load_experiment(path: str | Path) -> Experiment:
         FileFormatError: if there is none, or it cannot be used.
         MissingExtraError: if the format needs an extra that is not installed.
     """
-    from lacbed.patterns.files import load_pattern  # noqa: PLC0415
+    from lacbed.patterns.files import load_pattern
 
     source = Path(path)
     if source.is_dir() and source.suffix.lower() not in (".zarr", ".zspy"):

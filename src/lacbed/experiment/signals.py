@@ -186,7 +186,7 @@ def _name(axis: dict[str, Any], index: int) -> str:
 
 def _check_hdf5(path: Path) -> None:
     """Refuse what announces more than is there, or holds images that were never written, before it is read."""
-    import h5py  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: PLC0415
+    import h5py  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     announced, pixels = 0, 0
 

@@ -38,7 +38,7 @@ def read_tiff(path: Path) -> tuple[np.ndarray, list[str]]:
         FileFormatError: if they are no grey images, are compressed in a way that cannot be read here, are of
             several sizes, or the file is cut short.
     """
-    import tifffile  # noqa: PLC0415  slow to import
+    import tifffile  # slow to import
 
     pages = [page for page in _directories(path) if not page.get(SUBFILE, 0) & 5]  # no thumbnails, no masks
     if not pages:

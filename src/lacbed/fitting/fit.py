@@ -21,7 +21,7 @@ from lacbed.experiment.bragg import POOR, WIDTH_OFF, BraggCheck, check_bragg
 from lacbed.experiment.experiment import Experiment
 from lacbed.fitting.align import UNALIGNED
 from lacbed.fitting.beam_convergence import enough_beams
-from lacbed.fitting.merit import Merits, score_samplers
+from lacbed.fitting.merit import FigureOfMerit, score_samplers
 from lacbed.fitting.register import Placement, Stage, place
 from lacbed.fitting.settings import FitSettings
 from lacbed.fitting.thickness_search import FINAL_STEP, fine_thicknesses, search, simulate_stage, z_curve
@@ -59,8 +59,8 @@ class FitResult:
     scan: tuple[tuple[float, float], ...]
     placement: Placement
     stated_half_width: float
-    stated: Merits
-    merits: Merits
+    stated: FigureOfMerit
+    merits: FigureOfMerit
     bragg: BraggCheck
     beams: int
     convergence: str
@@ -200,7 +200,7 @@ def _label(
         "beams": pattern.beams,
         "tilts_solved": pattern.solved,
         "blur_pixels": placement.blur,
-        "turn_degrees": math.degrees(placement.turn),
+        "turn_degrees": math.degrees(placement.rotation),
     }
     made = replace(settings, beams=pattern.beams).simulation(moved, (pattern.thicknesses[best],))
     everywhere = np.ones(moved.pixels**2, dtype=bool)

@@ -19,7 +19,7 @@ from lacbed.fitting.align import Match, Matching, Sampler, image_sampler, match_
 
 
 @dataclass(frozen=True, eq=False)
-class Merits:
+class FigureOfMerit:
     """How well a simulation meets an experiment.
 
     Attributes:
@@ -88,7 +88,7 @@ def score(
     simulated: xr.DataArray | npt.ArrayLike,
     matching: Matching | None = None,
     blur: float = 0.0,
-) -> Merits:
+) -> FigureOfMerit:
     """Figures of merit of one simulated stack on the grid of an experiment.
 
     Args:
@@ -111,14 +111,14 @@ def score(
 
 def score_samplers(
     experiment: Experiment, samplers: Sequence[Sampler], matching: Matching | None = None
-) -> Merits:
+) -> FigureOfMerit:
     """Like `score`, for simulations that can be sampled anywhere."""
     wanted = Matching() if matching is None else matching
     matches = [
         match_image(image, sample, wanted) if has_contrast(image) else None
         for image, sample in zip(experiment.images, samplers, strict=True)
     ]
-    return Merits(experiment.labels, tuple(matches))
+    return FigureOfMerit(experiment.labels, tuple(matches))
 
 
 def _mean(values: FloatArray) -> float:

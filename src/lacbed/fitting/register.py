@@ -25,24 +25,24 @@ SHIFT_PIXELS = 4.0
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the pixels of an experiment lie: k = c + scale · R(turn) (k_stated - c) + tilt, about the centre c.
+    """Where the pixels lie: k = c + scale · R(rotation) (k_stated - c) + tilt, about the centre c of the grid.
 
     Attributes:
         scale: of the half-width.
         tilt: of the centre (kx, ky) in 1/Å.
-        turn: rotation from x towards y in rad.
+        rotation: rotation from x towards y in rad.
         blur: standard deviation in pixels of the Gaussian that the simulation is folded with.
     """
 
     scale: float = 1.0
     tilt: tuple[float, float] = (0.0, 0.0)
-    turn: float = 0.0
+    rotation: float = 0.0
     blur: float = 0.7
 
     def apply(self, kx: FloatArray, ky: FloatArray, center: tuple[float, float]) -> tuple[FloatArray, FloatArray]:
         """Stated directions to those that they are taken to be."""
         x, y = kx - center[0], ky - center[1]
-        c, s = self.scale * math.cos(self.turn), self.scale * math.sin(self.turn)
+        c, s = self.scale * math.cos(self.rotation), self.scale * math.sin(self.rotation)
         return c * x - s * y + center[0] + self.tilt[0], s * x + c * y + center[1] + self.tilt[1]
 
 
@@ -157,7 +157,7 @@ def _roots(free: Sequence[str]) -> set[str]:
 
 def _vector(placement: Placement, pixel: float) -> FloatArray:
     x, y = placement.tilt
-    return np.array([placement.scale, x / pixel, y / pixel, placement.turn, placement.blur])
+    return np.array([placement.scale, x / pixel, y / pixel, placement.rotation, placement.blur])
 
 
 def _placement(values: dict[str, float], pixel: float) -> Placement:

@@ -48,7 +48,7 @@ def check_folder(folder: Path) -> Path:
         raise FileFormatError(f"cannot write {str(folder)!r}: there is no folder {str(folder.parent)!r}; make it")
     if folder.exists() and not folder.is_dir():
         raise FileFormatError(f"cannot write {str(folder)!r}: it is a file; name a folder")
-    check_replaceable(folder, lambda there: holds_only(there, (SUMMARY,), _FILES), "folder of a fit")
+    check_replaceable(folder, lambda there: holds_only(there, (SUMMARY,), _FILES), "fit")
     return folder
 
 
@@ -66,7 +66,7 @@ def summary(result: FitResult) -> dict[str, Any]:
         "half_width": experiment.half_width,
         "half_width_scale": experiment.half_width / result.stated_half_width,
         "tilt": list(place.tilt),
-        "rotation_degrees": math.degrees(place.turn),
+        "rotation_degrees": math.degrees(place.rotation),
         "blur_pixels": place.blur,
         "beams": result.beams,
         "convergence": result.convergence,
@@ -84,8 +84,8 @@ def summary(result: FitResult) -> dict[str, Any]:
 
 def write_report(result: FitResult, folder: Path, extra: Mapping[str, Any] | None = None) -> list[str]:
     """Write a folder with everything, whole or not at all, and say what is in it."""
-    from lacbed.fitting.figures import fit_montage, scan_figure  # noqa: PLC0415  matplotlib takes its time
-    from lacbed.patterns.figures import save_figure  # noqa: PLC0415
+    from lacbed.fitting.figures import fit_montage, scan_figure  # matplotlib takes its time
+    from lacbed.patterns.figures import save_figure
 
     with replacing(check_folder(folder)) as temporary:
         temporary.mkdir()

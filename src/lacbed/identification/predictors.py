@@ -60,7 +60,7 @@ def learned(model: str | None = LEARNED) -> Predictor:
     Raises:
         FileFormatError: if there is no such model.
     """
-    from lacbed.learn.surrogate import Surrogate  # noqa: PLC0415  torch networks, only where asked for
+    from lacbed.learn.surrogate import Surrogate  # torch networks, only where asked for
 
     surrogate = Surrogate.load(model)
 

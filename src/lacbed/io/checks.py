@@ -27,6 +27,8 @@ _KINDS = {
     stat.S_IFBLK: "a device",
 }
 
+_PART = 16 * 2**20  # bytes of one read
+
 
 def regular_file(path: Path, what: str, limit: int, error: type[LacbedError]) -> int:
     """Make sure before it is opened that a path is a regular file of at most `limit` bytes.
@@ -69,7 +71,11 @@ def read_bytes(path: Path, what: str, limit: int, error: type[LacbedError]) -> b
     regular_file(path, what, limit, error)
     try:
         with path.open("rb") as stream:
-            content = stream.read(limit + 1)
+            parts, total = [], 0
+            while total <= limit and (part := stream.read(min(_PART, limit + 1 - total))):
+                parts.append(part)  # a single read would reserve `limit` bytes, however small the file
+                total += len(part)
+            content = b"".join(parts)
     except OSError as failure:
         raise error(f"cannot read {what} {str(path)!r}: {_reason(failure)}") from None
     if len(content) > limit:

@@ -119,7 +119,7 @@ def _patterns_of(reference: Reference, rows: Sequence[int], thickness: Tensor) -
 
 def _best_weight(reference: Reference) -> float:
     """The weight of the lattice parameter that predicts training crystals from each other best."""
-    from lacbed.patterns.metrics import zncc_loss  # noqa: PLC0415
+    from lacbed.patterns.metrics import zncc_loss
 
     count = len(reference.members)
     if count < 3:

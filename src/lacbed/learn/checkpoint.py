@@ -48,8 +48,8 @@ def write_tensors(path: Path, kind: str, groups: Groups, record: Mapping[str, An
     Raises:
         FileFormatError: if the operating system refuses.
     """
-    from safetensors import SafetensorError  # noqa: PLC0415
-    from safetensors.torch import save_file  # noqa: PLC0415
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
 
     tensors = {
         f"{group}{_SPLIT}{name}": value.detach().cpu().contiguous().clone()
@@ -76,7 +76,7 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, dict[str, Tensor]], d
     Raises:
         FileFormatError: if it is missing, damaged, of another kind or another version.
     """
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
+    from safetensors import SafetensorError, safe_open
 
     regular_file(path, f"the {kind}", _LARGEST, FileFormatError)
     try:

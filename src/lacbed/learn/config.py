@@ -140,7 +140,7 @@ def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
     Raises:
         SettingError: on an unknown key, a wrong type or an impossible value.
     """
-    from lacbed.learn.models import complete_settings  # noqa: PLC0415  imports torch
+    from lacbed.learn.models import complete_settings  # imports torch
 
     refuse_unknown(values, [f.name for f in fields(TrainConfig)], "a training config")
     for name, section in values.items():

@@ -50,7 +50,7 @@ def open_data(path: str | Path, split: str, kind: str, seed: int, model: str | N
     Raises:
         FileFormatError: if it lacks a field; SettingError: if the split is empty.
     """
-    from lacbed.datasets.read import LacbedDataset  # noqa: PLC0415  zarr takes its time
+    from lacbed.datasets.read import LacbedDataset  # zarr takes its time
 
     absorptive = model is not None and "absorptive" in needs_of(model)
     data = LacbedDataset(path, split=split, kind=kind, seed=seed, absorptive=absorptive)
@@ -170,7 +170,7 @@ def data_record(data: Any) -> dict[str, Any]:
     """What identifies the data, for checkpoints and cards: crystals, config, licences, a digest of the values."""
     if not hasattr(data, "store"):
         return {"crystals": len(data)}
-    from lacbed.datasets.manifest import read_manifest  # noqa: PLC0415
+    from lacbed.datasets.manifest import read_manifest
 
     manifest = read_manifest(data.store.path) or {}
     files = json.dumps(manifest.get("files", {}), sort_keys=True).encode()
@@ -189,7 +189,7 @@ def exact_seconds(data: Any) -> float | None:
     """Mean CPU seconds that the exact engine took for a crystal of the whole data set, if it is known."""
     if not hasattr(data, "store"):
         return None
-    from lacbed.datasets.manifest import read_manifest  # noqa: PLC0415
+    from lacbed.datasets.manifest import read_manifest
 
     manifest = read_manifest(data.store.path) or {}
     count, seconds = manifest.get("crystals"), manifest.get("cpu_seconds")

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from lacbed.learn import baselines, data, inverse_baselines, warning
-from lacbed.learn.answers import answer_of, truth_of
 from lacbed.learn.checkpoint import LoadedModel
 from lacbed.learn.equivalence import aligned
 from lacbed.learn.metrics import pattern_errors, summary
 from lacbed.learn.models import predicts
-from lacbed.learn.signs import descriptor_table, signs_of
+from lacbed.learn.targets import answer_of, truth_of
+from lacbed.learn.trust_features import descriptor_table, signs_of
 
 MODEL = "model"
 BATCH = 16
@@ -31,7 +31,7 @@ class Evaluation:
     """Errors of a model and of the baselines, one row a pattern (crystal and thickness).
 
     Attributes:
-        columns: position (in the split), thickness, energy, lattice_parameter, the signs of `lacbed.learn.signs`,
+        columns: position (in the split), thickness, energy, lattice_parameter, the names of `trust_features`,
             sigma, rms, within_1, within_2 (shares of pixels within so many sigma), flagged, labels of the
             crystals, and for "model" and each baseline z, relative_l2 and max_difference, such as "model z".
         names: "model" and the baselines.

@@ -17,11 +17,11 @@ from lacbed.errors import FileFormatError, SettingError
 from lacbed.io.atomic import check_replaceable, replacing
 from lacbed.io.lock import LOCK, OWNER, claimed
 from lacbed.learn import data
-from lacbed.learn.answers import answer_of, truth_of
 from lacbed.learn.checkpoint import load_model
 from lacbed.learn.config import TrainConfig
 from lacbed.learn.distributed import Ranks
 from lacbed.learn.metrics import pattern_errors, summary
+from lacbed.learn.targets import answer_of, truth_of
 from lacbed.learn.train import train
 
 POSTER_CRYSTALS = (470, 4698)
@@ -167,9 +167,9 @@ def _test_errors(run: Path, test: Any) -> dict[str, float]:
 
 def _write(folder: Path, config: TrainConfig, points: list[dict[str, Any]]) -> None:
     """curve.json, curve.md and curve.png."""
-    from lacbed.learn.figures import curve_figure  # noqa: PLC0415
-    from lacbed.learn.report import markdown_table, percent  # noqa: PLC0415
-    from lacbed.patterns.figures import save_figure  # noqa: PLC0415
+    from lacbed.learn.figures import curve_figure
+    from lacbed.learn.report import markdown_table, percent
+    from lacbed.patterns.figures import save_figure
 
     n = [p["crystals"] for p in points]
     own: dict[str, Any] = {"label": f"{config.model['name']} here", "n": n, "z": [p["z_mean"] for p in points]}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lacbed.errors import SettingError
-from lacbed.learn.answers import answer_of
+from lacbed.learn.targets import answer_of
 from lacbed.patterns.metrics import zncc_loss
 
 _SMALL = 1e-12

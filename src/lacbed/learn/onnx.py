@@ -90,14 +90,14 @@ def check_file(path: Path) -> None:
 
 def _is_ours(path: Path) -> bool:
     """Whether a file is ONNX with the inputs that every exported model has."""
-    import onnx  # noqa: PLC0415
+    import onnx
 
     return {entry.name for entry in onnx.load(str(path)).graph.input} <= {*INPUTS, "absorptive"}
 
 
 def example_batch(loaded: LoadedModel, crystals: int, seed: int) -> dict[str, Tensor]:
     """A batch of plausible inputs: atoms as Gaussians at random places, no symmetry but inversion."""
-    from lacbed.learn.symmetry import pattern_symmetry  # noqa: PLC0415
+    from lacbed.learn.symmetry import pattern_symmetry
 
     generator = torch.Generator().manual_seed(seed)
     domain = loaded.record.get("domain", {})
@@ -122,9 +122,9 @@ def example_batch(loaded: LoadedModel, crystals: int, seed: int) -> dict[str, Te
 
 def _check_installed() -> None:
     try:
-        import onnx  # noqa: F401, PLC0415
-        import onnxruntime  # noqa: F401, PLC0415
-        import onnxscript  # noqa: F401, PLC0415
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
     except ImportError:
         raise MissingExtraError('ONNX needs an extra; install it with pip install "lacbed[onnx]"') from None
 
@@ -146,7 +146,7 @@ def _write(
 
 
 def _largest_difference(model: nn.Module, path: Path, batch: dict[str, Tensor]) -> float:
-    import onnxruntime  # noqa: PLC0415
+    import onnxruntime
 
     session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     wanted = [entry.name for entry in session.get_inputs()]

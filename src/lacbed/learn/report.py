@@ -15,9 +15,9 @@ import torch
 from lacbed.errors import FileFormatError
 from lacbed.io.atomic import check_replaceable, holds_only, replacing
 from lacbed.learn import data, figures
-from lacbed.learn.answers import answer_of, truth_of
 from lacbed.learn.checkpoint import LoadedModel
 from lacbed.learn.evaluate import MODEL, Evaluation, calibration, groups
+from lacbed.learn.targets import answer_of, truth_of
 from lacbed.patterns.figures import save_figure
 
 NEIGHBOUR = "nearest neighbour"
@@ -279,8 +279,8 @@ def _example(evaluation: Evaluation, loaded: LoadedModel, test: data.PatternData
 
 
 def _write_rows(evaluation: Evaluation, path: Path) -> None:
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     columns: dict[str, npt.NDArray[Any]] = evaluation.columns
     pq.write_table(pa.table({name: pa.array(values) for name, values in columns.items()}), path)
@@ -304,7 +304,7 @@ def as_html(text: str, title: str, folder: Path) -> str:
         title: of the page.
         folder: where the figures lie.
     """
-    from markdown_it import MarkdownIt  # noqa: PLC0415
+    from markdown_it import MarkdownIt
 
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
     for path in folder.glob("*.png"):

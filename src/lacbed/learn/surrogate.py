@@ -18,8 +18,8 @@ from lacbed.learn.checkpoint import load_model
 from lacbed.learn.domain import check_domain, unlike_training
 from lacbed.learn.inputs import crystal_inputs
 from lacbed.learn.models import predicts
-from lacbed.learn.signs import signs_of
 from lacbed.learn.symmetry import pattern_symmetry
+from lacbed.learn.trust_features import signs_of
 from lacbed.learn.warning import is_flagged, predicted_z, signs_needed
 from lacbed.patterns.result import label_pattern
 from lacbed.settings import Settings

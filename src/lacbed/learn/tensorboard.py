@@ -17,7 +17,7 @@ def check_tensorboard() -> None:
         MissingExtraError: naming the extra.
     """
     try:
-        import tensorboard  # noqa: F401, PLC0415
+        import tensorboard  # noqa: F401
     except ImportError:
         raise MissingExtraError(
             'training.tensorboard needs TensorBoard; install it with pip install "lacbed[tensorboard]"'
@@ -26,7 +26,7 @@ def check_tensorboard() -> None:
 
 @cache
 def _writer(folder: Path) -> Any:
-    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
+    from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(str(folder / "tensorboard"))
 

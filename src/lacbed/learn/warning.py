@@ -1,4 +1,4 @@
-"""Whether a prediction can be trusted: a linear fit of ln Z to the signs of `lacbed.learn.signs`.
+"""Whether a prediction can be trusted: a linear fit of ln Z to the signs of `lacbed.learn.trust_features`.
 
 It is made on the validation crystals; a prediction is flagged above a threshold that is chosen there too.
 """

@@ -74,9 +74,9 @@ def propagate(
     Slices are centred: half of the first propagation and of the last only change phases of plane waves, the
     latter being put in here.
     """
-    from abtem.antialias import antialias_aperture  # noqa: PLC0415  an optional extra
-    from abtem.core.fft import fft2_convolve  # noqa: PLC0415
-    from abtem.potentials.iam import PotentialArray  # noqa: PLC0415
+    from abtem.antialias import antialias_aperture  # an optional extra
+    from abtem.core.fft import fft2_convolve
+    from abtem.potentials.iam import PotentialArray
 
     (m, n), (a, b) = optics.shape, optics.cell.edges
     sampling = (a / m, b / n)

@@ -117,7 +117,7 @@ def simulate_multislice(
 
 def _import_abtem() -> Any:
     try:
-        import abtem  # noqa: PLC0415  an optional extra
+        import abtem  # an optional extra
     except ImportError:
         raise MissingExtraError('multislice needs abTEM: pip install "lacbed[multislice]"') from None
     return abtem
@@ -144,7 +144,7 @@ def _pixels(
     crystal: Crystal, settings: Settings, frame: Frame, cell: Supercell, reduction: Reduction
 ) -> tuple[int, int]:
     """Pixels such that the anti-aliasing circle holds all waves that count; numbers that transform fast."""
-    from scipy.fft import next_fast_len  # noqa: PLC0415
+    from scipy.fft import next_fast_len
 
     tilt = float(np.linalg.norm(reduction.tilts, axis=1).max())
     radius = WAVE_RADIUS if settings.g_max is None else settings.g_max

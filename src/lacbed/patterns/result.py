@@ -57,7 +57,7 @@ def label_pattern(
     Coordinates: thickness in Å; hkl as text, h, k, l as integers and gx, gy in 1/Å along hkl; kx, ky in 1/Å; and
     alpha_x, alpha_y = arcsin(λ k) in mrad along kx, ky.
     """
-    import xarray as xr  # noqa: PLC0415  slow to import, and only results need it
+    import xarray as xr  # slow to import, and only results need it
 
     tie = near_tie(frame) if settings.x_direction is None else ""
     kx, ky = settings.grid.axes(frame, settings.energy)

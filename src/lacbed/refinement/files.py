@@ -148,9 +148,9 @@ def write_results(
     folder: Path, crystal: Crystal, experiment: Experiment, result: Refinement, options: RefinementOptions
 ) -> tuple[dict[str, Any], list[Path]]:
     """All results into the folder: numbers and the files written."""
-    from lacbed.patterns.figures import save_figure  # noqa: PLC0415
-    from lacbed.refinement.figures import comparison_figure, scan_figure  # noqa: PLC0415  matplotlib is slow
-    from lacbed.refinement.page import report_page  # noqa: PLC0415
+    from lacbed.patterns.figures import save_figure
+    from lacbed.refinement.figures import comparison_figure, scan_figure  # matplotlib is slow
+    from lacbed.refinement.page import report_page
 
     numbers, name = summary(result, options), experiment.name or crystal.name
     written = []

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from lacbed.differentiable import blur
-from lacbed.refinement.plan import Numbers, Plan, hamiltonian, numbers, pixel_positions, rows, zone_vectors
+from lacbed.refinement.plan import ModelInputs, Plan, hamiltonian, numbers, pixel_positions, rows, zone_vectors
 from lacbed.refinement.sampling import binned_sigma, interpolate, reading
-from lacbed.refinement.waves import KEPT_BYTES, Systems, differentiable_intensities, intensities, tangents
+from lacbed.refinement.waves import KEPT_BYTES, EigensystemCache, differentiable_intensities, intensities, tangents
 from lacbed.state import ModelState
 
 StateOf = Callable[[Tensor], ModelState]
-Kept = dict[int, Systems]
+Kept = dict[int, EigensystemCache]
 
 
 def images(plan: Plan, state: ModelState, shifts: Tensor | None = None, keep: int = KEPT_BYTES) -> Tensor:
@@ -87,7 +87,9 @@ def thickness_series(
         solved = []
         for state in states[:1] if plan.divisions else states:
             found = numbers(plan, state)
-            systems = Systems(hamiltonian(plan, found), rows(plan), plan.layout, 2 * KEPT_BYTES, single=True)
+            systems = EigensystemCache(
+                hamiltonian(plan, found), rows(plan), plan.layout, 2 * KEPT_BYTES, single=True
+            )
             solved.append((systems, found.phase / state.thickness))
         reads = [reading(plan.table, plan.corner, places(plan, s)).value for s in states if plan.divisions]
         for number, t in enumerate(thicknesses):
@@ -125,7 +127,7 @@ def jacobian(
         return found.elastic, absorptive, found.plane, found.squares, found.reduced, found.phase
 
     changes = [
-        Numbers(elastic, absorptive if len(absorptive) else None, *rest)
+        ModelInputs(elastic, absorptive if len(absorptive) else None, *rest)
         for elastic, absorptive, *rest in along_each(upstream, values)
     ]
     directions = [hamiltonian(plan, change) for change in changes]
@@ -204,14 +206,14 @@ def along_each(function: Callable[[Tensor], tuple[Tensor, ...]], values: Tensor)
     return result
 
 
-def _systems(plan: Plan, state: ModelState, kept: Kept | None) -> tuple[Systems, Tensor]:
+def _systems(plan: Plan, state: ModelState, kept: Kept | None) -> tuple[EigensystemCache, Tensor]:
     """Eigensystems of a state and τ; those of the last state if the matrices are the same."""
     found = numbers(plan, state)
     matrices = hamiltonian(plan, found)
     last = None if kept is None else kept.get(id(plan))
     if last is not None and last.hamiltonian.same_as(matrices):
         return last, found.phase
-    systems = Systems(matrices, rows(plan), plan.layout, KEPT_BYTES if kept is not None else 0)
+    systems = EigensystemCache(matrices, rows(plan), plan.layout, KEPT_BYTES if kept is not None else 0)
     if kept is not None:
         kept.clear()
         kept[id(plan)] = systems

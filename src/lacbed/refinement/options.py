@@ -17,7 +17,7 @@ class RefinementOptions:
     """How to refine.
 
     Attributes:
-        free: parameters, see `KINDS` in parameter.py; empty for `usual` in parameters.py.
+        free: parameters, see `KINDS` in parameter.py; empty for `default_parameters` in parameters.py.
         thicknesses: to scan, in Å; a single one is the start as it stands.
         beams: number of beams; None for as many as it takes, see `lacbed.refinement.problem`.
         absorption: model of absorption.

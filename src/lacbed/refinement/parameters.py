@@ -36,7 +36,7 @@ def split_names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def usual(absorption: Absorption) -> tuple[str, ...]:
+def default_parameters(absorption: Absorption) -> tuple[str, ...]:
     """What is free if nothing is said: geometry, blur, thickness, B and, where it is modelled, absorption."""
     common = ("thickness", "half_width", "tilt", "rotation", "stretch", "shear", "blur", "B")
     return common if absorption is None else (*common, "absorption")

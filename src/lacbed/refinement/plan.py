@@ -84,7 +84,7 @@ def zone_vectors(plan: Plan, cell: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True, eq=False)
-class Numbers:
+class ModelInputs:
     """Everything that the waves depend on, differentiable in the state; or a change of it.
 
     Attributes:
@@ -104,7 +104,7 @@ class Numbers:
     phase: Tensor
 
 
-def numbers(plan: Plan, state: ModelState) -> Numbers:
+def numbers(plan: Plan, state: ModelState) -> ModelInputs:
     """The numbers of a state."""
     elastic, absorptive = coefficients(plan.structure, state)
     mean_u = elastic[plan.zero].real
@@ -118,16 +118,16 @@ def numbers(plan: Plan, state: ModelState) -> Numbers:
         reduced = tilts - plan.anchor @ lattice.T
     along = torch.sqrt(torch.square(wave_number(state.energy)) - torch.square(tilts).sum(dim=1) + mean_u)
     squares = torch.square(plane).sum(dim=1)
-    return Numbers(elastic, absorptive, plane, squares, reduced, math.pi * state.thickness / along)
+    return ModelInputs(elastic, absorptive, plane, squares, reduced, math.pi * state.thickness / along)
 
 
-def hamiltonian(plan: Plan, found: Numbers) -> ProjectedHamiltonian:
+def hamiltonian(plan: Plan, found: ModelInputs) -> ProjectedHamiltonian:
     """The matrices in the basis V; linear in the numbers."""
     absorptive = None if found.absorptive is None else _matrix(plan, found.absorptive)
     return project(plan.basis, elastic_matrix(plan, found), absorptive, found.plane, found.reduced)
 
 
-def elastic_matrix(plan: Plan, found: Numbers) -> Tensor:
+def elastic_matrix(plan: Plan, found: ModelInputs) -> Tensor:
     """U - diag |h|² among the beams: (n, n)."""
     return _matrix(plan, found.elastic) - torch.diag(found.squares).to(plan.basis.dtype)
 

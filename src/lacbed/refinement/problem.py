@@ -17,7 +17,7 @@ from lacbed.refinement.measured import Measured
 from lacbed.refinement.objective import Target, compare, make_target
 from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.parameter import Parameter, state_function
-from lacbed.refinement.parameters import build_parameters, usual
+from lacbed.refinement.parameters import build_parameters, default_parameters
 from lacbed.refinement.plan import Plan
 from lacbed.refinement.planning import MARGIN, make_plan
 from lacbed.state import ModelState, crystal_state
@@ -52,7 +52,7 @@ class Problem:
             crystal, measured.energy, measured.half_width, tilt=measured.center, blur=options.blur or FIRST_BLUR,
             thickness=float(np.median(options.thicknesses)),
         )  # fmt: skip
-        free = options.free or usual(options.absorption)
+        free = options.free or default_parameters(options.absorption)
         self.names = tuple(name for name in free if not name.startswith("Ug:"))
         self.families = [name for name in free if name.startswith("Ug:")]
         self.beams = options.beams or beams_within(crystal, measured.frame)

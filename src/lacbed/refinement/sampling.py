@@ -34,7 +34,7 @@ def lagrange(fraction: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class InterpolationMatrix:
     """Sparse matrices from the points of a lattice to places.
 
     Attributes:
@@ -46,7 +46,7 @@ class Reading:
     slopes: tuple[csr_matrix, csr_matrix]
 
 
-def reading(table: Tensor, corner: tuple[int, int], places: Tensor) -> Reading:
+def reading(table: Tensor, corner: tuple[int, int], places: Tensor) -> InterpolationMatrix:
     """The matrices that `interpolate` applies."""
     index, weights, slopes = _stencil(table, corner, places)
     starts, points = np.arange(len(places) + 1) * TAPS**2, int(table.max()) + 1
@@ -54,7 +54,7 @@ def reading(table: Tensor, corner: tuple[int, int], places: Tensor) -> Reading:
     def sparse(values: Tensor) -> csr_matrix:
         return csr_matrix((values.numpy().ravel(), index.numpy().ravel(), starts), (len(places), points))
 
-    return Reading(sparse(weights), (sparse(slopes[0]), sparse(slopes[1])))
+    return InterpolationMatrix(sparse(weights), (sparse(slopes[0]), sparse(slopes[1])))
 
 
 def interpolate(points: Tensor, table: Tensor, corner: tuple[int, int], places: Tensor) -> Tensor:

@@ -48,19 +48,19 @@ def first_progress(problem: Problem, say: OnProgress) -> Progress:
     widths = WIDTHS if any(p.kind == "half_width" for p in problem.parameters) else (1.0,)
     blurs = BLURS if problem.options.blur is None else (problem.options.blur,)
     table = _scan(problem, plan, widths, blurs, lambda f: say("thickness scan", 0.2 * f))
-    softness = blurs[int(np.argmin(table.min(axis=(0, 1))))]
-    by_width = table[:, :, blurs.index(softness)]
+    blur_start = blurs[int(np.argmin(table.min(axis=(0, 1))))]
+    by_width = table[:, :, blurs.index(blur_start)]
     scores = by_width.min(axis=1)
     minima = local_minima(scores)[: problem.options.starts]
-    problem.begin_at(thicknesses[minima[0]], softness, problem.beams)
+    problem.begin_at(thicknesses[minima[0]], blur_start, problem.beams)
     outcomes = []
     for number, index in enumerate(minima):
         width = widths[int(np.argmin(by_width[index]))] * problem.measured.half_width
-        outcomes.append(_follow(problem, plan, thicknesses[index], width, softness))
+        outcomes.append(_follow(problem, plan, thicknesses[index], width, blur_start))
         say(f"start {number + 1} of {len(minima)}", 0.2 + 0.1 * (number + 1) / len(minima))
     best = min(outcomes, key=lambda pair: pair[0])[1]
     return Progress(
-        0, best, thicknesses[minima[0]], softness, problem.beams, scan=np.column_stack([thicknesses, scores]),
+        0, best, thicknesses[minima[0]], blur_start, problem.beams, scan=np.column_stack([thicknesses, scores]),
         notes=_doubts(thicknesses, scores),
     )  # fmt: skip
 
@@ -96,10 +96,10 @@ def _scan(
 
 
 def _follow(
-    problem: Problem, plan: Plan, thickness: float, width: float, softness: float
+    problem: Problem, plan: Plan, thickness: float, width: float, blur_start: float
 ) -> tuple[float, FloatArray]:
     """Cost and parameters after a few steps with the geometry alone."""
-    begin = {"thickness": thickness, "half_width": width, "blur": softness}
+    begin = {"thickness": thickness, "half_width": width, "blur": blur_start}
     values = np.array([begin.get(p.name, p.value) for p in problem.parameters])
     early = [i for i, p in enumerate(problem.parameters) if p.kind in ("thickness", "half_width", "tilt", "blur")]
     minimiser = Minimiser(

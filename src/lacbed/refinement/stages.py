@@ -74,7 +74,9 @@ def _fit(
         target = reweighted(target, compare(plan, target, state_of, start, kept=kept), options.robust)
     shifts = None
     if align:
-        shifts = settle(plan, target, state_of, progress.values, torch.zeros(len(measured.hkl), 2).double(), kept)
+        shifts = refine_shifts(
+            plan, target, state_of, progress.values, torch.zeros(len(measured.hkl), 2).double(), kept
+        )
     history = list(progress.history)
 
     def better(values: FloatArray, z: float) -> None:
@@ -92,11 +94,11 @@ def _fit(
     if minimiser.failures:
         notes = (*notes, f"the fit diverged while {name} was freed; the best state before it was kept")
     if shifts is not None:
-        shifts = settle(plan, target, state_of, values, shifts)
+        shifts = refine_shifts(plan, target, state_of, values, shifts)
     return replace(progress, values=values, history=tuple(history), notes=notes), shifts
 
 
-def settle(
+def refine_shifts(
     plan: Plan, target: Target, state_of: StateOf, values: FloatArray, shifts: Tensor, kept: Kept | None = None
 ) -> Tensor:
     """Shifts of every image, iterated to rest; images that do not come to rest stay where they are."""

@@ -26,7 +26,7 @@ KEPT_BYTES = 2**30
 """Eigenvectors up to this size are kept between the value and its gradient; larger ones are computed again."""
 
 
-class Systems:
+class EigensystemCache:
     """Eigensystems of all blocks, kept where they fit.
 
     Args:
@@ -70,7 +70,7 @@ def side_by_side(layout: Layout, one: Callable[[int], Any]) -> Iterator[Any]:
         yield from pool.map(one, numbers) if workers > 1 else map(one, numbers)
 
 
-def intensities(systems: Systems, phases: Sequence[Tensor]) -> Tensor:
+def intensities(systems: EigensystemCache, phases: Sequence[Tensor]) -> Tensor:
     """|ψ|² of all pairs, without gradient.
 
     Args:
@@ -98,7 +98,10 @@ def intensities(systems: Systems, phases: Sequence[Tensor]) -> Tensor:
 
 
 def tangents(
-    systems: Systems, phase: Tensor, directions: Sequence[ProjectedHamiltonian], phase_directions: Sequence[Tensor]
+    systems: EigensystemCache,
+    phase: Tensor,
+    directions: Sequence[ProjectedHamiltonian],
+    phase_directions: Sequence[Tensor],
 ) -> tuple[Tensor, Tensor]:
     """|ψ|² of all pairs and its derivatives along several directions, from one diagonalisation.
 
@@ -174,7 +177,7 @@ class _PairIntensities(torch.autograd.Function):
         layout: Layout,
         keep: int,
     ) -> Tensor:
-        ctx.systems = Systems(ProjectedHamiltonian(elastic, damping, slopes, reduced), rows, layout, keep)
+        ctx.systems = EigensystemCache(ProjectedHamiltonian(elastic, damping, slopes, reduced), rows, layout, keep)
         ctx.save_for_backward(phase)
         return intensities(ctx.systems, [phase])[0]
 
@@ -190,7 +193,7 @@ class _PairIntensities(torch.autograd.Function):
         return P.conj(), by_damping, by_slopes.conj(), by_reduced, by_phase, None, None, None
 
 
-def adjoint(systems: Systems, phase: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def adjoint(systems: EigensystemCache, phase: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradient of Σ grad · |ψ|².
 
     Returns:

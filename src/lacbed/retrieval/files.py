@@ -61,9 +61,9 @@ def write_retrieval(result: Retrieval, folder: str | Path, name: str = "") -> No
     Raises:
         FileFormatError: if the operating system refuses.
     """
-    from lacbed.patterns.figures import save_figure  # noqa: PLC0415
-    from lacbed.patterns.files import save_array  # noqa: PLC0415
-    from lacbed.retrieval.figure import retrieval_figure  # noqa: PLC0415  matplotlib takes its time
+    from lacbed.patterns.figures import save_figure
+    from lacbed.patterns.files import save_array
+    from lacbed.retrieval.figure import retrieval_figure  # matplotlib takes its time
 
     check_folder(Path(folder))
     with replacing(folder) as temporary:

@@ -22,7 +22,7 @@ from lacbed.constants import ELECTRON_REST_ENERGY, H2_OVER_2M
 from lacbed.geometry.wave import electron_wave
 from lacbed.learn.symmetry import OPERATIONS
 from lacbed.refinement.layout import Layout, make_layout
-from lacbed.refinement.waves import Systems, differentiable_intensities, intensities, tangents
+from lacbed.refinement.waves import EigensystemCache, differentiable_intensities, intensities, tangents
 from lacbed.retrieval.cell import resized
 from lacbed.solvers.hamiltonian import ProjectedHamiltonian
 from lacbed.solvers.subspace import wave_basis
@@ -211,7 +211,7 @@ def pattern(grid: Grid, basis: Basis, table: Tensor, absorptive: Tensor | None =
 
 def pattern_values(grid: Grid, basis: Basis, table: Tensor, absorptive: Tensor | None = None) -> Tensor:
     """As `pattern`, without gradient."""
-    systems = Systems(_projected(grid, basis, table, absorptive), basis.rows, basis.layout)
+    systems = EigensystemCache(_projected(grid, basis, table, absorptive), basis.rows, basis.layout)
     return intensities(systems, [phases(grid, table)])[0][grid.source]
 
 
@@ -231,7 +231,7 @@ def pattern_with_slopes(
         (m, m) and (p, m, m).
     """
     hamiltonian, phase = _projected(grid, basis, table, absorptive), phases(grid, table)
-    systems = Systems(hamiltonian, basis.rows, basis.layout)
+    systems = EigensystemCache(hamiltonian, basis.rows, basis.layout)
     still, here = torch.zeros_like(hamiltonian.slopes), torch.zeros_like(hamiltonian.reduced)
     steps = [
         ProjectedHamiltonian(

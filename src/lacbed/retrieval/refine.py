@@ -20,7 +20,7 @@ from lacbed.errors import SettingError
 from lacbed.patterns.metrics import zncc_loss
 from lacbed.retrieval.cell import image_of_table, table_of_image
 from lacbed.retrieval.forward import Basis, Direction, Grid, make_basis, pattern_values, pattern_with_slopes
-from lacbed.retrieval.freedom import Symmetry, free_directions, symmetrised
+from lacbed.retrieval.symmetry_constraints import Symmetry, free_directions, symmetrised
 
 STEPS = 12
 """Evaluations at most in each stage."""
@@ -95,7 +95,7 @@ def refine(
         grid: pixels of the pattern.
         target: measured intensities on them, NaN where there are none: (m, m).
         start: V_hk in V: (2r + 1, 2r + 1).
-        symmetry: of the potential, kept; see `lacbed.retrieval.freedom.symmetry_of`.
+        symmetry: of the potential, kept; see `lacbed.retrieval.symmetry_constraints.symmetry_of`.
         reaches: |g| in a* up to which coefficients are free, stage by stage.
         absorption: whether α and β are fitted too.
         prior: how firmly the coefficients are held at the start, see `PRIOR`.

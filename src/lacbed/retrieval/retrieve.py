@@ -23,9 +23,9 @@ from lacbed.retrieval.forward import (
     make_grid,
     pattern_values,
 )
-from lacbed.retrieval.freedom import Symmetry, symmetry_of
 from lacbed.retrieval.refine import State, computed, refine
 from lacbed.retrieval.start import half_width, learned_potential, load_inverse, sample
+from lacbed.retrieval.symmetry_constraints import Symmetry, symmetry_of
 
 if TYPE_CHECKING:
     import xarray as xr

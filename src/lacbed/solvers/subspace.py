@@ -120,12 +120,12 @@ def bound_change(values: Tensor, waves: Tensor, size: Tensor) -> Tensor:
     return waves[:, bound] / (values[bound] + size[:, None])
 
 
-def orthonormal(waves: Tensor, company: Tensor) -> Tensor:
+def orthonormal(waves: Tensor, derivative_vectors: Tensor) -> Tensor:
     """A basis of the space of the columns of both: (beam, m).
 
     Derivatives are those of the space of the waves; the company has none.
     """
-    columns = torch.cat([waves, company], dim=1).detach()
+    columns = torch.cat([waves, derivative_vectors], dim=1).detach()
     length = torch.linalg.vector_norm(columns, dim=0)
     basis: Tensor
     basis, upper = torch.linalg.qr(columns / length)

@@ -127,8 +127,8 @@ def _quoted(symbols: tuple[str, ...]) -> str:
 
 def _check_filter(text: str, extra: str) -> None:
     try:
-        from optimade.exceptions import BadRequest  # noqa: PLC0415  optional
-        from optimade.filterparser import LarkParser  # noqa: PLC0415
+        from optimade.exceptions import BadRequest  # optional
+        from optimade.filterparser import LarkParser
     except ImportError:
         raise MissingExtraError(_missing()) from None
     try:
@@ -152,7 +152,7 @@ def _client(base_url: str, session: PoliteSession) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            from optimade.client import OptimadeClient  # noqa: PLC0415  optional
+            from optimade.client import OptimadeClient  # optional
     except ImportError:
         raise MissingExtraError(_missing()) from None
 

@@ -156,8 +156,8 @@ def _waves(
     change = [bound_change(v, w, size) for v, w in zip(values, waves, strict=True)]
     joined = []
     for part, there in enumerate(rows):
-        company = [plane[:, axis : axis + 1] * change[_partners(axis)[part]] for axis in (0, 1)]
-        basis = orthonormal(waves[part][there], torch.cat(company, dim=1)[there])
+        derivative_vectors = [plane[:, axis : axis + 1] * change[_partners(axis)[part]] for axis in (0, 1)]
+        basis = orthonormal(waves[part][there], torch.cat(derivative_vectors, dim=1)[there])
         joined.append(basis.new_zeros(len(plane), basis.shape[1]).index_copy(0, there, basis))
     return joined
 

@@ -66,7 +66,7 @@ def read(folder: Path) -> xr.DataArray:
     Raises:
         FileFormatError: if no felix.inp is near, or images are missing, damaged or of different sizes.
     """
-    from lacbed.felix.input import read_felix  # noqa: PLC0415
+    from lacbed.felix.input import read_felix
 
     folders = _image_folders(folder)
     if not folders:
@@ -109,7 +109,7 @@ def _images(folder: Path) -> dict[HKL, Path]:
 
 
 def _input_near(folder: Path) -> Path:
-    from lacbed.felix.input import find_input  # noqa: PLC0415
+    from lacbed.felix.input import find_input
 
     place = folder.resolve()
     for _ in range(_LEVELS + 1):
@@ -165,8 +165,8 @@ def _order(stacks: dict[float, dict[HKL, np.ndarray]], felix: FelixInput) -> lis
 
 
 def _labelled(images: np.ndarray, thicknesses: list[float], hkl: list[HKL], felix: FelixInput) -> xr.DataArray:
-    from lacbed.felix.recipe import crystal_of, frame_of  # noqa: PLC0415
-    from lacbed.geometry.tilts import TiltGrid  # noqa: PLC0415
+    from lacbed.felix.recipe import crystal_of, frame_of
+    from lacbed.geometry.tilts import TiltGrid
 
     crystal, _ = crystal_of(felix)
     frame, energy = frame_of(felix, crystal), felix.voltage * 1e3

@@ -24,7 +24,7 @@ _HEAP = b"GCOL\x01\0\0\0"
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """A file, open for reading. What HDF5 has to say while it takes a damaged one apart is not shown."""
-    import h5py  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: PLC0415
+    import h5py  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     _check_seal(path)
     _check_heaps(path)
@@ -109,7 +109,7 @@ def read(group: Any, name: str, expansion: int = EXPANSION) -> np.ndarray:
     Raises:
         FileFormatError: if it is something else, lies in another file, or asks for more memory than it should.
     """
-    import h5py  # noqa: PLC0415
+    import h5py
 
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         raise FileFormatError(f"{name} lies in another file")

@@ -30,8 +30,8 @@ def require() -> None:
         MissingExtraError: if not.
     """
     try:
-        import h5netcdf  # noqa: F401, PLC0415
-        import h5py  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: F401, PLC0415
+        import h5netcdf  # noqa: F401
+        import h5py  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: F401
     except ImportError:
         raise MissingExtraError('.nc files need HDF5: pip install "h5py>=3.8", or choose .npz') from None
 

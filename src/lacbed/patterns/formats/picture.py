@@ -22,7 +22,7 @@ def write(array: xr.DataArray, path: Path) -> None:
         FileFormatError: if there is no figure for such an array.
         SettingError: if the reflections alone are more than a montage takes.
     """
-    from lacbed.patterns import figures  # noqa: PLC0415  matplotlib is slow to import
+    from lacbed.patterns import figures  # matplotlib is slow to import
 
     if array.dims[-2:] == ("ky", "kx"):
         readable = _readable(array)
@@ -49,7 +49,7 @@ def is_ours(path: Path) -> bool:
 
 def _readable(pattern: xr.DataArray) -> xr.DataArray:
     """The thicknesses for which a montage has room."""
-    from lacbed.patterns.figures.montage import MAX_PANELS  # noqa: PLC0415
+    from lacbed.patterns.figures.montage import MAX_PANELS
 
     count, room = pattern.sizes["thickness"], max(1, MAX_PANELS // pattern.sizes["hkl"])
     if count <= room:

@@ -16,10 +16,10 @@ from lacbed.learn.symmetry import OPERATIONS
 from lacbed.patterns.metrics import zncc_loss
 from lacbed.retrieval.cell import image_of_table, inverted, lengths, shifted, table_of_image
 from lacbed.retrieval.forward import Foil, make_basis, make_grid, pattern, pattern_values
-from lacbed.retrieval.freedom import free_directions, symmetrised, symmetry_of
 from lacbed.retrieval.refine import refine
 from lacbed.retrieval.retrieve import pattern_group, retrieve
 from lacbed.retrieval.start import given_potential, half_width
+from lacbed.retrieval.symmetry_constraints import free_directions, symmetrised, symmetry_of
 
 FOIL = Foil(3.90528, 400.0, 200e3)
 
@@ -175,7 +175,7 @@ def test_command(measured, tmp_path, monkeypatch, capsys):
     [
         (["none.nc", "-o", "out"], "no such file"),
         (["sto.nc", "-o", "nowhere/out"], "no such folder"),
-        (["sto.nc", "-o", "full"], "something else"),
+        (["sto.nc", "-o", "full"], "no retrieval that lacbed wrote"),
         (["sto.nc", "-o", "sto.nc"], "is a file"),
         (["sto.nc", "-o", "out", "--model", "default"], "needs an inverse"),
         (["sto.nc", "-o", "out", "--lattice", "100"], "between 1 and 40"),

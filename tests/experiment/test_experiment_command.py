@@ -160,7 +160,7 @@ BAD_FITS = [
     (("--hkl", "all"), "--hkl"),
     (("--dtype", "int8"), "dtype"),
     (("--factors", "guess"), "factors"),
-    (("-o", "mine"), "not those of a fit"),
+    (("-o", "mine"), "no fit that lacbed wrote"),
     (("-o", "no/where"), "no folder"),
 ]
 

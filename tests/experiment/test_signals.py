@@ -146,7 +146,7 @@ def test_a_dm_file_that_is_cut_short_says_so(tmp_path, version):
 
 
 def test_a_zarr_folder_with_a_pipe_or_a_pickle_is_refused(tmp_path):
-    import os  # noqa: PLC0415
+    import os
 
     (tmp_path / ".zarray").write_text('{"filters": [{"id": "zlib"}]}')
     check_folder(tmp_path)

@@ -37,7 +37,7 @@ def test_thickness_and_geometry_are_found(result):
     assert result.thickness == pytest.approx(THICKNESS, abs=4)
     assert result.placement.scale == pytest.approx(SCALE, abs=2e-3)
     assert result.placement.tilt == pytest.approx(TILT, abs=0.05 * PIXEL)
-    assert abs(result.placement.turn) < 2e-3
+    assert abs(result.placement.rotation) < 2e-3
     assert result.placement.blur < 0.25  # there is none besides the average over a pixel
     assert result.experiment.half_width == pytest.approx(SCALE * HALF_WIDTH, rel=2e-3)
 
@@ -86,7 +86,7 @@ def test_what_it_leaves_is_what_it_says(result, tmp_path):
 
 def test_other_folders_are_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(FileFormatError, match="not those of a fit"):
+    with pytest.raises(FileFormatError, match="no fit that lacbed wrote"):
         check_folder(tmp_path)
     with pytest.raises(FileFormatError, match="it is a file"):
         check_folder(tmp_path / "mine.txt")
@@ -156,7 +156,7 @@ def test_impossible_settings(options):
 @pytest.mark.slow
 def test_the_warwick_experiment(reference_folder):
     """A quick look at the smallest measured stack: far below the 0.185 and 0.141 of Felix-python."""
-    from lacbed.experiment.folder import load_experiment  # noqa: PLC0415
+    from lacbed.experiment.folder import load_experiment
 
     folder = reference_folder / "experiment" / "Ge98Sn2_76"
     few = load_experiment(folder).select([(0, 0, 0), (0, 0, 2), (1, 1, 1), (2, 2, 0), (1, 1, 3)])

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from lacbed.learn import data, warning
-from lacbed.learn.answers import answer_of, truth_of
 from lacbed.learn.checkpoint import LoadedModel, load_model, save_model
 from lacbed.learn.config import TrainConfig
 from lacbed.learn.domain import domain_of, range_text
 from lacbed.learn.metrics import pattern_errors, summary
 from lacbed.learn.models import predicts
-from lacbed.learn.signs import SIGNS, descriptor_table, signs_of
+from lacbed.learn.targets import answer_of, truth_of
+from lacbed.learn.trust_features import SIGNS, descriptor_table, signs_of
 
 _BATCH = 16
 _TITLES = {
