@@ -227,7 +227,7 @@ def main() -> None:
             failures = {i: one.failure for i, one in enumerate(found) if one.failure is not None}
             looks[kind] = (np.stack([one.images for one in found]), failures)
             seconds[kind] = float(np.mean([one.seconds for one in found]))
-            print(f"{kind}: {1e3 * seconds[kind]:.0f} ms a crystal, {len(failures)} left out", flush=True)
+            print(f"{kind}: {1e3 * seconds[kind]:.0f} ms per crystal, {len(failures)} left out", flush=True)
     shared = {"options": options, "crystals": crystals, "truth": truth, "looks": looks}
     outcomes = _ranked(options.outcomes)
     with ProcessPoolExecutor(options.jobs, spawn, share, (shared,)) as pool:

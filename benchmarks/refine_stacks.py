@@ -48,7 +48,7 @@ STACKS = (
     Stack("SiO2", (1, 1, 0), (0, 0, 1), 0.60, 600.0, 76),
 )
 FINER = 2
-"""The patterns are computed on so many times as many pixels per side and averaged; thick foils have fine fringes."""
+"""Computed with this many times the pixels per side and averaged: thick foils have fine fringes."""
 
 MOST_IMAGES = 40
 DIMMEST = 2e-3

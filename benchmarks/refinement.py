@@ -48,12 +48,12 @@ FELIX = {"GaAs": (0.096, 0.118, 980), "GeSn": (0.092, 0.134, 1360), "Ge98Sn2_76"
 
 LITERATURE = {
     "GaAs": "Compared with the literature: B of Ga and As at room temperature from X-rays are 0.666(4) and "
-    "0.566(4) Å² (Stahn, Möhle & Pietsch, Acta Cryst. B 54 (1998) 231), or 0.622(3) and 0.483(5) Å² (Stevenson, Acta "
-    "Cryst. A 50 (1994) 621). **Ours are 0.2 to 0.37 Å² higher, five of their uncertainties or more.** The "
-    "ratio of the two sites is right (1.25; 1.18 and 1.29). The measured images had no correction of flat "
-    "field, background or distortion, and each image is matched with a scale and a background of its own; "
-    "what softens the fringes and is not in the model ends in B and in the absorption, which refines to "
-    "1.33 times what Thomas et al. give.",
+    "0.566(4) Å² (Stahn, Möhle & Pietsch, Acta Cryst. B 54 (1998) 231), or 0.622(3) and 0.483(5) Å² (Stevenson, "
+    "Acta Cryst. A 50 (1994) 621). **Ours are 0.2 to 0.37 Å² higher, five of their uncertainties or more.** The "
+    "ratio of the two sites is right (1.25; 1.18 and 1.29). The measured images were not corrected for "
+    "flat field, background or distortion, and each image is matched with its own scale and background; "
+    "whatever softens the fringes and is not in the model ends up in B and in the absorption, which refines to "
+    "1.33 times that of Thomas et al.",
     "GeSn": "Compared with the literature: B of pure germanium at 293 K is 0.547 Å² in the phonon model of "
     "NCrystal 4.4.6 (used for the built-in crystal Ge). Ours is 0.05 Å² higher; tin displaces its neighbours, "
     "which also contributes to B.",

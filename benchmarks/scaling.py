@@ -129,7 +129,7 @@ def main() -> None:
             number(timing.cpu), number(timing.wall), number(1e3 * timing.cpu / pattern.attrs["tilts_solved"]),
         ])  # fmt: skip
         print(rows[-1], flush=True)
-    header = ["kind, 32 x 32", "solver", "beams", "tilts solved", "CPU s", "wall s", "CPU ms a tilt"]
+    header = ["kind, 32 x 32", "solver", "beams", "tilts solved", "CPU s", "wall s", "CPU ms per tilt"]
     parts += ["## Kinds of simulation", table(header, rows)]
     explained = (
         f"{chosen.crystal} [001], 200 kV, float64. Unless varied: 128 x 128 pixels over ±4 a*, 200 beams, 600 Å, "
