@@ -9,8 +9,8 @@ from typing import Any
 HEAD = """# Commands
 
 `lacbed COMMAND --help` prints the same. Commands print results on stdout, progress and errors on stderr. `--json` prints
-one JSON object for other programs, `--quiet` nothing. Exit codes: 0 done, 2 something you can mend (said in one line),
-1 a fault of the program, 130 and 143 stopped. Files appear whole or not at all.
+one JSON object for other programs, `--quiet` nothing. Exit codes: 0 done, 2 something you can fix (explained in one line),
+1 a bug in lacbed, 130 and 143 stopped. Files are written whole or not at all.
 """
 
 

@@ -17,11 +17,11 @@ import lacbed
 
 crystal = lacbed.Crystal.named("SrTiO3")
 crystal.formula, crystal.space_group, crystal.cell""",
-    "# The potential that the electrons see\n\nProjected along the beam, one unit cell.",
+    "# The potential seen by the electrons\n\nOne unit cell, projected along the beam.",
     """potential = lacbed.projected_potential(crystal, pixels=64)
 plt.imshow(potential, origin="lower", cmap="magma")
 plt.title(f"{potential.attrs['mean_inner_potential']:.1f} V mean inner potential");""",
-    "# The pattern\n\nFive thicknesses cost what one costs.",
+    "# The pattern\n\nFive thicknesses cost no more than one.",
     """pattern = lacbed.simulate(
     crystal,
     thicknesses=[100, 200, 300, 400, 500],
@@ -36,7 +36,7 @@ for row, hkl in zip(axes, pattern.hkl.values):
         axis.imshow(pattern.sel(hkl=hkl, thickness=t), origin="lower", cmap="gray")
         axis.set_title(f"{hkl}  {t:g} Å", fontsize=9)
         axis.set_axis_off()""",
-    "# Keep it\n\nThe file holds everything that is needed to compute it again.",
+    "# Save it\n\nThe file holds everything needed to reproduce the pattern.",
     """from tempfile import TemporaryDirectory
 
 with TemporaryDirectory() as folder:
@@ -46,7 +46,7 @@ again.attrs["notes"]""",
 )
 
 CONVERGENCE = (
-    "# How many beams are enough?\n\n`lacbed.convergence` raises the number until the pattern stops changing.",
+    "# How many beams are enough?\n\n`lacbed.convergence` increases the number until the pattern stops changing.",
     """import matplotlib.pyplot as plt
 
 import lacbed
@@ -63,27 +63,27 @@ for name, report in reports.items():
     plt.loglog(beams, [100 * step.z for step in report.steps[:-1]], "o-", label=name)
 plt.axhline(0.1, color="gray", ls="--")
 plt.xlabel("beams")
-plt.ylabel("Z against 1.5 times as many (%)")
+plt.ylabel("Z compared with 1.5 times as many (%)")
 plt.legend();""",
-    "# Heavier atoms need more\n\nThe dashed line is the tolerance. What is enough for silicon is not for strontium titanate.",
+    "# Heavier atoms need more\n\nThe dashed line is the tolerance. What is enough for silicon is not enough for strontium titanate.",
 )
 
 INSIDE_Z = (
-    "# What Z sees\n\nZ = 1 - (zero-mean normalised cross-correlation).",
+    "# What Z is sensitive to\n\nZ = 1 - (zero-mean normalised cross-correlation).",
     """import lacbed
 
 crystal = lacbed.Crystal.named("GaAs")
 settings = {"grid": lacbed.TiltGrid(pixels=32, extent=2), "beams": 61}
 pattern = lacbed.simulate(crystal, thicknesses=[400, 410, 450], **settings)
 image = pattern.values[0, 0]""",
-    "# Scale and offset do not count",
+    "# Scale and offset do not matter",
     """print("scaled and shifted:", float(lacbed.zncc_loss(3 * image + 0.1, image)))
 print("inverted:", float(lacbed.zncc_loss(-image, image)))""",
-    "# A little thickness does",
+    "# A small change of thickness does",
     """for t, other in zip(pattern.thickness.values, pattern.values[:, 0]):
     z, change = float(lacbed.zncc_loss(other, image)), float(lacbed.max_difference(other, image))
     print(f"{t:g} Å: Z = {100 * z:6.2f} %, max |ΔI| = {change:.3f}")""",
-    "# Neither does absorption's overall level, only its shape",
+    "# The overall level of absorption does not matter, only the change of shape",
     """absorbing = lacbed.simulate(crystal, thicknesses=[400], absorption=("proportional", 10.0), **settings).values[0, 0]
 print("mean intensity:", round(float(image.mean()), 3), "and", round(float(absorbing.mean()), 3))
 print(f"Z = {100 * float(lacbed.zncc_loss(absorbing, image)):.2f} %")""",

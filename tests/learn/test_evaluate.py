@@ -10,7 +10,7 @@ import torch
 from synthetic import SyntheticData, small_config
 
 from lacbed.errors import FileFormatError, SettingError
-from lacbed.learn import baselines, data, signs, warning
+from lacbed.learn import baselines, data, trust_features, warning
 from lacbed.learn.checkpoint import load_model
 from lacbed.learn.config import config_from_dict
 from lacbed.learn.evaluate import Evaluation, calibration, evaluate, groups, speed_of
@@ -76,36 +76,36 @@ def test_descriptor_is_blind_to_origin_and_orientation():
     batch = _batch(SyntheticData(2), 0, 1)
     moved = data.augment(batch, seed=1, step=2)
     assert not torch.equal(moved["potential"], batch["potential"])
-    assert torch.allclose(signs.descriptor(batch), signs.descriptor(moved), atol=1e-3)
+    assert torch.allclose(trust_features.descriptor(batch), trust_features.descriptor(moved), atol=1e-3)
 
 
 def test_training_rows_are_at_no_distance_and_others_are():
     source = SyntheticData(6)
-    table = signs.descriptor_table(source, np.arange(6))
-    assert float(signs.training_distances(_batch(source, 0, 4), table)[0].max()) < 5e-3  # half precision
+    table = trust_features.descriptor_table(source, np.arange(6))
+    assert float(trust_features.training_distances(_batch(source, 0, 4), table)[0].max()) < 5e-3  # half precision
     strange = _batch(source, 0)
     strange["potential"] = 20 * strange["potential"]
-    assert float(signs.training_distances(strange, table)[0].min()) > 0.3
+    assert float(trust_features.training_distances(strange, table)[0].min()) > 0.3
 
 
 def test_asymmetry_is_zero_for_what_has_the_symmetry():
     batch = _batch(SyntheticData(3), 0)
     noise = torch.rand(*batch["thickness"].shape, 16, 16, generator=torch.Generator().manual_seed(1))
-    assert float(signs.asymmetry(symmetrise(noise, batch["symmetry"]), batch["symmetry"]).max()) < 1e-6
-    assert float(signs.asymmetry(noise, batch["symmetry"]).min()) > 0.05
+    assert float(trust_features.asymmetry(symmetrise(noise, batch["symmetry"]), batch["symmetry"]).max()) < 1e-6
+    assert float(trust_features.asymmetry(noise, batch["symmetry"]).min()) > 0.05
 
 
 def test_signs_that_a_model_has_not_are_zero():
     source = SyntheticData(6)
-    batch, table = _batch(source, 0, 4), signs.descriptor_table(source, np.arange(6))
+    batch, table = _batch(source, 0, 4), trust_features.descriptor_table(source, np.arange(6))
     pattern = torch.rand(*batch["thickness"].shape, 16, 16, generator=torch.Generator().manual_seed(1))
-    found = signs.signs_of(batch, {"pattern": pattern}, table)
+    found = trust_features.signs_of(batch, {"pattern": pattern}, table)
     assert tuple(found) == signs.SIGNS
     assert all(values.shape == batch["thickness"].shape for values in found.values())
     assert float(found["expected_z"].abs().max()) == float(found["spread"].abs().max()) == 0
     assert bool((found["nearby"] >= found["distance"]).all())
     latent = {"pattern": pattern, "logvar": torch.full((len(pattern), 12), 2 * math.log(0.3))}
-    spread = signs.signs_of(batch, latent, table, ["spread"])["spread"]
+    spread = trust_features.signs_of(batch, latent, table, ["spread"])["spread"]
     np.testing.assert_allclose(spread.numpy(), 0.3, rtol=1e-6)
 
 
