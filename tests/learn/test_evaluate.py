@@ -100,7 +100,7 @@ def test_signs_that_a_model_has_not_are_zero():
     batch, table = _batch(source, 0, 4), trust_features.descriptor_table(source, np.arange(6))
     pattern = torch.rand(*batch["thickness"].shape, 16, 16, generator=torch.Generator().manual_seed(1))
     found = trust_features.signs_of(batch, {"pattern": pattern}, table)
-    assert tuple(found) == signs.SIGNS
+    assert tuple(found) == trust_features.SIGNS
     assert all(values.shape == batch["thickness"].shape for values in found.values())
     assert float(found["expected_z"].abs().max()) == float(found["spread"].abs().max()) == 0
     assert bool((found["nearby"] >= found["distance"]).all())
@@ -122,7 +122,7 @@ def test_expected_z_is_z_for_noise_of_that_size():
 
     pattern = torch.rand(1, 1, 256, 256, generator=generator)
     noisy = pattern + 0.02 * torch.randn(pattern.shape, generator=generator)
-    expected = signs.expected_z(pattern, torch.full((1, 1, 1, 1), math.log(0.02)))
+    expected = trust_features.expected_z(pattern, torch.full((1, 1, 1, 1), math.log(0.02)))
     assert float(expected) == pytest.approx(float(zncc_loss(noisy, pattern)), rel=0.05)
 
 
