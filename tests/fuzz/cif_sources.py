@@ -1,4 +1,4 @@
-"""Whole CIFs to damage: built-in crystals of all systems as this package, ASE, pymatgen and data bases write them."""
+"""Whole CIFs to damage: crystals of all systems as this package, ASE, pymatgen and data bases write them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def mixed() -> Crystal:
 def as_ase(crystal: Crystal) -> str:
     """As ASE writes it: every atom in P 1, without displacements."""
     try:
-        from ase import Atoms, io as ase_io  # noqa: PLC0415
+        from ase import Atoms  # noqa: PLC0415
+        from ase import io as ase_io  # noqa: PLC0415
     except ImportError:
         return ""
     atoms = Atoms(crystal.atoms.elements, scaled_positions=crystal.atoms.xyz, cell=crystal.direct.T, pbc=True)
@@ -70,8 +71,7 @@ def as_pymatgen(crystal: Crystal) -> str:
 
 def as_cod(crystal: Crystal) -> str:
     """As the Crystallography Open Database keeps refinements: operations, content, U and U_ij."""
-    lines = _head(crystal) + [f"_symmetry_equiv_pos_as_xyz\n{''.join(f'{o}' + chr(10) for o in crystal.operations)}"]
-    lines[-1] = "loop_\n" + lines[-1].rstrip()
+    lines = [*_head(crystal), "loop_", "_symmetry_equiv_pos_as_xyz", *crystal.operations]
     tensors = [s for s in crystal.sites if s.u_aniso is not None]
     columns = (
         "label", "type_symbol", "fract_x", "fract_y", "fract_z", "U_iso_or_equiv", "adp_type", "occupancy",
@@ -80,7 +80,11 @@ def as_cod(crystal: Crystal) -> str:
     lines += ["loop_", *(f"_atom_site_{name}" for name in columns)]
     for index, site in enumerate(crystal.sites):
         many, letter = _place(crystal, index)
-        u = site.u_iso if site.u_aniso is None else float(crystal.atoms.b_iso[crystal.atoms.site == index][0]) / 78.957
+        u = (
+            site.u_iso
+            if site.u_aniso is None
+            else float(crystal.atoms.b_iso[crystal.atoms.site == index][0]) / 78.957
+        )
         where = " ".join(_rounded(v) for v in site.xyz)
         kind = "Uiso" if site.u_aniso is None else "Uani"
         lines.append(f"{site.label} {site.element} {where} {u:.5f}(8) {kind} {site.occupancy:g} {many} {letter}")
@@ -109,9 +113,8 @@ def as_icsd(crystal: Crystal) -> str:
         many, letter = _place(crystal, index)
         b = float(crystal.atoms.b_iso[crystal.atoms.site == index][0])
         where = " ".join(_rounded(v, "(2)") for v in site.xyz)
-        lines.append(
-            f"{site.label} {site.element}0+ {many} {letter} {where} {b:.3f} {site.occupancy:g}{'.' * (site.occupancy == 1)} 0"
-        )
+        share = "1." if site.occupancy == 1 else f"{site.occupancy:g}"
+        lines.append(f"{site.label} {site.element}0+ {many} {letter} {where} {b:.3f} {share} 0")
     return "\n".join([*lines, "#End of data_1-ICSD", ""])
 
 
@@ -123,7 +126,9 @@ def _head(crystal: Crystal) -> list[str]:
     weight = sum(n * gemmi.Element(e).weight for e, n in counts.items())
     electrons = sum(n * gemmi.Element(e).atomic_number for e, n in counts.items())
     group = gemmi.SpaceGroup(crystal.space_group)
-    formula = " ".join(f"{e}{n / z:g}".removesuffix("1") if n == z else f"{e}{n / z:g}" for e, n in sorted(counts.items()))
+    formula = " ".join(
+        f"{e}{n / z:g}".removesuffix("1") if n == z else f"{e}{n / z:g}" for e, n in sorted(counts.items())
+    )
     tags = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
     cell = [f"_cell_{tag} {_rounded(v, '(1)')}" for tag, v in zip(tags, crystal.cell, strict=True)]
     return [
@@ -134,7 +139,8 @@ def _head(crystal: Crystal) -> list[str]:
         f"_symmetry_space_group_name_Hall '{group.hall}'", f"_symmetry_cell_setting {group.crystal_system_str()}",
         *cell, f"_cell_formula_units_Z {z}", f"_cell_volume {crystal.volume:.2f}",
         f"_exptl_crystal_density_diffrn {weight * 1.660539 / crystal.volume:.3f}",
-        f"_exptl_crystal_F_000 {electrons:g}", "_cell_measurement_temperature 293", "_refine_ls_R_factor_all 0.031",
+        f"_exptl_crystal_F_000 {electrons:g}", "_cell_measurement_temperature 293",
+        "_refine_ls_R_factor_all 0.031",
     ]  # fmt: skip
 
 

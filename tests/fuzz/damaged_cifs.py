@@ -36,7 +36,9 @@ SAME = 1e-6
 """Of a coordinate, an occupancy, a relative length, a displacement in Å²."""
 
 FINE = ("refused", "equal", "different with a note", "different by digits that nothing shows")
-_NUMBERS = re.compile(r"_atom_site_(fract_[xyz]|occupancy|[ub]_iso_or_equiv|aniso_[ub]_\d\d)|_cell_(length|angle)_\w+")
+_NUMBERS = re.compile(
+    r"_atom_site_(fract_[xyz]|occupancy|[ub]_iso_or_equiv|aniso_[ub]_\d\d)|_cell_(length|angle)_\w+"
+)
 _OPERATION = re.compile(r"[xyzXYZ][^,]*,[^,]*[xyzXYZ][^,]*,")
 _TOKEN = re.compile(r"'[^'\n]*'|[^\s']+")
 
@@ -189,14 +191,39 @@ def change_space_group(lines: list[str], rng: Random) -> None:
 
 def change_element(lines: list[str], rng: Random) -> None:
     """Another symbol for an element somewhere."""
-    new = ("O", "N", "Fe", "Co", "CO", "Si", "SI", "H", "X", "Va", "Wat", "FE", "al", "O2-", "Zz", "D", "S", "?", ".")
+    new = (
+        "O",
+        "N",
+        "Fe",
+        "Co",
+        "CO",
+        "Si",
+        "SI",
+        "H",
+        "X",
+        "Va",
+        "Wat",
+        "FE",
+        "al",
+        "O2-",
+        "Zz",
+        "D",
+        "S",
+        "?",
+        ".",
+    )
     _replace_one(lines, rng, r"\b[A-Z][a-z]?(?=\d|\b)", lambda _: new[rng.integers(len(new))])
 
 
 def change_tag(lines: list[str], rng: Random) -> None:
     """A letter of a tag changed, lost or doubled, or a tag of another name."""
     letter = "abcdefghijklmnopqrstuvwxyz_"[rng.integers(27)]
-    edits: tuple[Callable[[str], str], ...] = (lambda _: letter, lambda _: "", lambda c: c + c, lambda c: c.upper())
+    edits: tuple[Callable[[str], str], ...] = (
+        lambda _: letter,
+        lambda _: "",
+        lambda c: c + c,
+        lambda c: c.upper(),
+    )
     i = _pick(lines, rng, r"^\s*_\w+")
     tag = re.match(r"\s*\S+", lines[i])
     if tag:
@@ -227,9 +254,12 @@ def change_format(lines: list[str], rng: Random) -> None:
     """A number written otherwise, or something else in its place."""
 
     def new(old: str) -> str:
-        odd = ("?", ".", old.replace(".", ","), old + "(3)", "1/3", "nan", f"{old}e0", f"{old}e1", f"{old}d0",
-               f"+{old}", f"'{old}'", "0", "0.0", f"{old}*", f"~{old}", f"{old}%", old.replace("0.", "."), "-" + old,
-               f"{old}(", f"({old})", f"{old}.0", old.replace("1", "l"), old.replace("0", "O"), f"{old}0")  # fmt: skip
+        odd = (
+            "?", ".", "1/3", "nan", "0", "0.0", old.replace(".", ","), old.replace("0.", "."),
+            old.replace("1", "l"), old.replace("0", "O"), f"({old})", f"'{old}'",
+            *(old + end for end in ("(3)", "e0", "e1", "d0", "*", "%", "(", ".0", "0")),
+            *(start + old for start in "+-~"),
+        )  # fmt: skip
         return odd[rng.integers(len(odd))]
 
     _replace_one(lines, rng, r"(?<=\s)-?\d+\.?\d*(?=[\s(]|$)", new)
@@ -349,16 +379,19 @@ def judge(path: Path, text: str, whole: Crystal) -> str:
         return "hang"
     except Exception as error:
         return f"traceback ({type(error).__name__})"
-    if same_crystal(whole, found):
-        return "equal"
+    return "equal" if same_crystal(whole, found) else _difference(path, text, whole, found)
+
+
+def _difference(path: Path, text: str, whole: Crystal, found: Crystal) -> str:
     if set(found.notes) - set(whole.notes):
         return "different with a note"
-    if only_hidden_digits(text, path.read_text("utf-8", "replace"), whole, found):
-        return "different by digits that nothing shows"
-    return "different without a note"
+    hidden = only_hidden_digits(text, path.read_text("utf-8", "replace"), whole, found)
+    return "different by digits that nothing shows" if hidden else "different without a note"
 
 
-def run(count: int, seed: int, programs: tuple[str, ...] = PROGRAMS, only: int | None = None) -> tuple[Counter[str], list[str]]:
+def run(
+    count: int, seed: int, programs: tuple[str, ...] = PROGRAMS, only: int | None = None
+) -> tuple[Counter[str], list[str]]:
     """Damage and read `count` CIFs in turn: how many became what, and a line for each that went wrong."""
     counts, bad = Counter[str](), list[str]()
     with tempfile.TemporaryDirectory() as place:

@@ -16,7 +16,8 @@ import numpy as np
 from gemmi import cif
 
 from lacbed.crystals.cell import direct_basis, volume
-from lacbed.crystals.cif_loops import value_of
+from lacbed.crystals.cif_displacements import some
+from lacbed.crystals.cif_loops import remarks_on_tags, value_of
 from lacbed.crystals.cif_places import remarks_on_places, settled
 from lacbed.crystals.cif_species import formula_numbers
 from lacbed.crystals.cif_values import ANGLE_TAGS, CELL_TAGS, text_of
@@ -44,6 +45,7 @@ class _Content:
         fits: whether the formula fits; None if there is none to compare with.
         expected: atoms in the cell by formula and Z; empty if unknown.
         commonest: atoms counted as ASE does for its formula: of each mixed place the commonest, as if alone.
+        partly: labels and occupancies of atoms that leave empty a part of the place that they have alone.
     """
 
     made: dict[str, float]
@@ -51,7 +53,8 @@ class _Content:
     hydrogen: float = 0.0
     fits: bool | None = None
     expected: dict[str, float] = field(default_factory=dict)
-    commonest: dict[str, float] = field(default_factory=dict)
+    commonest: dict[str, int] = field(default_factory=dict)
+    partly: list[str] = field(default_factory=list)
 
 
 def checked(data: cif.Block, crystal: Crystal) -> Crystal:
@@ -71,7 +74,7 @@ def checked(data: cif.Block, crystal: Crystal) -> Crystal:
     _compare_density(data, crystal, content, notes)
     _compare_electrons(data, content, notes)
     _compare_system(data, crystal, notes)
-    notes += remarks_on_places(data, crystal)
+    notes += remarks_on_places(data, crystal) + remarks_on_tags(data)
     return replace(crystal, notes=tuple(dict.fromkeys((*crystal.notes, *notes)))) if notes else crystal
 
 
@@ -125,13 +128,20 @@ def _content(crystal: Crystal) -> _Content:
         made[key] += share
         decimals = len(f"{crystal.sites[index].occupancy:.6f}".rstrip("0").partition(".")[2])
         rounding[key] += 0.0 if share == 1.0 else 0.5 * 10.0**-decimals
-    places: dict[tuple[float, ...], tuple[float, str]] = {}
-    for element, point, share in zip(
-        crystal.atoms.elements, crystal.atoms.xyz.round(4).tolist(), crystal.atoms.occupancy.tolist(), strict=True
+    places: dict[tuple[float, ...], list[tuple[float, str, int]]] = defaultdict(list)
+    for element, point, share, index in zip(
+        crystal.atoms.elements,
+        map(tuple, crystal.atoms.xyz.round(4).tolist()),
+        crystal.atoms.occupancy.tolist(),
+        crystal.atoms.site.tolist(),
+        strict=True,
     ):
-        places[tuple(point)] = max(places.get(tuple(point), (0.0, "")), (share, element))
-    commonest = Counter(element for _, element in places.values())
-    return _Content(dict(made), dict(rounding), commonest={e: float(n) for e, n in commonest.items()})
+        places[point].append((share, element, index))
+    commonest = Counter(max(place)[1] for place in places.values())
+    partly = [
+        f"{crystal.sites[p[0][2]].label} {p[0][0]:g}" for p in places.values() if len(p) == 1 and p[0][0] < 0.99
+    ]
+    return _Content(dict(made), dict(rounding), commonest=dict(commonest), partly=partly)
 
 
 def _formula_fits(data: cif.Block, crystal: Crystal) -> bool | None:
@@ -158,6 +168,10 @@ def _compare_formula(data: cif.Block, content: _Content, notes: list[str], befor
     content.expected = {element: scale * count for element, (count, _) in formula.items()}
     if wrong[scale] and units is None and content.commonest == {e: count for e, (count, _) in formula.items()}:
         content.fits, content.expected = None, {}
+        if content.partly:
+            notes.append(
+                f"the formula {text} counts {some(content.partly)} as full places; the occupancies are used"
+            )
         return
     if wrong[scale]:
         scale = scales[0]

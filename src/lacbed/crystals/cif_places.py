@@ -158,6 +158,14 @@ def remarks_on_places(data: cif.Block, crystal: Crystal) -> list[str]:
 
 def _on_multiplicities(data: cif.Block, crystal: Crystal) -> list[str]:
     made = _multiplicities(crystal)
+    given = _column(data, crystal, *_MULTIPLICITY_TAGS)
+    odd = [
+        f"{shown(crystal.sites[i].label)} {shown(t)}"
+        for i, t in given.items()
+        if t.strip("0.") and not _whole({i: t})
+    ]
+    if odd:
+        return [f"multiplicities of the file are no whole numbers: {some(odd, 4)}; are columns interchanged?"]
     wrong = [
         f"{shown(crystal.sites[i].label)} {made[i]} instead of {said}"
         for i, said in _said_multiplicities(data, crystal).items()

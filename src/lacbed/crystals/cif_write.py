@@ -77,7 +77,9 @@ def _content(crystal: Crystal) -> tuple[str, int]:
     is_whole = all(abs(n - round(n)) < 1e-6 for n in counts.values())
     units = math.gcd(*(round(n) for n in counts.values())) if is_whole else 1
     amounts = ((element, n / units) for element, n in sorted(counts.items()))
-    return " ".join(f"{e}{f'{n:.4f}'.rstrip('0').rstrip('.') if abs(n - 1) > 1e-4 else ''}" for e, n in amounts), units
+    return " ".join(
+        f"{e}{f'{n:.4f}'.rstrip('0').rstrip('.') if abs(n - 1) > 1e-4 else ''}" for e, n in amounts
+    ), units
 
 
 def _site_row(site: Site, multiplicity: int) -> list[str]:
