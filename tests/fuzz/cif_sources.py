@@ -19,12 +19,19 @@ NAMES = (
 )  # fmt: skip
 """Built-in crystals, from triclinic to cubic."""
 
-PROGRAMS = ("own", "ASE", "pymatgen", "COD", "ICSD")
+PROGRAMS = ("own", "ASE", "pymatgen", "COD", "ICSD", "hand")
 
 
 def whole_cifs(programs: tuple[str, ...] = PROGRAMS) -> dict[str, str]:
     """Text by name; a program that is not installed is left out."""
-    writers = {"own": Crystal.to_cif, "ASE": as_ase, "pymatgen": as_pymatgen, "COD": as_cod, "ICSD": as_icsd}
+    writers = {
+        "own": Crystal.to_cif,
+        "ASE": as_ase,
+        "pymatgen": as_pymatgen,
+        "COD": as_cod,
+        "ICSD": as_icsd,
+        "hand": by_hand,
+    }
     crystals = [*map(Crystal.named, NAMES), mixed()]
     texts = {f"{crystal.name} by {p}": writers[p](crystal) for p in programs for crystal in crystals}
     return {name: text for name, text in texts.items() if text}
@@ -116,6 +123,19 @@ def as_icsd(crystal: Crystal) -> str:
         share = "1." if site.occupancy == 1 else f"{site.occupancy:g}"
         lines.append(f"{site.label} {site.element}0+ {many} {letter} {where} {b:.3f} {share} 0")
     return "\n".join([*lines, "#End of data_1-ICSD", ""])
+
+
+def by_hand(crystal: Crystal) -> str:
+    """As people type them: cell, symbol, atoms with B."""
+    tags = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
+    lines = [f"data_{crystal.name}", f"_symmetry_space_group_name_H-M   '{crystal.space_group}'"]
+    lines += [f"_cell_{tag} {_rounded(v)}" for tag, v in zip(tags, crystal.cell, strict=True)]
+    columns = ("label", "fract_x", "fract_y", "fract_z", "occupancy", "B_iso_or_equiv")
+    lines += ["loop_", *(f"_atom_site_{name}" for name in columns)]
+    for index, site in enumerate(crystal.sites):
+        b = float(crystal.atoms.b_iso[crystal.atoms.site == index][0])
+        lines.append(f"{site.label} {' '.join(_rounded(v) for v in site.xyz)} {site.occupancy:g} {b:.2f}")
+    return "\n".join(lines)
 
 
 def _head(crystal: Crystal) -> list[str]:

@@ -19,6 +19,7 @@ from lacbed.crystals.cell import direct_basis, volume
 from lacbed.crystals.cif_displacements import some
 from lacbed.crystals.cif_loops import remarks_on_tags, value_of
 from lacbed.crystals.cif_places import remarks_on_places, settled
+from lacbed.crystals.cif_plausible import remarks_on_likelihood
 from lacbed.crystals.cif_species import formula_numbers
 from lacbed.crystals.cif_values import ANGLE_TAGS, CELL_TAGS, text_of
 from lacbed.crystals.crystal import Crystal
@@ -75,6 +76,7 @@ def checked(data: cif.Block, crystal: Crystal) -> Crystal:
     _compare_electrons(data, content, notes)
     _compare_system(data, crystal, notes)
     notes += remarks_on_places(data, crystal) + remarks_on_tags(data)
+    notes += remarks_on_likelihood(crystal, bool(content.expected))
     return replace(crystal, notes=tuple(dict.fromkeys((*crystal.notes, *notes)))) if notes else crystal
 
 

@@ -1,8 +1,7 @@
-"""Where the atoms of a CIF lie, compared with what it says: multiplicities, split positions, bonds, distances."""
+"""Where the atoms of a CIF lie, compared with what it says: multiplicities, split positions, bonds."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,10 +14,11 @@ from scipy.spatial import cKDTree
 from lacbed.crystals.cell import FloatArray
 from lacbed.crystals.cif_displacements import some
 from lacbed.crystals.cif_loops import columns_with
+from lacbed.crystals.cif_plausible import images_within
 from lacbed.crystals.cif_species import shown
 from lacbed.crystals.cif_values import text_of
 from lacbed.crystals.crystal import Crystal
-from lacbed.crystals.expand import IntArray, is_rounded, merged_orbit
+from lacbed.crystals.expand import is_rounded, merged_orbit
 
 _MULTIPLICITY_TAGS = ("_atom_site_site_symmetry_multiplicity", "_atom_site_symmetry_multiplicity")
 _ORDER_TAG = "_atom_site_site_symmetry_order"
@@ -27,10 +27,6 @@ _WYCKOFF_TAGS = ("_atom_site_wyckoff_symbol", "_atom_site_wyckoff_label", "_atom
 _FAR = 0.03
 """Å from a special position on which an atom is put without its being said."""
 
-_TOO_CLOSE = 0.6
-"""Of the sum of covalent radii; in real crystals atoms that are there together are farther apart."""
-
-_NEIGHBOURS = 16
 _REACH = 3.0
 _MOST_BONDS = 3000
 
@@ -140,7 +136,7 @@ def _said_multiplicities(data: cif.Block, crystal: Crystal) -> dict[int, int]:
 
 
 def remarks_on_places(data: cif.Block, crystal: Crystal) -> list[str]:
-    """Notes on multiplicities, Wyckoff letters, attached hydrogens, shifts, bonds and distances."""
+    """Notes on multiplicities, Wyckoff letters, attached hydrogens, shifts and bonds."""
     notes = _on_multiplicities(data, crystal)
     attached = {
         i: float(cif.as_number(text))
@@ -153,7 +149,7 @@ def remarks_on_places(data: cif.Block, crystal: Crystal) -> list[str]:
     wrong_bonds = _wrong_bonds(data, crystal)
     if wrong_bonds:
         notes.append(f"bonds in the file are not those of its atoms: {some(wrong_bonds, 3)}")
-    return [*notes, *_on_distances(crystal)]
+    return notes
 
 
 def _on_multiplicities(data: cif.Block, crystal: Crystal) -> list[str]:
@@ -208,38 +204,6 @@ def _on_shifts(crystal: Crystal) -> list[str]:
     return [f"put on a special position nearby: {some(moved)}"] if moved else []
 
 
-def _images(crystal: Crystal, reach: float) -> tuple[FloatArray, IntArray]:
-    """Cartesian points of the atoms of the cell and of all images within reach of it, and the atom of each."""
-    count = np.ceil(reach * np.linalg.norm(crystal.reciprocal, axis=0)).astype(int)
-    steps = np.array(list(np.ndindex(*(2 * count + 1)))) - count
-    margin = reach * np.linalg.norm(crystal.reciprocal, axis=0)
-    points = crystal.atoms.xyz[None] + steps[:, None]
-    near = np.all((points >= -margin) & (points <= 1.0 + margin), axis=-1)
-    owner = np.broadcast_to(np.arange(len(crystal.atoms), dtype=np.int64), near.shape)[near]
-    return points[near] @ crystal.direct.T, owner
-
-
-def _on_distances(crystal: Crystal) -> list[str]:
-    """Atoms that are there together and closer than any bond."""
-    radius = {e: float(gemmi.Element(e).covalent_r) for e in set(crystal.atoms.elements)}
-    reach = min(2 * _TOO_CLOSE * max(radius.values()), _REACH)
-    points, owner = _images(crystal, reach)
-    home = crystal.atoms.xyz @ crystal.direct.T
-    near = cKDTree(points).query(home, k=min(_NEIGHBOURS, len(points)), distance_upper_bound=reach)
-    distance, neighbour = (np.reshape(part, (len(home), -1)) for part in near)
-    first, column = np.nonzero((distance > 1e-6) & np.isfinite(distance))
-    distance, second = distance[first, column], owner[neighbour[first, column]]
-    radii = np.array([radius[e] for e in crystal.atoms.elements])
-    together = crystal.atoms.occupancy[first] + crystal.atoms.occupancy[second] > 1.1
-    close = together & (distance < _TOO_CLOSE * (radii[first] + radii[second]))
-    found: dict[tuple[int, int], float] = {}
-    for i, j, gap in zip(first[close], second[close], distance[close].tolist(), strict=True):
-        one, other = sorted((int(crystal.atoms.site[i]), int(crystal.atoms.site[j])))
-        found[one, other] = min(gap, found.get((one, other), math.inf))
-    listed = [f"{crystal.sites[i].label}-{crystal.sites[j].label} {d:.2f} Å" for (i, j), d in found.items()]
-    return [f"atoms closer than any bond: {some(listed, 4)}"] if listed else []
-
-
 def _wrong_bonds(data: cif.Block, crystal: Crystal) -> list[str]:
     """Bonds of the file's table whose length no pair of atoms with these labels has."""
     table = columns_with(data, "_geom_bond_distance")
@@ -250,7 +214,7 @@ def _wrong_bonds(data: cif.Block, crystal: Crystal) -> list[str]:
         by_label.setdefault(site.label, []).append(index)
     if not lengths or not all(names) or len(lengths) > _MOST_BONDS or len(crystal.atoms) > _MOST_BONDS:
         return []
-    points, owner = _images(crystal, _REACH + 1.0)
+    points, owner = images_within(crystal, _REACH + 1.0)
     tree = cKDTree(points)
     wrong: list[str] = []
     for one, other, text in zip(*names, lengths, strict=True):

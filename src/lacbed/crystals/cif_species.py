@@ -176,7 +176,13 @@ def _from_label(label: str, known: frozenset[str]) -> Species:
     elif not known and choices:
         element, rest = choices[0], word[len(choices[0]) :]
         if len(element) == 2 or not rest[:1].islower() or element in "CHNO":  # "Ow" is oxygen, "Vx" nothing
-            return Species(element, 0, "doubtful" if word[:2] in _TWO_ATOMS or word == "W" else "")
+            odd = (
+                not label.startswith(element)
+                or (element != "O" and rest[:1].islower())
+                or word[:2] in _TWO_ATOMS
+                or word == "W"
+            )
+            return Species(element, 0, "doubtful" if odd else "")
     where = f" of the formula ({', '.join(sorted(known)[:8])})" if known else ""
     raise CrystalError(
         f"atom {shown(label)}: expected a chemical element, got {shown(label)!r}, a label that names none{where}; "
