@@ -9,19 +9,18 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import gemmi
 import numpy as np
 from gemmi import cif
 
-from lacbed.crystals.cell import direct_basis, volume
 from lacbed.crystals.cif_displacements import some
 from lacbed.crystals.cif_loops import remarks_on_tags, value_of
-from lacbed.crystals.cif_places import remarks_on_places, settled
+from lacbed.crystals.cif_places import remarks_on_multiplicities, remarks_on_places, said_multiplicities, settled
 from lacbed.crystals.cif_plausible import remarks_on_likelihood
 from lacbed.crystals.cif_species import formula_numbers
-from lacbed.crystals.cif_values import ANGLE_TAGS, CELL_TAGS, text_of
+from lacbed.crystals.cif_text import ANGLE_TAGS, CELL_TAGS, text_of
 from lacbed.crystals.crystal import Crystal
 from lacbed.errors import CrystalError
 
@@ -77,7 +76,18 @@ def checked(data: cif.Block, crystal: Crystal) -> Crystal:
     _compare_system(data, crystal, notes)
     notes += remarks_on_places(data, crystal) + remarks_on_tags(data)
     notes += remarks_on_likelihood(crystal, bool(content.expected))
-    return replace(crystal, notes=tuple(dict.fromkeys((*crystal.notes, *notes)))) if notes else crystal
+    return crystal.noted(*notes)
+
+
+def contradictions(data: cif.Block, crystal: Crystal) -> int:
+    """How many of formula, density and multiplicities in the file a crystal contradicts; -1 if none is there."""
+    notes: list[str] = []
+    content = _content(crystal)
+    _compare_formula(data, content, notes, ("hydrogen is no matter of symmetry",))
+    _compare_density(data, crystal, content, notes)
+    notes += remarks_on_multiplicities(data, crystal)
+    said = content.fits is not None or stated(data, "_exptl_crystal_density_diffrn") is not None
+    return len(notes) if said or notes or said_multiplicities(data, crystal) else -1
 
 
 def stated(data: cif.Block, *tags: str) -> tuple[float, float] | None:
@@ -103,11 +113,7 @@ def _compare_volume(data: cif.Block, crystal: Crystal, notes: list[str]) -> None
         unit = stated(data, tag)
         cell = list(crystal.cell)
         cell[i] += unit[1] if unit is not None else 0.0
-        try:
-            a, b, c, alpha, beta, gamma = cell
-            rounding += abs(volume(direct_basis((a, b, c, alpha, beta, gamma))) - crystal.volume)
-        except CrystalError:  # an uncertainty as large as the angle
-            return
+        rounding += abs(_volume(cell) - crystal.volume)
     difference = abs(given[0] - crystal.volume)
     if difference <= given[1] + rounding + 1e-3 * crystal.volume:
         return
@@ -118,6 +124,13 @@ def _compare_volume(data: cif.Block, crystal: Crystal, notes: list[str]) -> None
     if difference > VOLUME_REFUSED * crystal.volume:
         raise CrystalError(f"{text}; correct the one that is wrong, or delete _cell_volume")
     notes.append(text)
+
+
+def _volume(cell: list[float]) -> float:
+    """A b c √(1 - Σ cos² + 2 Π cos) without a check of the cell; 0 if the angles enclose none."""
+    cosines = [math.cos(math.radians(angle)) for angle in cell[3:]]
+    square = 1.0 - sum(c * c for c in cosines) + 2.0 * math.prod(cosines)
+    return math.prod(cell[:3]) * math.sqrt(max(square, 0.0))
 
 
 def _content(crystal: Crystal) -> _Content:

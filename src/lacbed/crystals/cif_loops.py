@@ -7,8 +7,7 @@ from functools import lru_cache
 
 from gemmi import cif
 
-from lacbed.crystals.cif_text import values_by_tag
-from lacbed.crystals.cif_values import CELL_TAGS
+from lacbed.crystals.cif_text import CELL_TAGS, values_by_tag
 
 Columns = dict[str, list[str]]
 """Raw values by plain tag, all of one length."""
@@ -42,6 +41,11 @@ def loops_of(data: cif.Block, prefix: str = "_atom_site") -> list[Columns]:
 def columns_with(data: cif.Block, tag: str) -> Columns:
     """The columns of the first loop that holds a plain tag; empty if none does."""
     return next((columns for columns in loops_of(data, tag) if tag in columns), {})
+
+
+def atoms_of(data: cif.Block) -> Columns:
+    """The columns of the loop of coordinates."""
+    return columns_with(data, "_atom_site_fract_x")
 
 
 def value_of(data: cif.Block, *tags: str) -> str | None:
@@ -78,7 +82,7 @@ def remarks_on_tags(data: cif.Block) -> list[str]:
     absent = [tag for tag in _WANTED if tag not in names]
     notes = []
     for name, tag in names.items():
-        meant = next((known for known in absent if _is_nearly(name, known)), None) if name not in _WANTED else None
+        meant = next((known for known in _meant(name) if known in absent), None)
         if meant is not None:
             notes.append(f"unknown tag {ascii(tag[:60])[1:-1]} is not used; did you mean {meant}?")
     for order in _USUAL_ORDERS:
@@ -91,8 +95,16 @@ def remarks_on_tags(data: cif.Block) -> list[str]:
     return notes
 
 
+@lru_cache(maxsize=4096)
+def _meant(name: str) -> tuple[str, ...]:
+    """Known tags from which an unknown one differs in one place only, by a letter or two."""
+    if name in _WANTED:
+        return ()
+    alike = (known for known in _WANTED if name[:4] == known[:4] or name[-4:] == known[-4:])
+    return tuple(known for known in alike if _is_nearly(name, known))
+
+
 def _is_nearly(name: str, known: str) -> bool:
-    """Whether two tags differ in one place only, by a letter or two."""
     longest = max(len(name), len(known))
     if longest - min(len(name), len(known)) > _MISSPELT:
         return False

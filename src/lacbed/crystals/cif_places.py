@@ -13,10 +13,10 @@ from scipy.spatial import cKDTree
 
 from lacbed.crystals.cell import FloatArray
 from lacbed.crystals.cif_displacements import some
-from lacbed.crystals.cif_loops import columns_with
+from lacbed.crystals.cif_loops import Columns, atoms_of, columns_with
 from lacbed.crystals.cif_plausible import images_within
 from lacbed.crystals.cif_species import shown
-from lacbed.crystals.cif_values import text_of
+from lacbed.crystals.cif_text import text_of
 from lacbed.crystals.crystal import Crystal
 from lacbed.crystals.expand import is_rounded, merged_orbit
 
@@ -51,7 +51,7 @@ def settled(
                 merged[index] = (_nearest(points, site.xyz, crystal), len(points))
     if not merged:
         return crystal
-    said = _said_multiplicities(data, crystal)
+    said = said_multiplicities(data, crystal)
     by_tag = {i for i in merged if said.get(i) == merged[i][1]}
     undecided = [i for i in merged if i not in by_tag and said.get(i) != made[i]]
     crystal = _moved(crystal, {i: merged[i][0] for i in by_tag})
@@ -88,9 +88,8 @@ def _multiplicities(crystal: Crystal) -> list[int]:
     return [int(n) for n in np.bincount(crystal.atoms.site, minlength=len(crystal.sites))]
 
 
-def _column(data: cif.Block, crystal: Crystal, *tags: str) -> dict[int, str]:
+def _column(atoms: Columns, crystal: Crystal, *tags: str) -> dict[int, str]:
     """Raw values of the first of some columns, by site."""
-    atoms = columns_with(data, "_atom_site_fract_x")
     values = next((atoms[tag] for tag in tags if tag in atoms), None)
     names = next(
         (atoms[t] for t in ("_atom_site_label", "_atom_site_id", "_atom_site_type_symbol") if t in atoms), []
@@ -114,33 +113,34 @@ def _whole(texts: dict[int, str]) -> dict[int, int]:
     return {i: int(float(t)) for i, t in texts.items() if re.fullmatch(r"[1-9]\d{0,2}(?:\.0*)?", t)}
 
 
-def _said_multiplicities(data: cif.Block, crystal: Crystal) -> dict[int, int]:
+def said_multiplicities(data: cif.Block, crystal: Crystal) -> dict[int, int]:
     """Multiplicities that the file states, the order of the site symmetry turned into one.
 
     Older files of SHELXL state that order under the name of the multiplicity; they are recognised by their 1s.
     """
-    count = len(crystal.operations)
-    said = _whole(_column(data, crystal, *_MULTIPLICITY_TAGS))
+    count, atoms = len(crystal.operations), atoms_of(data)
+    said = _whole(_column(atoms, crystal, *_MULTIPLICITY_TAGS))
     made = _multiplicities(crystal)
     if said and any(said[i] != made[i] for i in said):
         as_order = {i: count // v for i, v in said.items() if count % v == 0}
         if len(as_order) == len(said) and all(as_order[i] == made[i] for i in said):
             return as_order
     if not said:
-        orders = _whole(_column(data, crystal, _ORDER_TAG))
+        orders = _whole(_column(atoms, crystal, _ORDER_TAG))
         said = {i: count // v for i, v in orders.items() if count % v == 0}
     if not said:
-        words = _column(data, crystal, *_WYCKOFF_TAGS)
+        words = _column(atoms, crystal, *_WYCKOFF_TAGS)
         said = _whole({i: re.sub(r"[A-Za-z'()\s]+$", "", word) for i, word in words.items()})
     return said
 
 
 def remarks_on_places(data: cif.Block, crystal: Crystal) -> list[str]:
     """Notes on multiplicities, Wyckoff letters, attached hydrogens, shifts and bonds."""
-    notes = _on_multiplicities(data, crystal)
+    notes = remarks_on_multiplicities(data, crystal)
+    atoms = atoms_of(data)
     attached = {
         i: float(cif.as_number(text))
-        for i, text in _column(data, crystal, "_atom_site_attached_hydrogens").items()
+        for i, text in _column(atoms, crystal, "_atom_site_attached_hydrogens").items()
     }
     bearing = [crystal.sites[i].label for i, n in attached.items() if n > 0]
     if bearing and not any("hydrogen" in note for note in crystal.notes):
@@ -152,9 +152,12 @@ def remarks_on_places(data: cif.Block, crystal: Crystal) -> list[str]:
     return notes
 
 
-def _on_multiplicities(data: cif.Block, crystal: Crystal) -> list[str]:
-    made = _multiplicities(crystal)
-    given = _column(data, crystal, *_MULTIPLICITY_TAGS)
+def remarks_on_multiplicities(data: cif.Block, crystal: Crystal) -> list[str]:
+    """Note on multiplicities or Wyckoff letters of the file that are not those of the crystal."""
+    made, atoms = _multiplicities(crystal), atoms_of(data)
+    if not any(tag in atoms for tag in (*_MULTIPLICITY_TAGS, _ORDER_TAG, *_WYCKOFF_TAGS)):
+        return []
+    given = _column(atoms, crystal, *_MULTIPLICITY_TAGS)
     odd = [
         f"{shown(crystal.sites[i].label)} {shown(t)}"
         for i, t in given.items()
@@ -164,12 +167,12 @@ def _on_multiplicities(data: cif.Block, crystal: Crystal) -> list[str]:
         return [f"multiplicities of the file are no whole numbers: {some(odd, 4)}; are columns interchanged?"]
     wrong = [
         f"{shown(crystal.sites[i].label)} {made[i]} instead of {said}"
-        for i, said in _said_multiplicities(data, crystal).items()
+        for i, said in said_multiplicities(data, crystal).items()
         if said != made[i]
     ]
     if wrong:
         return [f"multiplicities of the file are not those made: {some(wrong, 4)}; check symmetry and coordinates"]
-    words = _column(data, crystal, *_WYCKOFF_TAGS)
+    words = _column(atoms, crystal, *_WYCKOFF_TAGS)
     letters = _letters(crystal) if any(word[-1:].isalpha() for word in words.values()) else {}
     strange = [
         f"{shown(crystal.sites[i].label)} {made[i]}, position {shown(word)} has {letters.get(word[-1].lower(), 0)}"

@@ -8,9 +8,9 @@ from gemmi import cif
 
 from lacbed.crystals.cell import Cell
 from lacbed.crystals.cif_displacements import read_displacements, some
-from lacbed.crystals.cif_loops import Columns, columns_with, value_of
+from lacbed.crystals.cif_loops import Columns, atoms_of, value_of
 from lacbed.crystals.cif_species import Species, formula_elements, shown, species_of
-from lacbed.crystals.cif_values import number, text_of
+from lacbed.crystals.cif_text import number, text_of
 from lacbed.crystals.expand import OCCUPANCY_TOLERANCE
 from lacbed.crystals.site import Site
 from lacbed.errors import CrystalError
@@ -53,7 +53,7 @@ def formula_of(data: cif.Block) -> frozenset[str]:
 
 def _atoms(data: cif.Block) -> Columns:
     """The columns of the loop that holds the coordinates."""
-    atoms = columns_with(data, _COORDINATES[0])
+    atoms = atoms_of(data)
     named = "_atom_site_label" in atoms or "_atom_site_type_symbol" in atoms or "_atom_site_id" in atoms
     if not named or not all(tag in atoms for tag in _COORDINATES):
         raise CrystalError(

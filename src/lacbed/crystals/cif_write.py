@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from gemmi import cif
 
-from lacbed.crystals.cif_values import CELL_TAGS, NOTE_TAG, SOURCE_TAG, U_INDICES
+from lacbed.crystals.cif_text import CELL_TAGS, NOTE_TAG, SOURCE_TAG, U_INDICES
 from lacbed.crystals.symbols import settings_of
 
 if TYPE_CHECKING:
