@@ -39,22 +39,20 @@ class _Content:
     """Atoms in the cell made, by element (D counts as H), and what the formula adds to them.
 
     Attributes:
+        crystal: whose cell it is.
         made: atoms in the cell.
         rounding: how far rounded occupancies may change each number.
         hydrogen: atoms of hydrogen that the formula has and the list of atoms has not.
         fits: whether the formula fits; None if there is none to compare with.
         expected: atoms in the cell by formula and Z; empty if unknown.
-        commonest: atoms counted as ASE does for its formula: of each mixed place the commonest, as if alone.
-        partly: labels and occupancies of atoms that leave empty a part of the place that they have alone.
     """
 
+    crystal: Crystal
     made: dict[str, float]
     rounding: dict[str, float]
     hydrogen: float = 0.0
     fits: bool | None = None
     expected: dict[str, float] = field(default_factory=dict)
-    commonest: dict[str, int] = field(default_factory=dict)
-    partly: list[str] = field(default_factory=list)
 
 
 def checked(data: cif.Block, crystal: Crystal) -> Crystal:
@@ -136,27 +134,28 @@ def _volume(cell: list[float]) -> float:
 def _content(crystal: Crystal) -> _Content:
     made: dict[str, float] = defaultdict(float)
     rounding: dict[str, float] = defaultdict(float)
-    for element, index, share in zip(
-        crystal.atoms.elements, crystal.atoms.site.tolist(), crystal.atoms.occupancy.tolist(), strict=True
-    ):
-        key = "H" if element == "D" else element
-        made[key] += share
-        decimals = len(f"{crystal.sites[index].occupancy:.6f}".rstrip("0").partition(".")[2])
-        rounding[key] += 0.0 if share == 1.0 else 0.5 * 10.0**-decimals
+    for site, count in zip(crystal.sites, np.bincount(crystal.atoms.site).tolist(), strict=True):
+        key = "H" if site.element == "D" else site.element
+        made[key] += count * site.occupancy
+        if site.occupancy != 1.0:
+            decimals = len(f"{site.occupancy:.6f}".rstrip("0").partition(".")[2])
+            rounding[key] += count * 0.5 * 10.0**-decimals
+    return _Content(crystal, dict(made), dict(rounding))
+
+
+def _as_full_places(crystal: Crystal) -> tuple[dict[str, int], list[str]]:
+    """Atoms counted as ASE does for its formula, of each mixed place the commonest as if alone.
+
+    And labels and occupancies of atoms that leave empty a part of a place that they have alone.
+    """
     places: dict[tuple[float, ...], list[tuple[float, str, int]]] = defaultdict(list)
-    for element, point, share, index in zip(
-        crystal.atoms.elements,
-        map(tuple, crystal.atoms.xyz.round(4).tolist()),
-        crystal.atoms.occupancy.tolist(),
-        crystal.atoms.site.tolist(),
-        strict=True,
-    ):
-        places[point].append((share, element, index))
+    atoms = crystal.atoms
+    points = map(tuple, atoms.xyz.round(4).tolist())
+    for point, *atom in zip(points, atoms.occupancy.tolist(), atoms.elements, atoms.site.tolist(), strict=True):
+        places[point].append((atom[0], atom[1], atom[2]))
     commonest = Counter(max(place)[1] for place in places.values())
-    partly = [
-        f"{crystal.sites[p[0][2]].label} {p[0][0]:g}" for p in places.values() if len(p) == 1 and p[0][0] < 0.99
-    ]
-    return _Content(dict(made), dict(rounding), commonest=dict(commonest), partly=partly)
+    alone = [place[0] for place in places.values() if len(place) == 1]
+    return dict(commonest), [f"{crystal.sites[i].label} {share:g}" for share, _, i in alone if share < 0.99]
 
 
 def _formula_fits(data: cif.Block, crystal: Crystal) -> bool | None:
@@ -181,13 +180,14 @@ def _compare_formula(data: cif.Block, content: _Content, notes: list[str], befor
     scale = min(scales, key=lambda s: len(wrong[s]))
     content.fits = not wrong[scale]
     content.expected = {element: scale * count for element, (count, _) in formula.items()}
-    if wrong[scale] and units is None and content.commonest == {e: count for e, (count, _) in formula.items()}:
-        content.fits, content.expected = None, {}
-        if content.partly:
-            notes.append(
-                f"the formula {text} counts {some(content.partly)} as full places; the occupancies are used"
-            )
-        return
+    if wrong[scale] and units is None:
+        full, partly = _as_full_places(content.crystal)
+        if full == {element: count for element, (count, _) in formula.items()}:
+            content.fits, content.expected = None, {}
+            listed = some(partly)
+            if partly:
+                notes.append(f"the formula {text} counts {listed} as full places; the occupancies are used")
+            return
     if wrong[scale]:
         scale = scales[0]
         several = {round(content.made.get(e, 0.0) / count, 2) for e, (count, _) in formula.items() if e != "H"}

@@ -196,14 +196,17 @@ def _letters(crystal: Crystal) -> dict[str, int]:
 
 def _on_shifts(crystal: Crystal) -> list[str]:
     """Atoms put on a special position that is too far away for rounded coordinates."""
-    moved: list[str] = []
-    for index, site in enumerate(crystal.sites):
-        step = crystal.atoms.xyz[crystal.atoms.site == index] - np.asarray(site.xyz)
-        step -= np.round(step)
-        nearest = step[int(np.argmin(np.linalg.norm(step @ crystal.direct.T, axis=1)))]
-        distance = float(np.linalg.norm(crystal.direct @ nearest))
-        if distance > _FAR and not is_rounded(np.asarray(site.xyz), nearest):
-            moved.append(f"{shown(site.label)} by {distance:.2f} Å")
+    atoms = crystal.atoms
+    step = atoms.xyz - np.array([site.xyz for site in crystal.sites])[atoms.site]
+    step -= np.round(step)
+    distance = np.linalg.norm(step @ crystal.direct.T, axis=1)
+    order = np.lexsort((distance, atoms.site))
+    nearest = order[np.unique(atoms.site[order], return_index=True)[1]]  # of each site
+    moved = [
+        f"{shown(crystal.sites[i].label)} by {distance[nearest[i]]:.2f} Å"
+        for i in np.flatnonzero(distance[nearest] > _FAR).tolist()
+        if not is_rounded(np.asarray(crystal.sites[i].xyz), step[nearest[i]])
+    ]
     return [f"put on a special position nearby: {some(moved)}"] if moved else []
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import gemmi
 
@@ -105,6 +106,7 @@ def shown(text: str) -> str:
     return text[:20].encode("ascii", "backslashreplace").decode()
 
 
+@lru_cache(maxsize=1024)
 def _from_type(text: str, known: frozenset[str]) -> Species | None:
     """Element, charge and remark of a whole type symbol; None if it is no element."""
     text = re.sub(r",spin=.*$", "", text.translate(_PLAIN_SIGNS).strip()).rstrip(".")  # pymatgen writes the spin

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import lru_cache
 
 import gemmi
 from gemmi import cif
@@ -198,6 +199,7 @@ def _from_operations(operations: tuple[str, ...], named: Names, cell: Cell, note
     return Reading((own, *others), doubt, "the listed ones are used")
 
 
+@lru_cache(maxsize=256)
 def _tabulated(operations: tuple[str, ...]) -> str:
     """The symbol of the tabulated setting that has exactly these operations, or ""."""
     try:

@@ -79,7 +79,7 @@ class Crystal:
         """Columns a*, b*, c* in 1/Å."""
         return reciprocal_basis(self.direct)
 
-    @property
+    @cached_property
     def volume(self) -> float:
         """Volume of the unit cell in Å³."""
         return volume(self.direct)
