@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 from gemmi import cif
@@ -130,6 +131,14 @@ def choose_block(blocks: list[cif.Block], wanted: str | None) -> cif.Block:
     return holding[0]
 
 
+@lru_cache(maxsize=4096)
+def _kind_of_tag(tag: str) -> str:
+    """What a tag describes besides the crystal of the nuclei: "magnetic", "modulated", "moments", or ""."""
+    patterns = {"magnetic": _MAGNETIC, "modulated": _MODULATED, "moments": _MOMENT}
+    name = tag.lower().replace(".", "_")
+    return next((kind for kind, pattern in patterns.items() if pattern.search(name)), "")
+
+
 def _refuse_other_kinds(data: cif.Block, notes: list[str]) -> None:
     """Refuse superspace and magnetic symmetry under every name; moments without it are noted.
 
@@ -138,14 +147,14 @@ def _refuse_other_kinds(data: cif.Block, notes: list[str]) -> None:
     """
     moments = False
     for tag, values in values_by_tag(data):
-        if not any(text_of(value) not in ("", "0") for value in values):
+        kind = _kind_of_tag(tag)
+        if not kind or not any(text_of(value) not in ("", "0") for value in values):
             continue
-        name = tag.lower().replace(".", "_")
-        if _MAGNETIC.search(name):
+        if kind == "magnetic":
             raise CrystalError(f"magnetic symmetry operations ({tag}); expected the CIF of the nuclear structure")
-        if _MODULATED.search(name):
+        if kind == "modulated":
             raise CrystalError(f"a modulated structure in superspace ({tag}); expected one in three dimensions")
-        moments = moments or bool(_MOMENT.search(name))
+        moments = True
     if moments:
         notes.append("magnetic moments left out; the crystal of the atoms is used")
 

@@ -36,9 +36,9 @@ def remarks_on_likelihood(crystal: Crystal, has_formula: bool) -> list[str]:
 
 def images_within(crystal: Crystal, reach: float) -> tuple[FloatArray, IntArray]:
     """Cartesian points of the atoms of the cell and of all images within reach of it, and the atom of each."""
-    count = np.ceil(reach * np.linalg.norm(crystal.reciprocal, axis=0)).astype(int)
-    steps = np.array(list(np.ndindex(*(2 * count + 1)))) - count
     margin = reach * np.linalg.norm(crystal.reciprocal, axis=0)
+    count = np.ceil(margin).astype(int)
+    steps = np.indices(2 * count + 1).reshape(3, -1).T - count
     points = crystal.atoms.xyz[None] + steps[:, None]
     near = np.all((points >= -margin) & (points <= 1.0 + margin), axis=-1)
     owner = np.broadcast_to(np.arange(len(crystal.atoms), dtype=np.int64), near.shape)[near]

@@ -84,9 +84,13 @@ def _symmetry_tags(data: cif.Block) -> Tags:
             continue
         values = [text for text in map(text_of, raw) if text]
         if values:
-            kind = next((kind for kind, pattern in _KINDS if re.search(pattern, name)), "unread")
-            found[kind].append((tag, values))
+            found[_kind_of(name)].append((tag, values))
     return found
+
+
+@lru_cache(maxsize=1024)
+def _kind_of(name: str) -> str:
+    return next((kind for kind, pattern in _KINDS if re.search(pattern, name)), "unread")
 
 
 def _nothing_given(tags: Tags) -> str:
