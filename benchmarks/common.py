@@ -32,7 +32,7 @@ def _machine() -> str:
 
 MACHINE = _machine()
 FELIX_CPU_SECONDS = {100: 7.5 * 60, 200: 38 * 60, 500: 7 * 3600}
-"""CPU time of Felix (Fortran) for 128 x 128 pixels, as given with the task; not measured here."""
+"""CPU time of Felix (Fortran) for 128 x 128 pixels, as quoted by its users; not measured here."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def number(value: float) -> str:
 def verdict(value: float, limit: float, most: bool = True) -> str:
     """Whether a number stays under (or, with `most` false, reaches) its target."""
     met = value <= limit if most else value >= limit
-    return f"{'met' if met else 'NOT met'} ({'at most' if most else 'at least'} {limit:g})"
+    return f"goal {'met' if met else 'NOT met'} ({'at most' if most else 'at least'} {limit:g})"
 
 
 def provenance(machine: str) -> str:

@@ -44,7 +44,7 @@ def main() -> None:
             pixels = chosen.pixels if sampling == "lattice" else chosen.pixels // 4
             rows.append(_row(name, zone, absorption, sampling, pixels, chosen))
     header = ["crystal", "absorption", "points", "pixels", "beams", "Bloch waves", "numbers", "simulation / CPU s",
-              "gradient / CPU s", "ratio", "target", "Jacobian / CPU s", "columns"]  # fmt: skip
+              "gradient / CPU s", "ratio", "goal", "Jacobian / CPU s", "columns"]  # fmt: skip
     parts = [table(header, rows)]
     if chosen.large:
         parts += [_large(absorption, chosen) for absorption in (None, "thomas")]
@@ -96,7 +96,7 @@ def _large(absorption, chosen) -> str:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return (
         f"150 x 150 pixels, {len(plan.reflections)} reflections, {len(plan.beams)} beams, absorption "
-        f"{absorption or 'none'}, every pixel its own eigenproblem, gradient by all numbers of the model: "
+        f"{absorption or 'none'}, one eigenproblem per pixel, gradient with respect to all parameters: "
         f"{number(timing.cpu)} CPU s, peak memory of the process {peak:.2f} GiB: {verdict(peak, 8.0)}."
     )
 

@@ -205,8 +205,8 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--crystals", type=int, default=300, help="size of the catalogue")
     arguments.add_argument("--patterns", type=int, default=200, help="patterns to be identified")
-    arguments.add_argument("--electrons", type=float, default=1000.0, help="electrons a pixel")
-    arguments.add_argument("--fewer", type=float, default=100.0, help="electrons a pixel of one more first look")
+    arguments.add_argument("--electrons", type=float, default=1000.0, help="electrons per pixel")
+    arguments.add_argument("--fewer", type=float, default=100.0, help="electrons per pixel of one more first look")
     arguments.add_argument("--keep", type=int, default=5, help="candidates simulated exactly")
     arguments.add_argument("--model", default="fast", help="learned simulator")
     arguments.add_argument("--seed", type=int, default=1)
@@ -227,7 +227,7 @@ def main() -> None:
             failures = {i: one.failure for i, one in enumerate(found) if one.failure is not None}
             looks[kind] = (np.stack([one.images for one in found]), failures)
             seconds[kind] = float(np.mean([one.seconds for one in found]))
-            print(f"{kind}: {1e3 * seconds[kind]:.0f} ms a crystal, {len(failures)} left out", flush=True)
+            print(f"{kind}: {1e3 * seconds[kind]:.0f} ms per crystal, {len(failures)} left out", flush=True)
     shared = {"options": options, "crystals": crystals, "truth": truth, "looks": looks}
     outcomes = _ranked(options.outcomes)
     with ProcessPoolExecutor(options.jobs, spawn, share, (shared,)) as pool:
@@ -255,9 +255,9 @@ def _rates_table(options: argparse.Namespace, outcomes: Sequence[Outcome]) -> st
     rows = [
         rates(label, [o.ranks[name] for o in outcomes])
         for name, label in (
-            ("few", "first look, exact engine with few beams"),
-            ("learned", f"first look, learned simulator (`{options.model}`)"),
-            ("fewer", f"the same with {options.fewer:g} electrons a pixel"),
+            ("few", "first ranking, exact engine with few beams"),
+            ("learned", f"first ranking, learned simulator (`{options.model}`)"),
+            ("fewer", f"the same with {options.fewer:g} electrons per pixel"),
             ("final", f"learned, then exact on the first {options.keep}"),
         )
     ]
@@ -296,17 +296,17 @@ def _report(
     setting = (
         f"{len(truth.index)} patterns of 000, [001], {PIXELS} x {PIXELS} pixels, ±{K_MAX} 1/Å, "
         f"{ENERGY / 1e3:g} kV, absorption {ABSORPTION}, random thickness of {RANGE[0]:g} to {RANGE[1]:g} Å, "
-        f"Poisson noise of {options.electrons:g} electrons a pixel, among {options.crystals} crystals of "
+        f"Poisson noise of {options.electrons:g} electrons per pixel, among {options.crystals} crystals of "
         f"`lacbed catalog generate` (seed {options.seed}); thicknesses tried: {THICKNESSES[0]:g} to "
         f"{THICKNESSES[-1]:g} Å in steps of {step:g} Å. The patterns were made by `lacbed.simulate`, averaged "
-        f"over {WITHIN} x {WITHIN} tilts in a pixel, with the beams that its own search found enough: {by_exact} "
+        f"over {WITHIN} x {WITHIN} tilts per pixel, with the number of beams from its own search: {by_exact} "
         f"by an exact solver, {len(truth.index) - by_exact} (more than {LARGEST} beams) by solver `fast`."
     )
     errors = [o.thickness_error for o in outcomes if o.ranks["final"] == 0]
     cost = (
         f"Median error of the thickness where the crystal is right: {np.median(errors):.1f} Å. CPU seconds: "
         f"{1e3 * seconds['few']:.0f} (few beams) and {1e3 * seconds['learned']:.0f} ms (learned) a crystal and "
-        f"{len(THICKNESSES)} thicknesses for the first look (shared by all patterns); "
+        f"{len(THICKNESSES)} thicknesses for the first ranking (shared by all patterns); "
         f"{seconds['ranking']:.2f} s a pattern for the ranking, with exact simulations of {options.keep} "
         "candidates."
     )

@@ -196,7 +196,7 @@ def main() -> None:
         for beams in chosen.beams:
             rows += compare(beams, pythons, chosen.tilts, chosen.repeats, Path(folder))
     main_table = table(
-        ["beams", "program", "CPU s", "range", "wall s", "CPU / lacbed float64", "CPU / lacbed float32", "target",
+        ["beams", "program", "CPU s", "range", "wall s", "CPU / lacbed float64", "CPU / lacbed float32", "goal",
          "max abs dI, first zone", "max abs dI, all"], rows,
     )  # fmt: skip
     felix = table(

@@ -1,7 +1,7 @@
 """Refinement with its defaults of stacks that are made like measured ones, in other crystals and zones.
 
 The patterns come from `lacbed.simulate` with converged beams. Then each image is spoiled as a microscope does:
-blurred by 0.9 pixels, sheared and stretched by some 0.2 %, shifted by some 0.25 pixels, given a scale and a
+blurred by 0.9 pixels, sheared and stretched by about 0.2 %, shifted by about 0.25 pixels, given a scale and a
 background of its own, and counted with Poisson noise. The stated half-width is off by up to 2 %, the foil is
 tilted by up to 0.01 1/Å, and the displacements that the refinement starts from are a third too small or too large.
 """
@@ -28,7 +28,7 @@ from lacbed.refinement.uncertainties import with_uncertainty
 
 @dataclass(frozen=True)
 class Stack:
-    """What is measured: crystal, zone axis, (hkl) along x, half-width in 1/Å, thickness in Å, pixels a side."""
+    """What is measured: crystal, zone axis, (hkl) along x, half-width in 1/Å, thickness in Å, pixels per side."""
 
     crystal: str
     zone_axis: tuple[int, int, int]
@@ -48,7 +48,7 @@ STACKS = (
     Stack("SiO2", (1, 1, 0), (0, 0, 1), 0.60, 600.0, 76),
 )
 FINER = 2
-"""The patterns are computed on so many times as many pixels a side and averaged: thick foils have fine fringes."""
+"""Computed with this many times the pixels per side and averaged: thick foils have fine fringes."""
 
 MOST_IMAGES = 40
 DIMMEST = 2e-3

@@ -1,4 +1,4 @@
-"""Synthetic truth: ten crystals, Poisson noise at 1000 electrons a pixel, refined from a wrong start.
+"""Synthetic truth: ten crystals, Poisson noise at 1000 electrons per pixel, refined from a wrong start.
 
 The patterns come from `lacbed.simulate`, exact, with half as many beams again as the refinement has. The start has
 displacements off by up to 30 %, a half-width off by up to 1 %, positions by up to 0.02 Å and occupancies by up to
@@ -47,17 +47,18 @@ FELIX = {"GaAs": (0.096, 0.118, 980), "GeSn": (0.092, 0.134, 1360), "Ge98Sn2_76"
 """What Felix-python reaches, as given with the stacks: mean Z, each image shifted and not, and thickness in Å."""
 
 LITERATURE = {
-    "GaAs": "Beside the literature: B of Ga and As at room temperature from X-rays are 0.666(4) and 0.566(4) Å² "
-    "(Stahn, Möhle & Pietsch, Acta Cryst. B 54 (1998) 231), or 0.622(3) and 0.483(5) Å² (Stevenson, Acta "
-    "Cryst. A 50 (1994) 621). **Ours are 0.2 to 0.37 Å² higher, five of their uncertainties or more.** The "
-    "ratio of the two sites is right (1.25; 1.18 and 1.29). The measured images had no correction of flat "
-    "field, background or distortion, and each image is matched with a scale and a background of its own; "
-    "what softens the fringes and is not in the model ends in B and in the absorption, which refines to "
-    "1.33 times what Thomas et al. give.",
-    "GeSn": "Beside the literature: B of pure germanium at 293 K is 0.547 Å² by the phonon model of NCrystal "
-    "4.4.6 (the built-in crystal Ge takes it). Ours is 0.05 Å² higher; tin on some sites displaces "
-    "its neighbours, which B holds as well.",
-    "Ge98Sn2_76": "Beside the literature: 0.547 Å² for pure germanium, as for GeSn. Ours is 0.08 Å² higher.",
+    "GaAs": "Compared with the literature: B of Ga and As at room temperature from X-rays are 0.666(4) and "
+    "0.566(4) Å² (Stahn, Möhle & Pietsch, Acta Cryst. B 54 (1998) 231), or 0.622(3) and 0.483(5) Å² (Stevenson, "
+    "Acta Cryst. A 50 (1994) 621). **Ours are 0.2 to 0.37 Å² higher, five of their uncertainties or more.** The "
+    "ratio of the two sites is right (1.25; 1.18 and 1.29). The measured images were not corrected for "
+    "flat field, background or distortion, and each image is matched with its own scale and background; "
+    "whatever softens the fringes and is not in the model ends up in B and in the absorption, which refines to "
+    "1.33 times that of Thomas et al.",
+    "GeSn": "Compared with the literature: B of pure germanium at 293 K is 0.547 Å² in the phonon model of "
+    "NCrystal 4.4.6 (used for the built-in crystal Ge). Ours is 0.05 Å² higher; tin displaces its neighbours, "
+    "which also contributes to B.",
+    "Ge98Sn2_76": "Compared with the literature: 0.547 Å² for pure germanium, as for GeSn. Ours is 0.08 Å² "
+    "higher.",
 }
 """What others found, where the program has been compared with them."""
 
@@ -69,7 +70,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--trials", type=int, default=2, help="noise samples for each crystal")
     options.add_argument("--pixels", type=int, default=20)
-    options.add_argument("--dose", type=float, default=1e3, help="incident electrons a pixel")
+    options.add_argument("--dose", type=float, default=1e3, help="incident electrons per pixel")
     options.add_argument("--keep", type=Path, help="file of finished trials; those in it are not made again")
     options.add_argument("--experiments", type=Path, nargs="*", default=[], help="folders of lacbed refine to add")
     options.add_argument("--crystals", type=int, default=len(CASES), help="how many of the ten")
@@ -115,7 +116,7 @@ def _verdicts(trials: list[dict[str, Any]]) -> str:
     side = trials[0]["pixels"]
     return (
         f"{(__doc__ or '').strip()}\n\nEach trial: {side} x {side} pixels of seven reflections. "
-        f"{'; '.join(lines)}. Coverage of 68 % intervals: {coverage:.0f} % of {len(pulls)} numbers (wanted: 55 to "
+        f"{'; '.join(lines)}. Coverage of 68 % intervals: {coverage:.0f} % of {len(pulls)} numbers (goal: 55 to "
         f"80 %); root mean square of error / uncertainty {np.sqrt(np.mean(pulls**2)):.2f}."
     )
 
@@ -138,7 +139,7 @@ def _experiments(folders: Sequence[Path]) -> list[str]:
         felix = FELIX.get(folder.name)
         parts.append(f"## {folder.name}, measured")
         parts.append(
-            f"Mean Z {found['mean_Z_aligned']:.4f} with each image shifted, {found['mean_Z']:.4f} not"
+            f"Mean Z {found['mean_Z_aligned']:.4f} with each image shifted, {found['mean_Z']:.4f} without shifts"
             + ("" if felix is None else f" (Felix-python {felix[0]} and {felix[1]})")
             + f"; {len(found['reflections'])} reflections; {found['beams']} beams in {found['bloch_waves']} Bloch "
             f"waves. With {found['check_beams']} beams, {found['check_bloch_waves']} waves and a finer lattice "

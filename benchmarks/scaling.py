@@ -31,14 +31,14 @@ def shells(count: int) -> list[tuple[int, int, int]]:
 def series() -> dict[str, list[tuple[float, dict[str, Any]]]]:
     """For every series, its values and the settings of each."""
     return {
-        "pixels along a side": [(n, dict(grid=lacbed.TiltGrid(n, extent=4.0))) for n in (32, 64, 128, 256, 512)],
+        "pixels per side": [(n, dict(grid=lacbed.TiltGrid(n, extent=4.0))) for n in (32, 64, 128, 256, 512)],
         "beams": [(n, dict(grid=FIXED, beams=n)) for n in (100, 150, 200, 300, 500, 800)],
         "thicknesses": [
             (n, dict(grid=FIXED, thicknesses=tuple(1500.0 * (i + 1) / n for i in range(n))))
             for n in (1, 3, 10, 30, 100)
         ],
         "reflections": [(n, dict(grid=FIXED, hkl=shells(n))) for n in (1, 5, 9, 21, 45)],
-        "pixels along a side, incommensurate grid": [
+        "pixels per side, incommensurate grid": [
             (n, dict(grid=lacbed.TiltGrid(n, k_max=1.0))) for n in (16, 32, 64)
         ],
     }  # fmt: skip
@@ -129,7 +129,7 @@ def main() -> None:
             number(timing.cpu), number(timing.wall), number(1e3 * timing.cpu / pattern.attrs["tilts_solved"]),
         ])  # fmt: skip
         print(rows[-1], flush=True)
-    header = ["kind, 32 x 32", "solver", "beams", "tilts solved", "CPU s", "wall s", "CPU ms a tilt"]
+    header = ["kind, 32 x 32", "solver", "beams", "tilts solved", "CPU s", "wall s", "CPU ms per tilt"]
     parts += ["## Kinds of simulation", table(header, rows)]
     explained = (
         f"{chosen.crystal} [001], 200 kV, float64. Unless varied: 128 x 128 pixels over ±4 a*, 200 beams, 600 Å, "

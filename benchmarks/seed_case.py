@@ -39,11 +39,11 @@ def main() -> None:
                     verdict(timing.cpu, limit) if dtype == "float64" else "", felix,
                 ])  # fmt: skip
     header = ["crystal", "absorption", "precision", "beams", "solver", "tilts", "CPU s", "range", "wall s",
-              "target", "Felix / lacbed"]  # fmt: skip
+              "goal", "Felix / lacbed"]  # fmt: skip
     explained = (
         f"{chosen.beams} beams, ±4 a*, 128 x 128 pixels, {len(THICKNESSES)} thicknesses ({THICKNESSES[0]} to "
         f"{THICKNESSES[-1]} Å), 200 kV, 000. Medians of {chosen.repeats} calls. Felix needs 7 CPU-hours for one "
-        "pattern of 128 x 128 pixels with 500 beams (given with the task for SrTiO3, not measured here)."
+        "pattern of 128 x 128 pixels with 500 beams (quoted for SrTiO3, not measured here)."
     )
     publish("The seed's case", [explained, table(header, rows)], chosen)
 

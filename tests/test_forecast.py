@@ -78,7 +78,7 @@ def test_the_command_line_says_it_before_it_begins(lacbed, monkeypatch: pytest.M
     monkeypatch.setattr(module, "forecast", lambda crystal, settings: Forecast(900, 400.0, 2**31, (40.0, 2**30)))
     _, out, err = lacbed(*words)
     assert err.startswith(
-        "about 6.7 minutes and 2.0 GiB with 900 beams or so; --solver fast would take about 40 s"
+        "about 6.7 minutes and 2.0 GiB with 900 beams, roughly; --solver fast would take about 40 s"
     )
     assert "wrote a.nc" in out
     assert lacbed(*words, "--quiet")[2] == ""

@@ -144,7 +144,7 @@ def zones() -> Drawing:
 
 
 def architecture() -> Drawing:
-    """The way of a crystal through the rooms."""
+    """The path of a crystal through the folders."""
     d = Drawing(760, 330)
 
     def room(x: float, y: float, name: str, where: str, w: float = 118, fill: str = PALE) -> None:
@@ -158,7 +158,7 @@ def architecture() -> Drawing:
         room(10 + 150 * i, 60, name, where, fill="#ffe6d6" if name == "pattern" else PALE)
         if i:
             d.line((-22 + 150 * i, 85), (9 + 150 * i, 85), arrow=True)
-    d.text(10, 40, "simulation.py, the recipe: one screen", colour=ACCENT)
+    d.text(10, 40, "simulation.py: the recipe on one screen", colour=ACCENT)
     room(10, 160, "catalogue", "catalog/")
     d.line((69, 160), (69, 111), arrow=True, colour=QUIET)
     room(310, 160, "data set", "datasets/")
@@ -166,13 +166,16 @@ def architecture() -> Drawing:
     room(310, 250, "model", "learn/")
     d.line((369, 210), (369, 249), arrow=True, colour=QUIET)
     d.line((428, 275), (626, 275), (626, 111), arrow=True, colour=QUIET)
-    room(490, 160, "experiment", "invert/", w=130)
+    d.box(490, 160, 130, 78, fill=PALE)
+    d.text(555, 181, "crystal from data", anchor="middle", bold=True)
+    for i, where in enumerate(("experiment/, fitting/,", "refinement/, retrieval/,", "identification/")):
+        d.text(555, 198 + 15 * i, where, anchor="middle", size=11, colour=QUIET)
     d.line((560, 160), (560, 136), (617, 136), (617, 111), arrow=True, colour=QUIET)
     d.line((490, 195), (455, 232), (160, 232), (95, 111), arrow=True, colour=ACCENT, dash="5 4")
-    d.text(165, 226, "gradients: crystal from pattern", size=12, colour=ACCENT)
+    d.text(165, 226, "gradients: from pattern to crystal", size=12, colour=ACCENT)
     room(632, 160, "figures, files", "patterns/, cli/, app/", w=124)
     d.line((720, 111), (720, 159), arrow=True, colour=QUIET)
-    d.text(10, 318, "Imports run from right to left only. A pattern is the same from engine, model and experiment.", size=12,
+    d.text(10, 318, "Imports run from right to left only. Engine, model and experiment all give the same kind of pattern.", size=12,
            colour=QUIET)  # fmt: skip
     return d
 

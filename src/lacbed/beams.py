@@ -293,7 +293,7 @@ def check_reflections(crystal: Crystal, frame: Frame, hkl: Sequence[Any], laue_z
             raise SettingError(f"reflection {h},{k},{l} is listed twice")
         found.append((h, k, l))
     if not found:
-        raise SettingError("no reflection asked for; give at least (0, 0, 0)")
+        raise SettingError("no reflection requested; give at least (0, 0, 0)")
     return tuple(found)
 
 

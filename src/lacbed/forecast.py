@@ -55,12 +55,12 @@ class Forecast:
         """One line for people, "" where there is nothing to tell."""
         if self.seconds < LONG and self.memory < LARGE:
             return ""
-        text = f"about {duration(self.seconds)} and {gibibytes(self.memory)} GiB with {self.beams} beams or so"
+        text = f"about {duration(self.seconds)} and {gibibytes(self.memory)} GiB with {self.beams} beams, roughly"
         if self.fast is not None and self.fast[0] < 0.5 * self.seconds:
             seconds, memory = self.fast
             text += f"; --solver fast would take about {duration(seconds)} and {gibibytes(memory)} GiB "
             text += "(error about 1e-3)"
-        return text + "; fewer --beams or --pixels, or a smaller --g-max, take less"
+        return text + "; fewer --beams or --pixels, or a smaller --g-max, would take less"
 
 
 def forecast(crystal: Crystal, settings: Settings) -> Forecast:

@@ -177,7 +177,7 @@ def solve_amplitudes(setup: Setup, tick: Tick | None = None) -> tuple[str, str, 
     """Solver, reason for it, and complex amplitudes of the pairs that are solved: (thickness, pair)."""
     settings, problem = setup.settings, setup.problem
     device = choose_device(settings.device)
-    name, why = settings.solver, "asked for"
+    name, why = settings.solver, "as requested"
     if name == "auto":
         name, why = choose_solver(problem, device)
     check_solver(name, problem)

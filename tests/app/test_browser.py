@@ -161,7 +161,7 @@ def test_read_out_by_pointer_and_keys(open_page):
 
 def test_cancel(open_page):
     page = open_page("#crystal=Mg2SiO4&zone=1,1,0&g=7&abs=thomas")
-    page.wait_for_function("() => document.getElementById('status').textContent.startsWith('Finding')")
+    page.wait_for_function("() => document.getElementById('status').textContent.startsWith('Choosing')")
     page.click("#cancel")
     page.wait_for_function("() => document.getElementById('status').textContent === 'Cancelled.'")
     assert page.is_hidden("#progress")

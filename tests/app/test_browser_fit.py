@@ -39,7 +39,7 @@ def test_measured_patterns_beside_the_best_fit(open_page, measured):
     thickness, _, said = page.inner_text("#fit-summary").partition(" Å fits best")
     assert abs(float(thickness) - 310) < 15  # two small images; the fit itself is tested elsewhere
     assert "(stated: 0.2500)" in said
-    assert abs(float(said.partition("turned by ")[2].partition("°")[0].replace("−", "-"))) < 1
+    assert abs(float(said.partition("rotated by ")[2].partition("°")[0].replace("−", "-"))) < 1
     assert page.locator("#fit-pairs figure").count() == 2
     assert page.inner_text("#title") == "Si [110]"
     assert 'load_experiment("experiment")' in page.inner_text("#code")

@@ -75,7 +75,7 @@ class Oracle:
     def predict(self, crystal, thicknesses, energy, zone_axis, hkl):
         grid = lacbed.TiltGrid(pixels=32, extent=2)
         pattern = lacbed.simulate(crystal, zone_axis, energy, thicknesses, grid, hkl, beams=21)
-        return pattern.assign_attrs(expected_z=[0.01] * len(thicknesses), warnings=["300 Å: unlike"])
+        return pattern.assign_attrs(expected_z=[0.01] * len(thicknesses), warnings=["300 Å: outside"])
 
 
 def test_the_learned_picture_comes_first(monkeypatch):
@@ -84,7 +84,7 @@ def test_the_learned_picture_comes_first(monkeypatch):
     assert [h.get("stage", "exact") for h, _ in sent] == ["learned", "exact"]
     assert sent[0][0]["thicknesses"] == [300]
     assert sent[0][0]["expected_z"] == [0.01]
-    assert sent[0][0]["remarks"] == ["300 Å: unlike"]
+    assert sent[0][0]["remarks"] == ["300 Å: outside"]
     assert [h["stage"] for h, _ in run(compute.preview)] == ["learned"]
 
 

@@ -88,14 +88,14 @@ def test_commands_find_the_same(measured, tmp_path, monkeypatch, capsys):
         (None, b"", "drop experiment.json and images.npz together"),
         ([], b"", "drop experiment.json"),
         ("x", b"", "drop experiment.json"),
-        ([{"ending": ".json", "size": 2}], b"{}", "images, which are missing"),
-        ([{"ending": ".exe", "size": 2}], b"{}", "no measured patterns"),
-        ([{"ending": "/../x.npz", "size": 2}], b"{}", "no measured patterns"),
-        ([{"ending": ".npz", "size": -1}], b"", "did not arrive whole"),
-        ([{"ending": ".npz", "size": 3}], b"ab", "did not arrive whole"),
-        ([{"ending": ".npz", "size": 1}, {"ending": ".npz", "size": 1}], b"ab", "did not arrive whole"),
+        ([{"ending": ".json", "size": 2}], b"{}", "that experiment.json describes are missing"),
+        ([{"ending": ".exe", "size": 2}], b"{}", "not measured patterns"),
+        ([{"ending": "/../x.npz", "size": 2}], b"{}", "not measured patterns"),
+        ([{"ending": ".npz", "size": -1}], b"", "arrived incomplete"),
+        ([{"ending": ".npz", "size": 3}], b"ab", "arrived incomplete"),
+        ([{"ending": ".npz", "size": 1}, {"ending": ".npz", "size": 1}], b"ab", "arrived incomplete"),
         ([{"ending": ".npz", "size": 1}, {"ending": ".nc", "size": 1}], b"ab", "drop experiment.json"),
-        ([3], b"", "no measured patterns"),
+        ([3], b"", "not measured patterns"),
     ],
 )
 def test_bad_drops(listed, payload, words):
@@ -111,7 +111,7 @@ def test_damaged_files_are_explained_without_a_path(ending):
 
 
 def test_a_crystal_that_cannot_show_the_reflections(measured):
-    with pytest.raises(SettingError, match="another cell or setting"):
+    with pytest.raises(SettingError, match="different cell or setting"):
         run(measured["one file"], name="Fe")
 
 

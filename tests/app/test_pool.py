@@ -92,7 +92,7 @@ async def a_death_is_explained(pool):
             os.kill(worker.process.pid, 9)
             await worker.receive()
 
-    with pytest.raises(WorkerError, match="for want of memory"):
+    with pytest.raises(WorkerError, match="for lack of memory"):
         await die()
 
 

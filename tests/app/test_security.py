@@ -126,11 +126,11 @@ def test_large_requests_are_refused():
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "did not arrive whole"),
-        (b"junk", "did not arrive whole"),
-        (pack({"view": {"name": "Si"}})[:-1], "did not arrive whole"),
+        (b"", "arrived incomplete"),
+        (b"junk", "arrived incomplete"),
+        (pack({"view": {"name": "Si"}})[:-1], "arrived incomplete"),
         (pack({"view": {"name": "Si"}}), "drop experiment.json"),
-        (pack({"view": {"name": "Si"}, "files": [{"ending": ".exe", "size": 1}]}, b"x"), "no measured patterns"),
+        (pack({"view": {"name": "Si"}, "files": [{"ending": ".exe", "size": 1}]}, b"x"), "not measured patterns"),
         (pack({"view": {}, "files": [{"ending": ".nc", "size": 1}]}, b"x"), "choose a built-in crystal"),
         (b"x" * 2000, "larger than 0.001 MB"),
     ],
@@ -177,4 +177,4 @@ def test_unknown_tasks_and_results():
     assert ask("POST", "/api/stream/file", headers=GUARD, json=view).status_code == 400
     assert ask("POST", "/api/stream/eval", headers=GUARD, json=view).status_code == 400
     answer = ask("POST", "/api/file", headers=GUARD, json={"format": ".nc", "result": "guess"})
-    assert "not kept any more" in answer.json()["error"]
+    assert "no longer kept" in answer.json()["error"]

@@ -207,7 +207,7 @@ def test_a_folder_that_is_something_else(plan, tmp_path):
     places["file.zarr"].write_text("hello")
     places["photos.zarr"].mkdir()
     (places["photos.zarr"] / "cat.jpg").write_text("meow")
-    messages = ("is a file", "holds no Zarr store", "no such folder", "is a .zarr folder")
+    messages = ("is a file", "contains no Zarr store", "no such folder", "is a .zarr folder")
     for place, message in zip(places.values(), messages, strict=True):
         with pytest.raises(FileFormatError, match=message):
             build(plan, place, here)

@@ -195,7 +195,7 @@ def test_binning_keeps_counts_geometry_and_masks():
     assert np.argwhere(gone).tolist() == [[2, 4]]
     np.testing.assert_allclose(whole.binned(2).images.mean(), whole.images.mean())
     np.testing.assert_allclose(small.images[:, 0, 0], whole.images[:, :2, :2].mean(axis=(1, 2)))
-    with pytest.raises(SettingError, match=r"22 pixels a side cannot be binned by 3"):
+    with pytest.raises(SettingError, match=r"22 pixels per side cannot be binned by 3"):
         whole.binned(3)
 
 

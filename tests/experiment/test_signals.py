@@ -60,7 +60,7 @@ def test_a_stack_of_as_many_images_as_pixels_needs_its_axes(tmp_path):
     np.testing.assert_array_equal(images, np.moveaxis(cube, -1, 0))
     for navigate in ("sss", "nns", "nnn"):
         (tmp_path / "a.hspy").unlink()
-        with pytest.raises(FileFormatError, match=r"do not say which of them counts.*s\.transpose"):
+        with pytest.raises(FileFormatError, match=r"do not show which of them numbers.*s\.transpose"):
             read_noted(write(tmp_path / "a.hspy", cube, navigate))
 
 
@@ -108,7 +108,7 @@ SPOILT = {
     "a chunk is missing": (leave_a_hole, "parts of its images are missing"),
     "nothing was written": (lambda p: replace(p, shape=STACK.shape), "parts of its images are missing"),
     "8 GB announced": (lambda p: replace(p, shape=(4, 32000, 32000), chunks=(1, 500, 500)), "missing"),
-    "two signals": (copy_signal, "2 signals of one size"),
+    "two signals": (copy_signal, "2 signals of the same size"),
     "axes of another size": (drop_axes, "its 3 axes do not fit its array"),
     "cut short": (lambda p: p.write_bytes(p.read_bytes()[:2000]), "cannot read"),
 }
@@ -138,7 +138,7 @@ def test_a_dm_file_that_is_cut_short_says_so(tmp_path, version):
     content = path.read_bytes()
     for part in (0.3, 0.9):
         path.write_bytes(content[: int(part * len(content))])
-        with pytest.raises(FileFormatError, match="it is cut short: it says that it has"):
+        with pytest.raises(FileFormatError, match="it is cut short: it announces"):
             read_noted(path)
     path.write_bytes(b"GIF89a" + content[6:])
     with pytest.raises(FileFormatError, match="it is a GIF picture"):
@@ -155,7 +155,7 @@ def test_a_zarr_folder_with_a_pipe_or_a_pickle_is_refused(tmp_path):
         check_folder(tmp_path)
     (tmp_path / ".zarray").unlink()
     os.mkfifo(tmp_path / "0.0")
-    with pytest.raises(FileFormatError, match="no regular file"):
+    with pytest.raises(FileFormatError, match="not a regular file"):
         check_folder(tmp_path)
 
 

@@ -80,7 +80,7 @@ REFUSED = {
     "palette": (picture("P"), COLOUR),
     "CMYK": (picture("CMYK"), COLOUR),
     "grey with transparency": (picture("LA"), "save as grey"),
-    "black or white": (picture("1"), "1 bit a pixel"),
+    "black or white": (picture("1"), "1 bit per pixel"),
     "two sizes": (lambda p: several(p, [STACK[0], STACK[1, :9, :9]]), "2 series of different images"),
     "two types": (lambda p: several(p, [STACK[0], BYTES[0]]), "2 series of different images"),
     "hyperstack": (
@@ -131,7 +131,9 @@ def test_compressed_images_that_are_damaged_and_unknown_methods(tmp_path):
         at, entry = file.pages[0].dataoffsets[0], file.pages[0].tags["Compression"].valueoffset
     content[at : at + 8] = bytes(8)
     path.write_bytes(content)
-    with pytest.raises(FileFormatError, match=r"compressed \(ADOBE_DEFLATE\), and what is compressed is damaged"):
+    with pytest.raises(
+        FileFormatError, match=r"compressed \(ADOBE_DEFLATE\), and its compressed data are damaged"
+    ):
         read_images(path)
     content[entry : entry + 2] = struct.pack("<H", 999)
     path.write_bytes(content)
@@ -213,7 +215,7 @@ def test_bytes_changed_by_chance_end_in_one_line_or_in_images(tmp_path, capfd):
 
 def test_a_folder_of_pictures(tmp_path):
     picture("L", "PNG")(tmp_path / "a_+1+1+1.png")
-    with pytest.raises(FileFormatError, match="the 1 pictures in it hold no counts, save them as TIFF"):
+    with pytest.raises(FileFormatError, match="the 1 pictures in it hold no counts; save them as TIFF"):
         read_measured(tmp_path)
     with pytest.raises(FileFormatError, match="a picture holds no counts"):
         read_measured(tmp_path / "a_+1+1+1.png")

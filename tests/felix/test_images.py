@@ -76,17 +76,17 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, pattern) -> None:
     folder = _folders(tmp_path / "a", pattern)
     images = folder / "GaAs_Sim_0300A_012x012"
     (images / "GaAs_+2+0+0.bin").write_bytes(b"\0" * 99)
-    with pytest.raises(FileFormatError, match=r"GaAs_\+2\+0\+0.bin: 99 bytes are no square image"):
+    with pytest.raises(FileFormatError, match=r"GaAs_\+2\+0\+0.bin: 99 bytes are not a square image"):
         lacbed.load_pattern(folder)
     np.zeros((5, 5)).tofile(images / "GaAs_+2+0+0.bin")
     with pytest.raises(FileFormatError, match="differ in size"):
         lacbed.load_pattern(folder)
     folder = _folders(tmp_path / "b", pattern)
     make_folder(folder, GAAS, radius=7)
-    with pytest.raises(FileFormatError, match=r"12 pixels along a side, but felix\.inp says 2 x 7"):
+    with pytest.raises(FileFormatError, match=r"12 pixels per side, but felix\.inp gives 2 x 7"):
         lacbed.load_pattern(folder)
     folder = _folders(tmp_path / "c", pattern, ("one_folder", "other"))
-    with pytest.raises(FileFormatError, match="does not say the thickness"):
+    with pytest.raises(FileFormatError, match="does not give the thickness"):
         lacbed.load_pattern(folder / "other")
     (folder / "felix.inp").unlink()
     with pytest.raises(FileFormatError, match=r"no felix\.inp in it or above it"):
@@ -94,5 +94,5 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, pattern) -> None:
 
 
 def test_a_folder_without_images_is_no_pattern(tmp_path: Path) -> None:
-    with pytest.raises(FileFormatError, match="without images of Felix"):
+    with pytest.raises(FileFormatError, match="without Felix images"):
         lacbed.load_pattern(tmp_path)

@@ -72,7 +72,7 @@ def test_reflections_outside_the_zone_are_left_out_and_named(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("RAcceleratingVoltage (kV) = 200.0", "", "does not say RAcceleratingVoltage"),
+        ("RAcceleratingVoltage (kV) = 200.0", "", "does not state RAcceleratingVoltage"),
         ("RAcceleratingVoltage (kV) = 200.0", "RAcceleratingVoltage (kV) = high", "must be a number, got 'high'"),
         ("= 0.3", "= -1", "must be positive"),
         ("IPixelCount               = 6", "IPixelCount               = 0", "between 1 and 4096"),
@@ -94,7 +94,7 @@ def test_a_mistake_is_named(old: str, new: str, says: str, tmp_path: Path) -> No
 
 
 def test_no_input_no_result(tmp_path: Path) -> None:
-    with pytest.raises(FileFormatError, match=r"holds no felix\.inp"):
+    with pytest.raises(FileFormatError, match=r"contains no felix\.inp"):
         read_felix(tmp_path)
     with pytest.raises(FileFormatError, match="no such file"):
         read_felix(tmp_path / "felix.inp")

@@ -82,7 +82,7 @@ def test_pipes_and_folders_in_the_place_of_weights(tmp_path):
         ({"config": {"model": {**SMALL["unet"], "levels": 10**5}}}, "levels must be at most"),
         ({"config": {"model": {**SMALL["unet"], "pixels": 10**30}}}, "pixels must be at most"),
         ({"config": {"model": SMALL["unet"], "data": {"fraction": -1}}}, "config.data|data.fraction"),
-        ({"config": [1]}, "does not say which it is"),
+        ({"config": [1]}, "does not name the model"),
     ],
 )
 def test_records_that_cannot_be(tmp_path, record, message):

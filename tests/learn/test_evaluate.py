@@ -216,7 +216,7 @@ def test_report(evaluation, tmp_path):
         "A note.",
         "By thickness",
         "By voltage",
-        "ms a pattern",
+        "ms per pattern",
     ):
         assert words in text
     assert page.count("data:image/png;base64,") == 3

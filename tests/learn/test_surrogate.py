@@ -119,9 +119,9 @@ def test_a_cell_of_another_size_than_those_learned_is_named(model, a, said):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"thicknesses": (50,)}, r"thickness 100 to 2000 Å alone, got 50 Å.*--thickness 50 --voltage 200"),
+        ({"thicknesses": (50,)}, r"thickness 100 to 2000 Å only, got 50 Å.*--thickness 50 --voltage 200"),
         ({"thicknesses": (300, 2500)}, r"got 2500 Å.*--thickness 300,2500"),
-        ({"energy": 400e3}, r"voltage 60 to 300 kV alone, got 400 kV.*--voltage 400"),
+        ({"energy": 400e3}, r"voltage 60 to 300 kV only, got 400 kV.*--voltage 400"),
         ({"zone_axis": (1, 1, 0)}, r"zone axis \[0, 0, 1\].*--zone 1,1,0"),
         ({"hkl": [(0, 0, 0), (2, 0, 0)]}, r"000 alone.*--hkl '0,0,0 2,0,0'"),
         ({"energy": 200.0}, "200 kV is 200e3"),
@@ -134,7 +134,7 @@ def test_outside_of_the_domain(model, asked, message):
 
 
 def test_crystals_that_are_not_cubic(model):
-    with pytest.raises(SettingError, match=r"knows cubic crystals.*lacbed simulate my.cif --zone 0,0,1"):
+    with pytest.raises(SettingError, match=r"is valid for cubic crystals.*lacbed simulate my.cif --zone 0,0,1"):
         model.predict(lacbed.Crystal.named("Mg"), called="my.cif")
 
 
@@ -172,7 +172,7 @@ def test_loading(trained, tmp_path, monkeypatch):
     record = json.loads((trained / "model" / "config.json").read_text())
     record.pop("domain")
     (tmp_path / "weights" / "default" / "config.json").write_text(json.dumps(record))
-    with pytest.raises(SettingError, match="does not say what it has learned"):
+    with pytest.raises(SettingError, match="does not state its training range"):
         Surrogate.load()
 
 

@@ -1,4 +1,4 @@
-"""Files that are damaged, made to do harm, or somebody else's."""
+"""Files that are damaged, malicious, or somebody else's."""
 
 import contextlib
 import json
@@ -223,7 +223,7 @@ def test_nothing_is_printed_about_damaged_hdf5(small, tmp_path, capfd):
 
 def stay(path):
     before = path.read_bytes() if path.is_file() else {p: p.is_file() and p.read_bytes() for p in path.rglob("*")}
-    with pytest.raises(FileFormatError, match=r"no pattern or picture that lacbed wrote; choose another name"):
+    with pytest.raises(FileFormatError, match=r"not a pattern or picture written by lacbed; choose another name"):
         check_writable(path)
     after = path.read_bytes() if path.is_file() else {p: p.is_file() and p.read_bytes() for p in path.rglob("*")}
     assert after == before

@@ -181,7 +181,7 @@ def test_command(measured, tmp_path, monkeypatch, capsys):
         (["sto.nc", "-o", "out", "--lattice", "100"], "between 1 and 40"),
         (["sto.nc", "-o", "out", "--thickness", "nan"], "needs the thickness"),
         (["sto.nc", "-o", "out", "--start", "sto.nc"], "a start is a square potential"),
-        (["bare.nc", "-o", "out"], "does not say its lattice parameter"),
+        (["bare.nc", "-o", "out"], "does not state its lattice parameter"),
         (["tetragonal.nc", "-o", "out"], "not cubic"),
     ],
 )

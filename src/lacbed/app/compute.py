@@ -122,7 +122,7 @@ def _enough_beams(crystal: Crystal, settings: Settings, send: Send) -> tuple[int
     from lacbed.converge import converge
     from lacbed.solvers.blocks import one_thread_each
 
-    send({"kind": "progress", "phase": "finding how many beams are enough", "fraction": None}, b"")
+    send({"kind": "progress", "phase": "choosing the number of beams", "fraction": None}, b"")
     places = np.linspace(0, len(settings.thicknesses) - 1, min(_JUDGED, len(settings.thicknesses)))
     judged = tuple(settings.thicknesses[round(p)] for p in places)
     with one_thread_each(torch.device("cpu")):

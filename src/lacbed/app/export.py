@@ -42,14 +42,14 @@ def file_bytes(pattern: xr.DataArray, ending: str, thickness: float | None) -> b
     from lacbed.patterns.files import save_pattern
 
     if ending not in MEDIA_TYPES:
-        raise SettingError(f"files are made as {', '.join(MEDIA_TYPES)}, not as {ending!r:.20}")
+        raise SettingError(f"a file is one of {', '.join(MEDIA_TYPES)}, got {ending!r:.20}")
     if thickness is not None:
         near = int(np.abs(pattern["thickness"].values - thickness).argmin())
         if abs(float(pattern["thickness"][near]) - thickness) > 1e-6:
             raise SettingError(f"the result has no thickness {thickness:g} Å")
         pattern = pattern.isel(thickness=[near])
     elif ending == ".png" and pattern.sizes["thickness"] > 1:
-        raise SettingError("a .png shows one thickness; choose one")
+        raise SettingError("a .png shows one thickness; choose it")
     with tempfile.TemporaryDirectory(prefix="lacbed-") as folder:
         return save_pattern(pattern, Path(folder) / f"pattern{ending}").read_bytes()
 

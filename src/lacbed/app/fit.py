@@ -51,10 +51,10 @@ def fit(view: View, files: Mapping[str, bytes], send: Send, budget: int) -> None
         nonlocal last
         if time.monotonic() - last > 0.2:
             last = time.monotonic()
-            send({"kind": "progress", "phase": "searching the thickness", "fraction": fraction}, b"")
+            send({"kind": "progress", "phase": "fitting the thickness", "fraction": fraction}, b"")
 
     start = time.perf_counter()
-    send({"kind": "progress", "phase": "finding how many beams are enough", "fraction": None}, b"")
+    send({"kind": "progress", "phase": "choosing the number of beams", "fraction": None}, b"")
     result = fit(experiment, crystal, settings, tick)
     send(_header(experiment, result, time.perf_counter() - start), _payload(experiment, result))
 
@@ -68,7 +68,7 @@ def _read(files: Mapping[str, bytes]) -> Experiment:
         try:
             return load_experiment(path)
         except FileFormatError as error:
-            text = str(error).replace(f"{folder}/", "").replace(folder, "what was dropped")
+            text = str(error).replace(f"{folder}/", "").replace(folder, "the dropped files")
             raise FileFormatError(text) from None
 
 

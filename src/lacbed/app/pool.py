@@ -76,7 +76,7 @@ class Worker:
             return json.loads(await stream.readexactly(header)), await stream.readexactly(payload)
         except (asyncio.IncompleteReadError, ConnectionError):
             raise WorkerError(
-                "the computation ended unexpectedly, most likely for want of memory; ask for fewer pixels"
+                "the computation ended unexpectedly, probably for lack of memory; ask for fewer pixels"
             ) from None
 
     async def end(self) -> None:
@@ -146,7 +146,7 @@ class Pool:
             BusyError: if too many wait already.
         """
         if self.is_full:
-            raise BusyError("this machine has as much to compute as it can hold; try again in a minute")
+            raise BusyError("too many computations are waiting on this machine; try again in a minute")
         turn = self._quick_turn if quick else self._turn
         self._waiting += 1
         try:

@@ -95,7 +95,7 @@ def parse_view(data: Any) -> View:
     if bool(name) == bool(cif.strip()):
         raise SettingError("choose a built-in crystal or drop a CIF file")
     if len(cif.encode()) > MAX_CIF_BYTES:
-        raise SettingError(f"the CIF is larger than {MAX_CIF_BYTES // 1000} kB; that is not one crystal's CIF")
+        raise SettingError(f"the CIF is larger than {MAX_CIF_BYTES // 1000} kB; expected the CIF of one crystal")
     step = _number(data, "thickness_step", 20.0, 1.0, 1000.0)
     last = _number(data, "thickness_max", 2000.0, step, 20_000.0)
     if last / step > MAX_THICKNESSES:
@@ -139,7 +139,7 @@ def _three(data: Mapping[str, Any], key: str, default: tuple[int, int, int]) -> 
     label = "a reflection" if key == "hkl" else "a zone axis"
     is_list = isinstance(value, list | tuple) and len(value) == 3
     if not is_list or not all(isinstance(v, int) and not isinstance(v, bool) and abs(v) <= 1000 for v in value):
-        raise SettingError(f"{label} is three whole numbers, got {value!r:.60}")
+        raise SettingError(f"{label} must be three whole numbers, got {value!r:.60}")
     first, second, third = value
     return first, second, third
 
@@ -151,4 +151,4 @@ def _absorption(value: Any) -> Absorption:
         return "thomas"
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 100:
         return ("proportional", float(value))
-    raise SettingError(f"absorption must be none, thomas, or 0 to 100 percent, got {value!r:.40}")
+    raise SettingError(f"absorption must be none, thomas, or 0 to 100 per cent, got {value!r:.40}")

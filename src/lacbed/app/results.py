@@ -59,7 +59,7 @@ class Results:
         self._forget()
         found = self._kept.get(name) if isinstance(name, str) else None
         if found is None:
-            raise SettingError("this result is not kept any more; compute it again, then download it")
+            raise SettingError("this result is no longer kept; compute it again, then download it")
         assert isinstance(name, str)
         self._kept.move_to_end(name)
         return found

@@ -66,7 +66,7 @@ class Guard:
         """Why a request is refused; "" if it is not."""
         host = headers.get("host", "")
         if not self._is_own(host):
-            return "this server answers to its own address only; start it with --allow-host NAME for another name"
+            return "this server answers only to its own address; start it with --allow-host NAME to add a name"
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2] != host:
             return "requests from other sites are refused"

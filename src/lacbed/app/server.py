@@ -93,7 +93,7 @@ def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starl
             raise SettingError(f"there is no task {task!r:.20}")
         view = parse_view(await _json(request, limits))
         if pool.is_full:
-            raise BusyError("this machine has as much to compute as it can hold; try again in a minute")
+            raise BusyError("too many computations are waiting on this machine; try again in a minute")
         parts = _stream(task, view, pool, results)
         return StreamingResponse(parts, media_type="application/octet-stream")
 
@@ -101,7 +101,7 @@ def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starl
         header, payload = await _upload(request, limits)
         view = parse_view(header.get("view"))
         if pool.is_full:
-            raise BusyError("this machine has as much to compute as it can hold; try again in a minute")
+            raise BusyError("too many computations are waiting on this machine; try again in a minute")
         parts = _stream("fit", view, pool, results, {"files": header["files"]}, payload)
         return StreamingResponse(parts, media_type="application/octet-stream")
 
@@ -173,7 +173,7 @@ async def _upload(request: Request, limits: Limits) -> tuple[dict[str, Any], byt
     try:
         ((header, payload),) = unpack(body)
     except (ValueError, RecursionError, struct.error, FileFormatError):
-        raise SettingError("the files did not arrive whole; drop them again") from None
+        raise SettingError("the files arrived incomplete; drop them again") from None
     if not isinstance(header, dict):
         raise SettingError("the request must be a JSON object")
     parse_files(header.get("files"), payload)

@@ -9,7 +9,7 @@ from typing import Any
 from lacbed.errors import SettingError
 
 ENDINGS = (".json", ".npz", ".nc", ".tif", ".tiff")
-HINT = "drop experiment.json and images.npz together, or one .nc, .npz or .tif file that lacbed wrote"
+HINT = "drop experiment.json and images.npz together, or one .nc, .npz or .tif file written by lacbed"
 _PAIR = {".json": "experiment.json", ".npz": "images.npz"}
 
 
@@ -32,20 +32,20 @@ def parse_files(listed: Any, payload: bytes) -> dict[str, bytes]:
         found[ending] = payload[place : place + size]
         place += size
     if place != len(payload) or len(found) != len(listed):
-        raise SettingError("the files did not arrive whole; drop them again")
+        raise SettingError("the files arrived incomplete; drop them again")
     if len(found) == 2 and set(found) != set(_PAIR):
         raise SettingError(HINT)
     if set(found) == {".json"}:
-        raise SettingError(f"experiment.json describes images, which are missing: {HINT}")
+        raise SettingError(f"the images that experiment.json describes are missing; {HINT}")
     return found
 
 
 def _entry(entry: Any) -> tuple[str, int]:
     ending, size = (entry.get("ending"), entry.get("size")) if isinstance(entry, Mapping) else (None, None)
     if ending not in ENDINGS:
-        raise SettingError(f"files of the kind {str(ending)[:12]!r} are no measured patterns; {HINT}")
+        raise SettingError(f"files of the kind {str(ending)[:12]!r} are not measured patterns; {HINT}")
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-        raise SettingError("the files did not arrive whole; drop them again")
+        raise SettingError("the files arrived incomplete; drop them again")
     return ending, size
 
 

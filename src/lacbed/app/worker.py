@@ -102,13 +102,13 @@ def answer(request: Header, payload: bytes, send: Send) -> None:
 
 
 def explain(error: BaseException) -> Header:
-    """An error in plain words, and whether it is one that the user can mend."""
+    """An error in plain words, and whether it is one that the user can fix."""
     if isinstance(error, LacbedError):
         return {"message": " ".join(str(error).split()), "yours": True}
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-        return {"message": "that needs more memory than there is here; ask for fewer pixels", "yours": True}
+        return {"message": "this needs more memory than is available; ask for fewer pixels", "yours": True}
     sys.stderr.write(f"lacbed app: {type(error).__name__}: {error}\n")
-    return {"message": f"a fault inside lacbed ({type(error).__name__}); please report it", "yours": False}
+    return {"message": f"a bug in lacbed ({type(error).__name__}); please report it", "yours": False}
 
 
 if __name__ == "__main__":

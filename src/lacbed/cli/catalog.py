@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from lacbed.catalog.summary import Summary
 
 NAME = "catalog"
-app = typer.Typer(name=NAME, help="Make and show catalogues of crystals.", no_args_is_help=True)
+app = typer.Typer(name=NAME, help="Make and inspect catalogues of crystals.", no_args_is_help=True)
 
 _MOST_SHOWN = 20
 
 CatalogOutput = Annotated[
-    Path, typer.Option("--out", "-o", metavar="FILE.parquet", help="Where to write.", show_default=False)
+    Path, typer.Option("--out", "-o", metavar="FILE.parquet", help="Output file.", show_default=False)
 ]
 
 
 @app.command("info")
 def info(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A catalogue (.parquet).", show_default=False)],
-    png: Annotated[Path | None, typer.Option("--png", metavar="FILE.png", help="Also draw the counts.")] = None,
+    png: Annotated[Path | None, typer.Option("--png", metavar="FILE.png", help="Also plot the counts.")] = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:

@@ -19,21 +19,23 @@ def command(
     out: o.OutputOption,
     semi_angle: Annotated[
         float | None,
-        typer.Option("--semi-angle", metavar="MRAD", help="Convergence semi-angle; default the largest possible."),
+        typer.Option(
+            "--semi-angle", metavar="MRAD", help="Convergence semi-angle; by default the largest possible."
+        ),
     ] = None,
     pixels: Annotated[
         int | None,
-        typer.Option("--pixels", "-n", help="Pixels along each side; default the pitch of the pattern."),
+        typer.Option("--pixels", "-n", help="Pixels per side; by default the pixel size of the pattern."),
     ] = None,
     thickness: Annotated[
         str | None,
-        typer.Option("--thickness", "-t", metavar="Å,...", help="Which of the thicknesses; default all."),
+        typer.Option("--thickness", "-t", metavar="Å,...", help="Thicknesses to use; by default all."),
     ] = None,
     resampling: Annotated[str, typer.Option("--resampling", help="bilinear or nearest.")] = "bilinear",
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Assemble the discs of a pattern into a CBED pattern; overlaps are added.
+    """Assemble the discs of a pattern into a CBED pattern; overlapping discs are added.
 
     Example: lacbed simulate Si --hkl all --semi-angle 8 -o si.nc && lacbed cbed si.nc --semi-angle 5 -o si.png
     """

@@ -22,13 +22,14 @@ def command(
     a: Annotated[Path, typer.Argument(metavar="A", help="A pattern file.", show_default=False)],
     b: Annotated[Path, typer.Argument(metavar="B", help="The reference.", show_default=False)],
     intersect: Annotated[
-        bool, typer.Option("--intersect", help="Compare only the reflections and thicknesses that both have.")
+        bool,
+        typer.Option("--intersect", help="Compare only the reflections and thicknesses that both files have."),
     ] = False,
     thickness: Annotated[
-        float | None, typer.Option("--thickness", "-t", metavar="Å", help="Thickness of the picture.")
+        float | None, typer.Option("--thickness", "-t", metavar="Å", help="Thickness to plot.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE.png", help="Draw A, B and A - B.")
+        Path | None, typer.Option("--out", "-o", metavar="FILE.png", help="Plot A, B and A - B.")
     ] = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
@@ -38,7 +39,7 @@ def command(
     from lacbed.patterns.files import check_writable, load_pattern
 
     if thickness is not None and out is None:
-        raise SettingError("--thickness is that of the picture; add -o FILE.png")
+        raise SettingError("--thickness selects what is plotted; add -o FILE.png")
     if out is not None:
         if out.suffix.lower() != ".png":
             raise FileFormatError(f"the picture of a comparison is a .png, got {str(out)!r}")

@@ -35,12 +35,12 @@ def command(
     device: o.DeviceOption = "auto",
     z: Annotated[float, typer.Option("--z", metavar="PERCENT", help="Largest change of Z in percent.")] = 0.1,
     intensity: Annotated[float, typer.Option("--intensity", help="Largest change of an intensity.")] = 0.01,
-    max_beams: Annotated[int, typer.Option("--max-beams", help="Where to give up.")] = 6000,
+    max_beams: Annotated[int, typer.Option("--max-beams", help="Stop at this number of beams.")] = 6000,
     block: o.BlockOption = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Raise the number of beams until the patterns stop changing, and say how they changed."""
+    """Increase the number of beams until the patterns stop changing, and show how they changed."""
     settings: dict[str, Any] = orientation(zone, foil_normal, x_direction) | {
         "energy": parse.energy(voltage),
         "thicknesses": parse.thicknesses(thickness),
@@ -58,7 +58,7 @@ def command(
     from lacbed.crystals.load import load_crystal
 
     structure = load_crystal(crystal, block)
-    with reporter.progress("choosing beams") as progress:
+    with reporter.progress("Choosing beams") as progress:
         report = lacbed.convergence(
             structure, tolerance_z=z / 100, tolerance_intensity=intensity, max_beams=max_beams, progress=progress,
             **settings,

@@ -22,17 +22,15 @@ def command(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="FELIX", help="felix.inp, the folder that holds it, or one of images.", show_default=False
+            metavar="FELIX", help="felix.inp, its folder, or a folder of Felix images.", show_default=False
         ),
     ],
     out: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--out", "-o", metavar="FILE", help="Simulate, and write the patterns; may be given repeatedly."
-        ),
+        typer.Option("--out", "-o", metavar="FILE", help="Simulate and write the patterns; may be repeated."),
     ] = None,
     images: Annotated[
-        bool, typer.Option("--images", help="Write the images that Felix computed instead of simulating.")
+        bool, typer.Option("--images", help="Convert the images that Felix computed, instead of simulating.")
     ] = False,
     unit: Annotated[
         str,
@@ -41,12 +39,12 @@ def command(
         ),
     ] = "1/A",
     solver: Annotated[
-        str, typer.Option("--solver", help="auto, or the name of a solver; fast suits the grids of Felix.")
+        str, typer.Option("--solver", help="auto or the name of a solver; fast suits Felix grids.")
     ] = "auto",
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Turn the input of Felix into a simulation here: the command, the Python, and with -o the patterns.
+    """Translate Felix input into a shell command and Python; with -o, also simulate the patterns.
 
     Example: lacbed convert SrTiO3/felix.inp -o pattern.nc && lacbed compare pattern.nc SrTiO3/ --intersect
     """

@@ -14,7 +14,10 @@ NAME = "crystals"
 
 def command(
     text: Annotated[
-        str | None, typer.Argument(metavar="[TEXT]", help="Only those with this in their name, formula or group.")
+        str | None,
+        typer.Argument(
+            metavar="[TEXT]", help="Show only crystals with this text in their name, formula or space group."
+        ),
     ] = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,

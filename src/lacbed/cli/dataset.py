@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from lacbed.datasets.config import DatasetConfig
 
 NAME = "dataset"
-app = typer.Typer(name=NAME, help="Build, check and show data sets of patterns.", no_args_is_help=True)
+app = typer.Typer(name=NAME, help="Build, verify and inspect data sets of patterns.", no_args_is_help=True)
 
 _MOST_SHOWN = 10
 
 DataArgument = Annotated[
     Path, typer.Argument(metavar="DATA.zarr", help="A data set (.zarr folder).", show_default=False)
 ]
-SeedOption = Annotated[int, typer.Option("--seed", "-s", metavar="S", help="Another seed, another choice.")]
+SeedOption = Annotated[int, typer.Option("--seed", "-s", metavar="S", help="Seed of the random choice.")]
 
 
 @app.command("build")
@@ -33,11 +33,12 @@ def build_command(
         Path, typer.Argument(metavar="CATALOG", help="A catalogue (.parquet).", show_default=False)
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DATA.zarr", help="The folder to write.", show_default=False)
+        Path, typer.Option("--out", "-o", metavar="DATA.zarr", help="Folder to write.", show_default=False)
     ],
     preset: Annotated[str | None, typer.Option("--preset", help="seed (default) or wide.")] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="A config (.toml or .json) instead.")
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="A config (.toml or .json) in place of a preset."),
     ] = None,
     count: Annotated[
         int | None, typer.Option("--count", "-n", metavar="N", help="A random sample of N rows.")
@@ -46,35 +47,37 @@ def build_command(
     max_atoms: Annotated[
         float | None, typer.Option("--max-atoms", metavar="N", help="At most N atoms per conventional cell.")
     ] = None,
-    known: Annotated[bool, typer.Option("--known", help="Only what is known from experiment.")] = False,
+    known: Annotated[bool, typer.Option("--known", help="Only structures known from experiment.")] = False,
     per_prototype: Annotated[
-        int | None, typer.Option("--per-prototype", metavar="N", help="At most N rows of one prototype.")
+        int | None, typer.Option("--per-prototype", metavar="N", help="At most N rows per prototype.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", "-j", metavar="N", help="Processes; default all cores.")
+        int | None,
+        typer.Option("--workers", "-j", metavar="N", help="Number of processes; by default one per core."),
     ] = None,
     scheduler: Annotated[
-        str | None, typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="A Dask scheduler instead.")
+        str | None,
+        typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="Use the workers of a Dask scheduler."),
     ] = None,
     device: Annotated[
         str,
         typer.Option(
-            "--device", help="cpu, cuda or auto (cpu for solver fast); a GPU gets similar crystals together."
+            "--device", help="cpu, cuda or auto (cpu for solver fast); a GPU computes similar crystals together."
         ),
     ] = "auto",
-    batch: Annotated[int, typer.Option("--batch", metavar="N", help="Crystals written together.")] = 16,
+    batch: Annotated[int, typer.Option("--batch", metavar="N", help="Number of crystals written together.")] = 16,
     skip_invalid: Annotated[
-        bool, typer.Option("--skip-invalid", help="Leave out rows that are no crystal, and record them.")
+        bool, typer.Option("--skip-invalid", help="Skip invalid rows and record them.")
     ] = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Compute batches again in which a crystal failed.")
+        bool, typer.Option("--retry-failed", help="Recompute batches in which a crystal failed.")
     ] = False,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Compute the pattern of every crystal of a catalogue; the same command goes on after an interruption.
+    """Compute the pattern of every crystal of a catalogue; run the same command again to resume.
 
-    A crystal that fails is listed and costs nothing else; the exit code is 2 if not one could be computed.
+    Crystals that fail are listed and do not stop the build; the exit code is 2 if none could be computed.
 
     Example: lacbed dataset build cubic.parquet -o data.zarr --preset seed --count 1000 --max-atoms 64
     """
@@ -144,11 +147,11 @@ def _report(built: Built, out: Path, reporter: Reporter) -> None:
     if state.gpu_failures:
         why, times = state.gpu_failures.most_common(1)[0]
         reporter.warn(
-            f"{sum(state.gpu_failures.values())} crystals were computed on the CPU, since the GPU failed at them; "
+            f"{sum(state.gpu_failures.values())} crystals were computed on the CPU, because the GPU failed; "
             f"most often ({times}): {why}"
         )
     for line in manifest["attribution"]:
-        reporter.say(f"  to be attributed: {line}")
+        reporter.say(f"  attribution required: {line}")
     reporter.finish(
         {
             "path": out,
@@ -175,12 +178,14 @@ def _report(built: Built, out: Path, reporter: Reporter) -> None:
 @app.command("verify")
 def verify_command(
     data: DataArgument,
-    count: Annotated[int, typer.Option("--count", "-n", metavar="N", help="Crystals to compute again.")] = 10,
+    count: Annotated[
+        int, typer.Option("--count", "-n", metavar="N", help="Number of crystals to recompute.")
+    ] = 10,
     seed: SeedOption = 0,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Compare all checksums, and compute a random sample again; exit code 2 if anything differs."""
+    """Check all checksums and recompute a random sample; exit code 2 if anything differs."""
     from lacbed.datasets.verify import verify
 
     if count < 0:
@@ -195,7 +200,7 @@ def verify_command(
         reporter.say(f"  row {check.row} {check.formula}: {state}")
     reporter.say(f"{found.files} files and {len(found.checks)} crystals checked, {len(found.problems)} problems")
     if not found.finished:
-        reporter.warn("the data set is not finished; the same `lacbed dataset build` goes on")
+        reporter.warn("the data set is not finished; run the same `lacbed dataset build` to resume")
     reporter.finish(
         {
             "path": data,
@@ -213,7 +218,7 @@ def verify_command(
 
 @app.command("info")
 def info_command(data: DataArgument, quiet: o.QuietOption = False, as_json: o.JsonOption = False) -> None:
-    """Show what a data set holds: crystals, failures, config, convergence, sizes, licences."""
+    """Show the contents of a data set: crystals, failures, config, convergence, sizes, licences."""
     from lacbed.datasets.summary import summarise_dataset
 
     found = summarise_dataset(data)
@@ -247,22 +252,20 @@ def _summary_lines(found: dict[str, Any]) -> list[str]:
         )
     lines += [f"failed {n} times: {why}" for why, n in found["failures"].items()]
     lines += [f"from {s['source']} ({s['licence']}): {s['rows']}" for s in found["sources"]]
-    return lines + [f"to be attributed: {line}" for line in found["attribution"]]
+    return lines + [f"attribution required: {line}" for line in found["attribution"]]
 
 
 @app.command("montage")
 def montage_command(
     data: DataArgument,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE.png", help="Where to write.", show_default=False)
-    ],
-    count: Annotated[int, typer.Option("--count", "-n", metavar="N", help="How many crystals.")] = 20,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.png", help="Output file.", show_default=False)],
+    count: Annotated[int, typer.Option("--count", "-n", metavar="N", help="Number of crystals.")] = 20,
     seed: SeedOption = 0,
-    width: Annotated[int, typer.Option("--columns", metavar="N", help="Images in a row.")] = 5,
+    width: Annotated[int, typer.Option("--columns", metavar="N", help="Images per row.")] = 5,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Draw different crystals side by side, with formula and lattice parameter."""
+    """Plot patterns of different crystals side by side, with formula and lattice parameter."""
     from lacbed.datasets.figure import dataset_montage
     from lacbed.io.atomic import replacing
     from lacbed.patterns.figures import save_figure
@@ -292,12 +295,12 @@ def split_command(
     kind: Annotated[str, typer.Option("--kind", help="compound, prototype, or row (which leaks).")] = "compound",
     seed: SeedOption = 0,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE.json", help="Write the rows of each side.")
+        Path | None, typer.Option("--out", "-o", metavar="FILE.json", help="Write the row numbers of each side.")
     ] = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Part a data set 85 : 10 : 5 into training, validation and test."""
+    """Split a data set 85 : 10 : 5 into training, validation and test sets."""
     import json
 
     from lacbed.datasets.manifest import read_manifest
@@ -325,5 +328,5 @@ def split_command(
     if not finished:
         reporter.warn("the data set is not finished; its split changes with every further crystal")
     if kind in LEAKING:
-        reporter.warn("by row the same compound stands on several sides: a test on it leaks")
+        reporter.warn("with a split by row the same compound is on several sides: the test set leaks")
     reporter.finish({**result, "counts": {name: len(rows) for name, rows in sides.items()}, "file": out})

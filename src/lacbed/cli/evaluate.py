@@ -14,23 +14,23 @@ NAME = "evaluate"
 
 
 def command(
-    model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="Folder of a model or a run.", show_default=False)
-    ],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a model or run.", show_default=False)],
     data: Annotated[Path, typer.Argument(metavar="DATA.zarr", help="The data set.", show_default=False)],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder of the report.", show_default=False)
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the report.", show_default=False)
     ],
     split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "test",
     kind: Annotated[
-        str | None, typer.Option("--kind", help="Kind of split; default that of the training.")
+        str | None, typer.Option("--kind", help="Kind of split; by default that of the training.")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--split-seed", help="Default that of the training.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--split-seed", help="Seed of the split; by default that of the training.")
+    ] = None,
     device: o.DeviceOption = "cpu",
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Report Z, absolute errors, uncertainty and speed of a model beside baselines, in Markdown and HTML.
+    """Report Z, absolute errors, uncertainty and speed of a model compared with baselines, in Markdown and HTML.
 
     Example: lacbed evaluate run seed.zarr -o report
     """
@@ -57,7 +57,7 @@ def command(
         f"Model {model.name} on the {split} split of {data.name} by {by}, seed {number}: {len(test)} crystals."
     ]
     if by == "row":
-        notes.append("A split by row leaks: the same compounds stand on both sides.")
+        notes.append("A split by row leaks: the same compounds are on both sides.")
     if not same:
         notes.append(
             f"The model was trained on the split by {trained.kind}, seed {trained.seed}: it may have seen "
@@ -76,7 +76,7 @@ def command(
         reporter.say(line)
     speed = result["speed"]
     reporter.say(
-        f"{speed['milliseconds_per_pattern']:.3g} ms a pattern in the median batch, "
+        f"{speed['milliseconds_per_pattern']:.3g} ms per pattern in the median batch, "
         f"{speed['mean_milliseconds_per_pattern']:.3g} ms in the mean, on {speed['device']}"
     )
     reporter.say(f"  wrote {out}/report.md, report.html, rows.parquet, summary.json")

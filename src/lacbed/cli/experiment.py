@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lacbed.experiment.experiment import Experiment
 
 NAME = "experiment"
-app = typer.Typer(name=NAME, help="Make and show measured stacks.", no_args_is_help=True)
+app = typer.Typer(name=NAME, help="Import and inspect measured stacks.", no_args_is_help=True)
 
 
 @app.command("import")
@@ -31,7 +31,7 @@ def import_command(
         typer.Argument(
             metavar="SOURCE",
             help="A folder of images named by reflection (DM3, DM4, TIFF, HyperSpy, .img, .bin), one file with "
-            "all of them, an .npz, or a folder with experiment.json.",
+            "all images, an .npz, or a folder with experiment.json.",
             show_default=False,
         ),
     ],
@@ -48,7 +48,7 @@ def import_command(
     half_width: Annotated[
         str | None,
         typer.Option(
-            "--half-width", metavar="1/Å|fit", help="Half the width of an image, or fit (with --crystal)."
+            "--half-width", metavar="1/Å|fit", help="Half the width of an image, or fit (needs --crystal)."
         ),
     ] = None,
     orientation: Annotated[
@@ -56,32 +56,34 @@ def import_command(
         typer.Option(
             "--orientation",
             metavar="ROWS+COLUMNS",
-            help="Where k goes down the rows and along the columns, such as -y+x; or fit (with --crystal).",
+            help="Directions of k down the rows and along the columns, such as -y+x; or fit (needs --crystal).",
         ),
     ] = None,
     crystal: Annotated[
-        str | None, typer.Option("--crystal", help="Its crystal: a CIF or a built-in name.")
+        str | None, typer.Option("--crystal", help="The crystal: a CIF or a built-in name.")
     ] = None,
     foil_normal: o.FoilOption = None,
     hkl: Annotated[
         str | None,
-        typer.Option("--hkl", metavar="LIST", help="The reflections in the order of the images (2 before 10)."),
+        typer.Option(
+            "--hkl", metavar="LIST", help="Reflections in the order of the images (file 2 before file 10)."
+        ),
     ] = None,
     crop: Annotated[
-        int | None, typer.Option("--crop", metavar="PIXELS", help="Cut out a square around the middle.")
+        int | None, typer.Option("--crop", metavar="PIXELS", help="Crop each image to a square around its centre.")
     ] = None,
     saturation: Annotated[
-        float | None, typer.Option("--saturation", metavar="COUNTS", help="Leave out pixels from here up.")
+        float | None, typer.Option("--saturation", metavar="COUNTS", help="Exclude pixels at or above this value.")
     ] = None,
     mask_zeros: Annotated[
-        bool, typer.Option("--mask-zeros", help="Leave out pixels of exactly zero: not recorded.")
+        bool, typer.Option("--mask-zeros", help="Exclude pixels that are exactly zero, as not recorded.")
     ] = False,
-    name: Annotated[str, typer.Option("--name", help="What was measured.")] = "",
+    name: Annotated[str, typer.Option("--name", help="Name of the sample.")] = "",
     block: o.BlockOption = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Make one labelled file of a measured stack.
+    """Import a measured stack into one labelled file.
 
     Example: lacbed experiment import dm3/ -V 200 --zone 1,-1,0 --x-direction 0,0,-1 --half-width 0.66
     --orientation fit --crystal Ge.cif -o Ge.nc
@@ -129,12 +131,12 @@ def info(
     crystal: Annotated[
         str | None, typer.Option("--crystal", help="Check the geometry against the Bragg lines of this crystal.")
     ] = None,
-    png: Annotated[Path | None, typer.Option("--png", metavar="FILE.png", help="Draw the images.")] = None,
+    png: Annotated[Path | None, typer.Option("--png", metavar="FILE.png", help="Plot the images.")] = None,
     block: o.BlockOption = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Show what was measured and how, and check the geometry against the Bragg lines."""
+    """Show reflections and geometry of a measured stack, and check the geometry against the Bragg lines."""
     from lacbed.experiment.bragg import check_bragg
     from lacbed.experiment.experiment import crystal_of
     from lacbed.experiment.folder import load_experiment
@@ -156,7 +158,7 @@ def _refuse(options: dict[str, Any], source: Path) -> None:
     """Refuse options that are for images which do not say how they were taken."""
     given = [option for option, value in options.items() if value is not None]
     if given:
-        raise SettingError(f"{source.name} says itself how it was taken; {', '.join(given)} cannot change it")
+        raise SettingError(f"{source.name} states its own geometry; {', '.join(given)} cannot change it")
 
 
 def _stands(source: Path) -> bool:
@@ -209,7 +211,7 @@ def _assemble(
     needed = {"--voltage": voltage, "--zone": zone, "--x-direction": x_direction, "--half-width": half_width}
     missing = [option for option, value in needed.items() if value is None]
     if missing:
-        raise SettingError(f"{source.name} does not say how it was taken; give {', '.join(missing)}")
+        raise SettingError(f"{source.name} does not state its geometry; give {', '.join(missing)}")
     listed = None if hkl is None else parse.reflections(hkl, once=False)
     if listed == "all" or (listed is not None and listed[0] == "all"):
         raise SettingError('--hkl of an experiment is a list in the order of the images, such as "0,0,0 2,2,0"')
@@ -288,10 +290,10 @@ def _report(experiment: Experiment, check: BraggCheck | None, files: list[Path],
         say(f"  {'  '.join(experiment.labels)}")
     say(
         f"  {experiment.pixels} x {experiment.pixels} pixels, half-width {experiment.half_width:.5g} 1/Å "
-        f"({experiment.pixel_size:.4g} 1/Å a pixel), orientation {experiment.orientation}"
+        f"({experiment.pixel_size:.4g} 1/Å per pixel), orientation {experiment.orientation}"
     )
     masked = 1 - float(experiment.mask.mean())
-    say(f"  {100 * masked:.3g} % of the pixels are left out")
+    say(f"  {100 * masked:.3g} % of the pixels are excluded")
     warnings = list(experiment.notes)
     if check is not None:
         say(

@@ -15,16 +15,16 @@ NAME = "export"
 
 def command(
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE.onnx", help="Where to write.", show_default=False)
+        Path, typer.Option("--out", "-o", metavar="FILE.onnx", help="Output file.", show_default=False)
     ],
     model: Annotated[
         str | None,
-        typer.Option("--model", metavar="FOLDER", help="A model or run; default the packaged model."),
+        typer.Option("--model", metavar="FOLDER", help="A model or run; by default the packaged model."),
     ] = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Write a learned simulator as ONNX, checked against the model under onnxruntime.
+    """Export a learned simulator as ONNX, and check the file with onnxruntime.
 
     Example: lacbed export --model run -o simulator.onnx
     """

@@ -48,7 +48,7 @@ app = typer.Typer(
 )
 
 OutOption = Annotated[
-    Path, typer.Option("--out", "-o", metavar="FILE.parquet", help="Where to write.", show_default=False)
+    Path, typer.Option("--out", "-o", metavar="FILE.parquet", help="Output file.", show_default=False)
 ]
 ElementsOption = Annotated[
     str,

@@ -24,13 +24,13 @@ def command(
     experiment: Annotated[
         Path,
         typer.Argument(
-            metavar="EXPERIMENT", help="A file of lacbed experiment import, or a folder.", show_default=False
+            metavar="EXPERIMENT", help="A file made by lacbed experiment import, or a folder.", show_default=False
         ),
     ],
     crystal: o.CrystalArgument,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FOLDER", help="Where the report goes; a new folder."),
+        typer.Option("--out", "-o", metavar="FOLDER", help="Write a report to this folder."),
     ] = None,
     thickness: o.ThicknessOption = "200:2000:20",
     absorption: o.AbsorptionOption = "thomas",
@@ -38,24 +38,24 @@ def command(
     beams: Annotated[str, typer.Option("--beams", metavar="auto|N", help="Number of beams, or auto.")] = "auto",
     geometry: Annotated[
         str,
-        typer.Option("--geometry", metavar="LIST", help=f"Common geometry to fit: none, or a list of {GEOMETRY}."),
+        typer.Option(
+            "--geometry", metavar="LIST", help=f"Geometry common to all images to fit: none, or any of {GEOMETRY}."
+        ),
     ] = GEOMETRY,
-    blur: Annotated[float, typer.Option("--blur", metavar="PIXELS", help="Blur to start from (σ).")] = 0.7,
+    blur: Annotated[float, typer.Option("--blur", metavar="PIXELS", help="Initial blur (σ).")] = 0.7,
     align: Annotated[
-        str, typer.Option("--align", help="What may move for each reflection: none, shift or affine.")
+        str, typer.Option("--align", help="Alignment of each image: none, shift or affine.")
     ] = "shift",
     max_shift: Annotated[
-        float, typer.Option("--max-shift", metavar="PIXELS", help="Largest shift of a reflection.")
+        float, typer.Option("--max-shift", metavar="PIXELS", help="Largest shift of an image.")
     ] = 3.0,
     background: Annotated[
-        str, typer.Option("--background", help="constant or plane, in Z_weighted.")
+        str, typer.Option("--background", help="Background in Z_weighted: constant or plane.")
     ] = "constant",
-    robust: Annotated[
-        bool, typer.Option("--robust", help="Let pixels that are missed by far count less, in Z_weighted.")
-    ] = False,
-    hkl: Annotated[str | None, typer.Option("--hkl", metavar="LIST", help="Only these reflections.")] = None,
+    robust: Annotated[bool, typer.Option("--robust", help="Give outliers less weight in Z_weighted.")] = False,
+    hkl: Annotated[str | None, typer.Option("--hkl", metavar="LIST", help="Use only these reflections.")] = None,
     mask_zeros: Annotated[
-        bool, typer.Option("--mask-zeros", help="Leave out pixels of exactly zero: not recorded.")
+        bool, typer.Option("--mask-zeros", help="Exclude pixels that are exactly zero, as not recorded.")
     ] = False,
     device: o.DeviceOption = "auto",
     dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float32",
@@ -63,7 +63,7 @@ def command(
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Hold a crystal against an experiment: thickness, common geometry, Z of every reflection.
+    """Compare a crystal with an experiment: fit thickness and geometry, report Z of every reflection.
 
     Example: lacbed fit GaAs/ GaAs/crystal.cif --thickness 700:1200:20 -o fit-GaAs
     """

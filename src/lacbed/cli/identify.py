@@ -26,29 +26,33 @@ DOUBTFUL_Z = 0.05
 def command(
     pattern: Annotated[
         Path,
-        typer.Argument(
-            metavar="PATTERN", help="A pattern or experiment with the 000 reflection.", show_default=False
-        ),
+        typer.Argument(metavar="PATTERN", help="A pattern or experiment that includes 000.", show_default=False),
     ],
     catalog: Annotated[
-        Path, typer.Option("--catalog", "-c", metavar="FILE.parquet", help="The candidates.", show_default=False)
+        Path,
+        typer.Option(
+            "--catalog", "-c", metavar="FILE.parquet", help="Catalogue of candidates.", show_default=False
+        ),
     ],
     thickness: o.ThicknessOption = "100:1000:25",
     at: Annotated[
-        float | None, typer.Option("--at", metavar="Å", help="Which thickness of a simulated PATTERN to identify.")
+        float | None, typer.Option("--at", metavar="Å", help="Thickness to identify, if PATTERN is simulated.")
     ] = None,
     zone: Annotated[
-        str | None, typer.Option("--zone", "-z", metavar="U,V,W", help="Zone axis, if not that of PATTERN.")
+        str | None,
+        typer.Option("--zone", "-z", metavar="U,V,W", help="Zone axis, if it differs from that of PATTERN."),
     ] = None,
-    keep: Annotated[int, typer.Option("--keep", metavar="N", help="Candidates to simulate exactly.")] = 5,
-    top: Annotated[int, typer.Option("--top", metavar="N", help="Candidates to list.")] = 10,
+    keep: Annotated[
+        int, typer.Option("--keep", metavar="N", help="Number of candidates to simulate exactly.")
+    ] = 5,
+    top: Annotated[int, typer.Option("--top", metavar="N", help="Number of candidates to list.")] = 10,
     absorption: o.AbsorptionOption = "thomas",
     model: Annotated[
         str,
         typer.Option(
             "--model",
-            help="Learned simulator for the first look, a path or packaged name; crystals that it does not know, "
-            "or all with 'none', are simulated with few beams.",
+            help="Learned simulator for the first ranking, a path or a packaged name; crystals outside its range "
+            "(or all, with 'none') are simulated with few beams.",
         ),
     ] = "fast",
     quiet: o.QuietOption = False,
@@ -107,8 +111,8 @@ def _report(found: Identification, rows: list[dict[str, Any]], top: int, reporte
     best = min((c.z for c in shown if math.isfinite(c.z)), default=math.nan)
     if best > DOUBTFUL_Z:
         reporter.warn(
-            f"no crystal explains the pattern well, the best Z is {100 * best:.2g} %: it is very noisy, or its "
-            "crystal is not in the catalogue"
+            f"no crystal explains the pattern well; the best Z is {100 * best:.2g} %: the pattern is "
+            "very noisy, or its crystal is not in the catalogue"
         )
     for name, why in found.failures[:5]:
         reporter.warn(f"{name} was left out: {why}")

@@ -22,7 +22,7 @@ def command(
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Say what is in a pattern file, and all the settings that made it."""
+    """Show the contents of a pattern file and all settings that made it."""
     from lacbed.patterns.files import load_array
 
     array = load_array(file)

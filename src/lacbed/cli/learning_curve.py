@@ -20,17 +20,17 @@ def command(
     config: ConfigArgument,
     data: DataOption,
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder of the curve.", show_default=False)
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the results.", show_default=False)
     ],
     fractions: Annotated[
-        str, typer.Option("--fractions", metavar="F,...", help="Shares of the training crystals.")
+        str, typer.Option("--fractions", metavar="F,...", help="Fractions of the training crystals.")
     ] = "0.05,0.1,0.2,0.5,1",
     changes: SetOption = None,
     device: o.DeviceOption = "auto",
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Train on growing shares of the data and fit a power law; run it again to go on where it stopped.
+    """Train on growing fractions of the data and fit a power law; run the same command again to resume.
 
     Example: lacbed learning-curve vae-seed --data seed.zarr -o curve
     """

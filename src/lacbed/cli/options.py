@@ -29,7 +29,7 @@ ThicknessOption = Annotated[
         "--thickness",
         "-t",
         metavar="Å,...",
-        help="Thicknesses in Å: 300,600,900 or first:last:step, last included.",
+        help="Thicknesses in Å: 300,600,900 or first:last:step (last included).",
     ),
 ]
 HklOption = Annotated[
@@ -41,7 +41,7 @@ HklOption = Annotated[
 XDirectionOption = Annotated[
     str | None,
     typer.Option(
-        "--x-direction", metavar="H,K,L", help="Reflection that points to the right; default the shortest."
+        "--x-direction", metavar="H,K,L", help="Reflection along +x, to the right; by default the shortest."
     ),
 ]
 FactorsOption = Annotated[
@@ -56,31 +56,33 @@ OutputOption = Annotated[
         "--out",
         "-o",
         metavar="FILE",
-        help="Where to write; the ending chooses: .nc .zarr .npz .tif .hspy .zspy .png. May be given repeatedly.",
+        help="Output file; the suffix sets the format: .nc .zarr .npz .tif .hspy .zspy .png. May be repeated.",
         show_default=False,
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
-PixelsOption = Annotated[int, typer.Option("--pixels", "-n", help="Pixels along each side of a pattern.")]
+PixelsOption = Annotated[int, typer.Option("--pixels", "-n", help="Pixels per side.")]
 ExtentOption = Annotated[
     float | None,
-    typer.Option("--extent", metavar="N", help="Half-width in shortest reciprocal vectors (a*). Default 4."),
+    typer.Option("--extent", metavar="N", help="Half-width in shortest reciprocal vectors (a*); 4 by default."),
 ]
-KMaxOption = Annotated[float | None, typer.Option("--k-max", metavar="1/Å", help="Half-width in 1/Å instead.")]
+KMaxOption = Annotated[
+    float | None, typer.Option("--k-max", metavar="1/Å", help="Half-width in 1/Å, instead of --extent.")
+]
 SemiAngleOption = Annotated[
-    float | None, typer.Option("--semi-angle", metavar="MRAD", help="Half-width in mrad instead.")
+    float | None, typer.Option("--semi-angle", metavar="MRAD", help="Half-width in mrad, instead of --extent.")
 ]
-ShapeOption = Annotated[str, typer.Option("--shape", help="square, or disc.")]
+ShapeOption = Annotated[str, typer.Option("--shape", help="square or disc.")]
 CenterOption = Annotated[
-    str, typer.Option("--center", metavar="X,Y", help="Centre of the grid, in the unit of its half-width.")
+    str, typer.Option("--center", metavar="X,Y", help="Centre of the grid, in the units of its half-width.")
 ]
-LaueOption = Annotated[int, typer.Option("--laue-zones", metavar="N", help="Highest order of Laue zone.")]
+LaueOption = Annotated[int, typer.Option("--laue-zones", metavar="N", help="Highest Laue zone to include.")]
 FoilOption = Annotated[
-    str | None, typer.Option("--foil-normal", metavar="U,V,W", help="Normal of the foil; default the zone axis.")
+    str | None, typer.Option("--foil-normal", metavar="U,V,W", help="Foil normal; by default the zone axis.")
 ]
 RefractionOption = Annotated[
-    bool, typer.Option("--refraction/--no-refraction", help="Refraction by the mean inner potential.")
+    bool, typer.Option("--refraction/--no-refraction", help="Include refraction by the mean inner potential.")
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]

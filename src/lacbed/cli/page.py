@@ -19,23 +19,23 @@ NAME = "app"
 
 
 def command(
-    port: Annotated[int, typer.Option("--port", "-p", help="Port; 0 for any that is free.")] = 8765,
+    port: Annotated[int, typer.Option("--port", "-p", help="Port; 0 for any free one.")] = 8765,
     host: Annotated[
-        str, typer.Option("--host", help="Address to serve on; 0.0.0.0 lets the whole network in.")
+        str, typer.Option("--host", help="Address to serve on; 0.0.0.0 opens it to the whole network.")
     ] = "127.0.0.1",
     allow_host: Annotated[
-        list[str] | None, typer.Option("--allow-host", metavar="NAME", help="A further name of this machine.")
+        list[str] | None, typer.Option("--allow-host", metavar="NAME", help="Another name of this machine.")
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", help="Computations side by side.")] = 2,
+    workers: Annotated[int, typer.Option("--workers", help="Number of parallel computations.")] = 2,
     memory: Annotated[
-        float | None, typer.Option("--memory", metavar="GIB", help="Most memory of one computation.")
+        float | None, typer.Option("--memory", metavar="GIB", help="Memory limit of one computation.")
     ] = None,
     time_limit: Annotated[
-        float, typer.Option("--time-limit", metavar="S", help="Longest computation in seconds.")
+        float, typer.Option("--time-limit", metavar="S", help="Time limit of one computation in seconds.")
     ] = 600.0,
-    browser: Annotated[bool, typer.Option("--browser", help="Open the page in the browser.")] = False,
+    browser: Annotated[bool, typer.Option("--browser", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Serve a page to play with crystals and patterns, on this machine only.
+    """Serve an interactive page of crystals and patterns, on this machine only.
 
     Example: lacbed app --browser
     """
@@ -52,7 +52,7 @@ def command(
     url = _url(host, listener.getsockname()[1])
     sys.stdout.write(f"lacbed app: {url}   (Ctrl-C stops it)\n")
     if not _is_local(host):
-        sys.stdout.write("  everyone on the network who can reach this machine can use it; there is no password\n")
+        sys.stdout.write("  anyone who can reach this machine over the network can use it; there is no password\n")
     sys.stdout.flush()
     if browser:
         import webbrowser

@@ -18,14 +18,14 @@ def command(
     out: o.OutputOption,
     zone: o.ZoneOption = "0,0,1",
     pixels: o.PixelsOption = 128,
-    g_max: Annotated[float, typer.Option("--g-max", metavar="1/Å", help="Resolution.")] = 6.0,
+    g_max: Annotated[float, typer.Option("--g-max", metavar="1/Å", help="Largest |g| included.")] = 6.0,
     factors: o.FactorsOption = "kirkland",
     x_direction: o.XDirectionOption = None,
     block: o.BlockOption = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Image of the potential of one projected unit cell.
+    """Compute the projected potential of one unit cell.
 
     Example: lacbed potential GaAs --zone 1,1,0 -o potential.png
     """

@@ -27,24 +27,24 @@ def command(
             "-o",
             metavar="FILE",
             show_default=False,
-            help="Where to write, by the ending: .nc .zarr .npz .tif .hspy .zspy .png. May be given repeatedly.",
+            help="Output file; the suffix sets the format: .nc .zarr .npz .tif .hspy .zspy .png. May be repeated.",
         ),
     ] = None,
     thickness: o.ThicknessOption = "600",
     voltage: o.VoltageOption = 200.0,
     zone: o.ZoneOption = "0,0,1",
     hkl: o.HklOption = "0,0,0",
-    exact: Annotated[bool, typer.Option("--check", help="Compute it exactly too, and print Z.")] = False,
+    exact: Annotated[bool, typer.Option("--check", help="Also compute the pattern exactly, and print Z.")] = False,
     model: Annotated[
         str | None,
-        typer.Option("--model", metavar="FOLDER", help="A model or run; default the packaged model."),
+        typer.Option("--model", metavar="FOLDER", help="A model or run; by default the packaged model."),
     ] = None,
     device: o.DeviceOption = "cpu",
     block: o.BlockOption = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Predict the LACBED pattern of a cubic crystal along [001] by the learned simulator.
+    """Predict the LACBED pattern of a cubic crystal along [001] with the learned simulator.
 
     Example: lacbed predict SrTiO3 --thickness 300,600 -o pattern.png --check
     """  # fmt: skip

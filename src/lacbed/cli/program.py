@@ -1,6 +1,6 @@
 """The program `lacbed`: its commands, and how every outcome becomes an exit code.
 
-0 done, 1 a fault of the program, 2 something the user can mend (said in one line on stderr), 130 stopped by
+0 done, 1 a fault of the program, 2 something the user can fix (one line on stderr), 130 stopped by
 Ctrl-C, 143 stopped by SIGTERM.
 """
 
@@ -50,7 +50,7 @@ _OF_THE_SYSTEM = tuple(
 
 app = typer.Typer(
     name="lacbed",
-    help="Large-angle convergent-beam electron diffraction: exact patterns from a CIF, in seconds.",
+    help="Large-angle convergent-beam electron diffraction (LACBED): exact patterns from a CIF, in seconds.",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     invoke_without_command=True,
@@ -94,7 +94,7 @@ def _print_version(wanted: bool) -> None:
 def _root(
     context: typer.Context,
     show_version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:
@@ -163,5 +163,5 @@ def _fail_inside(error: Exception) -> int:
     if os.environ.get("LACBED_TRACEBACK"):
         raise error
     text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    hint = "this is a fault in lacbed; please report it, with the output under LACBED_TRACEBACK=1"
+    hint = "this is a bug in lacbed; please report it with the output under LACBED_TRACEBACK=1"
     return _fail(f"{text} ({hint})", 1)

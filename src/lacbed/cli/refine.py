@@ -30,46 +30,47 @@ def command(
     experiment: Annotated[
         Path,
         typer.Argument(
-            metavar="EXPERIMENT", help="A file of lacbed experiment import, or a folder.", show_default=False
+            metavar="EXPERIMENT", help="A file made by lacbed experiment import, or a folder.", show_default=False
         ),
     ],
     crystal: o.CrystalArgument,
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the results go.", show_default=False)
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the results.", show_default=False)
     ],
     free: Annotated[
         str,
         typer.Option(
             "--free",
             metavar="LIST",
-            help="What to refine: thickness, half_width, tilt, rotation, stretch, shear, blur, voltage, "
-            "absorption, B, U, x, occupancy, cell, factor, Ug:h,k,l; one site as B:LABEL.",
+            help="Parameters to refine: thickness, half_width, tilt, rotation, stretch, shear, blur, voltage, "
+            "absorption, B, U, x, occupancy, cell, factor, Ug:h,k,l; for a single site B:LABEL.",
         ),
     ] = USUAL,
     thickness: o.ThicknessOption = "200:3000:25",
     absorption: o.AbsorptionOption = "thomas",
     factors: o.FactorsOption = "kirkland",
     beams: Annotated[
-        str, typer.Option("--beams", metavar="N", help="Number of beams, or auto for as many as it takes.")
+        str,
+        typer.Option("--beams", metavar="N", help="Number of beams, or auto for as many as convergence needs."),
     ] = "auto",
     method: Annotated[str, typer.Option("--method", help="lm (Levenberg-Marquardt) or lbfgs.")] = "lm",
-    starts: Annotated[int, typer.Option("--starts", help="Minima of the thickness scan to follow.")] = 3,
-    align: Annotated[bool, typer.Option("--align/--no-align", help="Shift each image by itself.")] = True,
+    starts: Annotated[
+        int, typer.Option("--starts", help="Number of minima of the thickness scan to refine from.")
+    ] = 3,
+    align: Annotated[bool, typer.Option("--align/--no-align", help="Let each image shift separately.")] = True,
     blur: Annotated[
         float | None,
-        typer.Option("--blur", metavar="PIXELS", help="Blur to start from (σ); default what the scan finds."),
+        typer.Option("--blur", metavar="PIXELS", help="Initial blur (σ); by default found by the scan."),
     ] = None,
-    robust: Annotated[
-        bool, typer.Option("--robust", help="Pixels that no model explains lose weight (Cauchy's weights).")
-    ] = False,
+    robust: Annotated[bool, typer.Option("--robust", help="Give outliers less weight (Cauchy weights).")] = False,
     poisson: Annotated[
-        bool, typer.Option("--poisson", help="The values are electron counts: weight by their statistics.")
+        bool, typer.Option("--poisson", help="Values are electron counts: weight by Poisson statistics.")
     ] = False,
     common_scale: Annotated[
-        bool, typer.Option("--common-scale", help="One scale for all images, and no background.")
+        bool, typer.Option("--common-scale", help="Use one scale for all images and no background.")
     ] = False,
-    steps: Annotated[int, typer.Option("--steps", help="Evaluations in each stage at most.")] = 12,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted in FOLDER.")] = False,
+    steps: Annotated[int, typer.Option("--steps", help="Maximum number of evaluations per stage.")] = 12,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the interrupted refinement in FOLDER.")] = False,
     block: o.BlockOption = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
@@ -159,7 +160,9 @@ def _refine(
             )  # fmt: skip
         except BaseException as error:
             if not isinstance(error, Exception) and (out / files.STATE).is_file():  # Ctrl-C, SIGTERM
-                sys.stderr.write(f"lacbed: the best state is in {out / files.STATE}; --resume goes on from it\n")
+                sys.stderr.write(
+                    f"lacbed: the best state is in {out / files.STATE}; continue from it with --resume\n"
+                )
             raise
     numbers, written = files.write_results(out, structure, experiment, result, options)
     seconds = {"seconds": time.perf_counter() - clock, "cpu_seconds": time.process_time() - cpu}

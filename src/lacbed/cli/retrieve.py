@@ -24,35 +24,36 @@ NAME = "retrieve"
 def command(
     pattern: Annotated[
         Path,
-        typer.Argument(
-            metavar="PATTERN", help="A pattern or experiment with the 000 reflection.", show_default=False
-        ),
+        typer.Argument(metavar="PATTERN", help="A pattern or experiment that includes 000.", show_default=False),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder of the result.", show_default=False)
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the results.", show_default=False)
     ],
     thickness: Annotated[
-        float | None, typer.Option("--thickness", "-t", metavar="Å", help="Thickness, if PATTERN does not say it.")
+        float | None,
+        typer.Option("--thickness", "-t", metavar="Å", help="Thickness, if PATTERN does not state it."),
     ] = None,
     voltage: Annotated[
-        float | None, typer.Option("--voltage", "-V", metavar="KV", help="Voltage, if not that of PATTERN.")
+        float | None,
+        typer.Option("--voltage", "-V", metavar="KV", help="Voltage, if it differs from that of PATTERN."),
     ] = None,
     lattice: Annotated[
         float | None,
         typer.Option(
-            "--lattice", metavar="Å", help="Side of the square cell; default that of the pattern's crystal."
+            "--lattice", metavar="Å", help="Side of the square cell; by default that of the pattern's crystal."
         ),
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option("--start", metavar="FILE", help="A potential to start from in place of the learned answer."),
+        typer.Option("--start", metavar="FILE", help="Initial potential, in place of the learned one."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="FOLDER", help="A learned inverse; default the packaged one.")
+        str | None,
+        typer.Option("--model", metavar="FOLDER", help="A learned inverse; by default the packaged one."),
     ] = None,
     refined: Annotated[
         bool,
-        typer.Option("--refine/--no-refine", help="Refine Fourier coefficients until the pattern is matched."),
+        typer.Option("--refine/--no-refine", help="Refine Fourier coefficients until they reproduce the pattern."),
     ] = True,
     absorption: Annotated[
         bool, typer.Option("--absorption/--no-absorption", help="Fit absorption as well.")
@@ -60,7 +61,7 @@ def command(
     reach: Annotated[
         float, typer.Option("--reach", metavar="A*", help="Refine coefficients up to this |g|.")
     ] = 6.0,
-    divisions: Annotated[int, typer.Option("--divisions", metavar="N", help="Pixels compared for each a*.")] = 4,
+    divisions: Annotated[int, typer.Option("--divisions", metavar="N", help="Pixels compared per a*.")] = 4,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
@@ -120,7 +121,7 @@ def _lattice(asked: float | None, data: xr.DataArray) -> float:
     if asked is None:
         text = data.attrs.get("crystal_cif")
         if not text:
-            raise SettingError("the pattern does not say its lattice parameter; give it in Å (--lattice)")
+            raise SettingError("the pattern does not state its lattice parameter; give it in Å (--lattice)")
         from lacbed.crystals import Crystal
         from lacbed.learn.domain import is_cubic
 
@@ -140,8 +141,10 @@ def _report(result: Retrieval, out: Path, reporter: Reporter) -> None:
     foil = result.foil
     reporter.say(
         f"a {foil.lattice_parameter:.4f} Å, thickness {foil.thickness:g} Å, {foil.energy / 1e3:g} kV, "
-        f"{len(result.symmetry)} operations kept"
+        f"{len(result.symmetry)} symmetry operations kept"
     )
     reporter.say(f"Z of the pattern: start {100 * result.z[0]:.3g} %, refined {100 * result.z[-1]:.3g} %")
-    reporter.say(f"{result.free} free coefficients; the potential is one of those that 000 cannot tell apart")
+    reporter.say(
+        f"{result.free} free coefficients; the potential is one of several that give the same pattern of 000"
+    )
     reporter.say(f"  wrote {out}/potential.nc, start.nc, coefficients.csv, retrieval.png, retrieval.json")

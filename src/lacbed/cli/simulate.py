@@ -35,29 +35,36 @@ def command(
     absorption: o.AbsorptionOption = "none",
     beams: Annotated[str, typer.Option("--beams", metavar="auto|N", help="Number of beams, or auto.")] = "auto",
     g_max: Annotated[
-        float | None, typer.Option("--g-max", metavar="1/Å", help="Choose beams by length instead.")
+        float | None, typer.Option("--g-max", metavar="1/Å", help="Take all beams up to this length instead.")
     ] = None,
     sg_max: Annotated[
-        float | None, typer.Option("--sg-max", metavar="1/Å", help="Choose beams by excitation error instead.")
+        float | None,
+        typer.Option("--sg-max", metavar="1/Å", help="Take all beams up to this excitation error instead."),
     ] = None,
-    weak: Annotated[int, typer.Option("--weak", metavar="N", help="Further beams by Bethe perturbation.")] = 0,
+    weak: Annotated[
+        int, typer.Option("--weak", metavar="N", help="Additional weak beams, by Bethe perturbation.")
+    ] = 0,
     laue_zones: o.LaueOption = 0,
     foil_normal: o.FoilOption = None,
     x_direction: o.XDirectionOption = None,
     refraction: o.RefractionOption = True,
     paraxial: Annotated[
-        bool, typer.Option("--paraxial/--no-paraxial", help="Leave the term γ² of the wave equation out.")
+        bool, typer.Option("--paraxial/--no-paraxial", help="Neglect the term γ² of the wave equation.")
     ] = True,
-    solver: Annotated[str, typer.Option("--solver", help="auto, or the name of a solver.")] = "auto",
+    solver: Annotated[
+        str, typer.Option("--solver", help="auto, reference, zone, tilted, chebyshev, fast or multislice.")
+    ] = "auto",
     device: o.DeviceOption = "auto",
     dtype: Annotated[str, typer.Option("--dtype", help="float64 or float32.")] = "float64",
     frozen_phonons: Annotated[
-        int, typer.Option("--frozen-phonons", metavar="N", help="Configurations, with --solver multislice.")
+        int,
+        typer.Option("--frozen-phonons", metavar="N", help="Frozen-phonon configurations (--solver multislice)."),
     ] = 0,
     b_iso: Annotated[
-        float | None, typer.Option("--b-iso", metavar="Å²", help="Debye-Waller B of every atom, not its own.")
+        float | None,
+        typer.Option("--b-iso", metavar="Å²", help="Debye-Waller B for every atom, in place of its own."),
     ] = None,
-    output: Annotated[str, typer.Option("--output", help="intensity, or amplitude (complex).")] = "intensity",
+    output: Annotated[str, typer.Option("--output", help="intensity or (complex) amplitude.")] = "intensity",
     block: o.BlockOption = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,

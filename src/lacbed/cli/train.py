@@ -38,15 +38,15 @@ def command(
     config: ConfigArgument,
     data: DataOption,
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder of the run.", show_default=False)
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the run.", show_default=False)
     ],
     changes: SetOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the checkpoint in the folder.")] = False,
     device: o.DeviceOption = "auto",
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Train a model on a data set; the folder gets checkpoints, metrics.jsonl and, at the end, model/.
+    """Train a model on a data set; writes checkpoints, metrics.jsonl and, at the end, model/ to the folder.
 
     Example: lacbed train vae-seed --data seed.zarr -o run
 

@@ -155,13 +155,13 @@ def _prepare(folder: Path, plan: Plan) -> None:
         if record["plan_digest"] != plan.digest:
             same = record["config_digest"] == plan.config.digest
             what = "other crystals, another selection or another batch size" if same else "another config"
-            raise FileFormatError(f"{str(folder)!r} was begun with {what}; choose another folder, or remove it")
+            raise FileFormatError(f"{str(folder)!r} was started with {what}; choose another folder, or remove it")
         remove_unfinished(folder)
         _check_layout(folder, plan)
         return
     strangers = [p.name for p in folder.iterdir() if p.name not in _own(plan) and not is_unfinished(p)]
     if strangers:
-        raise FileFormatError(f"{str(folder)!r} is no data set: it holds {sorted(strangers)[0]!r}")
+        raise FileFormatError(f"{str(folder)!r} is not a data set: it holds {sorted(strangers)[0]!r}")
     remove_unfinished(folder)
     create(folder, plan)
 
@@ -174,7 +174,7 @@ def _check_layout(folder: Path, plan: Plan) -> None:
         maps = (("pattern", group.symmetry.pattern), ("potential", group.symmetry.potential))
         whole = whole and all(np.array_equal(store.map(group.symmetry.name, k), m.source) for k, m in maps)
     if not whole:
-        raise FileFormatError(f"{str(folder)!r} is damaged: places or maps are not those of its plan; build anew")
+        raise FileFormatError(f"{str(folder)!r} is damaged: places or maps do not match its plan; build it again")
 
 
 def _own(plan: Plan) -> set[str]:

@@ -41,7 +41,9 @@ def cluster(address: str, device: str = "auto") -> Iterator[WorkerPool]:
     except ImportError:
         raise MissingExtraError('--scheduler needs dask.distributed: pip install "lacbed[dask]"') from None
     if not _ADDRESS.fullmatch(address):
-        raise SettingError(f"no Dask scheduler answers at {address!r}: expected such as tcp://HOST:8786")
+        raise SettingError(
+            f"no Dask scheduler answers at {address!r}: expected an address such as tcp://HOST:8786"
+        )
     for name in ("distributed", "distributed.client", "distributed.core"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters comes as an exception
     _check_answer(address)
@@ -65,8 +67,8 @@ def _check_answer(address: str) -> None:
             pool.submit(asyncio.run, _shake_hands(address)).result()
     except TimeoutError:
         raise SettingError(
-            f"no Dask scheduler answers at {address!r}: nothing came for {CONNECT_SECONDS:g} s; "
-            "check the address, and that a scheduler runs there"
+            f"no Dask scheduler answers at {address!r}: no answer for {CONNECT_SECONDS:g} s; "
+            "check the address, and that a scheduler is running there"
         ) from None
     except Exception as error:  # strangers at the other end can answer anything
         raise SettingError(f"no Dask scheduler answers at {address!r}: {reason(error)}") from None

@@ -94,7 +94,7 @@ class DatasetConfig:
         for field in fields(self):
             object.__setattr__(self, field.name, _tuples(getattr(self, field.name)))
         if isinstance(self.energy, Range) and self.energy.count != 1:
-            raise SettingError(f"a range of energies gives one value a crystal, got count = {self.energy.count}")
+            raise SettingError(f"a range of energies gives one value per crystal, got count = {self.energy.count}")
         _vector("zone_axis", self.zone_axis)
         if not isinstance(self.hkl, tuple) or not self.hkl:
             raise SettingError(f"hkl must be a list of (h, k, l) with at least one of them, got {self.hkl!r}")
@@ -211,7 +211,7 @@ def load_config(path: str | Path) -> DatasetConfig:
 def _check_keys(values: Mapping[str, Any], known: list[str], what: str) -> None:
     unknown = [str(name) for name in values if name not in known]
     if unknown:
-        raise SettingError(f"{what} has no key {', '.join(map(repr, unknown))}; it knows {', '.join(known)}")
+        raise SettingError(f"{what} has no key {', '.join(map(repr, unknown))}; its keys are {', '.join(known)}")
 
 
 def _tuples(value: Any) -> Any:

@@ -37,7 +37,7 @@ def record_problem(record: Mapping[str, Any]) -> str:
         return "its record names impossible groups"
     invalid = record["invalid"].items()
     if not all(isinstance(why, str) and row.isdecimal() and int(row) < rows for row, why in invalid):
-        return "its record lists impossible rows that are no crystals"
+        return "its record lists impossible rows that are not crystals"
     return ""
 
 
@@ -74,10 +74,10 @@ def _places(
 ) -> Iterator[str]:
     outside = np.nonzero((places[:, 0] < -1) | (places[:, 0] >= len(groups)))[0]
     if len(outside):
-        yield f"place puts row {outside[0]} into group {places[outside[0], 0]}, which there is not"
+        yield f"place puts row {outside[0]} into group {places[outside[0], 0]}, which does not exist"
     absent = {str(row) for row in np.nonzero(places[:, 0] == -1)[0]}
     if absent != set(record["invalid"]):
-        yield f"place has {len(absent)} rows that are no crystals, and the record {len(record['invalid'])}"
+        yield f"place has {len(absent)} rows that are not crystals, and the record {len(record['invalid'])}"
     for name, rows in zip(record["groups"], groups, strict=True):
         if not np.array_equal(places[rows, 1], np.arange(len(rows))):
             yield f"place gives the rows of {name} impossible places"
@@ -90,7 +90,7 @@ def _journal(record: Mapping[str, Any], groups: list[npt.NDArray[np.int64]], ent
         if not len(rows) or list(entry.rows) != list(rows):
             yield f"the journal gives batch {number} of group {group} rows that it does not have"
         elif set(entry.files) != {chunk_name(record["groups"][group], name, number) for name in ARRAYS}:
-            yield f"the journal lists other files of batch {number} of {record['groups'][group]} than it has"
+            yield f"the journal lists different files for batch {number} of {record['groups'][group]} than it has"
         elif not {failure.row for failure in entry.failures} <= set(entry.rows):
             yield f"the journal lists failures in batch {number} of group {group} that are not in it"
 
@@ -111,12 +111,12 @@ def _manifest(
     listed = {f["row"]: Failure(**f) for f in manifest["failures"]}
     invalid = {int(row) for row in record["invalid"]}
     if {row: f for row, f in listed.items() if row not in invalid} != failures or not invalid <= set(listed):
-        yield "the manifest and the journal list other failures"
+        yield "the manifest and the journal list different failures"
     if manifest["crystals"] != record["rows"] - len(listed):
         yield f"the manifest counts {manifest['crystals']} crystals, there are {record['rows'] - len(listed)}"
     near = [row for group in manifest["duplicates"]["groups"] for row in group]
     if len(set(near)) < len(near) or not all(0 <= row < record["rows"] and row not in listed for row in near):
-        yield "the manifest lists near duplicates that are no crystals of the data set"
+        yield "the manifest lists near duplicates that are not crystals of the data set"
     yield from _files(record, entries, manifest["files"])
 
 
@@ -124,7 +124,7 @@ def _files(record: Mapping[str, Any], entries: Entries, files: Mapping[str, str]
     for entry in entries.values():
         for name, digest in entry.files.items():
             if files.get(name) != digest:
-                yield f"the manifest and the journal have other checksums of {name}"
+                yield f"the manifest and the journal have different checksums for {name}"
     needed = {CATALOG, "zarr.json", "place/zarr.json", "place/c/0/0"}
     for group in record["groups"]:
         needed |= {f"{group}/{array}/zarr.json" for array in (*ARRAYS, "pattern_source", "potential_source")}

@@ -108,7 +108,7 @@ def _entry(line: bytes, path: Path) -> Entry:
             raise ValueError(entry.seconds)
         return entry
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise FileFormatError(f"{path} has a line that is none of lacbed's; the data set is damaged") from None
+        raise FileFormatError(f"{path} has a line that lacbed did not write; the data set is damaged") from None
 
 
 def _whole(value: Any) -> int:
@@ -237,7 +237,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         _check_manifest(manifest)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else "it holds impossible values"
-        raise FileFormatError(f"{str(path)!r} is no manifest of a data set, or a damaged one: {what}") from None
+        raise FileFormatError(f"{str(path)!r} is not the manifest of a data set, or is damaged: {what}") from None
     return manifest
 
 

@@ -180,7 +180,7 @@ def make_plan(
     if invalid and (not skip_invalid or len(invalid) == table.num_rows):
         first = next(iter(invalid.values()))
         raise CrystalError(
-            f"{len(invalid)} of {table.num_rows} rows cannot be used (--skip-invalid leaves them out): {first}"
+            f"{len(invalid)} of {table.num_rows} rows cannot be used (--skip-invalid skips them): {first}"
         )
     groups = tuple(_group(shapes.known[name], members[name], sizes) for name in sorted(members))
     return Plan(config, selection or Selection(), table, groups, tuple(sizes), invalid, batch)

@@ -63,7 +63,7 @@ def select_rows(table: pa.Table, selection: Selection) -> pa.Table:
         keep &= np.array(table["n_atoms_conv"].to_pylist(), dtype=float) <= selection.max_atoms
     if selection.known:
         if "experimentally_known" not in table.column_names:
-            raise SettingError("the catalogue does not say what is known from experiment")
+            raise SettingError("the catalogue does not state what is known from experiment")
         keep &= np.array([value is True for value in table["experimentally_known"].to_pylist()])
     chosen = np.flatnonzero(keep)
     order = chosen[np.argsort(_lots(table, selection.seed)[chosen], kind="stable")]
@@ -73,7 +73,7 @@ def select_rows(table: pa.Table, selection: Selection) -> pa.Table:
         if len(order) < selection.count:
             raise SettingError(
                 f"{len(order)} of the {table.num_rows} rows of the catalogue meet the conditions, "
-                f"{selection.count} are wanted"
+                f"but {selection.count} were requested"
             )
         order = order[: selection.count]
     if len(order) == 0:

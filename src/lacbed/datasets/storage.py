@@ -223,12 +223,12 @@ def read_record(folder: Path) -> dict[str, Any]:
     root = folder / "zarr.json"
     if not root.exists():
         if is_store(folder):  # of the earlier format of Zarr, in which there are no data sets
-            raise FileFormatError(f"{str(folder)!r} is a Zarr store, but no data set of lacbed")
-        raise FileFormatError(f"{str(folder)!r} holds no Zarr store: there is no zarr.json in it")
+            raise FileFormatError(f"{str(folder)!r} is a Zarr store, but not a data set of lacbed")
+        raise FileFormatError(f"{str(folder)!r} contains no Zarr store: there is no zarr.json in it")
     attributes = json_file(root, "the record of a data set").get("attributes")
     record = attributes.get(RECORD) if isinstance(attributes, dict) else None
     if not isinstance(record, dict) or record.get("format") != "lacbed-dataset":
-        raise FileFormatError(f"{str(folder)!r} is a Zarr store, but no data set of lacbed")
+        raise FileFormatError(f"{str(folder)!r} is a Zarr store, but not a data set of lacbed")
     version = record.get("format_version")
     if type(version) is not int or version != 1:
         raise FileFormatError(f"the data set has format version {str(version)[:20]}, expected 1; update lacbed")

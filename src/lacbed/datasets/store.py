@@ -165,7 +165,7 @@ class Store:
         scalars = self.scalars(row)
         offset, scale = (scalars[self._column[n]] for n in ("potential_offset", "potential_scale"))
         if not (np.isfinite(offset) and 0 < scale < np.inf):
-            raise FileFormatError(f"{str(self.path)!r} is damaged: row {row} is said to be done and has no values")
+            raise FileFormatError(f"{str(self.path)!r} is damaged: row {row} is marked as done but has no values")
         return decode_potential(stored, offset, scale)[self.map(name, "potential")]
 
     def scalars(self, row: int) -> npt.NDArray[np.float64]:
@@ -186,7 +186,7 @@ class Store:
     def _stored(self, row: int, kind: str) -> tuple[str, npt.NDArray[Any]]:
         group, place = (int(n) for n in self.places[row])
         if group < 0:
-            raise FileFormatError(f"row {row} of {str(self.path)!r} has no values: it is no crystal")
+            raise FileFormatError(f"row {row} of {str(self.path)!r} has no values: it is not a crystal")
         batch, within = divmod(place, self.record["batch"])
         if (group, batch) not in self._entries:
             raise FileFormatError(f"row {row} of {str(self.path)!r} has no values yet; build it to the end")

@@ -122,9 +122,9 @@ def _check(store: Store, row: int, values: dict[str, object]) -> Check:
     except FileFormatError as error:
         return Check(row, formula, np.nan, np.nan, problem=f"cannot be read: {error}")
     except LacbedError as error:
-        return Check(row, formula, np.nan, np.nan, problem=f"cannot be computed again: {error}")
+        return Check(row, formula, np.nan, np.nan, problem=f"cannot be recomputed: {error}")
     if codes.shape != again.pattern.shape or potential_codes.shape != again.potential.shape:
-        return Check(row, formula, np.nan, np.nan, problem="has another shape when it is computed again")
+        return Check(row, formula, np.nan, np.nan, problem="has a different shape when recomputed")
     intensity = float(np.abs(codes / LEVELS - again.pattern).max())
     volts = potential_codes * stored["potential_scale"] + stored["potential_offset"]
     potential = float(np.abs(volts - again.potential).max()) / stored["potential_scale"]

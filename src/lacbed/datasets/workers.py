@@ -173,7 +173,7 @@ def _died(job: Job) -> list[Outcome]:
 def workers_lost(error: BaseException) -> LacbedError:
     """What to raise when the workers as a whole are lost."""
     what = f"{type(error).__name__}: {reason(error)}"
-    return LacbedError(f"the workers do not answer any more ({what}); the same command goes on from here")
+    return LacbedError(f"the workers no longer answer ({what}); run the same command to resume")
 
 
 # -- crews on this machine; `lacbed.datasets.cluster` has the third kind ------------------------------------------

@@ -152,14 +152,16 @@ def _check_images(images: npt.ArrayLike) -> FloatArray:
     try:
         stored = np.asarray(images)
     except (TypeError, ValueError):
-        raise SettingError("the images differ in size or are not numbers; bring them to one size") from None
+        raise SettingError(
+            "the images differ in size or are not numbers; crop or resample them to one size"
+        ) from None
     if stored.dtype.kind not in "fiu":
         raise SettingError(f"the images are not numbers but {stored.dtype}; expected counts")
     if stored.ndim != 3 or stored.shape[0] == 0:
         raise SettingError(f"expected images (reflection, row, column), got an array of shape {stored.shape}")
     rows, columns = stored.shape[1:]
     if rows != columns:
-        raise SettingError(f"the images are {rows} x {columns} pixels; cut them to squares around the zone axis")
+        raise SettingError(f"the images are {rows} x {columns} pixels; crop them to squares around the zone axis")
     if rows < SMALLEST:
         raise SettingError(f"the images are {rows} x {columns} pixels, too few for a pattern; at least {SMALLEST}")
     return np.array(stored, dtype=np.float64)
@@ -214,10 +216,10 @@ def _mask(stack: FloatArray, names: list[str], saturation: float | None) -> tupl
     notes: list[str] = []
     unknown = ~np.isfinite(stack)
     if unknown.any():
-        notes.append(f"{int(unknown.sum())} pixels that are not numbers are left out")
+        notes.append(f"{int(unknown.sum())} pixels that are not numbers are excluded")
     full = np.zeros(stack.shape, dtype=bool) if saturation is None else (stack >= saturation) & ~unknown
     if full.any():
-        notes.append(f"{int(full.sum())} pixels saturated at {saturation:g} counts or above are left out")
+        notes.append(f"{int(full.sum())} pixels saturated at {saturation:g} counts or above are excluded")
     used = np.where(unknown | full, np.nan, stack)
     flat = [n for n, image in zip(names, used, strict=True) if not has_contrast(image)]
     if len(flat) == len(names):

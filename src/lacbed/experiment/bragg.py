@@ -68,7 +68,7 @@ class BraggCheck:
             notes.append(
                 f"the Bragg lines contradict the stated half-width {experiment.half_width:.4g} 1/Å: "
                 f"{self.scale * experiment.half_width:.4g} fits better (correlation {self.best:.2f} against "
-                f"{self.stated:.2f}); or the cell of the crystal is another"
+                f"{self.stated:.2f}); or the crystal has another cell"
             )
         return notes
 

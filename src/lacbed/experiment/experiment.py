@@ -58,7 +58,7 @@ class Experiment:
         if self.pattern.sizes["ky"] != self.pattern.sizes["kx"]:
             raise SettingError(
                 f"the images of an experiment are square, got {self.pattern.sizes['ky']} x "
-                f"{self.pattern.sizes['kx']} pixels; cut them out"
+                f"{self.pattern.sizes['kx']} pixels; crop them"
             )
         if self.pattern.dtype.kind == "c":
             raise SettingError("an experiment has counts, not complex amplitudes")
@@ -197,7 +197,7 @@ class Experiment:
             SettingError: if the images do not divide into such squares.
         """
         if factor < 1 or self.pixels % factor:
-            raise SettingError(f"images of {self.pixels} pixels a side cannot be binned by {factor}")
+            raise SettingError(f"images of {self.pixels} pixels per side cannot be binned by {factor}")
         means = binned_images(self.images, factor)
         every = slice(None, None, factor)
         pattern = self.pattern.isel(ky=every, kx=every).copy(data=means[None])
@@ -257,7 +257,7 @@ def _check_labels(pattern: xr.DataArray) -> None:
         values = np.asarray(pattern[name].values)
         steps = np.diff(values) if values.dtype.kind in "fiu" else np.empty(0)
         if not (len(steps) and np.all(steps > 0) and np.allclose(steps, steps.mean(), rtol=1e-3, atol=0)):
-            raise SettingError(f"{name} of an experiment must be pixels that ascend with one step in 1/Å")
+            raise SettingError(f"{name} of an experiment must ascend in equal steps, in 1/Å")
 
 
 def crystal_of(experiment: Experiment) -> Crystal | None:

@@ -107,7 +107,9 @@ def read_stack(path: Path) -> tuple[np.ndarray, np.ndarray]:
     except OSError as error:
         raise FileFormatError(f"cannot read {str(path)!r}: {reason(error)}") from None
     except Exception:  # damaged archives raise anything at all
-        raise FileFormatError(f"cannot read {str(path)!r} as .npz: damaged, cut short or foreign") from None
+        raise FileFormatError(
+            f"cannot read {str(path)!r} as .npz: damaged, cut short or in another format"
+        ) from None
 
 
 def _check_members(archive: zipfile.ZipFile, size: int) -> None:
@@ -118,7 +120,7 @@ def _check_members(archive: zipfile.ZipFile, size: int) -> None:
     if any(info.flag_bits & 1 for info in members):
         raise FileFormatError("it is encrypted; save it without a password")
     if len(members) > len({info.filename for info in members}):
-        raise FileFormatError("it holds two arrays of one name; keep one")
+        raise FileFormatError("it holds two arrays with the same name; keep one")
     for info in members:
         with archive.open(info) as stream:
             array_header(stream)
@@ -144,7 +146,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     if not os.path.lexists(path):
         raise FileFormatError(
             f"{str(path.parent)!r} has no {path.name}; an experiment is a folder with {IMAGES} and {DESCRIPTION}, "
-            "or a file that lacbed experiment import wrote"
+            "or a file written by lacbed experiment import"
         )
     return read_json(path, "the description of an experiment", _LARGEST_DESCRIPTION, FileFormatError)
 
@@ -185,7 +187,7 @@ def _text(part: dict[str, Any], name: str, default: str, where: str = "") -> str
     value = part.get(name, default)
     if not isinstance(value, str) or not value.isprintable():
         place = f" in the {where}" if where else ""
-        raise FileFormatError(f"{name}{place} of {DESCRIPTION} must be a text of one line, got {_got(value)}")
+        raise FileFormatError(f"{name}{place} of {DESCRIPTION} must be one line of text, got {_got(value)}")
     return value
 
 

@@ -30,9 +30,9 @@ _FOREIGN = {
     b"MM\0*": "a TIFF",
     b"II+\0": "a BigTIFF",
     b"MM\0+": "a BigTIFF",
-    b"<!DOC": "a page of the web",
-    b"<html": "a page of the web",
-    b"version https://git-lfs": "a pointer of Git LFS, not the file itself",
+    b"<!DOC": "a web page",
+    b"<html": "a web page",
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself",
 }
 _OWN = {".tif": "TIFF", ".tiff": "TIFF", ".npy": "a NumPy", ".hspy": "HDF5", ".zspy": "ZIP"}
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
@@ -58,9 +58,9 @@ def read_noted(path: Path) -> tuple[np.ndarray, list[str]]:
     ending = path.suffix.lower()
     reader = READERS.get(ending)
     if reader is None:
-        hint = "; a picture holds no counts, save them as TIFF" if ending in PICTURES else ""
+        hint = "; a picture holds no counts; save them as TIFF" if ending in PICTURES else ""
         raise FileFormatError(
-            f"{str(path)!r} has an ending that is not read; expected one of {', '.join(sorted(READERS))}{hint}"
+            f"{str(path)!r} has a suffix that is not supported; expected one of {', '.join(sorted(READERS))}{hint}"
         )
     foreign = ""
     try:
@@ -78,11 +78,11 @@ def read_noted(path: Path) -> tuple[np.ndarray, list[str]]:
         raise FileFormatError(f"cannot read {str(path)!r}: not enough memory for what it announces") from None
     except OSError as error:
         known = isinstance(error.strerror, str)  # readers of formats put numbers there
-        detail = foreign or (reason(error) if known else "damaged, cut short or foreign")
+        detail = foreign or (reason(error) if known else "damaged, cut short or in another format")
         raise FileFormatError(f"cannot read {str(path)!r}: {detail}") from None
     except Exception:  # readers of damaged files raise anything at all
         raise FileFormatError(
-            f"cannot read {str(path)!r} as {path.suffix}: {foreign or 'damaged, cut short or foreign'}"
+            f"cannot read {str(path)!r} as {path.suffix}: {foreign or 'damaged, cut short or in another format'}"
         ) from None
     images = np.squeeze(np.asarray(images))
     if images.ndim not in (2, 3) or images.dtype.kind not in "fiu":
@@ -103,7 +103,7 @@ def _foreign(path: Path) -> str:
     for mark, kind in _FOREIGN.items():
         if head.startswith(mark) and own not in kind:
             hint = "; save the counts as TIFF" if "picture" in kind else ""
-            return f"it is {kind}, whatever its ending says{hint}"
+            return f"it is {kind}, despite its suffix{hint}"
     return ""
 
 

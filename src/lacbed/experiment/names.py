@@ -152,7 +152,7 @@ def _doubt(readings: Sequence[_Reading]) -> str:
     forms = {r.form for r in readings}
     words = [word for r in readings for word in r.indices]
     if any(re.fullmatch("-0+", word) for word in words):
-        return "have a hyphen before a zero, so that it is no sign"
+        return "have a hyphen before a zero, so that it is not a minus sign"
     if any(r.joined for r in readings) and "plus" not in forms:
         return "have hyphens that may be signs or not"
     if "compact" in forms and forms & {"plus", "separated"}:
@@ -165,7 +165,7 @@ def _doubt(readings: Sequence[_Reading]) -> str:
         running = alone or outside or _counts(["".join(r.indices) for r in readings])
     else:
         running = "plus" not in forms and not signs and _steps(hkl)
-    return "may be running numbers, which are no reflections" if running else ""
+    return "may be running numbers rather than reflections" if running else ""
 
 
 def _counts(written: Sequence[str]) -> bool:

@@ -76,10 +76,10 @@ def _check_length(path: Path) -> None:
         head = stream.read(16)
     word, rest = (">Q", 24) if head[:4] == b"\0\0\0\4" else (">I", 16)
     if len(head) < 16 or head[:3] != b"\0\0\0":
-        raise FileFormatError("it is no file of DigitalMicrograph")
+        raise FileFormatError("it is not a DigitalMicrograph file")
     announced = struct.unpack_from(word, head, 4)[0] + rest
     if size < announced - 8:
-        raise FileFormatError(f"it is cut short: it says that it has {announced} bytes, and there are {size}")
+        raise FileFormatError(f"it is cut short: it announces {announced} bytes and has {size}")
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def _images(signals: list[dict[str, Any]], stated: bool) -> tuple[np.ndarray, li
     sizes = [int(np.size(s["data"])) for s in signals]
     if sizes.count(max(sizes)) > 1:
         raise FileFormatError(
-            f"it holds {sizes.count(max(sizes))} signals of one size; save the one that is meant alone"
+            f"it holds {sizes.count(max(sizes))} signals of the same size; save the right one by itself"
         )
     signal = signals[sizes.index(max(sizes))]
     data, axes = _ordered(signal)
@@ -137,7 +137,7 @@ def _stack(data: np.ndarray, axes: list[dict[str, Any]], stated: bool) -> tuple[
         names = ", ".join(_name(axes[i], i) for i in counting) or "none"
         raise FileFormatError(
             f"it holds an array of {numbers} with {data.ndim} axes (navigation axes: {names}); expected images "
-            "along one axis: choose one place on each of the others, such as s.inav[:, 0], and save that"
+            "along one axis: choose one position along each of the others, such as s.inav[:, 0], and save that"
         )
     notes = []
     if data.ndim == 3 and stated:
@@ -148,8 +148,9 @@ def _stack(data: np.ndarray, axes: list[dict[str, Any]], stated: bool) -> tuple[
             counting = [i for i in range(3) if data.shape[i] != data.shape[i - 1] == data.shape[i - 2]]
         if len(counting) != 1:
             raise FileFormatError(
-                f"it holds an array {data.shape}, whose axes do not say which of them counts the images; expected "
-                "one navigation axis and two signal axes, as s.transpose(signal_axes=2) makes them; save it so"
+                f"it holds an array {data.shape}, whose axes do not show which of them numbers the images; "
+                "expected one navigation axis and two signal axes, as s.transpose(signal_axes=2) makes them; save "
+                "it like that"
             )
         data = np.moveaxis(data, counting[0], 0)
         axes = [axes[counting[0]], *(a for i, a in enumerate(axes) if i != counting[0])]
@@ -226,7 +227,7 @@ def check_folder(path: Path) -> None:
             status = file.stat()
             count, total = count + 1, total + status.st_size
             if not stat.S_ISREG(status.st_mode):
-                raise FileFormatError(f"{name!r} in it is no regular file")
+                raise FileFormatError(f"{name!r} in it is not a regular file")
             if name in _ZARR_TEXTS and (status.st_size > _LARGEST_TEXT or b"pickle" in file.read_bytes()):
                 raise FileFormatError("it holds pickled Python objects, which are never loaded")
         if count + len(folders) > _MOST_FILES or total > LARGEST:

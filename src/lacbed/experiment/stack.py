@@ -112,12 +112,12 @@ def _files_in(folder: Path) -> list[Path]:
     try:
         inside = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=natural_key)
     except OSError as error:
-        raise FileFormatError(f"cannot look into {str(folder)!r}: {reason(error)}") from None
+        raise FileFormatError(f"cannot open {str(folder)!r}: {reason(error)}") from None
     files = [p for p in inside if p.suffix.lower() in READERS]
     endings = sorted({p.suffix.lower() for p in files})
     if not files:
         pictures = sum(p.suffix.lower() in PICTURES for p in inside)
-        hint = f"; the {pictures} pictures in it hold no counts, save them as TIFF" if pictures else ""
+        hint = f"; the {pictures} pictures in it hold no counts; save them as TIFF" if pictures else ""
         raise FileFormatError(
             f"{str(folder)!r} holds no images; expected files {', '.join(sorted(READERS))} named by reflection"
             f"{hint}"
@@ -159,7 +159,7 @@ def _read_archive(path: Path, hkl: Sequence[HKL] | None) -> Stack:
         raise FileFormatError(f"hkl in {str(path)!r} must be (image, 3): {error}") from None
     found = tuple((h, k, l) for h, k, l in values.tolist())  # noqa: E741
     if hkl is not None and [tuple(g) for g in hkl] != list(found):
-        raise FileFormatError(f"{str(path)!r} says itself which reflections it holds, and --hkl says others")
+        raise FileFormatError(f"{str(path)!r} states its own reflections, and --hkl contradicts them")
     return Stack(images, found, None, _numbered(path, len(images)))
 
 

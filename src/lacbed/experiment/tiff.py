@@ -84,7 +84,7 @@ def _directories(path: Path) -> list[Page]:
                 page, at = _directory(stream, at, order, big, size)
             except (struct.error, OverflowError, OSError):
                 raise FileFormatError(
-                    f"it is cut short: page {len(pages) + 1}, described at byte {at}, reaches over the end, the "
+                    f"it is cut short: page {len(pages) + 1}, described at byte {at}, extends beyond the end; the "
                     f"file has {size} bytes"
                 ) from None
             pages.append(page)
@@ -134,7 +134,7 @@ def _check_page(page: Page) -> None:
         )
     if page.get(BITS, 1) == 1:
         raise FileFormatError(
-            "it has 1 bit a pixel, black or white without counts; save as grey with 8 or 16 bits"
+            "it has 1 bit per pixel, black or white without counts; save as grey with 8 or 16 bits"
         )
 
 
@@ -145,7 +145,7 @@ def _check_series(series: list[Any], size: int) -> None:
     kinds = sorted({f"{s.keyframe.shape[0]} x {s.keyframe.shape[1]} {s.dtype}" for s in series})
     if len(kinds) > 1:
         raise FileFormatError(
-            f"it holds {len(series)} series of different images ({', '.join(kinds)}); save the one that is meant "
+            f"it holds {len(series)} series of different images ({', '.join(kinds)}); save the right one "
             "as a file of its own"
         )
     pixels = sum(int(s.size) for s in series)
@@ -153,9 +153,7 @@ def _check_series(series: list[Any], size: int) -> None:
     check_memory(pixels)
     for s in series:
         if any(page is None for page in s.pages):
-            raise FileFormatError(
-                "some of its images are not in the file, but in others or nowhere; save one whole stack"
-            )
+            raise FileFormatError("some of its images are in other files or missing; save the complete stack")
         end = max(
             (o + n for p in s.pages for o, n in zip(p.dataoffsets, p.databytecounts, strict=False)), default=0
         )
@@ -199,8 +197,8 @@ def _undecoded(error: Exception, pages: list[Page], names: Any) -> Exception:
     if isinstance(error, ImportError) or "imagecodecs" in str(error):
         return FileFormatError(f"compressed ({name}); pip install imagecodecs, or save uncompressed")
     if name.isdigit():
-        return FileFormatError(f"compressed (method {name}), which no reader here knows; save uncompressed")
-    return FileFormatError(f"compressed ({name}), and what is compressed is damaged; save uncompressed")
+        return FileFormatError(f"compressed (method {name}), which is not supported; save uncompressed")
+    return FileFormatError(f"compressed ({name}), and its compressed data are damaged; save uncompressed")
 
 
 def _dark_is_zero(images: np.ndarray, pages: list[Page]) -> tuple[np.ndarray, list[str]]:
@@ -228,13 +226,11 @@ def _remarks(pages: list[Page], names: Any) -> list[str]:
     turned = {page.get(ORIENTATION, 1) for page in pages} - {0, 1}
     if turned:
         notes.append(
-            f"its orientation tag ({min(turned)}) says that it is to be shown turned; this is not applied"
+            f"its orientation tag ({min(turned)}) asks for a rotated or mirrored display, which is not applied"
         )
     lossy = {_name(m, names) for m in (page.get(COMPRESSION, 1) for page in pages) if m in (6, 7, 34892, 50001)}
     if lossy:
-        notes.append(
-            f"compressed with loss ({', '.join(sorted(lossy))}): the counts are not those of the detector"
-        )
+        notes.append(f"compressed lossily ({', '.join(sorted(lossy))}): the counts are not those of the detector")
     return notes
 
 

@@ -120,7 +120,7 @@ def read_felix(path: Path) -> FelixInput:
     values = _entries(_text(file))
     missing = [name for key, name in NEEDED.items() if key not in values]
     if missing:
-        raise FileFormatError(f"{str(file)!r} does not say {' and '.join(missing)}; is it an input file of Felix?")
+        raise FileFormatError(f"{str(file)!r} does not state {' and '.join(missing)}; is it a Felix input file?")
     zone = _vector(values, "zone", file) or (0.0, 0.0, 1.0)
     if any(v != round(v) for v in zone):
         raise FileFormatError(f"the incident beam direction in {str(file)!r} must be whole numbers, got {zone}")
@@ -154,10 +154,10 @@ def find_input(path: Path) -> Path:
     if path.is_dir():
         found = [p for p in sorted(path.iterdir()) if p.name.lower() == "felix.inp" and p.is_file()]
         if not found:
-            raise FileFormatError(f"{str(path)!r} holds no felix.inp; give the input folder of Felix")
+            raise FileFormatError(f"{str(path)!r} contains no felix.inp; give a Felix input folder")
         return found[0]
     if not path.is_file():
-        raise FileFormatError(f"no such file: {str(path)!r}; expected felix.inp or the folder that holds it")
+        raise FileFormatError(f"no such file: {str(path)!r}; expected felix.inp or its folder")
     return path
 
 
@@ -172,7 +172,7 @@ def read_list(folder: Path) -> list[HKL]:
 def _text(path: Path) -> str:
     try:
         if path.stat().st_size > LARGEST:
-            raise FileFormatError(f"{str(path)!r} is larger than any input of Felix")
+            raise FileFormatError(f"{str(path)!r} is larger than any Felix input file")
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise FileFormatError(f"cannot read {str(path)!r}: {error.strerror or error}") from None
@@ -287,14 +287,16 @@ def _remarks(values: dict[str, str], file: Path) -> list[str]:
             "patterns stop changing (beams= or --beams sets their number)"
         )
     if _number(values, "absorption", file, 0.0) != 0:
-        remarks.append("Felix leaves out the mean absorption U'_0, so that its intensities are higher as a whole")
+        remarks.append(
+            "Felix neglects the mean absorption U'_0, so that its intensities are higher by a common factor"
+        )
     if _number(values, "holz", file, 0.0) != 0:
-        remarks.append("higher Laue zones are asked for; add laue_zones=1 or --laue-zones 1 (slower)")
+        remarks.append("the input asks for higher Laue zones; add laue_zones=1 or --laue-zones 1 (slower)")
     if _number(values, "blur", file, 0.0) > 0:
-        remarks.append(f"Felix blurs its images with a radius of {values['blur']} pixels; here nothing is blurred")
+        remarks.append(f"Felix blurs its images with a radius of {values['blur']} pixels; no blur is applied here")
     if "inner" in values or "zolz" in values:
         remarks.append(
-            "this felix.inp is in the form of Felix before 2019, whose convergence angle may count shortest "
-            "reciprocal vectors and not 1/Å; if so, say --unit g"
+            "this felix.inp is in the form of Felix before 2019, whose convergence angle may be in shortest "
+            "reciprocal vectors, not in 1/Å; if so, use --unit g"
         )
     return remarks

@@ -38,7 +38,7 @@ def crystal_of(felix: FelixInput) -> tuple[Crystal, float | None]:
         CrystalError: if it cannot be used.
     """
     if not felix.cif.is_file():
-        raise FileFormatError(f"{str(felix.folder)!r} holds no felix.cif, the crystal that felix.inp goes with")
+        raise FileFormatError(f"{str(felix.folder)!r} holds no felix.cif, the crystal that belongs to felix.inp")
     crystal = read_cif(felix.cif)
     without = [s for s in crystal.sites if s.u_aniso is None and s.b_iso == DEFAULT_B_ISO]
     lacks = any(note.startswith("no Debye-Waller factor") for note in crystal.notes)
@@ -57,7 +57,7 @@ def settings_of(felix: FelixInput, crystal: Crystal) -> tuple[dict[str, Any], li
     remarks = [] if felix.hkl else ["there is no felix.hkl; the direct beam is computed"]
     if outside:
         names = "  ".join(_comma(g) for g in outside)
-        remarks.append(f"left out, as not of the zone or absent from the lattice: {names}")
+        remarks.append(f"left out, because they are not in the zone or forbidden by the lattice: {names}")
     if not wanted:
         raise FileFormatError(
             f"no reflection of {str(felix.folder / 'felix.hkl')!r} lies in the zone {felix.zone_axis}"

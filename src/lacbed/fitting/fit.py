@@ -95,7 +95,7 @@ def _fit(experiment: Experiment, crystal: Crystal, wanted: FitSettings, tick: Ti
     stated_width = experiment.half_width
     experiment = _nearer(experiment, bragg, wanted)
     warnings += experiment.notes
-    convergence = f"{wanted.beams} beams as asked for, convergence not checked"
+    convergence = f"{wanted.beams} beams as requested, convergence not checked"
     if wanted.beams == "auto":
         count, convergence = enough_beams(experiment, crystal, frame, wanted)
         wanted = replace(wanted, beams=count)
@@ -131,7 +131,9 @@ def check_crystal(experiment: Experiment, crystal: Crystal) -> Frame:
     try:
         check_reflections(crystal, frame, experiment.hkl, 0)
     except SettingError as error:
-        raise SettingError(f"{error}; is {crystal.name} in another cell or setting than the experiment?") from None
+        raise SettingError(
+            f"{error}; is {crystal.name} in a different cell or setting from the experiment?"
+        ) from None
     return frame
 
 
@@ -155,11 +157,11 @@ def _edges(settings: FitSettings, placement: Placement, curve: FloatArray) -> li
     best = float(np.argmin(curve))
     if len(curve) > 1 and best in (0, len(curve) - 1):
         found.append(
-            f"the best thickness lies at the end of the scan ({settings.thicknesses[int(best)]:g} Å): widen it"
+            f"the best thickness is at the end of the scan ({settings.thicknesses[int(best)]:g} Å): widen it"
         )
     least = float(np.min(curve))
     if least > HOPELESS_Z:
-        found.append(f"no thickness fits: the least mean Z is {least:.2f}; is it this crystal?")
+        found.append(f"no thickness fits: the lowest mean Z is {least:.2f}; is this the right crystal?")
     elif least > POOR_Z:
         absorption = "" if settings.absorption else ", and absorption, which measured patterns have"
         found.append(
@@ -167,7 +169,7 @@ def _edges(settings: FitSettings, placement: Placement, curve: FloatArray) -> li
             f"{absorption}"
         )
     if abs(placement.scale - 1) > 0.055:
-        found.append("the half-width ran to the end of its range; check it")
+        found.append("the half-width reached the end of its range; check it")
     return found
 
 

@@ -107,7 +107,7 @@ def lattice_margin(experiment: Experiment, max_shift: float) -> float:
 def place(
     stage: Stage, thickness: int, start: Placement, free: Sequence[str] = PARAMETERS, max_nfev: int = 12
 ) -> Placement:
-    """The placement near `start` with the least mean Z over all reflections.
+    """The placement near `start` with the lowest mean Z over all reflections.
 
     Args:
         stage: experiment and simulation.

@@ -32,9 +32,9 @@ COLUMNS = (
 
 _EXPLANATION = (
     "Z is 1 - zero-mean normalised cross-correlation over all unmasked pixels of a measured image: 0 perfect, 1 "
-    "uncorrelated. `Z`: one common geometry for all reflections. `Z_aligned`: each simulated image also moved by "
-    "itself. `Z_weighted`: the same with the weights and the background that were asked for. `Z_stated`: geometry "
-    "as stated by the experiment, nothing moved."
+    "uncorrelated. `Z`: one common geometry for all reflections. `Z_aligned`: each simulated image also shifted "
+    "separately. `Z_weighted`: the same with the weights and the background that were requested. `Z_stated`: "
+    "geometry as stated by the experiment, without shifts."
 )
 
 

@@ -124,7 +124,8 @@ def near_tie(frame: Frame) -> str:
     first, second = (" ".join(str(int(i)) for i in hkl) for hkl in (frame.zone_basis[0], pool[other]))
     return (
         f"x is along {first}, the shortest by only {100 * excess[other]:.1g} %; with a slightly different cell "
-        f"{second} may be, and the picture turned by {angle:.0f} degrees: name an x direction to hold it"
+        f"{second} may be the shortest and the picture rotated by {angle:.0f} degrees: give an x direction to "
+        "fix it"
     )
 
 

@@ -84,7 +84,7 @@ def target_of(pattern: xr.DataArray, thickness: float | None = None) -> Target:
     row = 0
     if data.sizes["thickness"] > 1:
         if thickness is None:
-            raise SettingError(f"the pattern has {data.sizes['thickness']} thicknesses; name one of them")
+            raise SettingError(f"the pattern has {data.sizes['thickness']} thicknesses; choose one of them")
         row = int(np.argmin(np.abs(data["thickness"].values - thickness)))
     image = np.asarray(data.values[row, names.index("0,0,0")], dtype=np.float64)
     known = image[np.isfinite(image)]
@@ -94,6 +94,6 @@ def target_of(pattern: xr.DataArray, thickness: float | None = None) -> Target:
     if not isinstance(energy, int | float) or not energy > 0:
         raise SettingError("the pattern's metadata have no energy (eV)")
     if axis_step(data["kx"]) <= 0:
-        raise SettingError("the pattern's kx do not ascend")
+        raise SettingError("the pattern's kx does not ascend")
     zone = tuple(int(i) for i in data.attrs.get("zone_axis", (0, 0, 1)))
     return Target(image, data["kx"].values.astype(float), data["ky"].values.astype(float), float(energy), zone)

@@ -59,7 +59,7 @@ def check_replaceable(target: Path, is_ours: Callable[[Path], bool], what: str) 
     """
     if not target.exists():
         return
-    there = "a folder" if target.is_dir() else "a file" if target.is_file() else "no file (a pipe or a device)"
+    there = "a folder" if target.is_dir() else "a file" if target.is_file() else "not a file (a pipe or a device)"
     if target.stat().st_size == 0 if target.is_file() else target.is_dir() and not any(target.iterdir()):
         return
     try:
@@ -72,8 +72,8 @@ def check_replaceable(target: Path, is_ours: Callable[[Path], bool], what: str) 
         ours, there = False, "a part of a data set"
     if not ours:
         raise FileFormatError(
-            f"cannot write {str(target)!r}: it is {there}, no {what} that lacbed wrote; choose another name, or "
-            "move it away"
+            f"cannot write {str(target)!r}: it is {there}, not a {what} written by lacbed; choose another name, "
+            "or move it away"
         )
 
 

@@ -52,7 +52,7 @@ def regular_file(path: Path, what: str, limit: int, error: type[LacbedError]) ->
     except (OSError, ValueError) as failure:  # ValueError: a null character in the name
         raise error(f"cannot read {what} {str(path)!r}: {_reason(failure)}") from None
     if not stat.S_ISREG(status.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no regular file")
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "not a regular file")
         raise error(f"cannot read {what} {str(path)!r}: it is {kind}; expected a file")
     if status.st_size > limit:
         raise error(
@@ -79,7 +79,7 @@ def read_bytes(path: Path, what: str, limit: int, error: type[LacbedError]) -> b
     except OSError as failure:
         raise error(f"cannot read {what} {str(path)!r}: {_reason(failure)}") from None
     if len(content) > limit:
-        raise error(f"cannot read {what} {str(path)!r}: it has more than the {readable(limit)} that are read")
+        raise error(f"cannot read {what} {str(path)!r}: it has more than the limit of {readable(limit)}")
     return content
 
 

@@ -67,7 +67,7 @@ def refuse_unknown(values: Mapping[str, Any], known: Sequence[str], what: str) -
     unknown = [str(name) for name in values if name not in known]
     if unknown:
         shown = ", ".join(f"{name!r:.60}" for name in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-        raise SettingError(f"{what} has no key {shown}; it knows {', '.join(known)}")
+        raise SettingError(f"{what} has no key {shown}; its keys are {', '.join(known)}")
 
 
 def _typed(name: str, value: Any, kind: Any) -> Any:

@@ -49,8 +49,8 @@ def check_size(what: str, announced: int, stored: int, expansion: int = EXPANSIO
     """
     if announced > SMALL and announced > expansion * stored:
         raise FileFormatError(
-            f"{what} is said to take {readable(announced)} in a file of {readable(stored)}; it is damaged or made "
-            "to do harm"
+            f"{what} is said to take {readable(announced)} in a file of {readable(stored)}; it is damaged or "
+            "malicious"
         )
     if announced > _CHECKED:
         free = free_memory()

@@ -84,7 +84,7 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, dict[str, Tensor]], d
             header = dict(stream.metadata() or {})
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  no mapping
     except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as error:
-        raise FileFormatError(f"{path} is damaged or no safetensors file: {reason(error)}") from None
+        raise FileFormatError(f"{path} is damaged or not a safetensors file: {reason(error)}") from None
     if header.get("format") != kind:
         raise FileFormatError(
             f"{path} is a {header.get('format', 'foreign safetensors file'):.60}, expected a {kind}"
@@ -141,10 +141,12 @@ def restore_optimizer(
         number, _, name = full.partition(".")
         known = number.isdecimal() and int(number) < len(weights)
         if not known or (name != "step" and value.shape != weights[int(number)].shape):
-            raise FileFormatError(f"{source} holds {full!r:.60}, which is not of this optimiser; {REMEDY}")
+            raise FileFormatError(
+                f"{source} holds {full!r:.60}, which does not belong to this optimiser; {REMEDY}"
+            )
         state.setdefault(int(number), {})[name] = value
     if any({"step", "exp_avg", "exp_avg_sq"} - entry.keys() for entry in state.values()):
-        raise FileFormatError(f"{source} holds but a part of the state of its optimiser; {REMEDY}")
+        raise FileFormatError(f"{source} holds only part of the state of its optimiser; {REMEDY}")
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
@@ -208,7 +210,7 @@ def load_model(path: str | Path) -> LoadedModel:
             return _from_folder(folder)
     if (path / "checkpoint.safetensors").is_file():
         return _from_checkpoint(path / "checkpoint.safetensors")
-    raise FileFormatError(f"{path} is no model: expected a folder with config.json and model.safetensors")
+    raise FileFormatError(f"{path} is not a model: expected a folder with config.json and model.safetensors")
 
 
 def _from_folder(folder: Path) -> LoadedModel:
@@ -235,7 +237,7 @@ def _loaded(
 ) -> LoadedModel:
     config = record.get("config")
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
-        raise FileFormatError(f"cannot use the model {str(path)!r}: its config does not say which it is; {REMEDY}")
+        raise FileFormatError(f"cannot use the model {str(path)!r}: its config does not name the model; {REMEDY}")
     check_record(record, descriptors or {}, path)
     there = sum(value.numel() for value in weights.values())
     try:

@@ -85,17 +85,17 @@ def _outside(
     if not is_cubic(crystal):
         a, b, c, *angles = crystal.cell
         shown = f"a, b, c = {a:.7g}, {b:.7g}, {c:.7g} Å and angles {', '.join(f'{v:.7g}' for v in angles)}°"
-        return f"knows cubic crystals, and {crystal.name} has {shown}"
+        return f"is valid for cubic crystals; {crystal.name} has {shown}"
     if [float(v) for v in zone_axis] != [float(v) for v in domain["zone_axis"]]:
-        return f"knows the zone axis {list(domain['zone_axis'])}, got {list(zone_axis)}"
+        return f"is valid for the zone axis {list(domain['zone_axis'])}, got {list(zone_axis)}"
     if any(list(g) != [0, 0, 0] for g in hkl):
-        return "knows the reflection 000 alone"
+        return "is valid for the reflection 000 only"
     for t in thicknesses:
         if not _within(t, domain["thickness"]):
-            return f"knows the thickness {range_text(domain['thickness'], 'Å')} alone, got {t:g} Å"
+            return f"is valid for the thickness {range_text(domain['thickness'], 'Å')} only, got {t:g} Å"
     if not _within(energy, domain["energy"]):
         kilovolts = [1e-3 * v for v in domain["energy"]]
-        return f"knows the voltage {range_text(kilovolts, 'kV')} alone, got {1e-3 * energy:g} kV"
+        return f"is valid for the voltage {range_text(kilovolts, 'kV')} only, got {1e-3 * energy:g} kV"
     return ""
 
 
@@ -111,7 +111,7 @@ def unlike_training(domain: Mapping[str, Any], crystal: Crystal) -> str:
         return ""
     return (
         f"a = {a:.4g} Å, but the training crystals had {low:.3g} to {high:.3g} Å: the expected error may be too "
-        "small; compare with the exact answer"
+        "small; compare with the exact pattern"
     )
 
 

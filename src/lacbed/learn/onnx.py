@@ -56,8 +56,8 @@ def export_onnx(loaded: LoadedModel, path: str | Path) -> float:
     if not getattr(loaded.model, "EXPORTABLE", True):
         name = loaded.record["config"]["model"]["name"]
         raise SettingError(
-            f"the model {name} cannot go into ONNX: its matrices depend on the crystal, or it is no simulator; "
-            "export a vae, unet or fno"
+            f"the model {name} cannot be exported as ONNX: its matrices depend on the crystal, or it is not a "
+            "simulator; export a vae, unet or fno"
         )
     model = loaded.model.cpu().eval()
     names = (*INPUTS, *getattr(model, "NEEDS", ()))
@@ -70,7 +70,7 @@ def export_onnx(loaded: LoadedModel, path: str | Path) -> float:
         difference = _largest_difference(model, temporary, example_batch(loaded, _CHECKED_BATCH, seed=1))
         if not difference <= TOLERANCE:
             raise SettingError(
-                f"the ONNX form differs from the model by {difference:.2g}, allowed is {TOLERANCE:g}"
+                f"the ONNX form differs from the model by {difference:.2g}; allowed is {TOLERANCE:g}"
             )
     return difference
 

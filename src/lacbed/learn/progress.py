@@ -89,8 +89,8 @@ def check_same_run(mine: Mapping[str, Any], theirs: Mapping[str, Any], path: Pat
             old = config.get(section, {}).get(key)
             if old != value and not (section == "training" and key in _RUN_KEYS):
                 raise SettingError(
-                    f"{path} was trained with {section}.{key} = {old!r:.60}, asked is {value!r}; "
-                    "resume with the config it had, or train into another folder"
+                    f"{path} was trained with {section}.{key} = {old!r:.60}, but the config now asks for "
+                    f"{value!r}; resume with the config it had, or train into another folder"
                 )
     if theirs.get("data") != mine["data"]:
         raise SettingError(f"{path} was trained on another data set or another split of it; resume with the same")

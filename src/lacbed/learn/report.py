@@ -233,17 +233,17 @@ def worst_rows(evaluation: Evaluation) -> list[int]:
 def _speed(result: Mapping[str, Any]) -> str:
     speed, exact = result["speed"], result["exact_cpu_seconds_per_crystal"]
     learned = (
-        f"{speed['milliseconds_per_pattern']:.3g} ms a pattern in the median of {speed['batches']} batches of up "
-        f"to {speed['crystals_in_a_batch']} crystals, {speed['mean_milliseconds_per_pattern']:.3g} ms in the "
+        f"{speed['milliseconds_per_pattern']:.3g} ms per pattern in the median of {speed['batches']} batches of "
+        f"up to {speed['crystals_in_a_batch']} crystals, {speed['mean_milliseconds_per_pattern']:.3g} ms in the "
         f"mean, on {speed['device']} with {speed['threads']} threads, from tensors to tensors."
     )
     if exact is None:
         return learned
     times = exact / (1e-3 * speed["mean_milliseconds_per_pattern"])
     return (
-        f"{learned} The exact engine took {exact:.3g} CPU seconds a crystal on average when the data set was "
-        f"built (choice of the number of beams included): {times:.3g} times as long, on whatever machine that "
-        "was. Small cells are quicker and large ones slower than the average; for a single small cell the exact "
+        f"{learned} The exact engine took {exact:.3g} CPU seconds per crystal on average when the data set was "
+        f"built (choice of the number of beams included): {times:.3g} times as long, on the machine that built "
+        "it. Small cells are quicker and large ones slower than the average; for a single small cell the exact "
         "engine is the better choice."
     )
 

@@ -69,7 +69,7 @@ class Surrogate:
         loaded = load_model(folder)
         if "domain" not in loaded.record:
             raise SettingError(
-                f"{folder} does not say what it has learned; finish its training (lacbed train ... --resume) first"
+                f"{folder} does not state its training range; finish its training first: lacbed train ... --resume"
             )
         if predicts(loaded.record["config"]["model"]["name"]) != "pattern":
             raise SettingError(f"{folder} predicts potentials from patterns; lacbed retrieve takes it (--model)")
@@ -203,7 +203,7 @@ class Surrogate:
             if flagged:
                 z = 100 * trust["expected_z"][list(settings.thicknesses).index(t)]
                 remarks.append(
-                    f"{t:g} Å: unlike what was learned, expected Z {z:.3g} %; compare with the exact answer"
+                    f"{t:g} Å: outside its training range, expected Z {z:.3g} %; compare with the exact pattern"
                 )
         extra: dict[str, Any] = {
             "solver": "learned",

@@ -335,7 +335,7 @@ def _check_fit(model: nn.Module, validation: data.PatternData) -> None:
     there = torch.as_tensor(validation[0]["pattern"]).shape[-1]
     if wanted is not None and wanted != there:
         raise SettingError(
-            f"the patterns of the data set have {there} pixels a side and the model makes {wanted}; "
+            f"the patterns of the data set have {there} pixels per side and the model makes {wanted}; "
             f"set model.pixels = {there}"
         )
 

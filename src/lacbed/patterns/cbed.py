@@ -55,7 +55,7 @@ def assemble_cbed(
     """
     data = _choose_thickness(intensities(check_pattern(pattern)), thickness)
     if "gx" not in data.coords or "gy" not in data.coords:
-        raise SettingError("the pattern has no coordinates gx and gy, the places of its discs")
+        raise SettingError("the pattern has no coordinates gx and gy, the positions of its discs")
     if resampling not in ("bilinear", "nearest"):
         raise SettingError(f"resampling must be 'bilinear' or 'nearest', got {resampling!r}")
     wave_length = _wavelength(data)
@@ -125,7 +125,7 @@ def _image_axis(data: xr.DataArray, radius: float, pixels: int | None) -> np.nda
     else:
         count, pitch = _whole(pixels), 2 * reach / pixels
     if count > MAX_PIXELS:
-        raise SettingError(f"the image would have {count} pixels a side, the limit is {MAX_PIXELS}; give pixels")
+        raise SettingError(f"the image would have {count} pixels per side; the limit is {MAX_PIXELS}; give pixels")
     return np.asarray((np.arange(count) - count / 2 + 0.5) * pitch)
 
 

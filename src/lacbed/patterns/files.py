@@ -107,7 +107,11 @@ def load_array(path: str | Path) -> xr.DataArray:
     except MemoryError:
         raise FileFormatError(f"cannot read {str(source)!r}: not enough memory for what it announces") from None
     except Exception as error:  # the readers of damaged files raise anything at all
-        detail = reason(error) if isinstance(error, OSError) and error.errno else "damaged, cut short or foreign"
+        detail = (
+            reason(error)
+            if isinstance(error, OSError) and error.errno
+            else "damaged, cut short or in another format"
+        )
         raise FileFormatError(f"cannot read {str(source)!r} as {source.suffix}: {detail}") from None
 
 
@@ -159,7 +163,7 @@ def _reader(path: Path) -> Any:
     if not path.suffix and not _exists(path):
         raise FileFormatError(f"no such file or folder: {str(path)!r}")
     if path.is_dir() and path.suffix.lower() not in _FOLDERS:
-        raise FileFormatError(f"{str(path)!r} is a folder, without images of Felix; expected a file of patterns")
+        raise FileFormatError(f"{str(path)!r} is a folder without Felix images; expected a pattern file")
     return _module(path)
 
 

@@ -161,7 +161,7 @@ def rebuild(data: np.ndarray, header: dict[str, Any], values: Mapping[str, Any] 
     if SEAL in header and header[SEAL] != _digest(array, header):
         raise FileFormatError(
             "its values do not have the checksum that was written with them: it is damaged, or was changed by "
-            "another program; values that were changed on purpose are written by lacbed.save_pattern"
+            "another program; save changed values with lacbed.save_pattern"
         )
     return array
 

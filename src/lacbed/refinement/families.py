@@ -40,7 +40,7 @@ def add_families(
         hkl = (int(words[0]), int(words[1]), int(words[2]))
         place = np.flatnonzero(np.all(structure.hkl == np.array(hkl), axis=1))
         if not len(place):
-            raise SettingError(f"U_g of {words} plays no part in these images (another zone, or too far out)")
+            raise SettingError(f"U_g of {words} does not affect these images (another zone, or too far out)")
         size = abs(elastic[place[0]])
         phase = elastic[place[0]] / size if size > 1e-9 else 1.0
         for unit, tail in ((phase, ""), (1j * phase, ":phase")):

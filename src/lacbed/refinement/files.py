@@ -43,7 +43,7 @@ def check_folder(folder: Path, resume: bool) -> None:
         raise FileFormatError(f"{str(folder)!r} is a file; the results of a refinement go to a folder")
     if not resume and not is_empty(folder):
         raise FileFormatError(
-            f"the folder {str(folder)!r} is not empty; choose a new one, or --resume what is there"
+            f"the folder {str(folder)!r} is not empty; choose a new one, or continue with --resume"
         )
     if not folder.parent.is_dir():
         raise FileFormatError(f"cannot write {str(folder)!r}: there is no folder {str(folder.parent)!r}; make it")
@@ -100,7 +100,7 @@ def load_progress(folder: Path, mark: str) -> Progress:
 
     if part("fingerprint", "a text", lambda v: isinstance(v, str)) != mark:
         raise FileFormatError(
-            f"{str(path)!r} is of another experiment, crystal or settings; choose another folder"
+            f"{str(path)!r} belongs to another experiment, crystal or settings; choose another folder"
         )
     shifts = part("shifts", "null, or two numbers for each image", lambda v: v is None or _is_table(v, _is_number))
     scan = part("scan", "pairs of a thickness and Z", lambda v: _is_table(v, lambda x: _is_number(x) and x >= 0))

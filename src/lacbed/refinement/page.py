@@ -61,7 +61,7 @@ def report_page(name: str, result: Refinement, numbers: dict[str, Any]) -> str:
 def _head(name: str, numbers: dict[str, Any]) -> str:
     facts = (
         ("mean Z, each image shifted", f"{100 * numbers['mean_Z_aligned']:.2f} %"),
-        ("mean Z as it stands", f"{100 * numbers['mean_Z']:.2f} %"),
+        ("mean Z, not shifted", f"{100 * numbers['mean_Z']:.2f} %"),
         ("thickness", f"{_refined(numbers, 'thickness', numbers['thickness'])} Å"),
         ("reflections", str(len(numbers["reflections"]))),
         ("beams", str(numbers["beams"])),
@@ -126,7 +126,7 @@ def _scan(numbers: dict[str, Any]) -> str:
         f"<svg viewBox='0 0 {_WIDTH:.0f} {_HEIGHT:.0f}' role='img' aria-label='mean Z over thickness'>"
         f"{''.join(marks)}"
         f"<path class='found' d='M{found:.1f},8V{_HEIGHT - _BOTTOM:.0f}'/><polyline points='{line}'/></svg>"
-        "<p class='quiet'>Mean Z over the thickness in Å before refinement; the line stands where it ended.</p>"
+        "<p class='quiet'>Mean Z against the thickness in Å before refinement; the line marks the refined one.</p>"
     )
 
 
@@ -196,7 +196,7 @@ def _how(numbers: dict[str, Any]) -> str:
         f"<p>{numbers['beams']} beams in {numbers['bloch_waves']} Bloch waves, {numbers['matrices']} matrices. "
         f"With {numbers['check_beams']} beams, {numbers['check_bloch_waves']} waves and finer points intensities "
         f"change by at most {numbers['check_max_difference']:.2g} and mean Z by "
-        f"{numbers['check_mean_Z_change']:+.4f}; by how much that would move each parameter is part of its "
+        f"{numbers['check_mean_Z_change']:+.4f}; the resulting change of each parameter is part of its "
         f"uncertainty. Scattering factors "
         f"{escape(str(numbers['factors']))}, absorption {escape(str(numbers['absorption']))}. "
         f"{escape(str(numbers['software']))}.</p>"

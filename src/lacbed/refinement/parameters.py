@@ -32,7 +32,7 @@ def split_names(text: str) -> tuple[str, ...]:
         if name.partition(":")[0] not in KINDS:
             raise SettingError(f"--free names {name!r}; expected a list of {', '.join(KINDS)} (one site: B:LABEL)")
     if not names:
-        raise SettingError(f"--free names nothing; expected a list of {', '.join(KINDS)}")
+        raise SettingError(f"--free is empty; expected a list of {', '.join(KINDS)}")
     return tuple(dict.fromkeys(names))
 
 
@@ -56,7 +56,7 @@ def build_parameters(
         if kind == "Ug":
             continue
         if label and kind not in ("B", "U", "x", "occupancy", "factor"):
-            raise SettingError(f"{kind} belongs to no site; write {kind!r} instead of {name!r}")
+            raise SettingError(f"{kind} does not belong to a site; write {kind!r} instead of {name!r}")
         if kind in ("B", "U", "x", "occupancy", "factor"):
             found += parameters_of_sites(crystal, state, kind, label, absorption)
         elif kind == "cell":

@@ -228,11 +228,11 @@ def _doubts(
     for p, value, su, bias in zip(parameters, values, standard_uncertainties(matrix), check.bias, strict=True):
         span = p.high - p.low
         if p.kind != "thickness" and min(value - p.low, p.high - value) < 1e-4 * span:
-            notes.append(f"{p.name} stands at the edge of its range, {value:.6g}")
+            notes.append(f"{p.name} is at the edge of its range, {value:.6g}")
         if abs(bias) > su:
             notes.append(
-                f"{p.name} would move by {bias:+.2g} with {check.beams} beams, more than what the images leave "
-                f"open ({su:.2g}); its uncertainty holds both"
+                f"{p.name} would change by {bias:+.2g} with {check.beams} beams, more than its statistical "
+                f"uncertainty ({su:.2g}); the uncertainty given includes both"
             )
     if check.difference > ENOUGH:
         notes.append(

@@ -181,7 +181,8 @@ def meaning(weights: str) -> str:
         return "Uncertainties (in units of the last digits) follow from the counting statistics."
     return (
         "Uncertainties (in units of the last digits) follow from how much the reflections disagree about each "
-        "parameter, since what is left is not noise but faults of the model; they hold no error common to all."
+        "parameter, because the residuals are model errors rather than noise; errors common to all are not "
+        "included."
     )
 
 

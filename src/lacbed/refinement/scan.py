@@ -122,7 +122,9 @@ def _doubts(thicknesses: Sequence[float], scores: FloatArray) -> tuple[str, ...]
     notes = []
     best = int(np.argmin(scores))
     if len(scores) > 2 and best in (0, len(scores) - 1):
-        notes.append(f"the best thickness lies at the end of the scan ({thicknesses[best]:g} Å): widen it")
+        notes.append(f"the best thickness is at the end of the scan ({thicknesses[best]:g} Å): widen it")
     if float(scores[best]) > HOPELESS:
-        notes.append(f"no thickness fits: the least mean Z of the scan is {scores[best]:.2f}; is it this crystal?")
+        notes.append(
+            f"no thickness fits: the lowest mean Z of the scan is {scores[best]:.2f}; is this the right crystal?"
+        )
     return tuple(notes)

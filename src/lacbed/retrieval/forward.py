@@ -115,7 +115,7 @@ def make_grid(
 
     Args:
         foil: the foil.
-        divisions: pixels for each a*.
+        divisions: pixels per a*.
         extent: half-width in a*.
         operations: a group of operations of `lacbed.learn.symmetry.OPERATIONS` that the pattern has.
         margin: see `MARGIN`.

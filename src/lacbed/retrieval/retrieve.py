@@ -155,7 +155,7 @@ def _check(reaches: Sequence[float], divisions: int) -> None:
     if not reaches or any(not 1.0 <= r <= ORDER for r in reaches) or list(reaches) != sorted(reaches):
         raise SettingError(f"reaches must rise from at least 1 to at most {ORDER} a*, got {list(reaches)}")
     if not 2 <= divisions <= 64:
-        raise SettingError(f"divisions must be between 2 and 64 pixels for each a*, got {divisions}")
+        raise SettingError(f"divisions must be between 2 and 64 pixels per a*, got {divisions}")
 
 
 def _measured(target: Target, foil: Foil, extent: int, divisions: int) -> Tensor:

@@ -38,7 +38,7 @@ def load_inverse(model: str | Path | None = None) -> LoadedModel:
         raise SettingError(f"{folder} is a {name}, which predicts patterns; retrieval needs an inverse")
     if "domain" not in loaded.record:
         raise SettingError(
-            f"{folder} does not say what it has learned; finish its training (lacbed train ... --resume) first"
+            f"{folder} does not state its training range; finish its training (lacbed train ... --resume) first"
         )
     return loaded
 
@@ -56,7 +56,7 @@ def learned_potential(target: Target, foil: Foil, model: LoadedModel) -> Tensor:
         low, high = domain[name]
         if not low * (1 - 1e-6) <= value <= high * (1 + 1e-6):
             raise SettingError(
-                f"the learned inverse knows {range_text((factor * low, factor * high), unit)} alone, got "
+                f"the learned inverse is valid for {range_text((factor * low, factor * high), unit)} only, got "
                 f"{factor * value:g} {unit}; give another start (--start), such as that of a similar crystal"
             )
     pixels, extent = int(domain["pixels"]), float(domain["extent"])

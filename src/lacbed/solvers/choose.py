@@ -51,7 +51,7 @@ def choose_solver(problem: Problem, device: torch.device) -> tuple[str, str]:
             return "zone", f"{tilts} tilts share {matrices} diagonalisations"
         return "chebyshev", "fewer operations than one absorbing diagonalisation for every tilt"
     if _chebyshev_cost(problem) < _diagonalisation_cost(problem):
-        return "chebyshev", "fewer operations than one diagonalisation a tilt"
+        return "chebyshev", "fewer operations than one diagonalisation per tilt"
     return "tilted", "higher Laue zones or a tilted foil give every tilt its own matrix"
 
 

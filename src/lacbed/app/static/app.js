@@ -57,8 +57,8 @@ function wireModel() {
   for (const name of ["u", "v", "w"]) {
     $(`zone-${name}`).addEventListener("change", () => {
       const wanted = zone();
-      if (wanted.some((v) => !Number.isInteger(v))) complain("A zone axis is three whole numbers.");
-      else if (wanted.every((v) => v === 0)) complain("The zone axis [000] has no direction; choose for example [001].");
+      if (wanted.some((v) => !Number.isInteger(v))) complain("A zone axis consists of three whole numbers.");
+      else if (wanted.every((v) => v === 0)) complain("The zone axis [000] has no direction; choose, for example, [001].");
       else setZone(wanted);
     });
   }

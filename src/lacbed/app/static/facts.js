@@ -49,7 +49,7 @@ export function showTitles() {
   $("extent-note").textContent = `${digits(mrad, 3)} mrad, ${digits(state.extent * facts.shortest, 3)} Å⁻¹`;
   if (isFit) {
     const { fit } = shown;
-    $("subtitle").textContent = fit ? `held against ${fit.name}, ${fit.voltage} kV` : "held against an experiment";
+    $("subtitle").textContent = fit ? `compared with ${fit.name}, ${fit.voltage} kV` : "compared with an experiment";
     return;
   }
   const what = look.view === "discs" ? "all reflections" : `reflection ${indices(state.hkl)}`;

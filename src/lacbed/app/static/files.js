@@ -21,14 +21,14 @@ export function showCode() {
     return;
   }
   code.textContent = result.recipe[look.code].replaceAll("@thickness", String(state.thickness));
-  $("needs").textContent = `Download ${result.recipe.needs} next to it (Crystal .cif).`;
+  $("needs").textContent = `Save ${result.recipe.needs} in the same folder (Crystal .cif).`;
 }
 
 /** Take a CIF as the crystal. */
 async function openCif(file) {
   if (!file) return;
   if (file.size > 1e6) {
-    complain(`${file.name} is larger than 1 MB; that is not one crystal's CIF.`);
+    complain(`${file.name} is larger than 1 MB; expected the CIF of one crystal.`);
     return;
   }
   busy(1);
@@ -140,7 +140,7 @@ export function wireDrop(ready) {
     busy(1);
     Promise.all([dropped(event.dataTransfer), ready])
       .then(([files, isReady]) => isReady && bring(files))
-      .catch(() => complain("What was dropped cannot be read."))
+      .catch(() => complain("The dropped files cannot be read."))
       .finally(() => busy(-1));
   });
 }

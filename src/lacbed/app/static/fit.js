@@ -32,9 +32,9 @@ export function showFit() {
   const [known, aligned] = [fit.z, fit.z_aligned].map((all) => all.filter((z) => z !== null));
   $("fit-summary").replaceChildren(
     element("b", {}, `${plain(fit.thickness)} Å`),
-    ` fits best: mean Z ${percent(mean(known))} over ${known.length} reflections, ${percent(mean(aligned))} when each may ` +
-      `move by a few pixels. Half-width ${fit.half_width.toFixed(4)} Å⁻¹ (stated: ${fit.stated_half_width.toFixed(4)}), ` +
-      `turned by ${fit.rotation.toFixed(2).replace("-", "−")}°, blurred by ${fit.blur.toFixed(2)} pixels, ${fit.beams} beams.`,
+    ` fits best: mean Z ${percent(mean(known))} over ${known.length} reflections, ${percent(mean(aligned))} when each image ` +
+      `may shift by a few pixels. Half-width ${fit.half_width.toFixed(4)} Å⁻¹ (stated: ${fit.stated_half_width.toFixed(4)}), ` +
+      `rotated by ${fit.rotation.toFixed(2).replace("-", "−")}°, blurred by ${fit.blur.toFixed(2)} pixels, ${fit.beams} beams.`,
   );
   $("fit-warnings").replaceChildren(...fit.warnings.map((text) => element("li", {}, text)));
   const colours = table(look.colours, look.inverted);
@@ -42,7 +42,7 @@ export function showFit() {
   $("fit-pairs").classList.toggle("pixels", !look.smooth);
   const [thicknesses, values] = [fit.scan.map(([t]) => t), fit.scan.map(([, z]) => z)];
   if (thicknesses.length > 1) drawChart($("fit-chart"), thicknesses, values, fit.thickness, () => {});
-  $("fit-note").textContent = `Mean Z against thickness, from ${percent(Math.min(...values))} to ${percent(Math.max(...values))}; searched: ${plain(thicknesses[0])} to ${plain(thicknesses.at(-1))} Å`;
+  $("fit-note").textContent = `Mean Z against thickness, from ${percent(Math.min(...values))} to ${percent(Math.max(...values))}; range searched: ${plain(thicknesses[0])} to ${plain(thicknesses.at(-1))} Å`;
 }
 
 const mean = (values) => values.reduce((sum, v) => sum + v, 0) / values.length;

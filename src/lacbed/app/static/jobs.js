@@ -141,7 +141,7 @@ function accept(pattern, view) {
   $("frame").classList.remove("wait");
   if (pattern.stage === "exact") {
     const seconds = pattern.seconds < 10 ? pattern.seconds.toFixed(1) : pattern.seconds.toFixed(0);
-    const doubt = pattern.converged ? "" : " Convergence was not reached.";
+    const doubt = pattern.converged ? "" : " Not converged.";
     say(`Exact: ${pattern.beams} beams, ${pattern.pixels} × ${pattern.pixels} pixels, ${seconds} s.${doubt}`, undefined);
   }
   offerModels();

@@ -82,7 +82,7 @@ function paintPicture() {
   $("badge").hidden = !pattern || (pattern.turn !== run.turn && !isDragged);
   if (pattern) {
     const beams = pattern.stage === "preview" && pattern.beams ? `, ${pattern.beams} beams` : "";
-    const dark = !isDiscs && !current().signed && bounds(current().values)[1] < NOTHING ? ", zero within rounding" : "";
+    const dark = !isDiscs && !current().signed && bounds(current().values)[1] < NOTHING ? ", zero to rounding" : "";
     $("badge").textContent = isDiscs || !current().signed ? `${BADGES[pattern.stage]}${beams}${trust(pattern)}${dark}` : "Learned − exact";
     $("badge").dataset.stage = pattern.stage;
     $("badge").title = pattern.notes.join("\n");
@@ -97,7 +97,7 @@ function trust(pattern) {
   const expected = pattern.expected_z[near];
   const unsure = pattern.remarks.some((text) => text.startsWith(`${state.thickness} Å:`));
   const said = expected === undefined ? "" : `, expects Z ≈ ${(100 * expected).toPrecision(2)} %`;
-  return `${said}${unsure ? ", unlike what it learned" : ""}`;
+  return `${said}${unsure ? ", outside its training range" : ""}`;
 }
 
 function paintPattern(colours) {
@@ -134,7 +134,7 @@ function paintDiscs(colours) {
   }
   const ink = getComputedStyle(document.documentElement).getPropertyValue("--accent");
   drawDiscs(canvas, shown.discs, { ...look, colours, chosen: state.hkl, ink: resolve(ink) });
-  canvas.setAttribute("aria-label", `${shown.discs.hkl.length} reflections as discs in their places`);
+  canvas.setAttribute("aria-label", `${shown.discs.hkl.length} reflections as discs in their positions`);
   const all = look.together ? percentiles(shown.discs.data) : [0, 1];
   showLegend(all, look.colours, look.inverted, look.together ? null : ["bright", "dark"]);
 }

@@ -49,7 +49,7 @@ def read_raw(path: Path) -> np.ndarray:
             image = np.fromfile(path, dtype).reshape(side, side)
             if np.abs(np.nan_to_num(image)).max() < _LARGEST_VALUE:
                 return np.asarray(image, dtype=np.float64)
-    raise FileFormatError(f"{size} bytes are no square image of 8-byte or 4-byte numbers")
+    raise FileFormatError(f"{size} bytes are not a square image of 8-byte or 4-byte numbers")
 
 
 def holds_images(folder: Path) -> bool:
@@ -70,7 +70,7 @@ def read(folder: Path) -> xr.DataArray:
 
     folders = _image_folders(folder)
     if not folders:
-        raise FileFormatError(f"there are no images of Felix ({' or '.join(ENDINGS)}) in it")
+        raise FileFormatError(f"there are no Felix images ({' or '.join(ENDINGS)}) in it")
     felix = read_felix(_input_near(folder))
     stacks = {_thickness(place, felix): _stack(place) for place in folders}
     thicknesses = sorted(stacks)
@@ -78,7 +78,7 @@ def read(folder: Path) -> xr.DataArray:
     images = np.stack([np.stack([stacks[t][g] for g in hkl]) for t in thicknesses])
     if images.shape[-1] != felix.pixels:
         raise FileFormatError(
-            f"its images have {images.shape[-1]} pixels along a side, but felix.inp says 2 x {felix.radius}"
+            f"its images have {images.shape[-1]} pixels per side, but felix.inp gives 2 x {felix.radius}"
         )
     return _labelled(images, thicknesses, hkl, felix)
 
@@ -90,7 +90,7 @@ def _image_folders(folder: Path) -> list[Path]:
             return [folder]
         inside = [p for p in sorted(folder.iterdir()) if p.is_dir() and _FOLDER.search(p.name) and _images(p)]
     except OSError as error:
-        raise FileFormatError(f"cannot look into it: {reason(error)}") from None
+        raise FileFormatError(f"cannot open it: {reason(error)}") from None
     return sorted(inside, key=lambda p: int((_FOLDER.search(p.name) or {"iteration": 0})["iteration"] or 0))
 
 
@@ -117,7 +117,7 @@ def _input_near(folder: Path) -> Path:
             return find_input(place)
         except FileFormatError:
             place = place.parent
-    raise FileFormatError("there is no felix.inp in it or above it, which says how wide the images are")
+    raise FileFormatError("there is no felix.inp in it or above it, which gives the width of the images")
 
 
 def _thickness(folder: Path, felix: FelixInput) -> float:
@@ -129,7 +129,7 @@ def _thickness(folder: Path, felix: FelixInput) -> float:
         if len(felix.thicknesses) == 1:
             return felix.thicknesses[0]
         raise FileFormatError(
-            f"the name of the folder {folder.name!r} does not say the thickness, and felix.inp names "
+            f"the name of the folder {folder.name!r} does not give the thickness, and felix.inp names "
             f"{len(felix.thicknesses)}; expected a name such as SrTiO3_Sim_0630A_128x128"
         )
     unit = _UNIT[match["unit"]]
@@ -186,7 +186,7 @@ def _labelled(images: np.ndarray, thicknesses: list[float], hkl: list[HKL], feli
         "energy": energy,
         "zone_axis": list(frame.zone_axis),
         "x_direction": list(frame.x_direction),
-        "notes": [*crystal.notes, f"images of Felix from {felix.folder.name}", *felix.remarks],
+        "notes": [*crystal.notes, f"Felix images from {felix.folder.name}", *felix.remarks],
     }
     coordinates = {
         "thickness": ("thickness", thicknesses, {"units": "Å", "long_name": "thickness"}),

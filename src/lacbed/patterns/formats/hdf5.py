@@ -115,7 +115,7 @@ def read(group: Any, name: str, expansion: int = EXPANSION) -> np.ndarray:
         raise FileFormatError(f"{name} lies in another file")
     array = group[name]
     if not isinstance(array, h5py.Dataset):
-        raise FileFormatError(f"{name} is no array")
+        raise FileFormatError(f"{name} is not an array")
     if array.external or array.is_virtual:
         raise FileFormatError(f"the values of {name} lie in another file")
     text = h5py.check_string_dtype(array.dtype) is not None

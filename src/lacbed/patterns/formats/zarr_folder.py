@@ -54,7 +54,7 @@ def read(path: Path) -> xr.DataArray:
         FileFormatError: if the folder is not one of ours, or asks for more memory than such a folder needs.
     """
     if not path.is_dir():
-        raise FileFormatError("a .zarr is a folder, and this is a file")
+        raise FileFormatError("a .zarr is a folder, but this is a file")
     if not is_store(path):
         raise FileFormatError("it is a folder without a Zarr store in it")
     size = check_files(path)
