@@ -9,8 +9,8 @@ from math import gcd
 
 import gemmi
 import numpy as np
-
 from lacbed.catalog.wyckoff import positions_of
+
 from lacbed.crystals import Crystal, Site
 
 NAMES = (
@@ -46,8 +46,8 @@ def mixed() -> Crystal:
 def as_ase(crystal: Crystal) -> str:
     """As ASE writes it: every atom in P 1, without displacements."""
     try:
-        from ase import Atoms  # noqa: PLC0415
-        from ase import io as ase_io  # noqa: PLC0415
+        from ase import Atoms
+        from ase import io as ase_io
     except ImportError:
         return ""
     atoms = Atoms(crystal.atoms.elements, scaled_positions=crystal.atoms.xyz, cell=crystal.direct.T, pbc=True)
@@ -61,8 +61,8 @@ def as_ase(crystal: Crystal) -> str:
 def as_pymatgen(crystal: Crystal) -> str:
     """As pymatgen writes it with its symmetry."""
     try:
-        from pymatgen.core import Lattice, Structure  # noqa: PLC0415
-        from pymatgen.io.cif import CifWriter  # noqa: PLC0415
+        from pymatgen.core import Lattice, Structure
+        from pymatgen.io.cif import CifWriter
     except ImportError:
         return ""
     shares: dict[tuple[float, ...], dict[str, float]] = {}

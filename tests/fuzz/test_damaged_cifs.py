@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.mark.skipif(os.name != "posix", reason="the time limit needs signals")
 def test_damage_is_refused_or_named():
-    from damaged_cifs import run  # noqa: PLC0415
+    from damaged_cifs import run
 
     counts, bad = run(120, seed=0, programs=("own", "COD", "ICSD"))
     assert bad == []
@@ -21,9 +21,9 @@ def test_damage_is_refused_or_named():
 
 
 def test_the_judge_knows_what_can_be_seen():
-    from damaged_cifs import only_hidden_digits, same_crystal  # noqa: PLC0415
+    from damaged_cifs import only_hidden_digits, same_crystal
 
-    from lacbed.crystals import Crystal  # noqa: PLC0415
+    from lacbed.crystals import Crystal
 
     whole = Crystal.named("Mg2SiO4")
     text = whole.to_cif()
