@@ -28,6 +28,7 @@ from cif_sources import PROGRAMS, whole_cifs
 from damage import CONTENT, Random
 
 from lacbed.crystals import Crystal
+from lacbed.crystals.site import STANDING_STILL
 from lacbed.errors import CrystalError
 
 LIMIT = 5.0
@@ -378,13 +379,15 @@ def judge(path: Path, text: str, whole: Crystal) -> str:
     try:
         with limited(LIMIT):
             found = Crystal.from_cif(path)
-            found.to_cif()
+            again = Crystal.from_cif_text(found.to_cif(), found.name)
     except CrystalError as error:
         return "refused" if "\n" not in str(error) else "refused in more than one line"
     except _Hangs:
         return "hang"
     except Exception as error:
         return f"traceback ({type(error).__name__})"
+    if again != found or set(again.notes) - {*found.notes, STANDING_STILL}:
+        return "another when written and read again"
     return "equal" if same_crystal(whole, found) else _difference(path, text, whole, found)
 
 
