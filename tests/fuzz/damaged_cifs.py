@@ -45,6 +45,7 @@ _NUMBERS = re.compile(
     r"_atom_site_(fract_[xyz]|occupancy|[ub]_iso_or_equiv|aniso_[ub]_\d\d)|_cell_(length|angle)_\w+"
 )
 _OPERATION = re.compile(r"[xyzXYZ][^,]*,[^,]*[xyzXYZ][^,]*,")
+_MATTERS = re.compile(r"\s*(_cell|_symmetry|_space|_atom_site|_chemical_f|[A-Z][a-z]?\d*\s)")
 _TOKEN = re.compile(r"'[^'\n]*'|[^\s']+")
 
 
@@ -62,8 +63,12 @@ def _on_lines(change: Callable[[list[str], Random], None]) -> Callable[[bytes, R
 
 
 def _pick(lines: list[str], rng: Random, pattern: str = r"\S") -> int:
-    """A line that has something of a kind, rarely one of the many operations; any line where there is none."""
+    """A line that has something of a kind, rarely one of the many operations; any line where there is none.
+
+    Those that matter are twice as likely: of the cell, the symmetry, the formula or an atom.
+    """
     found = [i for i, line in enumerate(lines) if re.search(pattern, line)]
+    found = [i for i in found if rng.integers(2) or _MATTERS.match(lines[i])] or found
     found = [i for i in found if not _OPERATION.search(lines[i]) or rng.integers(20) == 0] or found
     found = found or list(range(len(lines)))
     return int(found[rng.integers(len(found))])
