@@ -28,6 +28,7 @@ from cif_sources import PROGRAMS, whole_cifs
 from damage import CONTENT, Random
 
 from lacbed.crystals import Crystal
+from lacbed.crystals.site import STANDING_STILL
 from lacbed.errors import CrystalError
 
 LIMIT = 5.0
@@ -44,6 +45,7 @@ _NUMBERS = re.compile(
     r"_atom_site_(fract_[xyz]|occupancy|[ub]_iso_or_equiv|aniso_[ub]_\d\d)|_cell_(length|angle)_\w+"
 )
 _OPERATION = re.compile(r"[xyzXYZ][^,]*,[^,]*[xyzXYZ][^,]*,")
+_MATTERS = re.compile(r"\s*(_cell|_symmetry|_space|_atom_site|_chemical_f|[A-Z][a-z]?\d*\s)")
 _TOKEN = re.compile(r"'[^'\n]*'|[^\s']+")
 
 
@@ -61,8 +63,12 @@ def _on_lines(change: Callable[[list[str], Random], None]) -> Callable[[bytes, R
 
 
 def _pick(lines: list[str], rng: Random, pattern: str = r"\S") -> int:
-    """A line that has something of a kind, rarely one of the many operations; any line where there is none."""
+    """A line that has something of a kind, rarely one of the many operations; any line where there is none.
+
+    Those that matter are twice as likely: of the cell, the symmetry, the formula or an atom.
+    """
     found = [i for i, line in enumerate(lines) if re.search(pattern, line)]
+    found = [i for i in found if rng.integers(2) or _MATTERS.match(lines[i])] or found
     found = [i for i in found if not _OPERATION.search(lines[i]) or rng.integers(20) == 0] or found
     found = found or list(range(len(lines)))
     return int(found[rng.integers(len(found))])
@@ -378,13 +384,15 @@ def judge(path: Path, text: str, whole: Crystal) -> str:
     try:
         with limited(LIMIT):
             found = Crystal.from_cif(path)
-            found.to_cif()
+            again = Crystal.from_cif_text(found.to_cif(), found.name)
     except CrystalError as error:
         return "refused" if "\n" not in str(error) else "refused in more than one line"
     except _Hangs:
         return "hang"
     except Exception as error:
         return f"traceback ({type(error).__name__})"
+    if again != found or set(again.notes) - {*found.notes, STANDING_STILL}:
+        return "another when written and read again"
     return "equal" if same_crystal(whole, found) else _difference(path, text, whole, found)
 
 

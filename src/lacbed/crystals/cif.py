@@ -12,8 +12,9 @@ from gemmi import cif
 
 from lacbed.crystals.cell import Cell
 from lacbed.crystals.cif_consistency import checked, contradictions
+from lacbed.crystals.cif_names import Symmetry
 from lacbed.crystals.cif_sites import read_sites
-from lacbed.crystals.cif_symmetry import Reading, Symmetry, fits_cell, read_symmetry
+from lacbed.crystals.cif_symmetry import Reading, fits_cell, read_symmetry
 from lacbed.crystals.cif_text import (
     ANGLE_TAGS,
     CELL_TAGS,

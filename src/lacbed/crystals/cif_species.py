@@ -201,6 +201,6 @@ def _disagrees(label: str, element: str, known: frozenset[str]) -> bool:
     name = found.group(1) if found else ""
     if not is_element(name) or name in ("B", "Y", "W", element) or {name, element} == {"D", "H"}:
         return False
-    if known:  # what the formula lacks is a mere name: "Re1" of resorcinol, "Ca1" of an alpha carbon
+    if ("H" if element == "D" else element) in known:  # then "Re1" of resorcinol is a mere name
         return name in known
     return label[: len(element)].upper() != element.upper() or element not in ("C", "H", "N", "O")
