@@ -145,7 +145,7 @@ def test_occupancy_defaults_to_one():
     assert with_sites(one_loop(*XYZ, "occupancy", rows="Sr1 Sr 0 0 0 ?")).sites[0].occupancy == 1.0
 
 
-CUBE = "data_x\n_cell_length_a 8.0\n_cell_length_b 8.0\n_cell_length_c 8.0\n"
+CUBE = "data_x\n_cell_length_a 6.0\n_cell_length_b 6.0\n_cell_length_c 6.0\n"
 AT_EIGHTH = one_loop(*XYZ, "U_iso_or_equiv", rows="Si1 Si 0.125 0.125 0.125 0.006")
 
 

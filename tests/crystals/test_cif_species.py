@@ -129,6 +129,7 @@ def test_label_of_no_element(label, formula):
         ("O1", "S", "", "disagree"),
         ("Cl1", "C", "C Cl", "disagree"),
         ("Fe1", "F", "", "disagree"),
+        ("Fe4", "D", "Mg O", "disagree"),
         ("Ca1", "C", "C H O", ""),
         ("CA1", "C", "", ""),
         ("Re1", "C", "C6 H6 O2", ""),

@@ -32,17 +32,30 @@ def listen() -> Callable[[], None]:
     """Turn Ctrl-C and SIGTERM into `KeyboardInterrupt` and `Terminated`; gives what undoes this.
 
     Neither is raised in the middle of an import: libraries take it there for a fault of their own, and some end
-    the process. It is heard as soon as the import is done.
+    the process. Neither is lost where Python ignores exceptions, as while an object is removed. Both are heard as
+    soon as that is done.
     """
     before: dict[int, Any] = {}
+    hook = sys.unraisablehook
+
+    def ignored(unraisable: Any) -> None:
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            _thread.start_new_thread(_stop_later, (signal.SIGINT,))
+        elif isinstance(unraisable.exc_value, Terminated):
+            _thread.start_new_thread(_stop_later, (signal.SIGTERM,))
+        else:
+            hook(unraisable)
+
     try:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             before[signal.SIGINT] = signal.signal(signal.SIGINT, _stop)
         before[signal.SIGTERM] = signal.signal(signal.SIGTERM, _stop)
+        sys.unraisablehook = ignored
     except ValueError:  # not in the main thread
         pass
 
     def undo() -> None:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -50,7 +63,7 @@ def listen() -> Callable[[], None]:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    if _imports(frame):
+    if _must_wait(frame):
         _thread.start_new_thread(_stop_later, (number,))
         return
     raise KeyboardInterrupt if number == signal.SIGINT else Terminated
@@ -61,10 +74,13 @@ def _stop_later(number: int) -> None:
     _thread.interrupt_main(signal.Signals(number))
 
 
-def _imports(frame: FrameType | None) -> bool:
-    """Whether a module is being imported."""
+def _must_wait(frame: FrameType | None) -> bool:
+    """Whether a module is being imported, or an object removed, where Python ignores exceptions."""
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
+        code = frame.f_code
+        if code.co_filename.startswith("<frozen importlib") or code.co_filename.endswith("weakref.py"):
+            return True
+        if code.co_name == "__del__":
             return True
         frame = frame.f_back
     return False

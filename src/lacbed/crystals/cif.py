@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 from gemmi import cif
 
 from lacbed.crystals.cell import Cell
-from lacbed.crystals.cif_choice import choose_symmetry
-from lacbed.crystals.cif_consistency import checked
-from lacbed.crystals.cif_kinds import refuse_other_kinds
+from lacbed.crystals.cif_consistency import checked, contradictions
+from lacbed.crystals.cif_names import Symmetry
 from lacbed.crystals.cif_sites import read_sites
-from lacbed.crystals.cif_symmetry import Symmetry, fits_cell, read_symmetry
-from lacbed.crystals.cif_text import decode_cif, has_atoms, parse_blocks, tidied
-from lacbed.crystals.cif_values import ANGLE_TAGS, CELL_TAGS, NOTE_TAG, SOURCE_TAG, number, text_of
+from lacbed.crystals.cif_symmetry import Reading, fits_cell, read_symmetry
+from lacbed.crystals.cif_text import (
+    ANGLE_TAGS,
+    CELL_TAGS,
+    NOTE_TAG,
+    SOURCE_TAG,
+    decode_cif,
+    has_atoms,
+    number,
+    parse_blocks,
+    text_of,
+    tidied,
+    values_by_tag,
+)
 from lacbed.crystals.crystal import Crystal
 from lacbed.errors import CrystalError
 
 MAX_BYTES = 50_000_000
+
+_MAGNETIC = re.compile(r"^_(space_group|symmetry|magnetic).*(magn|bns|_og_|_og$)|^_magnetic|_time_reversal")
+_MODULATED = re.compile(
+    r"_ssg_|_ssg\b|^_space_group_ssg|^_cell_modulation|^_cell_wave_vector|^_cell_subsystem|^_atom_sites_modulation"
+    r"|^_atom_sites?_(fourier|displace_|phason|occ_fourier|occ_special|u_fourier|rot_|moment_fourier|moment_special)"
+    r"|^_superspace|_superspace_"
+)
+_MOMENT = re.compile(r"^_atom_site_moment")
 
 
 def read_cif(path: str | Path, block: str | None = None) -> Crystal:
@@ -66,7 +87,7 @@ def parse_cif(text: str, name: str | None = None, block: str | None = None, orig
     try:
         found = choose_block(blocks, block)
         notes: list[str] = []
-        refuse_other_kinds(found, notes)
+        _refuse_other_kinds(found, notes)
         data = tidied(found, notes)
         title = name or text_of(data.find_value("_chemical_name_common")) or data.name or title
         source = text_of(data.find_value(SOURCE_TAG)) or origin
@@ -79,7 +100,7 @@ def parse_cif(text: str, name: str | None = None, block: str | None = None, orig
             kept = tuple(filter(None, dict.fromkeys(notes)))
             return Crystal(title, cell, sites, symmetry.operations, symmetry.symbol, kept, source)
 
-        symmetry, note = choose_symmetry(reading, build, data)
+        symmetry, note = _choose_symmetry(reading, build, data)
         notes += [note, _angles_note(data, cell, symmetry.operations)]
         return checked(data, build(symmetry))
     except CrystalError as error:
@@ -109,6 +130,74 @@ def choose_block(blocks: list[cif.Block], wanted: str | None) -> cif.Block:
             how = "give each a name of its own"
         raise CrystalError(f"{len(holding)} data blocks hold atoms ({listed}); {how}")
     return holding[0]
+
+
+@lru_cache(maxsize=4096)
+def _kind_of_tag(tag: str) -> str:
+    """What a tag describes besides the crystal of the nuclei: "magnetic", "modulated", "moments", or ""."""
+    patterns = {"magnetic": _MAGNETIC, "modulated": _MODULATED, "moments": _MOMENT}
+    name = tag.lower().replace(".", "_")
+    return next((kind for kind, pattern in patterns.items() if pattern.search(name)), "")
+
+
+def _refuse_other_kinds(data: cif.Block, notes: list[str]) -> None:
+    """Refuse superspace and magnetic symmetry under every name; moments without it are noted.
+
+    Raises:
+        CrystalError: naming the tag.
+    """
+    moments = False
+    for tag, values in values_by_tag(data):
+        kind = _kind_of_tag(tag)
+        if not kind or not any(text_of(value) not in ("", "0") for value in values):
+            continue
+        if kind == "magnetic":
+            raise CrystalError(f"magnetic symmetry operations ({tag}); expected the CIF of the nuclear structure")
+        if kind == "modulated":
+            raise CrystalError(f"a modulated structure in superspace ({tag}); expected one in three dimensions")
+        moments = True
+    if moments:
+        notes.append("magnetic moments left out; the crystal of the atoms is used")
+
+
+def _choose_symmetry(
+    reading: Reading, build: Callable[[Symmetry], Crystal], data: cif.Block
+) -> tuple[Symmetry, str]:
+    """The likeliest symmetry, or the only other one that gives the stated content; and the note on it.
+
+    Formula times Z, multiplicities and density are compared. An open choice whose atoms collide is no choice.
+
+    Args:
+        reading: the choices.
+        build: makes the crystal of a choice.
+        data: the data block.
+
+    Raises:
+        CrystalError: from `build`, if no choice is left.
+    """
+    first = reading.choices[0]
+    usual = f"{reading.doubt}; {reading.verdict}" if reading.verdict else ""
+    if len(reading.choices) == 1:
+        return first, usual
+    try:
+        fails, why = contradictions(data, build(first)) > 0, "the content that the file states"
+    except CrystalError:
+        if not reading.is_open:
+            raise
+        fails, why = True, "a crystal without collisions"
+    if not fails:
+        return first, usual
+    fitting = []
+    for symmetry in reading.choices[1:]:
+        try:
+            found = contradictions(data, build(symmetry))
+        except CrystalError:
+            continue
+        if found == 0 or (found < 0 and why != "the content that the file states"):
+            fitting.append(symmetry)
+    if len(fitting) != 1:
+        return first, usual
+    return fitting[0], f"{reading.doubt}; {fitting[0].symbol} is used, which alone gives {why}"
 
 
 def _angles_note(data: cif.Block, cell: Cell, operations: tuple[str, ...]) -> str:

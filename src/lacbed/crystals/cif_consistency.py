@@ -9,17 +9,18 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import gemmi
 import numpy as np
 from gemmi import cif
 
-from lacbed.crystals.cell import direct_basis, volume
-from lacbed.crystals.cif_loops import value_of
-from lacbed.crystals.cif_places import remarks_on_places, settled
+from lacbed.crystals.cif_displacements import some
+from lacbed.crystals.cif_loops import remarks_on_tags, value_of
+from lacbed.crystals.cif_places import remarks_on_multiplicities, remarks_on_places, said_multiplicities, settled
+from lacbed.crystals.cif_plausible import remarks_on_likelihood
 from lacbed.crystals.cif_species import formula_numbers
-from lacbed.crystals.cif_values import ANGLE_TAGS, CELL_TAGS, text_of
+from lacbed.crystals.cif_text import ANGLE_TAGS, CELL_TAGS, text_of
 from lacbed.crystals.crystal import Crystal
 from lacbed.errors import CrystalError
 
@@ -38,20 +39,20 @@ class _Content:
     """Atoms in the cell made, by element (D counts as H), and what the formula adds to them.
 
     Attributes:
+        crystal: whose cell it is.
         made: atoms in the cell.
         rounding: how far rounded occupancies may change each number.
         hydrogen: atoms of hydrogen that the formula has and the list of atoms has not.
         fits: whether the formula fits; None if there is none to compare with.
         expected: atoms in the cell by formula and Z; empty if unknown.
-        commonest: atoms counted as ASE does for its formula: of each mixed place the commonest, as if alone.
     """
 
+    crystal: Crystal
     made: dict[str, float]
     rounding: dict[str, float]
     hydrogen: float = 0.0
     fits: bool | None = None
     expected: dict[str, float] = field(default_factory=dict)
-    commonest: dict[str, float] = field(default_factory=dict)
 
 
 def checked(data: cif.Block, crystal: Crystal) -> Crystal:
@@ -71,8 +72,20 @@ def checked(data: cif.Block, crystal: Crystal) -> Crystal:
     _compare_density(data, crystal, content, notes)
     _compare_electrons(data, content, notes)
     _compare_system(data, crystal, notes)
-    notes += remarks_on_places(data, crystal)
-    return replace(crystal, notes=tuple(dict.fromkeys((*crystal.notes, *notes)))) if notes else crystal
+    notes += remarks_on_places(data, crystal) + remarks_on_tags(data)
+    notes += remarks_on_likelihood(crystal, bool(content.expected))
+    return crystal.noted(*notes)
+
+
+def contradictions(data: cif.Block, crystal: Crystal) -> int:
+    """How many of formula, density and multiplicities in the file a crystal contradicts; -1 if none is there."""
+    notes: list[str] = []
+    content = _content(crystal)
+    _compare_formula(data, content, notes, ("hydrogen is no matter of symmetry",))
+    _compare_density(data, crystal, content, notes)
+    notes += remarks_on_multiplicities(data, crystal)
+    said = content.fits is not None or stated(data, "_exptl_crystal_density_diffrn") is not None
+    return len(notes) if said or notes or said_multiplicities(data, crystal) else -1
 
 
 def stated(data: cif.Block, *tags: str) -> tuple[float, float] | None:
@@ -98,11 +111,7 @@ def _compare_volume(data: cif.Block, crystal: Crystal, notes: list[str]) -> None
         unit = stated(data, tag)
         cell = list(crystal.cell)
         cell[i] += unit[1] if unit is not None else 0.0
-        try:
-            a, b, c, alpha, beta, gamma = cell
-            rounding += abs(volume(direct_basis((a, b, c, alpha, beta, gamma))) - crystal.volume)
-        except CrystalError:  # an uncertainty as large as the angle
-            return
+        rounding += abs(_volume(cell) - crystal.volume)
     difference = abs(given[0] - crystal.volume)
     if difference <= given[1] + rounding + 1e-3 * crystal.volume:
         return
@@ -115,23 +124,38 @@ def _compare_volume(data: cif.Block, crystal: Crystal, notes: list[str]) -> None
     notes.append(text)
 
 
+def _volume(cell: list[float]) -> float:
+    """A b c √(1 - Σ cos² + 2 Π cos) without a check of the cell; 0 if the angles enclose none."""
+    cosines = [math.cos(math.radians(angle)) for angle in cell[3:]]
+    square = 1.0 - sum(c * c for c in cosines) + 2.0 * math.prod(cosines)
+    return math.prod(cell[:3]) * math.sqrt(max(square, 0.0))
+
+
 def _content(crystal: Crystal) -> _Content:
     made: dict[str, float] = defaultdict(float)
     rounding: dict[str, float] = defaultdict(float)
-    for element, index, share in zip(
-        crystal.atoms.elements, crystal.atoms.site.tolist(), crystal.atoms.occupancy.tolist(), strict=True
-    ):
-        key = "H" if element == "D" else element
-        made[key] += share
-        decimals = len(f"{crystal.sites[index].occupancy:.6f}".rstrip("0").partition(".")[2])
-        rounding[key] += 0.0 if share == 1.0 else 0.5 * 10.0**-decimals
-    places: dict[tuple[float, ...], tuple[float, str]] = {}
-    for element, point, share in zip(
-        crystal.atoms.elements, crystal.atoms.xyz.round(4).tolist(), crystal.atoms.occupancy.tolist(), strict=True
-    ):
-        places[tuple(point)] = max(places.get(tuple(point), (0.0, "")), (share, element))
-    commonest = Counter(element for _, element in places.values())
-    return _Content(dict(made), dict(rounding), commonest={e: float(n) for e, n in commonest.items()})
+    for site, count in zip(crystal.sites, np.bincount(crystal.atoms.site).tolist(), strict=True):
+        key = "H" if site.element == "D" else site.element
+        made[key] += count * site.occupancy
+        if site.occupancy != 1.0:
+            decimals = len(f"{site.occupancy:.6f}".rstrip("0").partition(".")[2])
+            rounding[key] += count * 0.5 * 10.0**-decimals
+    return _Content(crystal, dict(made), dict(rounding))
+
+
+def _as_full_places(crystal: Crystal) -> tuple[dict[str, int], list[str]]:
+    """Atoms counted as ASE does for its formula, of each mixed place the commonest as if alone.
+
+    And labels and occupancies of atoms that leave empty a part of a place that they have alone.
+    """
+    places: dict[tuple[float, ...], list[tuple[float, str, int]]] = defaultdict(list)
+    atoms = crystal.atoms
+    points = map(tuple, atoms.xyz.round(4).tolist())
+    for point, *atom in zip(points, atoms.occupancy.tolist(), atoms.elements, atoms.site.tolist(), strict=True):
+        places[point].append((atom[0], atom[1], atom[2]))
+    commonest = Counter(max(place)[1] for place in places.values())
+    alone = [place[0] for place in places.values() if len(place) == 1]
+    return dict(commonest), [f"{crystal.sites[i].label} {share:g}" for share, _, i in alone if share < 0.99]
 
 
 def _formula_fits(data: cif.Block, crystal: Crystal) -> bool | None:
@@ -156,9 +180,14 @@ def _compare_formula(data: cif.Block, content: _Content, notes: list[str], befor
     scale = min(scales, key=lambda s: len(wrong[s]))
     content.fits = not wrong[scale]
     content.expected = {element: scale * count for element, (count, _) in formula.items()}
-    if wrong[scale] and units is None and content.commonest == {e: count for e, (count, _) in formula.items()}:
-        content.fits, content.expected = None, {}
-        return
+    if wrong[scale] and units is None:
+        full, partly = _as_full_places(content.crystal)
+        if full == {element: count for element, (count, _) in formula.items()}:
+            content.fits, content.expected = None, {}
+            listed = some(partly)
+            if partly:
+                notes.append(f"the formula {text} counts {listed} as full places; the occupancies are used")
+            return
     if wrong[scale]:
         scale = scales[0]
         several = {round(content.made.get(e, 0.0) / count, 2) for e, (count, _) in formula.items() if e != "H"}

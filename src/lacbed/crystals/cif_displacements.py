@@ -11,8 +11,8 @@ import numpy as np
 from gemmi import cif
 
 from lacbed.crystals.cell import Cell, FloatArray, direct_basis, reciprocal_basis
-from lacbed.crystals.cif_loops import Columns, columns_with, loops_of
-from lacbed.crystals.cif_values import U_INDICES, number, text_of
+from lacbed.crystals.cif_loops import Columns, loops_of
+from lacbed.crystals.cif_text import U_INDICES, number, text_of
 from lacbed.crystals.site import B_PER_U, DEFAULT_B_ISO, STANDING_STILL
 from lacbed.errors import CrystalError
 
@@ -73,7 +73,8 @@ def read_displacements(
     """
     doubts, read = _Doubts(), set[str]()
     tensors = _tensors(data, labels, cell, doubts, read)
-    by_factor = [(factor, _isotropic(data, atoms, labels, names, read)) for factor, names in _ISO.items()]
+    tables = [atoms, *loops_of(data)]
+    by_factor = [(factor, _isotropic(tables, labels, names, read)) for factor, names in _ISO.items()]
     found: list[Displacement] = []
     for index, label in enumerate(labels):
         values = [factor * v for factor, column in by_factor if (v := column[index]) is not None]
@@ -92,15 +93,15 @@ def read_displacements(
 
 
 def _isotropic(
-    data: cif.Block, atoms: Columns, labels: list[str], names: tuple[str, ...], read: set[str]
+    tables: list[Columns], labels: list[str], names: tuple[str, ...], read: set[str]
 ) -> list[float | None]:
-    """The first column of the given names, in the loop of the atoms or in another with their labels."""
+    """The first column of the given names, in the table of the atoms, the first, or in one with their labels."""
     for tag in (f"_atom_site_{name}" for name in names):
-        holder = atoms if tag in atoms else columns_with(data, tag)
+        holder = next((columns for columns in tables if tag in columns), {})
         if tag not in holder:
             continue
         texts = holder[tag]
-        if "_atom_site_label" in holder and holder is not atoms:
+        if "_atom_site_label" in holder and holder is not tables[0]:
             by_label = dict(zip(map(text_of, holder["_atom_site_label"]), texts, strict=True))
             texts = [by_label.get(label, "?") for label in labels]
         elif len(texts) != len(labels):

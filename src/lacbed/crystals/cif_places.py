@@ -1,8 +1,7 @@
-"""Where the atoms of a CIF lie, compared with what it says: multiplicities, split positions, bonds, distances."""
+"""Where the atoms of a CIF lie, compared with what it says: multiplicities, split positions, bonds."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,11 +13,12 @@ from scipy.spatial import cKDTree
 
 from lacbed.crystals.cell import FloatArray
 from lacbed.crystals.cif_displacements import some
-from lacbed.crystals.cif_loops import columns_with
+from lacbed.crystals.cif_loops import Columns, atoms_of, columns_with
+from lacbed.crystals.cif_plausible import images_within
 from lacbed.crystals.cif_species import shown
-from lacbed.crystals.cif_values import text_of
+from lacbed.crystals.cif_text import text_of
 from lacbed.crystals.crystal import Crystal
-from lacbed.crystals.expand import IntArray, is_rounded, merged_orbit
+from lacbed.crystals.expand import is_rounded, merged_orbit
 
 _MULTIPLICITY_TAGS = ("_atom_site_site_symmetry_multiplicity", "_atom_site_symmetry_multiplicity")
 _ORDER_TAG = "_atom_site_site_symmetry_order"
@@ -27,10 +27,6 @@ _WYCKOFF_TAGS = ("_atom_site_wyckoff_symbol", "_atom_site_wyckoff_label", "_atom
 _FAR = 0.03
 """Å from a special position on which an atom is put without its being said."""
 
-_TOO_CLOSE = 0.6
-"""Of the sum of covalent radii; in real crystals atoms that are there together are farther apart."""
-
-_NEIGHBOURS = 16
 _REACH = 3.0
 _MOST_BONDS = 3000
 
@@ -55,7 +51,7 @@ def settled(
                 merged[index] = (_nearest(points, site.xyz, crystal), len(points))
     if not merged:
         return crystal
-    said = _said_multiplicities(data, crystal)
+    said = said_multiplicities(data, crystal)
     by_tag = {i for i in merged if said.get(i) == merged[i][1]}
     undecided = [i for i in merged if i not in by_tag and said.get(i) != made[i]]
     crystal = _moved(crystal, {i: merged[i][0] for i in by_tag})
@@ -92,9 +88,8 @@ def _multiplicities(crystal: Crystal) -> list[int]:
     return [int(n) for n in np.bincount(crystal.atoms.site, minlength=len(crystal.sites))]
 
 
-def _column(data: cif.Block, crystal: Crystal, *tags: str) -> dict[int, str]:
+def _column(atoms: Columns, crystal: Crystal, *tags: str) -> dict[int, str]:
     """Raw values of the first of some columns, by site."""
-    atoms = columns_with(data, "_atom_site_fract_x")
     values = next((atoms[tag] for tag in tags if tag in atoms), None)
     names = next(
         (atoms[t] for t in ("_atom_site_label", "_atom_site_id", "_atom_site_type_symbol") if t in atoms), []
@@ -118,33 +113,34 @@ def _whole(texts: dict[int, str]) -> dict[int, int]:
     return {i: int(float(t)) for i, t in texts.items() if re.fullmatch(r"[1-9]\d{0,2}(?:\.0*)?", t)}
 
 
-def _said_multiplicities(data: cif.Block, crystal: Crystal) -> dict[int, int]:
+def said_multiplicities(data: cif.Block, crystal: Crystal) -> dict[int, int]:
     """Multiplicities that the file states, the order of the site symmetry turned into one.
 
     Older files of SHELXL state that order under the name of the multiplicity; they are recognised by their 1s.
     """
-    count = len(crystal.operations)
-    said = _whole(_column(data, crystal, *_MULTIPLICITY_TAGS))
+    count, atoms = len(crystal.operations), atoms_of(data)
+    said = _whole(_column(atoms, crystal, *_MULTIPLICITY_TAGS))
     made = _multiplicities(crystal)
     if said and any(said[i] != made[i] for i in said):
         as_order = {i: count // v for i, v in said.items() if count % v == 0}
         if len(as_order) == len(said) and all(as_order[i] == made[i] for i in said):
             return as_order
     if not said:
-        orders = _whole(_column(data, crystal, _ORDER_TAG))
+        orders = _whole(_column(atoms, crystal, _ORDER_TAG))
         said = {i: count // v for i, v in orders.items() if count % v == 0}
     if not said:
-        words = _column(data, crystal, *_WYCKOFF_TAGS)
+        words = _column(atoms, crystal, *_WYCKOFF_TAGS)
         said = _whole({i: re.sub(r"[A-Za-z'()\s]+$", "", word) for i, word in words.items()})
     return said
 
 
 def remarks_on_places(data: cif.Block, crystal: Crystal) -> list[str]:
-    """Notes on multiplicities, Wyckoff letters, attached hydrogens, shifts, bonds and distances."""
-    notes = _on_multiplicities(data, crystal)
+    """Notes on multiplicities, Wyckoff letters, attached hydrogens, shifts and bonds."""
+    notes = remarks_on_multiplicities(data, crystal)
+    atoms = atoms_of(data)
     attached = {
         i: float(cif.as_number(text))
-        for i, text in _column(data, crystal, "_atom_site_attached_hydrogens").items()
+        for i, text in _column(atoms, crystal, "_atom_site_attached_hydrogens").items()
     }
     bearing = [crystal.sites[i].label for i, n in attached.items() if n > 0]
     if bearing and not any("hydrogen" in note for note in crystal.notes):
@@ -153,19 +149,30 @@ def remarks_on_places(data: cif.Block, crystal: Crystal) -> list[str]:
     wrong_bonds = _wrong_bonds(data, crystal)
     if wrong_bonds:
         notes.append(f"bonds in the file are not those of its atoms: {some(wrong_bonds, 3)}")
-    return [*notes, *_on_distances(crystal)]
+    return notes
 
 
-def _on_multiplicities(data: cif.Block, crystal: Crystal) -> list[str]:
-    made = _multiplicities(crystal)
+def remarks_on_multiplicities(data: cif.Block, crystal: Crystal) -> list[str]:
+    """Note on multiplicities or Wyckoff letters of the file that are not those of the crystal."""
+    made, atoms = _multiplicities(crystal), atoms_of(data)
+    if not any(tag in atoms for tag in (*_MULTIPLICITY_TAGS, _ORDER_TAG, *_WYCKOFF_TAGS)):
+        return []
+    given = _column(atoms, crystal, *_MULTIPLICITY_TAGS)
+    odd = [
+        f"{shown(crystal.sites[i].label)} {shown(t)}"
+        for i, t in given.items()
+        if t.strip("0.") and not _whole({i: t})
+    ]
+    if odd:
+        return [f"multiplicities of the file are no whole numbers: {some(odd, 4)}; are columns interchanged?"]
     wrong = [
         f"{shown(crystal.sites[i].label)} {made[i]} instead of {said}"
-        for i, said in _said_multiplicities(data, crystal).items()
+        for i, said in said_multiplicities(data, crystal).items()
         if said != made[i]
     ]
     if wrong:
         return [f"multiplicities of the file are not those made: {some(wrong, 4)}; check symmetry and coordinates"]
-    words = _column(data, crystal, *_WYCKOFF_TAGS)
+    words = _column(atoms, crystal, *_WYCKOFF_TAGS)
     letters = _letters(crystal) if any(word[-1:].isalpha() for word in words.values()) else {}
     strange = [
         f"{shown(crystal.sites[i].label)} {made[i]}, position {shown(word)} has {letters.get(word[-1].lower(), 0)}"
@@ -189,47 +196,18 @@ def _letters(crystal: Crystal) -> dict[str, int]:
 
 def _on_shifts(crystal: Crystal) -> list[str]:
     """Atoms put on a special position that is too far away for rounded coordinates."""
-    moved: list[str] = []
-    for index, site in enumerate(crystal.sites):
-        step = crystal.atoms.xyz[crystal.atoms.site == index] - np.asarray(site.xyz)
-        step -= np.round(step)
-        nearest = step[int(np.argmin(np.linalg.norm(step @ crystal.direct.T, axis=1)))]
-        distance = float(np.linalg.norm(crystal.direct @ nearest))
-        if distance > _FAR and not is_rounded(np.asarray(site.xyz), nearest):
-            moved.append(f"{shown(site.label)} by {distance:.2f} Å")
+    atoms = crystal.atoms
+    step = atoms.xyz - np.array([site.xyz for site in crystal.sites])[atoms.site]
+    step -= np.round(step)
+    distance = np.linalg.norm(step @ crystal.direct.T, axis=1)
+    order = np.lexsort((distance, atoms.site))
+    nearest = order[np.unique(atoms.site[order], return_index=True)[1]]  # of each site
+    moved = [
+        f"{shown(crystal.sites[i].label)} by {distance[nearest[i]]:.2f} Å"
+        for i in np.flatnonzero(distance[nearest] > _FAR).tolist()
+        if not is_rounded(np.asarray(crystal.sites[i].xyz), step[nearest[i]])
+    ]
     return [f"put on a special position nearby: {some(moved)}"] if moved else []
-
-
-def _images(crystal: Crystal, reach: float) -> tuple[FloatArray, IntArray]:
-    """Cartesian points of the atoms of the cell and of all images within reach of it, and the atom of each."""
-    count = np.ceil(reach * np.linalg.norm(crystal.reciprocal, axis=0)).astype(int)
-    steps = np.array(list(np.ndindex(*(2 * count + 1)))) - count
-    margin = reach * np.linalg.norm(crystal.reciprocal, axis=0)
-    points = crystal.atoms.xyz[None] + steps[:, None]
-    near = np.all((points >= -margin) & (points <= 1.0 + margin), axis=-1)
-    owner = np.broadcast_to(np.arange(len(crystal.atoms), dtype=np.int64), near.shape)[near]
-    return points[near] @ crystal.direct.T, owner
-
-
-def _on_distances(crystal: Crystal) -> list[str]:
-    """Atoms that are there together and closer than any bond."""
-    radius = {e: float(gemmi.Element(e).covalent_r) for e in set(crystal.atoms.elements)}
-    reach = min(2 * _TOO_CLOSE * max(radius.values()), _REACH)
-    points, owner = _images(crystal, reach)
-    home = crystal.atoms.xyz @ crystal.direct.T
-    near = cKDTree(points).query(home, k=min(_NEIGHBOURS, len(points)), distance_upper_bound=reach)
-    distance, neighbour = (np.reshape(part, (len(home), -1)) for part in near)
-    first, column = np.nonzero((distance > 1e-6) & np.isfinite(distance))
-    distance, second = distance[first, column], owner[neighbour[first, column]]
-    radii = np.array([radius[e] for e in crystal.atoms.elements])
-    together = crystal.atoms.occupancy[first] + crystal.atoms.occupancy[second] > 1.1
-    close = together & (distance < _TOO_CLOSE * (radii[first] + radii[second]))
-    found: dict[tuple[int, int], float] = {}
-    for i, j, gap in zip(first[close], second[close], distance[close].tolist(), strict=True):
-        one, other = sorted((int(crystal.atoms.site[i]), int(crystal.atoms.site[j])))
-        found[one, other] = min(gap, found.get((one, other), math.inf))
-    listed = [f"{crystal.sites[i].label}-{crystal.sites[j].label} {d:.2f} Å" for (i, j), d in found.items()]
-    return [f"atoms closer than any bond: {some(listed, 4)}"] if listed else []
 
 
 def _wrong_bonds(data: cif.Block, crystal: Crystal) -> list[str]:
@@ -242,7 +220,7 @@ def _wrong_bonds(data: cif.Block, crystal: Crystal) -> list[str]:
         by_label.setdefault(site.label, []).append(index)
     if not lengths or not all(names) or len(lengths) > _MOST_BONDS or len(crystal.atoms) > _MOST_BONDS:
         return []
-    points, owner = _images(crystal, _REACH + 1.0)
+    points, owner = images_within(crystal, _REACH + 1.0)
     tree = cKDTree(points)
     wrong: list[str] = []
     for one, other, text in zip(*names, lengths, strict=True):

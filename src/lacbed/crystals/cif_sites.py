@@ -8,10 +8,10 @@ from gemmi import cif
 
 from lacbed.crystals.cell import Cell
 from lacbed.crystals.cif_displacements import read_displacements, some
-from lacbed.crystals.cif_loops import Columns, columns_with, value_of
+from lacbed.crystals.cif_loops import Columns, atoms_of, value_of
 from lacbed.crystals.cif_species import Species, formula_elements, shown, species_of
-from lacbed.crystals.cif_values import number, text_of
-from lacbed.crystals.expand import OCCUPANCY_TOLERANCE
+from lacbed.crystals.cif_text import number, text_of
+from lacbed.crystals.expand import MAX_ATOMS, OCCUPANCY_TOLERANCE
 from lacbed.crystals.site import Site
 from lacbed.errors import CrystalError
 
@@ -27,6 +27,8 @@ def read_sites(data: cif.Block, cell: Cell, notes: list[str]) -> list[Site]:
     """
     atoms = _atoms(data)
     labels = _labels(atoms)
+    if len(labels) > MAX_ATOMS:
+        raise CrystalError(f"more than {MAX_ATOMS} atoms in the list ({len(labels)}); that is not a crystal's CIF")
     known = formula_of(data)
     doubts: dict[str, list[str]] = defaultdict(list)
     kept, species = _kinds(atoms, labels, known, doubts)
@@ -53,7 +55,7 @@ def formula_of(data: cif.Block) -> frozenset[str]:
 
 def _atoms(data: cif.Block) -> Columns:
     """The columns of the loop that holds the coordinates."""
-    atoms = columns_with(data, _COORDINATES[0])
+    atoms = atoms_of(data)
     named = "_atom_site_label" in atoms or "_atom_site_type_symbol" in atoms or "_atom_site_id" in atoms
     if not named or not all(tag in atoms for tag in _COORDINATES):
         raise CrystalError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import gemmi
 
@@ -105,6 +106,7 @@ def shown(text: str) -> str:
     return text[:20].encode("ascii", "backslashreplace").decode()
 
 
+@lru_cache(maxsize=1024)
 def _from_type(text: str, known: frozenset[str]) -> Species | None:
     """Element, charge and remark of a whole type symbol; None if it is no element."""
     text = re.sub(r",spin=.*$", "", text.translate(_PLAIN_SIGNS).strip()).rstrip(".")  # pymatgen writes the spin
@@ -176,7 +178,13 @@ def _from_label(label: str, known: frozenset[str]) -> Species:
     elif not known and choices:
         element, rest = choices[0], word[len(choices[0]) :]
         if len(element) == 2 or not rest[:1].islower() or element in "CHNO":  # "Ow" is oxygen, "Vx" nothing
-            return Species(element, 0, "doubtful" if word[:2] in _TWO_ATOMS or word == "W" else "")
+            odd = (
+                not label.startswith(element)
+                or (element != "O" and rest[:1].islower())
+                or word[:2] in _TWO_ATOMS
+                or word == "W"
+            )
+            return Species(element, 0, "doubtful" if odd else "")
     where = f" of the formula ({', '.join(sorted(known)[:8])})" if known else ""
     raise CrystalError(
         f"atom {shown(label)}: expected a chemical element, got {shown(label)!r}, a label that names none{where}; "
@@ -193,6 +201,6 @@ def _disagrees(label: str, element: str, known: frozenset[str]) -> bool:
     name = found.group(1) if found else ""
     if not is_element(name) or name in ("B", "Y", "W", element) or {name, element} == {"D", "H"}:
         return False
-    if known:  # what the formula lacks is a mere name: "Re1" of resorcinol, "Ca1" of an alpha carbon
+    if ("H" if element == "D" else element) in known:  # then "Re1" of resorcinol is a mere name
         return name in known
     return label[: len(element)].upper() != element.upper() or element not in ("C", "H", "N", "O")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -78,7 +79,7 @@ class Crystal:
         """Columns a*, b*, c* in 1/Å."""
         return reciprocal_basis(self.direct)
 
-    @property
+    @cached_property
     def volume(self) -> float:
         """Volume of the unit cell in Å³."""
         return volume(self.direct)
@@ -173,6 +174,12 @@ class Crystal:
 
         still = all(site.u_iso == 0.0 for site in self.sites) and STANDING_STILL not in self.notes
         return write_cif(replace(self, notes=(*self.notes, STANDING_STILL)) if still else self)
+
+    def noted(self, *notes: str) -> Crystal:
+        """The same crystal with more notes, each once; it is not checked again."""
+        other = copy(self)
+        object.__setattr__(other, "notes", tuple(dict.fromkeys((*self.notes, *notes))))
+        return other
 
     def with_b_iso(self, b_iso: float) -> Crystal:
         """The same crystal with one isotropic B (Å²) on every site.

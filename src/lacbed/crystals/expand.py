@@ -141,6 +141,11 @@ def _orbit(
     shift = rotations @ xyz + translations - xyz  # (operation, 3)
     shift -= np.round(shift)
     distance = np.linalg.norm(shift @ direct.T, axis=1)
+    if np.count_nonzero(distance < MERGE_DISTANCE) == 1:  # a general position
+        images = rotations @ xyz + translations
+        images -= np.floor(images)
+        images[images > 1.0 - 1e-9] = 0.0
+        return images, np.arange(len(images)), rotations[distance < MERGE_DISTANCE]
     counts = [int(np.count_nonzero(distance < tolerance)) for tolerance in _MERGING]
     for level, tolerance in enumerate(_MERGING):
         fixing = distance < tolerance
