@@ -151,7 +151,7 @@ def test_what_is_no_data_set(tmp_path, folder):
     for name, message in (("none.zarr", "no such"), ("file.zarr", "is a file"), ("empty.zarr", "no Zarr store")):
         with pytest.raises(FileFormatError, match=message):
             LacbedDataset(tmp_path / name)
-    with pytest.raises(FileFormatError, match="no data set of lacbed"):
+    with pytest.raises(FileFormatError, match="not a data set of lacbed"):
         LacbedDataset(folder / next(folder.glob("4mm-*")).name)
     with pytest.raises(SettingError, match="train, validation, test"):
         LacbedDataset(folder, "testing")

@@ -160,7 +160,7 @@ BAD_FITS = [
     (("--hkl", "all"), "--hkl"),
     (("--dtype", "int8"), "dtype"),
     (("--factors", "guess"), "factors"),
-    (("-o", "mine"), "no fit that lacbed wrote"),
+    (("-o", "mine"), "not a fit written by lacbed"),
     (("-o", "no/where"), "no folder"),
 ]
 

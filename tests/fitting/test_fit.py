@@ -86,7 +86,7 @@ def test_what_it_leaves_is_what_it_says(result, tmp_path):
 
 def test_other_folders_are_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(FileFormatError, match="no fit that lacbed wrote"):
+    with pytest.raises(FileFormatError, match="not a fit written by lacbed"):
         check_folder(tmp_path)
     with pytest.raises(FileFormatError, match="it is a file"):
         check_folder(tmp_path / "mine.txt")

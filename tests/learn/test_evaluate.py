@@ -230,7 +230,7 @@ def test_report(evaluation, tmp_path):
     check_folder(folder)  # a report may be replaced
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("x")
-    with pytest.raises(FileFormatError, match="no report that lacbed wrote"):
+    with pytest.raises(FileFormatError, match="not a report written by lacbed"):
         check_folder(tmp_path / "other")
     with pytest.raises(FileFormatError, match="no such folder"):
         check_folder(tmp_path / "none" / "report")

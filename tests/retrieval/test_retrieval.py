@@ -175,7 +175,7 @@ def test_command(measured, tmp_path, monkeypatch, capsys):
     [
         (["none.nc", "-o", "out"], "no such file"),
         (["sto.nc", "-o", "nowhere/out"], "no such folder"),
-        (["sto.nc", "-o", "full"], "no retrieval that lacbed wrote"),
+        (["sto.nc", "-o", "full"], "not a retrieval written by lacbed"),
         (["sto.nc", "-o", "sto.nc"], "is a file"),
         (["sto.nc", "-o", "out", "--model", "default"], "needs an inverse"),
         (["sto.nc", "-o", "out", "--lattice", "100"], "between 1 and 40"),
