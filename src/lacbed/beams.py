@@ -215,7 +215,7 @@ def _pool(crystal: Crystal, frame: Frame, radius: float, laue_zones: int) -> Int
         allowed = (2 * laue_zones + 1) * math.pi * radius**2 / zone_area(crystal, frame)
         raise SettingError(
             f"about {allowed:.3g} reflections of {crystal.name} lie within {radius:.3g} 1/Å of this zone; "
-            "lower g_max, sg_max or beams"
+            "lower g_max, sg_max or beams, or ask for nearer reflections"
         )
     inverse = np.linalg.inv(zone_vectors)
     step = _layer_step(frame.zone_axis)

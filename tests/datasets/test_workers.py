@@ -131,10 +131,10 @@ def stand_in_gpu(monkeypatch):
     """A device that is there in name only, since there may be no GPU; returns what was emptied."""
     import torch  # the other tests need none
 
-    import lacbed.simulation
+    import lacbed.setup
 
     emptied = []
-    monkeypatch.setattr(lacbed.simulation, "choose_device", torch.device)
+    monkeypatch.setattr(lacbed.setup, "choose_device", torch.device)
     monkeypatch.setattr("lacbed.solvers.blocks.own_stream", nullcontext)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
     return emptied

@@ -61,9 +61,9 @@ def test_potential_grows_with_the_mass_of_the_electron() -> None:
 def test_refraction_keeps_the_part_along_the_surface() -> None:
     wave, normal = electron_wave(200e3), np.array([0.3, -0.2, 1.0]) / np.linalg.norm([0.3, -0.2, 1.0])
     tilts = np.array([[0.0, 0.0], [0.4, -0.3]])
+    arguments = torch.tensor(tilts), wave.wave_number, torch.tensor(normal)
     outside, inside = (
-        internal_wave_vectors(torch.tensor(tilts), wave.wave_number, torch.tensor(normal), torch.tensor(u)).numpy()
-        for u in (0.0, 0.12)
+        internal_wave_vectors(*arguments, torch.tensor(u, dtype=torch.float64)).numpy() for u in (0.0, 0.12)
     )
     np.testing.assert_allclose(outside[:, :2], tilts, atol=1e-14)
     np.testing.assert_allclose(np.sum(inside**2, axis=1), wave.wave_number**2 + 0.12, rtol=1e-12)

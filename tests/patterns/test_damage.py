@@ -161,7 +161,7 @@ def test_zarr_that_announces_terabytes(small, tmp_path):
 
 def test_what_does_not_fit_into_the_free_memory(monkeypatch):
     check_size("it", 10**9, 10**9)
-    monkeypatch.setattr("lacbed.solvers.blocks.free_memory", lambda device: 10**9)
+    monkeypatch.setattr("lacbed.io.sizes.free_memory", lambda: 10**9)
     with pytest.raises(FileFormatError, match="takes 1 GB, and 1 GB of memory are free"):
         check_size("it", 10**9, 10**9)
 

@@ -59,7 +59,9 @@ def spectral_bounds(problem: Problem, tilts: Tensor) -> tuple[float, float, floa
     lowest, highest, damping = problem.bounds
     low = float(diagonal.min()) + min(0.0, lowest) / least
     high = float(diagonal.max()) + max(0.0, highest) / least
-    return 0.5 * (low + high), 0.5 * (high - low) * 1.0001 + 1e-9, damping / least
+    damping /= least
+    # Not narrower than the absorptive part is high: with a single beam terms would grow as (Im γ / r)ⁿ.
+    return 0.5 * (low + high), max(0.5 * (high - low) * 1.0001 + 1e-9, damping), damping
 
 
 def _coefficients(radius: float, thicknesses: np.ndarray, tolerance: float) -> np.ndarray:
