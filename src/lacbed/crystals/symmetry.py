@@ -39,6 +39,9 @@ def find_space_group(symbol: str | int) -> gemmi.SpaceGroup:
     """
     if not isinstance(symbol, str):
         return find_by_number(symbol)
+    exact = gemmi.find_spacegroup_by_name(symbol)
+    if exact is not None and exact.xhm() == symbol:  # spares the built-in crystals the table of spellings
+        return exact
     settings = settings_of(symbol)
     found = settings[0] if settings else _by_hall(symbol)
     if found is None:
