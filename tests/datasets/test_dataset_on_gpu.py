@@ -23,7 +23,7 @@ def test_crystals_computed_together_on_a_gpu_equal_those_of_the_cpu(table, tmp_p
     build(plan, tmp_path / "cpu.zarr", lambda: here("cpu"))
     built = build(plan, tmp_path / "gpu.zarr", lambda: processes(count, 8e9, "cuda"), together=GPU_TOGETHER)
     assert not built.manifest["failures"]
-    assert not built.progress.setbacks
+    assert not built.progress.gpu_failures
     on_cpu, on_gpu = LacbedDataset(tmp_path / "cpu.zarr"), LacbedDataset(tmp_path / "gpu.zarr")
     assert len(on_cpu) == len(on_gpu) == len(table)
     for i in range(len(on_cpu)):

@@ -237,7 +237,7 @@ def test_a_gpu_that_fails_at_everything_costs_nothing_but_time(
     built = build(plan, tmp_path / "gpu.zarr", lambda: here("cuda"), together=4)
     assert built.manifest["files"] == on_cpu["files"]
     assert not built.manifest["failures"]
-    assert sum(built.progress.setbacks.values()) == 4
+    assert sum(built.progress.gpu_failures.values()) == 4
 
 
 def test_users_of_a_gpu_share_its_memory(monkeypatch):
