@@ -42,18 +42,30 @@ def main() -> None:
         seconds = time.perf_counter() - start
         near = [[position[row] for row in members] for members in near]
         sizes = [len(members) for members in near]
-        lines.append([
-            f"{100 * bound:g} %", sum(sizes), len(sizes), max(sizes, default=0),
-            *(straddling(groups[kind], [], near, kind) for kind in groups), number(seconds),
-        ])  # fmt: skip
+        lines.append(
+            [
+                f"{100 * bound:g} %",
+                sum(sizes),
+                len(sizes),
+                max(sizes, default=0),
+                *(straddling(groups[kind], [], near, kind) for kind in groups),
+                number(seconds),
+            ]
+        )
         if bound == BOUND:
             for kind, names in groups.items():
                 side = split_rows(names, near, kind=kind, seed=0)
                 counts = [100 * int((side == i).sum()) / len(side) for i in range(len(SIDES))]
                 left = straddling(names, near, near, kind)
                 shares.append([kind, " : ".join(f"{c:.1f}" for c in counts), left])
-    header = ["Z below", "crystals with a near duplicate", "groups", "largest group",
-              *(f"parted by {kind}" for kind in groups), "s"]  # fmt: skip
+    header = [
+        "Z below",
+        "crystals with a near duplicate",
+        "groups",
+        "largest group",
+        *(f"parted by {kind}" for kind in groups),
+        "s",
+    ]
     parts = [
         f"{len(rows)} crystals, {', '.join(f'{len(set(names))} {kind}s' for kind, names in groups.items())}.",
         table(header, lines),

@@ -28,13 +28,21 @@ class SeedLike(nn.Module):
         super().__init__()
         quarter = pixels // 4
         self.down = nn.Sequential(
-            nn.Conv2d(1, 32, 8, 2, 3), nn.ReLU(), nn.Conv2d(32, 32, 8, 2, 3), nn.ReLU(), nn.Flatten(),
+            nn.Conv2d(1, 32, 8, 2, 3),
+            nn.ReLU(),
+            nn.Conv2d(32, 32, 8, 2, 3),
+            nn.ReLU(),
+            nn.Flatten(),
             nn.Linear(32 * quarter**2, 12),
-        )  # fmt: skip
+        )
         self.up = nn.Sequential(
-            nn.Linear(12, 32 * quarter**2), nn.ReLU(), nn.Unflatten(1, (32, quarter, quarter)),
-            nn.ConvTranspose2d(32, 32, 8, 2, 3), nn.ReLU(), nn.ConvTranspose2d(32, 1, 8, 2, 3),
-        )  # fmt: skip
+            nn.Linear(12, 32 * quarter**2),
+            nn.ReLU(),
+            nn.Unflatten(1, (32, quarter, quarter)),
+            nn.ConvTranspose2d(32, 32, 8, 2, 3),
+            nn.ReLU(),
+            nn.ConvTranspose2d(32, 1, 8, 2, 3),
+        )
 
     def forward(self, potential: Tensor) -> Tensor:
         """(crystal, 1, v, u) to (crystal, 1, ky, kx)."""

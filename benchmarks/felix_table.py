@@ -152,10 +152,16 @@ def converged(reference: ReferenceSet) -> tuple[Any, float]:
     parameters = reference.parameters
     start = time.process_time()
     pattern = lacbed.simulate(
-        reference.crystal, energy=ENERGY, thicknesses=parameters["thickness_A"],
-        grid=lacbed.TiltGrid(128, k_max=parameters["convergence_radius_invA"]), hkl=parameters["hkl"],
-        factors=reference.factors, absorption=reference.absorption, refraction=False, device="cpu",
-    )  # fmt: skip
+        reference.crystal,
+        energy=ENERGY,
+        thicknesses=parameters["thickness_A"],
+        grid=lacbed.TiltGrid(128, k_max=parameters["convergence_radius_invA"]),
+        hkl=parameters["hkl"],
+        factors=reference.factors,
+        absorption=reference.absorption,
+        refraction=False,
+        device="cpu",
+    )
     return pattern, time.process_time() - start
 
 
@@ -186,12 +192,21 @@ def rows_of_set(reference: ReferenceSet) -> tuple[list[list[Any]], np.ndarray, i
         difference = np.abs(values - reference.pattern)
         by_reflection = np.where(bright & thin[:, None], z, np.nan)
         each = ", ".join("-" if np.all(np.isnan(c)) else f"{np.nanmax(c):.3f}" for c in by_reflection.T)
-        rows.append([
-            reference.name + label, reference.parameters["IMinStrongBeams"], pattern.attrs["beams"],
-            each, f"{worst[0].max():.3f}", f"{worst[1].max():.3f}", f"{difference[thin].max():.4f}",
-            f"{difference[~thin].max():.4f}", number(cpu), pattern.attrs["solver"],
-            number(reference.parameters["cpu_s"]),
-        ])  # fmt: skip
+        rows.append(
+            [
+                reference.name + label,
+                reference.parameters["IMinStrongBeams"],
+                pattern.attrs["beams"],
+                each,
+                f"{worst[0].max():.3f}",
+                f"{worst[1].max():.3f}",
+                f"{difference[thin].max():.4f}",
+                f"{difference[~thin].max():.4f}",
+                number(cpu),
+                pattern.attrs["solver"],
+                number(reference.parameters["cpu_s"]),
+            ]
+        )
     return rows, values, int(pattern.attrs["beams"])
 
 
@@ -234,11 +249,28 @@ def main() -> None:
         first += rows
         second.append(row_of_beams(reference, values, chosen.pixels, chosen.seed))
         print(first[-1], second[-1], flush=True)
-    head = ["set", "Felix strong beams", "lacbed beams", f"Z of each reflection, t <= {THIN} Å (%)",
-            f"Z, t <= {THIN} (%)", f"Z, t > {THIN} (%)", f"max abs dI, t <= {THIN}", f"max abs dI, t > {THIN}",
-            "CPU s here", "solver", "Felix CPU s (given, one octant)"]  # fmt: skip
-    beams = ["set", "pool (in the zone)", "Felix beams (in the zone)", "Felix's beams - Felix",
-             "all the zone - Felix", "lacbed - Felix", "all the zone - lacbed"]  # fmt: skip
+    head = [
+        "set",
+        "Felix strong beams",
+        "lacbed beams",
+        f"Z of each reflection, t <= {THIN} Å (%)",
+        f"Z, t <= {THIN} (%)",
+        f"Z, t > {THIN} (%)",
+        f"max abs dI, t <= {THIN}",
+        f"max abs dI, t > {THIN}",
+        "CPU s here",
+        "solver",
+        "Felix CPU s (given, one octant)",
+    ]
+    beams = [
+        "set",
+        "pool (in the zone)",
+        "Felix beams (in the zone)",
+        "Felix's beams - Felix",
+        "all the zone - Felix",
+        "lacbed - Felix",
+        "all the zone - lacbed",
+    ]
     explained = (
         f"Z is the largest over reflections with mean intensity above {BRIGHT:g} and the thicknesses named. "
         'lacbed: beams="auto", CPU time of the search for the number of beams included, no refraction (Felix '

@@ -61,15 +61,27 @@ def main() -> None:
             crystal = lacbed.Crystal.named(name)
             for beams, extent in ((100, 2.0), (200, 2.0), (500, 4.0)):
                 settings: dict[str, Any] = dict(
-                    thicknesses=(1000.0,), grid=lacbed.TiltGrid(128, extent=extent), beams=beams,
-                    solver="chebyshev", device="cuda", dtype=dtype,
-                )  # fmt: skip
+                    thicknesses=(1000.0,),
+                    grid=lacbed.TiltGrid(128, extent=extent),
+                    beams=beams,
+                    solver="chebyshev",
+                    device="cuda",
+                    dtype=dtype,
+                )
                 took = seconds(lambda s=settings, c=crystal: lacbed.simulate(c, **s), chosen.repeats)
                 count = operations(crystal, settings)
-                rows.append([
-                    name, dtype, beams, f"±{extent:g} a*", number(took), number(1.0 / took),
-                    number(1e-12 * count / took), f"{100.0 * count / took / top:.1f} %",
-                ])  # fmt: skip
+                rows.append(
+                    [
+                        name,
+                        dtype,
+                        beams,
+                        f"±{extent:g} a*",
+                        number(took),
+                        number(1.0 / took),
+                        number(1e-12 * count / took),
+                        f"{100.0 * count / took / top:.1f} %",
+                    ]
+                )
         rows.append(["matrix product", dtype, "", "", "", "", number(1e-12 * top), "100 %"])
     header = ["crystal", "precision", "beams", "range", "wall s", "patterns/s", "TFLOP/s", "share of peak"]
     explained = (

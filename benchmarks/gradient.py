@@ -43,8 +43,21 @@ def main() -> None:
         for sampling in ("lattice", "pixels"):
             pixels = chosen.pixels if sampling == "lattice" else chosen.pixels // 4
             rows.append(_row(name, zone, absorption, sampling, pixels, chosen))
-    header = ["crystal", "absorption", "points", "pixels", "beams", "Bloch waves", "numbers", "simulation / CPU s",
-              "gradient / CPU s", "ratio", "goal", "Jacobian / CPU s", "columns"]  # fmt: skip
+    header = [
+        "crystal",
+        "absorption",
+        "points",
+        "pixels",
+        "beams",
+        "Bloch waves",
+        "numbers",
+        "simulation / CPU s",
+        "gradient / CPU s",
+        "ratio",
+        "goal",
+        "Jacobian / CPU s",
+        "columns",
+    ]
     parts = [table(header, rows)]
     if chosen.large:
         parts += [_large(absorption, chosen) for absorption in (None, "thomas")]
@@ -58,8 +71,15 @@ def _problem(name, zone, absorption, sampling, pixels, beams, count=27):
     hkl = reflections_within(crystal, frame, 8.0 * frame.shortest)[:count]
     state = crystal_state(crystal, 200e3, half, thickness=800.0)
     plan = make_plan(
-        crystal, frame, hkl, pixels, state, beams=beams, absorption=absorption, sampling=sampling,
-    )  # fmt: skip
+        crystal,
+        frame,
+        hkl,
+        pixels,
+        state,
+        beams=beams,
+        absorption=absorption,
+        sampling=sampling,
+    )
     return crystal, plan, state
 
 
@@ -83,10 +103,20 @@ def _row(name, zone, absorption, sampling, pixels, chosen):
     numbers = sum(getattr(state, f.name).numel() for f in fields(ModelState))
     ratio = gradient.cpu / one.cpu
     return [
-        name, absorption or "none", sampling, pixels, len(plan.beams), plan.basis.shape[1], numbers,
-        number(one.cpu), number(gradient.cpu), number(ratio), verdict(ratio, LIMIT), number(columns.cpu),
+        name,
+        absorption or "none",
+        sampling,
+        pixels,
+        len(plan.beams),
+        plan.basis.shape[1],
+        numbers,
+        number(one.cpu),
+        number(gradient.cpu),
+        number(ratio),
+        verdict(ratio, LIMIT),
+        number(columns.cpu),
         len(values),
-    ]  # fmt: skip
+    ]
 
 
 def _large(absorption, chosen) -> str:

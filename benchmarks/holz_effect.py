@@ -29,11 +29,18 @@ def main() -> None:
             timing, pattern = measure(lambda a=arguments, c=crystal: lacbed.simulate(c, **a), 1, warm=False)
             patterns.append((timing, pattern))
         (flat_time, flat), (high_time, high) = patterns
-        rows.append([
-            name, number(crystal.cell[0]), flat.attrs["beams"], high.attrs["beams"],
-            number(100 * float(lacbed.zncc_loss(flat[0, 0], high[0, 0]))),
-            number(float(abs(flat - high).max())), number(flat_time.cpu), number(high_time.cpu),
-        ])  # fmt: skip
+        rows.append(
+            [
+                name,
+                number(crystal.cell[0]),
+                flat.attrs["beams"],
+                high.attrs["beams"],
+                number(100 * float(lacbed.zncc_loss(flat[0, 0], high[0, 0]))),
+                number(float(abs(flat - high).max())),
+                number(flat_time.cpu),
+                number(high_time.cpu),
+            ]
+        )
     header = ["crystal", "a, Å", "beams", "beams with HOLZ", "Z, %", "max |ΔI|", "CPU s", "CPU s with HOLZ"]
     explained = (
         f"[001], 200 kV, 600 Å, ±{SEED.extent:g} a*, {chosen.pixels} x {chosen.pixels} pixels, 000, absorption."

@@ -62,9 +62,12 @@ def draw(crystals: int, patterns: int, seed: int) -> tuple[np.ndarray, np.ndarra
 def clean(crystal: lacbed.Crystal, thickness: float) -> tuple[np.ndarray, bool]:
     """000 averaged over the pixels, and whether by the exact solver: converged beams, found with solver "fast"."""
     common = {
-        "thicknesses": (thickness,), "energy": ENERGY, "absorption": ABSORPTION, "dtype": "float32",
+        "thicknesses": (thickness,),
+        "energy": ENERGY,
+        "absorption": ABSORPTION,
+        "dtype": "float32",
         "grid": lacbed.TiltGrid(WITHIN * PIXELS, k_max=K_MAX),
-    }  # fmt: skip
+    }
     found = lacbed.simulate(crystal, solver="fast", **common)
     is_exact = found.attrs["beams"] <= LARGEST
     if is_exact:
@@ -268,12 +271,15 @@ def _mistakes(truth: Truth, outcomes: Sequence[Outcome], names: Sequence[str], k
     """Which crystals were taken for which others."""
     rows = [
         (
-            names[truth.index[n]], f"{truth.thickness[n]:.0f} Å", names[o.taken],
-            "-" if np.isnan(o.z_own) else f"{100 * o.z_own:.2f} %", f"{100 * o.z_best:.2f} %",
+            names[truth.index[n]],
+            f"{truth.thickness[n]:.0f} Å",
+            names[o.taken],
+            "-" if np.isnan(o.z_own) else f"{100 * o.z_own:.2f} %",
+            f"{100 * o.z_best:.2f} %",
         )
         for n, o in enumerate(outcomes)
         if o.ranks["final"] > 0
-    ]  # fmt: skip
+    ]
     if not rows:
         return ["No pattern was taken for another crystal in the end."]
     alike = sum(right.partition("(")[2] == taken.partition("(")[2] for right, _, taken, _, _ in rows)

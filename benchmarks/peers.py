@@ -91,9 +91,13 @@ def write_job(path: Path, beams: int, tilts: int, dtype: str) -> np.ndarray:
     """The problem in numbers that every program understands; returns the tilts in the first zone."""
     crystal = lacbed.Crystal.named(CRYSTAL)
     settings = Settings(
-        energy=ENERGY, thicknesses=(THICKNESS,), grid=lacbed.TiltGrid(PIXELS, extent=EXTENT), beams=beams,
-        refraction=False, solver="reference",
-    )  # fmt: skip
+        energy=ENERGY,
+        thicknesses=(THICKNESS,),
+        grid=lacbed.TiltGrid(PIXELS, extent=EXTENT),
+        beams=beams,
+        refraction=False,
+        solver="reference",
+    )
     setup = prepare(crystal, settings)
     problem = setup.problem
     # A stride coprime to the rows, so that the subset is spread over the grid.
@@ -110,13 +114,30 @@ def write_job(path: Path, beams: int, tilts: int, dtype: str) -> np.ndarray:
     symbols = sorted(set(elements))
     sigmas = [np.sqrt(float(atoms.b_iso[elements.index(s)]) / (8.0 * np.pi**2)) for s in symbols]
     np.savez(
-        path, crystal=CRYSTAL, a=crystal.cell[0], positions=atoms.xyz,
-        numbers=[ATOMIC_NUMBER[e] for e in elements], symbols=symbols, sigmas=sigmas, energy=ENERGY,
-        thicknesses=np.array([THICKNESS]), pixels=PIXELS, extent=EXTENT, beams_asked=beams, dtype=dtype,
-        g_max=setup.describe()["beam_g_max"], wave_number=setup.wave.wave_number, beam_hkl=hkl,
-        vectors=problem.vectors.numpy(), potential=potential, u_hkl=u_hkl, u_values=potential.ravel()[first],
-        tilts=setup.reduction.tilts[chosen], anchor=anchor, pixel=pixel,
-    )  # fmt: skip
+        path,
+        crystal=CRYSTAL,
+        a=crystal.cell[0],
+        positions=atoms.xyz,
+        numbers=[ATOMIC_NUMBER[e] for e in elements],
+        symbols=symbols,
+        sigmas=sigmas,
+        energy=ENERGY,
+        thicknesses=np.array([THICKNESS]),
+        pixels=PIXELS,
+        extent=EXTENT,
+        beams_asked=beams,
+        dtype=dtype,
+        g_max=setup.describe()["beam_g_max"],
+        wave_number=setup.wave.wave_number,
+        beam_hkl=hkl,
+        vectors=problem.vectors.numpy(),
+        potential=potential,
+        u_hkl=u_hkl,
+        u_values=potential.ravel()[first],
+        tilts=setup.reduction.tilts[chosen],
+        anchor=anchor,
+        pixel=pixel,
+    )
     return np.asarray(np.all(hkl[anchor] == 0, axis=1))
 
 
@@ -153,12 +174,20 @@ def compare(beams: int, pythons: dict[str, str], tilts: int, rounds: int, folder
         label = f"{TITLES[peer]} {process.greeting['version']}, {threads}, scaled" if peer in TITLES else name
         target = verdict(factor, TARGETS[peer], most=False) if peer in TARGETS else ""
         same_beams = f"{difference[first_zone].max():.1e}" if np.any(first_zone) else "no tilt there"
-        rows.append([
-            str(process.greeting["beams"]), label, number(median(cpu)),
-            f"{number(min(cpu))} to {number(max(cpu))}",
-            number(scale * median(a["wall"] for a in answers[name])), number(factor), number(factor32), target,
-            same_beams, f"{difference.max():.1e}",
-        ])  # fmt: skip
+        rows.append(
+            [
+                str(process.greeting["beams"]),
+                label,
+                number(median(cpu)),
+                f"{number(min(cpu))} to {number(max(cpu))}",
+                number(scale * median(a["wall"] for a in answers[name])),
+                number(factor),
+                number(factor32),
+                target,
+                same_beams,
+                f"{difference.max():.1e}",
+            ]
+        )
     return rows
 
 
@@ -169,10 +198,15 @@ def felix_rows(repeats: int) -> list[list[str]]:
         settings = dict(energy=ENERGY, thicknesses=(THICKNESS,), beams=beams)
         grid = lacbed.TiltGrid(PIXELS, extent=EXTENT)
         timing, pattern = measure(simulate(lacbed.Crystal.named(CRYSTAL), grid=grid, **settings), repeats)
-        rows.append([
-            str(beams), str(pattern.attrs["beams"]), f"{seconds / 60:g} min", number(timing.cpu),
-            number(seconds / timing.cpu),
-        ])  # fmt: skip
+        rows.append(
+            [
+                str(beams),
+                str(pattern.attrs["beams"]),
+                f"{seconds / 60:g} min",
+                number(timing.cpu),
+                number(seconds / timing.cpu),
+            ]
+        )
     return rows
 
 
@@ -196,9 +230,20 @@ def main() -> None:
         for beams in chosen.beams:
             rows += compare(beams, pythons, chosen.tilts, chosen.repeats, Path(folder))
     main_table = table(
-        ["beams", "program", "CPU s", "range", "wall s", "CPU / lacbed float64", "CPU / lacbed float32", "goal",
-         "max abs dI, first zone", "max abs dI, all"], rows,
-    )  # fmt: skip
+        [
+            "beams",
+            "program",
+            "CPU s",
+            "range",
+            "wall s",
+            "CPU / lacbed float64",
+            "CPU / lacbed float32",
+            "goal",
+            "max abs dI, first zone",
+            "max abs dI, all",
+        ],
+        rows,
+    )
     felix = table(
         ["beams asked", "beams used", "Felix CPU (given)", "lacbed float64 CPU s", "factor"],
         felix_rows(chosen.repeats),

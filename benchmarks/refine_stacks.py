@@ -65,9 +65,15 @@ def main() -> None:
         rows.append(_trial(stack, np.random.default_rng((arguments.seed, place))))
         print(*rows[-1], flush=True)
     head = (
-        "crystal", "zone", "images", "mean Z, shifted (not)", "thickness / Å (true)", "half-width error",
-        "B / Å² (true)", "CPU s",
-    )  # fmt: skip
+        "crystal",
+        "zone",
+        "images",
+        "mean Z, shifted (not)",
+        "thickness / Å (true)",
+        "half-width error",
+        "B / Å² (true)",
+        "CPU s",
+    )
     text = str(__doc__).partition("\n")[2].strip()
     publish("Refinement of stacks like measured ones", [text, table(head, rows)], arguments)
 
@@ -88,11 +94,15 @@ def _trial(stack: Stack, rng: np.random.Generator) -> tuple[str, ...]:
     ]
     thickness = with_uncertainty(free["thickness"]["value"], free["thickness"]["uncertainty"])
     return (
-        stack.crystal, str(list(stack.zone_axis)), str(len(experiment.hkl)),
+        stack.crystal,
+        str(list(stack.zone_axis)),
+        str(len(experiment.hkl)),
         f"{100 * found['mean_Z_aligned']:.2f} ({100 * found['mean_Z']:.2f}) %",
-        f"{thickness} ({stack.thickness:g})", f"{100 * (free['half_width']['value'] / half - 1):+.2f} %",
-        ", ".join(thermal), f"{timing.cpu:.0f}",
-    )  # fmt: skip
+        f"{thickness} ({stack.thickness:g})",
+        f"{100 * (free['half_width']['value'] / half - 1):+.2f} %",
+        ", ".join(thermal),
+        f"{timing.cpu:.0f}",
+    )
 
 
 def _true_b(crystal: lacbed.Crystal, label: str) -> float:
@@ -107,10 +117,16 @@ def _measured(stack: Stack, truth: lacbed.Crystal, half: float, rng: np.random.G
     """The stack as it would be measured, with the half-width that is stated instead of the true one."""
     center = tuple(float(v) for v in rng.uniform(-0.01, 0.01, 2))
     pattern = lacbed.simulate(
-        truth, stack.zone_axis, 200e3, (stack.thickness,),
+        truth,
+        stack.zone_axis,
+        200e3,
+        (stack.thickness,),
         lacbed.TiltGrid(FINER * stack.pixels, k_max=half, center=center),  # type: ignore[arg-type]
-        ("all", 1.35 * half), x_direction=stack.x_direction, absorption="thomas", dtype="float32",
-    )  # fmt: skip
+        ("all", 1.35 * half),
+        x_direction=stack.x_direction,
+        absorption="thomas",
+        dtype="float32",
+    )
     side = stack.pixels
     exact = pattern.values[0].reshape(-1, side, FINER, side, FINER).mean(axis=(2, 4))
     hkl = np.stack([pattern[name].values for name in ("h", "k", "l")], axis=1)

@@ -30,10 +30,17 @@ from lacbed.refinement.uncertainties import standard_uncertainties, with_uncerta
 from lacbed.state import crystal_state
 
 CASES = (
-    ("GaAs", (1, 1, 0), "B"), ("Si", (1, 1, 0), "B"), ("SrTiO3", (0, 0, 1), "B"), ("NaCl", (1, 1, 0), "B"),
-    ("FeS2", (0, 0, 1), "B,x"), ("TiO2", (0, 0, 1), "B,x"), ("SiO2", (0, 0, 1), "B,x"), ("GaN", (1, 0, 0), "B,x"),
-    ("CuO", (0, 0, 1), "B"), ("GaAs", (0, 0, 1), "B,occupancy:Ga1"),
-)  # fmt: skip
+    ("GaAs", (1, 1, 0), "B"),
+    ("Si", (1, 1, 0), "B"),
+    ("SrTiO3", (0, 0, 1), "B"),
+    ("NaCl", (1, 1, 0), "B"),
+    ("FeS2", (0, 0, 1), "B,x"),
+    ("TiO2", (0, 0, 1), "B,x"),
+    ("SiO2", (0, 0, 1), "B,x"),
+    ("GaN", (1, 0, 0), "B,x"),
+    ("CuO", (0, 0, 1), "B"),
+    ("GaAs", (0, 0, 1), "B,occupancy:Ga1"),
+)
 
 
 MOST_BEAMS = 500
@@ -184,9 +191,17 @@ def _trial(name, zone, free, seed, chosen):
     names = ("thickness", "half_width", "tilt", *free.split(","))
     measured = Measured(images, hkl, frame, 200e3, half * rng.uniform(0.99, 1.01))
     settings = RefinementOptions(
-        free=names, thicknesses=tuple(np.arange(300.0, 1001.0, 25.0)), beams=beams,
-        absorption=None, align=False, weights="poisson", common_scale=True, blur=0.02, starts=1, steps=8,
-    )  # fmt: skip
+        free=names,
+        thicknesses=tuple(np.arange(300.0, 1001.0, 25.0)),
+        beams=beams,
+        absorption=None,
+        align=False,
+        weights="poisson",
+        common_scale=True,
+        blur=0.02,
+        starts=1,
+        steps=8,
+    )
     result = refine(measured, _wrong(crystal, rng, free), settings)
     truth = crystal_state(crystal, 200e3, half, thickness=thickness)
     exact = {p.name: p.value for p in build_parameters(crystal, truth, names)}

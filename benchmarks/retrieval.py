@@ -47,9 +47,15 @@ def retrieved(target: Target, foil: Foil, start: torch.Tensor, truth: torch.Tens
     seconds = time.process_time() - clock
     before, after = errors(found.start, truth), errors(found.potential, truth)
     return {
-        "z_start": before[0], "l2_start": before[1], "z": after[0], "l2": after[1], "pattern_start": found.z[0],
-        "pattern": found.z[-1], "seconds": seconds, "free": found.free,
-    }  # fmt: skip
+        "z_start": before[0],
+        "l2_start": before[1],
+        "z": after[0],
+        "l2": after[1],
+        "pattern_start": found.z[0],
+        "pattern": found.z[-1],
+        "seconds": seconds,
+        "free": found.free,
+    }
 
 
 def percent(values: Any, what: str = "median") -> str:
@@ -81,8 +87,13 @@ def main() -> None:
     arguments.add_argument("--neighbour", action="store_true", help="start from the nearest neighbour as well")
     arguments.add_argument("--kind", default="compound", help="kind of split")
     arguments.add_argument("--seed", type=int, default=0, help="which crystals")
-    arguments.add_argument("--report", action="append", default=[], metavar="TITLE=FOLDER",
-                           help="a folder that lacbed evaluate wrote, for the first tables")  # fmt: skip
+    arguments.add_argument(
+        "--report",
+        action="append",
+        default=[],
+        metavar="TITLE=FOLDER",
+        help="a folder that lacbed evaluate wrote, for the first tables",
+    )
     options = arguments.parse_args()
     torch.set_num_threads(1)
     model = load_inverse(options.model)
@@ -107,11 +118,16 @@ def main() -> None:
         found = [r[-1] for r in rows.values()]
         each.append(
             (
-                f"{labels['formula'][number]} ({labels['space_group'][number]})", f"{foil.lattice_parameter:.3f}",
-                *(f"{100 * r[a]:.3g} → {100 * r[b]:.3g}" for r in found
-                  for a, b in (("pattern_start", "pattern"), ("z_start", "z"))), f"{found[0]['free']:.0f}",
+                f"{labels['formula'][number]} ({labels['space_group'][number]})",
+                f"{foil.lattice_parameter:.3f}",
+                *(
+                    f"{100 * r[a]:.3g} → {100 * r[b]:.3g}"
+                    for r in found
+                    for a, b in (("pattern_start", "pattern"), ("z_start", "z"))
+                ),
+                f"{found[0]['free']:.0f}",
             )
-        )  # fmt: skip
+        )
         print(*each[-1], f"{found[0]['seconds']:.1f} s", flush=True)
     parts = []
     for report in options.report:
@@ -123,12 +139,31 @@ def main() -> None:
         f"{len(chosen)} random crystals of the test split by {options.kind}, 600 Å, 200 kV, absorption of Thomas "
         "et al. in the patterns, which the refinement has to find as two numbers; 32 x 32 pixels, |g| ≤ 6 a*, "
         "symmetry of the pattern kept. Before → after.",
-        table(("start", "Z of the pattern, median", "mean", "Z of the potential, median", "mean",
-               "rel. L2, median", "mean", "potential closer", "CPU s"), [line(n, r) for n, r in rows.items()]),
+        table(
+            (
+                "start",
+                "Z of the pattern, median",
+                "mean",
+                "Z of the potential, median",
+                "mean",
+                "rel. L2, median",
+                "mean",
+                "potential closer",
+                "CPU s",
+            ),
+            [line(n, r) for n, r in rows.items()],
+        ),
         "Crystal by crystal, Z in per cent:",
-        table(("crystal (space group)", "a (Å)", *(f"{name}: {what}" for name in rows for what in
-               ("pattern", "potential")), "free"), each),
-    ]  # fmt: skip
+        table(
+            (
+                "crystal (space group)",
+                "a (Å)",
+                *(f"{name}: {what}" for name in rows for what in ("pattern", "potential")),
+                "free",
+            ),
+            each,
+        ),
+    ]
     publish("Retrieval", parts, options)
 
 

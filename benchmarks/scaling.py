@@ -41,7 +41,7 @@ def series() -> dict[str, list[tuple[float, dict[str, Any]]]]:
         "pixels per side, incommensurate grid": [
             (n, dict(grid=lacbed.TiltGrid(n, k_max=1.0))) for n in (16, 32, 64)
         ],
-    }  # fmt: skip
+    }
 
 
 def kinds() -> dict[str, dict[str, Any]]:
@@ -110,10 +110,15 @@ def main() -> None:
             timing, pattern = measure(simulate(crystal, **(BASE | settings)), chosen.repeats, warm=False)
             values.append(float(pattern.attrs["beams"] if name == "beams" else value))
             seconds.append(timing.cpu)
-            rows.append([
-                f"{values[-1]:g}", pattern.attrs["solver"],
-                pattern.attrs["tilts_solved"], number(timing.cpu), number(timing.wall),
-            ])  # fmt: skip
+            rows.append(
+                [
+                    f"{values[-1]:g}",
+                    pattern.attrs["solver"],
+                    pattern.attrs["tilts_solved"],
+                    number(timing.cpu),
+                    number(timing.wall),
+                ]
+            )
             print(name, rows[-1], flush=True)
         found[name] = (values, seconds)
         parts += [
@@ -124,10 +129,17 @@ def main() -> None:
     rows = []
     for name, settings in kinds().items():
         timing, pattern = measure(simulate(crystal, **(BASE | settings)), chosen.repeats, warm=False)
-        rows.append([
-            name, pattern.attrs["solver"], pattern.attrs["beams"], pattern.attrs["tilts_solved"],
-            number(timing.cpu), number(timing.wall), number(1e3 * timing.cpu / pattern.attrs["tilts_solved"]),
-        ])  # fmt: skip
+        rows.append(
+            [
+                name,
+                pattern.attrs["solver"],
+                pattern.attrs["beams"],
+                pattern.attrs["tilts_solved"],
+                number(timing.cpu),
+                number(timing.wall),
+                number(1e3 * timing.cpu / pattern.attrs["tilts_solved"]),
+            ]
+        )
         print(rows[-1], flush=True)
     header = ["kind, 32 x 32", "solver", "beams", "tilts solved", "CPU s", "wall s", "CPU ms per tilt"]
     parts += ["## Kinds of simulation", table(header, rows)]

@@ -26,20 +26,44 @@ def main() -> None:
         for absorption in (None, "thomas"):
             for dtype in ("float64", "float32"):
                 call = simulate(
-                    crystal, thicknesses=THICKNESSES, beams=chosen.beams, absorption=absorption, dtype=dtype,
+                    crystal,
+                    thicknesses=THICKNESSES,
+                    beams=chosen.beams,
+                    absorption=absorption,
+                    dtype=dtype,
                     device="cpu",
-                )  # fmt: skip
+                )
                 timing, pattern = measure(call, chosen.repeats, warm=False)
                 limit = TARGETS.get((name, absorption), OTHER_TARGET)
                 felix = number(FELIX_CPU_SECONDS[500] / timing.cpu) if absorption is None else ""
-                rows.append([
-                    name, absorption or "none", dtype, pattern.attrs["beams"], pattern.attrs["solver"],
-                    pattern.attrs["tilts_solved"], number(timing.cpu),
-                    f"{number(timing.low)} to {number(timing.high)}", number(timing.wall),
-                    verdict(timing.cpu, limit) if dtype == "float64" else "", felix,
-                ])  # fmt: skip
-    header = ["crystal", "absorption", "precision", "beams", "solver", "tilts", "CPU s", "range", "wall s",
-              "goal", "Felix / lacbed"]  # fmt: skip
+                rows.append(
+                    [
+                        name,
+                        absorption or "none",
+                        dtype,
+                        pattern.attrs["beams"],
+                        pattern.attrs["solver"],
+                        pattern.attrs["tilts_solved"],
+                        number(timing.cpu),
+                        f"{number(timing.low)} to {number(timing.high)}",
+                        number(timing.wall),
+                        verdict(timing.cpu, limit) if dtype == "float64" else "",
+                        felix,
+                    ]
+                )
+    header = [
+        "crystal",
+        "absorption",
+        "precision",
+        "beams",
+        "solver",
+        "tilts",
+        "CPU s",
+        "range",
+        "wall s",
+        "goal",
+        "Felix / lacbed",
+    ]
     explained = (
         f"{chosen.beams} beams, ±4 a*, 128 x 128 pixels, {len(THICKNESSES)} thicknesses ({THICKNESSES[0]} to "
         f"{THICKNESSES[-1]} Å), 200 kV, 000. Medians of {chosen.repeats} calls. Felix needs 7 CPU-hours for one "

@@ -10,11 +10,39 @@ import pytest
 ROOT = Path(__file__).parents[1] / "src" / "lacbed"
 
 ROOMS = (
-    "errors", "constants", "io", "crystals", "scattering", "geometry", "potential", "projection", "state", "beams",
-    "solvers", "settings", "felix", "patterns", "setup", "differentiable", "fast", "converge", "forecast",
-    "multislice", "simulation", "catalog", "datasets", "learn", "experiment", "fitting", "refinement",
-    "identification", "retrieval", "app", "cli", "__main__",
-)  # fmt: skip
+    "errors",
+    "constants",
+    "io",
+    "crystals",
+    "scattering",
+    "geometry",
+    "potential",
+    "projection",
+    "state",
+    "beams",
+    "solvers",
+    "settings",
+    "felix",
+    "patterns",
+    "setup",
+    "differentiable",
+    "fast",
+    "converge",
+    "forecast",
+    "multislice",
+    "simulation",
+    "catalog",
+    "datasets",
+    "learn",
+    "experiment",
+    "fitting",
+    "refinement",
+    "identification",
+    "retrieval",
+    "app",
+    "cli",
+    "__main__",
+)
 """Every room imports only from rooms that stand before it."""
 
 FACTORIES = {"lacbed.crystals.crystal"}

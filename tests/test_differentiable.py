@@ -16,25 +16,49 @@ SCALES = {"energy": 1e3, "thickness": 10.0}  # so that one step suits finite dif
 
 CASES = {
     "polar, absorbing, several thicknesses": dict(
-        crystal="GaAs", zone_axis=(1, 1, 0), hkl=((0, 0, 0), (0, 0, 2)), absorption="thomas", beams=25,
-        thicknesses=(300.0, 700.0), grid=TiltGrid(pixels=2, extent=1.5), free_ug=((1, -1, 1),),
+        crystal="GaAs",
+        zone_axis=(1, 1, 0),
+        hkl=((0, 0, 0), (0, 0, 2)),
+        absorption="thomas",
+        beams=25,
+        thicknesses=(300.0, 700.0),
+        grid=TiltGrid(pixels=2, extent=1.5),
+        free_ug=((1, -1, 1),),
     ),
     "tilted foil, disc off the axis": dict(
-        crystal="GaAs", hkl=((0, 0, 0), (2, 2, 0)), beams=15, foil_normal=(0.1, 0.2, 1.0),
-        grid=TiltGrid(pixels=2, k_max=0.3, shape="disc", center=(0.02, 0.01)), free_ug=((2, -2, 0),),
+        crystal="GaAs",
+        hkl=((0, 0, 0), (2, 2, 0)),
+        beams=15,
+        foil_normal=(0.1, 0.2, 1.0),
+        grid=TiltGrid(pixels=2, k_max=0.3, shape="disc", center=(0.02, 0.01)),
+        free_ug=((2, -2, 0),),
     ),
     "HOLZ, Bethe beams": dict(
-        crystal="Si", zone_axis=(1, 1, 1), energy=40e3, beams=20, weak_beams=8, laue_zones=1,
-        absorption=("proportional", 10.0), grid=TiltGrid(pixels=2, k_max=0.3),
+        crystal="Si",
+        zone_axis=(1, 1, 1),
+        energy=40e3,
+        beams=20,
+        weak_beams=8,
+        laue_zones=1,
+        absorption=("proportional", 10.0),
+        grid=TiltGrid(pixels=2, k_max=0.3),
     ),
     "zone axis itself, degenerate, no absorption": dict(
-        crystal="SrTiO3", beams=21, hkl=((0, 0, 0), (1, 0, 0)), grid=TiltGrid(pixels=1, k_max=0.1),
+        crystal="SrTiO3",
+        beams=21,
+        hkl=((0, 0, 0), (1, 0, 0)),
+        grid=TiltGrid(pixels=1, k_max=0.1),
     ),
     "trigonal, anisotropic, no refraction": dict(
-        crystal="SiO2", zone_axis=(1, 0, 0), hkl=((0, 0, 0), (0, 1, 1)), beams=20, refraction=False,
-        grid=TiltGrid(pixels=2, extent=1.0), absorption="thomas",
+        crystal="SiO2",
+        zone_axis=(1, 0, 0),
+        hkl=((0, 0, 0), (0, 1, 1)),
+        beams=20,
+        refraction=False,
+        grid=TiltGrid(pixels=2, extent=1.0),
+        absorption="thomas",
     ),
-}  # fmt: skip
+}
 
 
 def prepared(name, **changes):
@@ -96,10 +120,15 @@ def test_shared_matrices_give_the_gradient_of_separate_ones():
 
 def test_thickness_and_debye_waller_factors_are_fitted_by_a_torch_optimizer():
     crystal = Crystal.build(
-        "truth", 3.905, "P m -3 m",
-        [Site("Sr", "Sr", (0, 0, 0), u_iso=0.010), Site("Ti", "Ti", (0.5, 0.5, 0.5), u_iso=0.004),
-         Site("O", "O", (0.5, 0.5, 0), u_iso=0.008)],
-    )  # fmt: skip
+        "truth",
+        3.905,
+        "P m -3 m",
+        [
+            Site("Sr", "Sr", (0, 0, 0), u_iso=0.010),
+            Site("Ti", "Ti", (0.5, 0.5, 0.5), u_iso=0.004),
+            Site("O", "O", (0.5, 0.5, 0), u_iso=0.008),
+        ],
+    )
     settings = dict(grid=TiltGrid(pixels=6, extent=2), beams=21, hkl=((0, 0, 0), (1, 1, 0)))
     measured = torch.as_tensor(simulate(crystal, thicknesses=(520.0,), **settings).values)
     model = prepare_model(crystal, **settings)

@@ -38,9 +38,14 @@ def test_submodules_do_not_hide_public_names() -> None:
 def stack() -> lacbed.Experiment:
     """A measured stack, as far as the program can tell: GaAs along [110], 460 Å, 1,000 electrons a pixel."""
     pattern = lacbed.simulate(
-        lacbed.Crystal.named("GaAs"), (1, 1, 0), thicknesses=(460.0,), grid=lacbed.TiltGrid(24, k_max=0.4),
-        hkl=((0, 0, 0), (1, -1, 1), (0, 0, 2)), beams=60, solver="fast",
-    )  # fmt: skip
+        lacbed.Crystal.named("GaAs"),
+        (1, 1, 0),
+        thicknesses=(460.0,),
+        grid=lacbed.TiltGrid(24, k_max=0.4),
+        hkl=((0, 0, 0), (1, -1, 1), (0, 0, 2)),
+        beams=60,
+        solver="fast",
+    )
     counts = np.random.default_rng(0).poisson(1e3 * pattern.values).astype(float)
     return lacbed.Experiment(pattern.copy(data=counts).assign_attrs(kind="measured"))
 
@@ -67,9 +72,12 @@ def test_a_stack_is_refined(stack: lacbed.Experiment) -> None:
     steps: list[float] = []
     saved = []
     result = lacbed.refine(
-        stack, lacbed.Crystal.named("GaAs"), options, on_progress=lambda _, f: steps.append(f),
+        stack,
+        lacbed.Crystal.named("GaAs"),
+        options,
+        on_progress=lambda _, f: steps.append(f),
         on_checkpoint=saved.append,
-    )  # fmt: skip
+    )
     assert isinstance(result, lacbed.Refinement)
     assert result.values[0] == pytest.approx(460.0, abs=3.0)
     assert saved

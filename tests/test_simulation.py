@@ -61,17 +61,30 @@ def test_metadata_reproduces_the_result() -> None:
     )
     a = first.attrs
     again = simulate(
-        Crystal.from_cif_text(a["crystal_cif"]), a["zone_axis"], a["energy"], first.thickness.values,
-        TiltGrid(**json.loads(a["grid"])), json.loads(a["hkl_asked"]), absorption=json.loads(a["absorption"]),
-        x_direction=a["x_direction"], beams=a["beams"], factors=a["factors"], solver=a["solver"],
-    )  # fmt: skip
+        Crystal.from_cif_text(a["crystal_cif"]),
+        a["zone_axis"],
+        a["energy"],
+        first.thickness.values,
+        TiltGrid(**json.loads(a["grid"])),
+        json.loads(a["hkl_asked"]),
+        absorption=json.loads(a["absorption"]),
+        x_direction=a["x_direction"],
+        beams=a["beams"],
+        factors=a["factors"],
+        solver=a["solver"],
+    )
     np.testing.assert_allclose(again.values, first.values, atol=1e-6)
 
 
-@pytest.mark.parametrize(("dtype", "output", "expected"), [
-    ("float32", "intensity", np.float32), ("float64", "intensity", np.float64),
-    ("float32", "amplitude", np.complex64), ("float64", "amplitude", np.complex128),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("dtype", "output", "expected"),
+    [
+        ("float32", "intensity", np.float32),
+        ("float64", "intensity", np.float64),
+        ("float32", "amplitude", np.complex64),
+        ("float64", "amplitude", np.complex128),
+    ],
+)
 def test_the_type_of_the_values(dtype: str, output: str, expected: type) -> None:
     assert simulate(SRTIO3, dtype=dtype, output=output, **SETTINGS).dtype == expected
 

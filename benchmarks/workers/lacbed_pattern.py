@@ -13,9 +13,15 @@ grid = lacbed.TiltGrid(int(job["pixels"]), extent=float(job["extent"]))
 
 def pattern():
     return lacbed.simulate(
-        crystal, energy=float(job["energy"]), thicknesses=job["thicknesses"], grid=grid,
-        beams=int(job["beams_asked"]), refraction=False, dtype=str(job["dtype"]), device="cpu",
-    )  # fmt: skip
+        crystal,
+        energy=float(job["energy"]),
+        thicknesses=job["thicknesses"],
+        grid=grid,
+        beams=int(job["beams_asked"]),
+        refraction=False,
+        dtype=str(job["dtype"]),
+        device="cpu",
+    )
 
 
 count = pattern().attrs["beams"]

@@ -18,8 +18,14 @@ class Drawing:
         self.size = (width, height)
         self.parts: list[str] = []
 
-    def line(self, *points: tuple[float, float], colour: str = INK, width: float = 1.6, arrow: bool = False,
-             dash: str = "") -> None:  # fmt: skip
+    def line(
+        self,
+        *points: tuple[float, float],
+        colour: str = INK,
+        width: float = 1.6,
+        arrow: bool = False,
+        dash: str = "",
+    ) -> None:
         """A line through points, with a head at its end if asked."""
         places = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         tail = f' stroke-dasharray="{dash}"' if dash else ""
@@ -47,8 +53,16 @@ class Drawing:
             f'<rect x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}" rx="5" fill="{fill}" stroke="{stroke}"/>'
         )
 
-    def text(self, x: float, y: float, words: str, size: float = 14, colour: str = INK, anchor: str = "start",
-             bold: bool = False) -> None:  # fmt: skip
+    def text(
+        self,
+        x: float,
+        y: float,
+        words: str,
+        size: float = 14,
+        colour: str = INK,
+        anchor: str = "start",
+        bold: bool = False,
+    ) -> None:
         """Words."""
         weight = ' font-weight="bold"' if bold else ""
         self.parts.append(
@@ -152,8 +166,13 @@ def architecture() -> Drawing:
         d.text(x + w / 2, y + 22, name, anchor="middle", bold=True)
         d.text(x + w / 2, y + 40, where, anchor="middle", size=11, colour=QUIET)
 
-    chain = (("crystal", "crystals/"), ("potential", "scattering/"), ("beams", "geometry/, beams"),
-             ("solver", "solvers/"), ("pattern", "patterns/"))  # fmt: skip
+    chain = (
+        ("crystal", "crystals/"),
+        ("potential", "scattering/"),
+        ("beams", "geometry/, beams"),
+        ("solver", "solvers/"),
+        ("pattern", "patterns/"),
+    )
     for i, (name, where) in enumerate(chain):
         room(10 + 150 * i, 60, name, where, fill="#ffe6d6" if name == "pattern" else PALE)
         if i:
@@ -175,8 +194,13 @@ def architecture() -> Drawing:
     d.text(165, 226, "gradients: from pattern to crystal", size=12, colour=ACCENT)
     room(632, 160, "figures, files", "patterns/, cli/, app/", w=124)
     d.line((720, 111), (720, 159), arrow=True, colour=QUIET)
-    d.text(10, 318, "Imports run from right to left only. Engine, model and experiment all give the same kind of pattern.", size=12,
-           colour=QUIET)  # fmt: skip
+    d.text(
+        10,
+        318,
+        "Imports run from right to left only. Engine, model and experiment all give the same kind of pattern.",
+        size=12,
+        colour=QUIET,
+    )
     return d
 
 

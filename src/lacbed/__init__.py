@@ -60,8 +60,15 @@ _NAMES = {
     "identification.identify": ("Identification", "identify"),
     "learn.surrogate": ("Surrogate", "predict"),
     "patterns": (
-        "assemble_cbed", "compare_patterns", "load_pattern", "max_difference", "montage", "r_factor",
-        "relative_l2", "save_pattern", "zncc_loss",
+        "assemble_cbed",
+        "compare_patterns",
+        "load_pattern",
+        "max_difference",
+        "montage",
+        "r_factor",
+        "relative_l2",
+        "save_pattern",
+        "zncc_loss",
     ),
     "projection": ("projected_potential",),
     "refinement.options": ("RefinementOptions",),
@@ -70,7 +77,7 @@ _NAMES = {
     "retrieval.retrieve": ("Retrieval", "retrieve"),
     "simulation": ("simulate",),
     "state": ("ModelState",),
-}  # fmt: skip
+}
 """The public names by the module that defines them."""
 
 _HOME = {name: f"lacbed.{module}" for module, names in _NAMES.items() for name in names}

@@ -128,9 +128,13 @@ def convergence(
     """
     with one_thread_each(torch.device("cpu")):
         return converge(
-            crystal, Settings(**settings), tolerance_z=tolerance_z, tolerance_intensity=tolerance_intensity,
-            max_beams=max_beams, tick=progress,
-        )  # fmt: skip
+            crystal,
+            Settings(**settings),
+            tolerance_z=tolerance_z,
+            tolerance_intensity=tolerance_intensity,
+            max_beams=max_beams,
+            tick=progress,
+        )
 
 
 def converge(
@@ -150,9 +154,13 @@ def converge(
     is_fast = settings.solver == "fast"
     count = max(24, likely) if is_fast else SMALLEST
     coarse = replace(
-        settings, grid=coarse_grid(settings.grid), output="intensity", g_max=None, sg_max=None,
+        settings,
+        grid=coarse_grid(settings.grid),
+        output="intensity",
+        g_max=None,
+        sg_max=None,
         solver="fast" if is_fast else "auto",
-    )  # fmt: skip
+    )
     if count > max_beams:
         raise SettingError(f"{crystal.name} needs {count} beams to begin with; the limit is {max_beams}")
     _check_hope(crystal, settings, max_beams)

@@ -129,9 +129,18 @@ def intensities(model: PreparedModel, state: ModelState) -> Tensor:
     moving = Moving(state, setup.settings.grid.pixels, model.pixel, model.changes)
     s = setup.settings
     problem = build_problem(
-        setup.crystal, setup.frame, setup.wave, setup.beams, setup.reduction, np.array(s.thicknesses), s.factors,
-        s.absorption, s.refraction, s.paraxial, moving,
-    )  # fmt: skip
+        setup.crystal,
+        setup.frame,
+        setup.wave,
+        setup.beams,
+        setup.reduction,
+        np.array(s.thicknesses),
+        s.factors,
+        s.absorption,
+        s.refraction,
+        s.paraxial,
+        moving,
+    )
     places = (state.half_width, state.tilt, state.distortion, state.cell)
     pairs = differentiable_intensities(problem, share=not any(t.requires_grad for t in places))
     values = pairs[:, torch.as_tensor(setup.reduction.source)]  # (thickness, hkl, wanted pixel)

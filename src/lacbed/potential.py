@@ -69,9 +69,12 @@ def structure_parameters(crystal: Crystal) -> StructureParameters:
         u = back @ atoms.beta[first] @ back.T / (2.0 * math.pi**2 * np.outer(lengths, lengths))
         rows.append([u[0, 0], u[1, 1], u[2, 2], u[1, 2], u[0, 2], u[0, 1]])
     columns = (
-        crystal.cell, [s.xyz for s in crystal.sites], [s.occupancy for s in crystal.sites], rows,
+        crystal.cell,
+        [s.xyz for s in crystal.sites],
+        [s.occupancy for s in crystal.sites],
+        rows,
         [1.0] * len(crystal.sites),
-    )  # fmt: skip
+    )
     return StructureParameters(*(torch.tensor(column, dtype=torch.float64) for column in columns))
 
 
@@ -248,11 +251,15 @@ def _groups_of_crystal(crystal: Crystal) -> list[_Group]:
         members.setdefault((element, np.round(atoms.beta[i], 12).tobytes()), []).append(i)
     return [
         _Group(
-            element, torch.as_tensor(atoms.xyz[mine]), torch.as_tensor(atoms.occupancy[mine]),
-            torch.as_tensor(atoms.beta[mine[0]]), torch.as_tensor(atoms.b_iso[mine[0]]), torch.tensor(1.0),
+            element,
+            torch.as_tensor(atoms.xyz[mine]),
+            torch.as_tensor(atoms.occupancy[mine]),
+            torch.as_tensor(atoms.beta[mine[0]]),
+            torch.as_tensor(atoms.b_iso[mine[0]]),
+            torch.tensor(1.0),
         )
         for (element, _), mine in members.items()
-    ]  # fmt: skip
+    ]
 
 
 def _groups_of_structure(crystal: Crystal, structure: StructureParameters) -> list[_Group]:

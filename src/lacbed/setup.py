@@ -109,9 +109,17 @@ def prepare(crystal: Crystal, settings: Settings, nodes: np.ndarray | None = Non
     beams = _beams(crystal, settings, frame, wave, reduction)
     check_preparation(len(beams.hkl), settings.absorption is not None)
     problem = build_problem(
-        crystal, frame, wave, beams, reduction, np.array(settings.thicknesses), settings.factors,
-        settings.absorption, settings.refraction, settings.paraxial,
-    )  # fmt: skip
+        crystal,
+        frame,
+        wave,
+        beams,
+        reduction,
+        np.array(settings.thicknesses),
+        settings.factors,
+        settings.absorption,
+        settings.refraction,
+        settings.paraxial,
+    )
     return Setup(crystal, settings, frame, wave, hkl, inside, reduction, beams, problem)
 
 
@@ -137,10 +145,17 @@ def _beams(
     anchor = reduction.folding.anchor
     required = np.unique(np.concatenate([anchor, anchor[reduction.pair_tilt] + reduction.pair_hkl]), axis=0)
     return select_beams(
-        crystal, frame, wave, reduction.tilts, required,
+        crystal,
+        frame,
+        wave,
+        reduction.tilts,
+        required,
         count=None if settings.beams == "auto" else settings.beams,
-        g_max=settings.g_max, sg_max=settings.sg_max, weak=settings.weak_beams, laue_zones=settings.laue_zones,
-    )  # fmt: skip
+        g_max=settings.g_max,
+        sg_max=settings.sg_max,
+        weak=settings.weak_beams,
+        laue_zones=settings.laue_zones,
+    )
 
 
 def choose_device(name: str) -> torch.device:

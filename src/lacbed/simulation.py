@@ -92,10 +92,28 @@ def simulate(
         MemoryLimitError: if the request does not fit, with the estimate.
     """
     settings = Settings(
-        zone_axis, energy, thicknesses, TiltGrid() if grid is None else grid, hkl, foil_normal, x_direction,
-        g_max, sg_max, beams, weak_beams, laue_zones, refraction, paraxial, absorption, factors, output, solver,
-        device, dtype, frozen_phonons,
-    )  # fmt: skip
+        zone_axis,
+        energy,
+        thicknesses,
+        TiltGrid() if grid is None else grid,
+        hkl,
+        foil_normal,
+        x_direction,
+        g_max,
+        sg_max,
+        beams,
+        weak_beams,
+        laue_zones,
+        refraction,
+        paraxial,
+        absorption,
+        factors,
+        output,
+        solver,
+        device,
+        dtype,
+        frozen_phonons,
+    )
     check_request(crystal, settings)
     with one_thread_each(torch.device("cpu")):
         return _simulate(crystal, settings, progress)
@@ -121,13 +139,24 @@ def _simulate(crystal: Crystal, settings: Settings, tick: Tick | None) -> xr.Dat
 
         result = solve_fast(crystal, settings, tick)
         return label_pattern(
-            result.values.numpy(), result.setup.inside, result.setup.hkl, crystal, result.setup.frame, settings,
+            result.values.numpy(),
+            result.setup.inside,
+            result.setup.hkl,
+            crystal,
+            result.setup.frame,
+            settings,
             {"solver": "fast", **result.setup.describe(), **result.facts},
             [*crystal.notes, f"solver fast: {result.note}", remark],
-        )  # fmt: skip
+        )
     setup = prepare(crystal, settings)
     name, why, values = solve(setup, tick)
     return label_pattern(
-        values.numpy(), setup.inside, setup.hkl, crystal, setup.frame, settings,
-        {"solver": name, **setup.describe()}, [*crystal.notes, f"solver {name}: {why}", remark],
-    )  # fmt: skip
+        values.numpy(),
+        setup.inside,
+        setup.hkl,
+        crystal,
+        setup.frame,
+        settings,
+        {"solver": name, **setup.describe()},
+        [*crystal.notes, f"solver {name}: {why}", remark],
+    )

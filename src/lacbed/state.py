@@ -69,8 +69,18 @@ def crystal_state(crystal: Crystal, energy: float, half_width: float, **values: 
     """
     sites = structure_parameters(crystal)
     fields: dict[str, object] = {
-        "thickness": 1000.0, "energy": energy, "half_width": half_width, "tilt": (0.0, 0.0),
-        "distortion": (0.0, 0.0, 0.0), "blur": 1.0, "absorption": 1.0, "cell": sites.cell, "xyz": sites.xyz,
-        "occupancy": sites.occupancy, "u": sites.u, "factor": sites.factor, "ug_change": [],
-    }  # fmt: skip
+        "thickness": 1000.0,
+        "energy": energy,
+        "half_width": half_width,
+        "tilt": (0.0, 0.0),
+        "distortion": (0.0, 0.0, 0.0),
+        "blur": 1.0,
+        "absorption": 1.0,
+        "cell": sites.cell,
+        "xyz": sites.xyz,
+        "occupancy": sites.occupancy,
+        "u": sites.u,
+        "factor": sites.factor,
+        "ug_change": [],
+    }
     return ModelState(**{n: torch.as_tensor(v, dtype=torch.float64) for n, v in (fields | values).items()})

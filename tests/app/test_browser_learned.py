@@ -17,9 +17,20 @@ def test_the_learned_picture_and_the_exact_one_beside_each_other(open_page):
     wait_for_exact(page)
     ramp = np.linspace(0, 1, 16, dtype="<f4").repeat(16)
     header = {
-        "kind": "pattern", "pixels": 16, "hkl": [[0, 0, 0]], "gx": [0], "gy": [0], "k_first": -1, "k_step": 0.125,
-        "wavelength": 0.025, "beams": 99, "notes": [], "seconds": 0.01, "thicknesses": [300], "remarks": [],
-    }  # fmt: skip
+        "kind": "pattern",
+        "pixels": 16,
+        "hkl": [[0, 0, 0]],
+        "gx": [0],
+        "gy": [0],
+        "k_first": -1,
+        "k_step": 0.125,
+        "wavelength": 0.025,
+        "beams": 99,
+        "notes": [],
+        "seconds": 0.01,
+        "thicknesses": [300],
+        "remarks": [],
+    }
     said = {"python": "", "shell": "", "needs": ""}
     guess = pack({**header, "stage": "learned", "expected_z": [0.012]}, (ramp + ramp[::-1] ** 4).tobytes())
     series = {**header, "stage": "exact", "converged": True, "recipe": said, "thicknesses": [300, 310]}

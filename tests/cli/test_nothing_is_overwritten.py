@@ -20,16 +20,25 @@ from lacbed.patterns import save_pattern
 def places(tmp_path):
     """A data set, a model, a fit, a report, a retrieval, somebody's Zarr and files, and a pattern to work on."""
     row = row_of(
-        Crystal.named("Cu"), source="COD", source_id="1", licence="CC0-1.0", kind="experimental",
+        Crystal.named("Cu"),
+        source="COD",
+        source_id="1",
+        licence="CC0-1.0",
+        kind="experimental",
         experimentally_known=True,
-    )  # fmt: skip
+    )
     table = table_of([row])
     (tmp_path / "data.zarr").mkdir()
     create(tmp_path / "data.zarr", make_plan(table, DatasetConfig(pixels=8, potential_pixels=8, absorption=None)))
     write_catalog(table, tmp_path / "c.parquet", "test")
     xr.Dataset({"x": ("i", [1.0])}).to_zarr(tmp_path / "theirs.zarr", zarr_format=2)
-    for folder, name in (("model", "config.json"), ("fit", "fit.json"), ("report", "summary.json"),
-                         ("retrieved", "retrieval.json"), ("mine", "notes.txt")):  # fmt: skip
+    for folder, name in (
+        ("model", "config.json"),
+        ("fit", "fit.json"),
+        ("report", "summary.json"),
+        ("retrieved", "retrieval.json"),
+        ("mine", "notes.txt"),
+    ):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).write_text("{}")
     (tmp_path / "mine.json").write_text('{"a": 1}')
@@ -37,8 +46,10 @@ def places(tmp_path):
     k = np.linspace(-0.5, 0.5, 8)
     pattern = xr.DataArray(
         np.random.default_rng(0).uniform(size=(1, 1, 8, 8)),
-        {"thickness": [600.0], "hkl": ["0,0,0"], "ky": k, "kx": k}, ("thickness", "hkl", "ky", "kx"), "intensity",
-    )  # fmt: skip
+        {"thickness": [600.0], "hkl": ["0,0,0"], "ky": k, "kx": k},
+        ("thickness", "hkl", "ky", "kx"),
+        "intensity",
+    )
     save_pattern(pattern, tmp_path / "p.nc")
     return tmp_path
 
@@ -78,13 +89,19 @@ def test_folders_stay(lacbed, places, command):
 @pytest.mark.parametrize(
     "words",
     [
-        "simulate Cu -o mine.npz", "cbed p.nc -o mine.npz", "dataset split data.zarr -o mine.json",
-        "dataset split data.zarr -o data.zarr/zarr.json", "dataset split data.zarr -o model/config.json",
-        "dataset build c.parquet -o theirs.zarr", "dataset build c.parquet -o mine",
-        "catalog generate -n 5 -o data.zarr/catalog.parquet", "simulate Cu -o data.zarr/",
-        "catalog import c.parquet -o data.zarr/catalog.parquet", "dataset build c.parquet -o p.zarr",
+        "simulate Cu -o mine.npz",
+        "cbed p.nc -o mine.npz",
+        "dataset split data.zarr -o mine.json",
+        "dataset split data.zarr -o data.zarr/zarr.json",
+        "dataset split data.zarr -o model/config.json",
+        "dataset build c.parquet -o theirs.zarr",
+        "dataset build c.parquet -o mine",
+        "catalog generate -n 5 -o data.zarr/catalog.parquet",
+        "simulate Cu -o data.zarr/",
+        "catalog import c.parquet -o data.zarr/catalog.parquet",
+        "dataset build c.parquet -o p.zarr",
     ],
-)  # fmt: skip
+)
 def test_files_and_parts_of_data_sets_stay(lacbed, places, words):
     from lacbed.patterns import load_pattern
 

@@ -80,10 +80,22 @@ def test_tags(old, new, note):
 
 
 def test_other_tags_are_no_misspellings():
-    tags = ("_cell_length_a_su", "_cell_formula_units_Z_prime", "_atom_site.Cartn_x", "_cell_special_details",
-            "_space_group_symop_id", "_atom_site_calc_flag", "_atom_site_disorder_group", "_symmetry_cell_setting",
-            "_space_group_crystal_system", "_atom_site_attached_hydrogens", "_chemical_formula_moiety",
-            "_atom_site_U_iso_or_equiv_su", "_cell_angle_beta_su", "_atom_site_aniso_type_symbol")  # fmt: skip
+    tags = (
+        "_cell_length_a_su",
+        "_cell_formula_units_Z_prime",
+        "_atom_site.Cartn_x",
+        "_cell_special_details",
+        "_space_group_symop_id",
+        "_atom_site_calc_flag",
+        "_atom_site_disorder_group",
+        "_symmetry_cell_setting",
+        "_space_group_crystal_system",
+        "_atom_site_attached_hydrogens",
+        "_chemical_formula_moiety",
+        "_atom_site_U_iso_or_equiv_su",
+        "_cell_angle_beta_su",
+        "_atom_site_aniso_type_symbol",
+    )
     (block,) = parse_blocks(PLAIN + "".join(f"{tag} 1\n" for tag in tags), "CIF")
     assert remarks_on_tags(block) == []
 

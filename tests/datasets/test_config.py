@@ -50,10 +50,21 @@ def test_survives_json(config):
 
 def test_seed_preset_is_the_one_described():
     assert preset("seed") == DatasetConfig(
-        zone_axis=(0, 0, 1), hkl=((0, 0, 0),), pixels=128, extent=4.0, thicknesses=(600.0,), energy=200e3,
-        factors="kirkland", absorption="thomas", laue_zones=0, default_b_iso=0.5, tolerance_z=1e-3,
-        solver=SEED.solver, dtype=SEED.dtype, max_beams=SEED.max_beams,
-    )  # fmt: skip
+        zone_axis=(0, 0, 1),
+        hkl=((0, 0, 0),),
+        pixels=128,
+        extent=4.0,
+        thicknesses=(600.0,),
+        energy=200e3,
+        factors="kirkland",
+        absorption="thomas",
+        laue_zones=0,
+        default_b_iso=0.5,
+        tolerance_z=1e-3,
+        solver=SEED.solver,
+        dtype=SEED.dtype,
+        max_beams=SEED.max_beams,
+    )
     assert set(PRESETS) == {"seed", "wide"}
     assert (WIDE.thicknesses.low, WIDE.thicknesses.high) == (100.0, 2000.0)
     assert (WIDE.energy.low, WIDE.energy.high) == (60e3, 300e3)

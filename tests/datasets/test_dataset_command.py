@@ -60,9 +60,14 @@ def test_from_catalogue_to_picture(run, tmp_path):
     code, out, _ = run("split", "d.zarr", "--kind", "row", "--json")
     assert code == 0
     assert json.loads(out) == {
-        "path": "d.zarr", "kind": "row", "seed": 0, "leaks": True, "finished": True, "file": None,
+        "path": "d.zarr",
+        "kind": "row",
+        "seed": 0,
+        "leaks": True,
+        "finished": True,
+        "file": None,
         "counts": {"train": 6, "validation": 1, "test": 1},
-    }  # fmt: skip
+    }
 
 
 def test_a_build_without_any_crystal_fails_and_keeps_what_it_recorded(run, tmp_path, monkeypatch):

@@ -109,21 +109,46 @@ def test_a_finished_data_set_that_lost_lines_of_its_journal(copy):
 RECORD, MANIFEST = "zarr.json", "manifest.json"
 DEEP = "deep"
 CHANGES = [
-    (RECORD, ("rows",), 11), (RECORD, ("rows",), -1), (RECORD, ("rows",), 10**30), (RECORD, ("rows",), "12"),
-    (RECORD, ("rows",), None), (RECORD, ("batch",), 0), (RECORD, ("batch",), 4), (RECORD, ("batch",), 2.5),
-    (RECORD, ("groups",), ["../x"]), (RECORD, ("groups",), []), (RECORD, ("groups",), 3),
-    (RECORD, ("quantities",), ["atoms"]), (RECORD, ("config",), {}), (RECORD, ("config", "pixels"), 17),
-    (RECORD, ("config", "pixels"), float("nan")), (RECORD, ("config", "energy"), -1), (RECORD, ("config", "x"), 1),
-    (RECORD, ("invalid",), {"3": "no"}), (RECORD, ("format_version",), True), (RECORD, ("format_version",), [9]),
+    (RECORD, ("rows",), 11),
+    (RECORD, ("rows",), -1),
+    (RECORD, ("rows",), 10**30),
+    (RECORD, ("rows",), "12"),
+    (RECORD, ("rows",), None),
+    (RECORD, ("batch",), 0),
+    (RECORD, ("batch",), 4),
+    (RECORD, ("batch",), 2.5),
+    (RECORD, ("groups",), ["../x"]),
+    (RECORD, ("groups",), []),
+    (RECORD, ("groups",), 3),
+    (RECORD, ("quantities",), ["atoms"]),
+    (RECORD, ("config",), {}),
+    (RECORD, ("config", "pixels"), 17),
+    (RECORD, ("config", "pixels"), float("nan")),
+    (RECORD, ("config", "energy"), -1),
+    (RECORD, ("config", "x"), 1),
+    (RECORD, ("invalid",), {"3": "no"}),
+    (RECORD, ("format_version",), True),
+    (RECORD, ("format_version",), [9]),
     (RECORD, ("config",), DEEP),
-    (MANIFEST, ("crystals",), 13), (MANIFEST, ("crystals",), -1), (MANIFEST, ("crystals",), float("inf")),
-    (MANIFEST, ("crystals",), 10**40), (MANIFEST, ("files",), {}), (MANIFEST, ("files",), []),
-    (MANIFEST, ("files", "place/c/0/0"), "0" * 64), (MANIFEST, ("files", "place/c/0/0"), 5),
-    (MANIFEST, ("duplicates",), {}), (MANIFEST, ("duplicates",), {"bound": 1e-3, "groups": [[1, 99]]}),
-    (MANIFEST, ("duplicates",), {"bound": 1e-3, "groups": [["a"]]}), (MANIFEST, ("failures",), [{"row": 1}]),
-    (MANIFEST, ("plan_digest",), "0" * 64), (MANIFEST, ("cpu_seconds",), -3), (MANIFEST, ("rows",), 5),
-    (MANIFEST, ("attribution",), [3]), (MANIFEST, ("licences",), [{"rows": -1}]), (MANIFEST, ("config",), DEEP),
-]  # fmt: skip
+    (MANIFEST, ("crystals",), 13),
+    (MANIFEST, ("crystals",), -1),
+    (MANIFEST, ("crystals",), float("inf")),
+    (MANIFEST, ("crystals",), 10**40),
+    (MANIFEST, ("files",), {}),
+    (MANIFEST, ("files",), []),
+    (MANIFEST, ("files", "place/c/0/0"), "0" * 64),
+    (MANIFEST, ("files", "place/c/0/0"), 5),
+    (MANIFEST, ("duplicates",), {}),
+    (MANIFEST, ("duplicates",), {"bound": 1e-3, "groups": [[1, 99]]}),
+    (MANIFEST, ("duplicates",), {"bound": 1e-3, "groups": [["a"]]}),
+    (MANIFEST, ("failures",), [{"row": 1}]),
+    (MANIFEST, ("plan_digest",), "0" * 64),
+    (MANIFEST, ("cpu_seconds",), -3),
+    (MANIFEST, ("rows",), 5),
+    (MANIFEST, ("attribution",), [3]),
+    (MANIFEST, ("licences",), [{"rows": -1}]),
+    (MANIFEST, ("config",), DEEP),
+]
 
 
 @pytest.mark.parametrize(("file", "keys", "value"), CHANGES)
@@ -148,12 +173,23 @@ def test_json_that_contradicts_the_arrays_or_itself(copy, file, keys, value):
 @pytest.mark.parametrize(
     "change",
     [
-        {"rows": [5, 4, 3]}, {"rows": [-1]}, {"rows": "abc"}, {"group": 9}, {"batch": 77}, {"group": -1},
-        {"batch": float("nan")}, {"files": {}}, {"files": {"../../etc/passwd": "0" * 64}}, {"seconds": -1.0},
-        {"seconds": "long"}, {"failures": [{"row": 3}]}, {"extra": 1}, {"rows": [10**30]},
+        {"rows": [5, 4, 3]},
+        {"rows": [-1]},
+        {"rows": "abc"},
+        {"group": 9},
+        {"batch": 77},
+        {"group": -1},
+        {"batch": float("nan")},
+        {"files": {}},
+        {"files": {"../../etc/passwd": "0" * 64}},
+        {"seconds": -1.0},
+        {"seconds": "long"},
+        {"failures": [{"row": 3}]},
+        {"extra": 1},
+        {"rows": [10**30]},
         {"failures": [{"row": 99, "formula": "X", "source_id": "1", "reason": "no", "explained": True}]},
     ],
-)  # fmt: skip
+)
 def test_a_journal_that_contradicts_the_arrays(copy, change):
     lines = (copy / "journal.jsonl").read_text().splitlines()
     lines[0] = json.dumps({**json.loads(lines[0]), **change})

@@ -201,8 +201,14 @@ def test_what_a_gpu_fails_at_is_left_to_the_cpu(monkeypatch, stand_in_gpu, count
     assert outcomes[3].reason == "two atoms on one site"
     assert outcomes[3].explained
     on_gpu = min(count, 2)  # with others and alone, or alone only
-    assert tried == {("0", "cuda"): 1, ("1", "cuda"): on_gpu, ("1", "cpu"): 1, ("2", "cuda"): on_gpu,
-                     ("2", "cpu"): 1, ("3", "cuda"): 1}  # fmt: skip
+    assert tried == {
+        ("0", "cuda"): 1,
+        ("1", "cuda"): on_gpu,
+        ("1", "cpu"): 1,
+        ("2", "cuda"): on_gpu,
+        ("2", "cpu"): 1,
+        ("3", "cuda"): 1,
+    }
 
 
 def test_the_time_of_every_try_counts(monkeypatch, stand_in_gpu):

@@ -52,8 +52,22 @@ def test_the_whole_description_is_read(folder):
 
 
 NUMBERS = ["null", "true", '"200"', "[]", "{}", "0", "-1", "NaN", "Infinity", "1e999", "9" * 400, "1e300"]
-VECTORS = ["null", "true", "1", '"001"', "[]", "[0,0]", "[0,0,0]", "[1,2,3,4]", "[true,true,true]",
-           '["1","0","0"]', "[null,1,1]", "[NaN,1,1]", "[1e300,1,1]", "[[0,0,1]]"]  # fmt: skip
+VECTORS = [
+    "null",
+    "true",
+    "1",
+    '"001"',
+    "[]",
+    "[0,0]",
+    "[0,0,0]",
+    "[1,2,3,4]",
+    "[true,true,true]",
+    '["1","0","0"]',
+    "[null,1,1]",
+    "[NaN,1,1]",
+    "[1e300,1,1]",
+    "[[0,0,1]]",
+]
 TEXTS = ["null", "true", "3", "[]", "{}", '"a\\nb"', '"\\u0000"', '"\\ud800"']
 PARTS = ["null", "true", "3", "[]", '"x"']
 BAD_FIELDS = [
@@ -72,7 +86,7 @@ BAD_FIELDS = [
     *((name, v) for name in ("geometry", "images", "crystal") for v in PARTS),
     *(("crystal.file", v) for v in TEXTS),
     *(("material", v) for v in TEXTS),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("field", "value"), BAD_FIELDS, ids=[f"{f}={v[:20]}" for f, v in BAD_FIELDS])
@@ -190,7 +204,7 @@ BAD_ARRAYS = {
     "texts": ({"hkl": np.array(HKL).astype(str)}, "whole numbers"),
     "too few": ({"hkl": np.array(HKL)[:3]}, f"expected {len(HKL)} reflections"),
     "twice": ({"hkl": np.array(HKL)[[0, 0, *range(2, len(HKL))]]}, "has two images"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD_ARRAYS)
@@ -228,11 +242,21 @@ def test_impossible_geometries(changes, match):
 
 
 BAD_METADATA = [
-    ("energy", "high"), ("energy", -1.0), ("energy", float("nan")), ("energy", True),
-    ("zone_axis", [0, 0, 0]), ("zone_axis", "001"), ("zone_axis", [0.5, 0, 0]),
-    ("x_direction", [1, 2]), ("x_direction", [float("inf"), 0, 0]),
-    ("foil_normal", [0, 0, 0]), ("orientation", "up"), ("orientation", 3), ("notes", 3), ("crystal_cif", 3),
-]  # fmt: skip
+    ("energy", "high"),
+    ("energy", -1.0),
+    ("energy", float("nan")),
+    ("energy", True),
+    ("zone_axis", [0, 0, 0]),
+    ("zone_axis", "001"),
+    ("zone_axis", [0.5, 0, 0]),
+    ("x_direction", [1, 2]),
+    ("x_direction", [float("inf"), 0, 0]),
+    ("foil_normal", [0, 0, 0]),
+    ("orientation", "up"),
+    ("orientation", 3),
+    ("notes", 3),
+    ("crystal_cif", 3),
+]
 
 
 @pytest.mark.parametrize(("name", "value"), BAD_METADATA)

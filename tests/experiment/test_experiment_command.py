@@ -137,7 +137,7 @@ BAD_IMPORTS = [
     (("tif", *TAKEN, "--half-width", "0.4", "-o", "e.foo"), "ending"),
     (("tif", "-V", "200", "--zone", "0,0,1", *TAKEN[4:], "--half-width", "0.4", "-o", "e.nc"), "Laue zone"),
     (("tif", "-V", "0", *TAKEN[2:], "--half-width", "0.4", "-o", "e.nc"), "--voltage"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("words", "match"), BAD_IMPORTS, ids=[m for _, m in BAD_IMPORTS])

@@ -108,8 +108,15 @@ def test_natural_order():
     names = ["DF_10.tif", "df_9.tif", "DF_2b.tif", "DF_2.tif", "DF_02.tif", "BF.tif", "DF_2_10.tif", "DF_2_9.tif"]
     ordered = [path.name for path in sorted(map(Path, names), key=natural_key)]
     assert ordered == [
-        "BF.tif", "DF_02.tif", "DF_2.tif", "DF_2_9.tif", "DF_2_10.tif", "DF_2b.tif", "df_9.tif", "DF_10.tif",
-    ]  # fmt: skip
+        "BF.tif",
+        "DF_02.tif",
+        "DF_2.tif",
+        "DF_2_9.tif",
+        "DF_2_10.tif",
+        "DF_2b.tif",
+        "df_9.tif",
+        "DF_10.tif",
+    ]
 
 
 def test_reflections_are_given_in_natural_order(tmp_path):

@@ -32,10 +32,18 @@ def write(path, image):
     else:
         hspy = pytest.importorskip("rsciio.hspy")
         axes = [
-            {"_type": "UniformDataAxis", "name": n, "size": s, "index_in_array": i, "navigate": i < image.ndim - 2,
-             "units": "", "offset": 0.0, "scale": 1.0}
-            for i, (n, s) in enumerate(zip("nyx"[-image.ndim:], image.shape, strict=True))
-        ]  # fmt: skip
+            {
+                "_type": "UniformDataAxis",
+                "name": n,
+                "size": s,
+                "index_in_array": i,
+                "navigate": i < image.ndim - 2,
+                "units": "",
+                "offset": 0.0,
+                "scale": 1.0,
+            }
+            for i, (n, s) in enumerate(zip("nyx"[-image.ndim :], image.shape, strict=True))
+        ]
         general = {"General": {"title": ""}, "Signal": {}}
         empty = {"original_metadata": {}, "learning_results": {}, "models": {}, "tmp_parameters": {}}
         made = {"package": "test", "package_version": "1"}

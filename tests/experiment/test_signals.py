@@ -18,10 +18,19 @@ LAST, MIDDLE = np.moveaxis(STACK, 0, -1).copy(), np.moveaxis(STACK, 0, 1).copy()
 def write(path, data, navigate, names="abcdef", stored=None, **axis):
     """A HyperSpy signal; `navigate` has one letter for each axis: n (navigation) or s (signal)."""
     axes = [
-        {"_type": "UniformDataAxis", "name": names[i], "size": data.shape[i], "index_in_array": i,
-         "navigate": letter == "n", "units": "1/nm", "offset": -1.0, "scale": 0.1} | axis
+        {
+            "_type": "UniformDataAxis",
+            "name": names[i],
+            "size": data.shape[i],
+            "index_in_array": i,
+            "navigate": letter == "n",
+            "units": "1/nm",
+            "offset": -1.0,
+            "scale": 0.1,
+        }
+        | axis
         for i, letter in enumerate(navigate)
-    ]  # fmt: skip
+    ]
     signal = {
         "data": data,
         "axes": [axes[i] for i in stored] if stored else axes,

@@ -74,9 +74,14 @@ refine_mode               = 'S'
 """
 
 VALUES = {
-    "factors": 0, "absorption": 0, "radius": 6, "half_width": 0.3, "normal": "[0,0,1]", "first": 300.0,
+    "factors": 0,
+    "absorption": 0,
+    "radius": 6,
+    "half_width": 0.3,
+    "normal": "[0,0,1]",
+    "first": 300.0,
     "last": 400.0,
-}  # fmt: skip
+}
 HKL = ((0, 0, 0), (2, 0, 0), (0, 2, 0), (-2, -2, 0))
 
 

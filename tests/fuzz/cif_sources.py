@@ -14,9 +14,27 @@ from lacbed.catalog.wyckoff import positions_of
 from lacbed.crystals import Crystal, Site
 
 NAMES = (
-    "Al2SiO5", "ZrO2", "CuO", "CaMgSi2O6", "CaTiO3", "Mg2SiO4", "TiO2", "SiO2", "Al2O3", "MgSiO3", "GaN", "Mg",
-    "Si", "GaAs", "NaCl", "SrTiO3", "MgAl2O4", "Fe3O4", "FeS2", "Mn",
-)  # fmt: skip
+    "Al2SiO5",
+    "ZrO2",
+    "CuO",
+    "CaMgSi2O6",
+    "CaTiO3",
+    "Mg2SiO4",
+    "TiO2",
+    "SiO2",
+    "Al2O3",
+    "MgSiO3",
+    "GaN",
+    "Mg",
+    "Si",
+    "GaAs",
+    "NaCl",
+    "SrTiO3",
+    "MgAl2O4",
+    "Fe3O4",
+    "FeS2",
+    "Mn",
+)
 """Built-in crystals, from triclinic to cubic."""
 
 PROGRAMS = ("own", "ASE", "pymatgen", "COD", "ICSD", "hand")
@@ -81,9 +99,17 @@ def as_cod(crystal: Crystal) -> str:
     lines = [*_head(crystal), "loop_", "_symmetry_equiv_pos_as_xyz", *crystal.operations]
     tensors = [s for s in crystal.sites if s.u_aniso is not None]
     columns = (
-        "label", "type_symbol", "fract_x", "fract_y", "fract_z", "U_iso_or_equiv", "adp_type", "occupancy",
-        "symmetry_multiplicity", "Wyckoff_symbol",
-    )  # fmt: skip
+        "label",
+        "type_symbol",
+        "fract_x",
+        "fract_y",
+        "fract_z",
+        "U_iso_or_equiv",
+        "adp_type",
+        "occupancy",
+        "symmetry_multiplicity",
+        "Wyckoff_symbol",
+    )
     lines += ["loop_", *(f"_atom_site_{name}" for name in columns)]
     for index, site in enumerate(crystal.sites):
         many, letter = _place(crystal, index)
@@ -112,9 +138,17 @@ def as_icsd(crystal: Crystal) -> str:
     kinds = sorted({site.element for site in crystal.sites})
     lines += ["loop_", "_atom_type_symbol", "_atom_type_oxidation_number", *(f"{kind}0+ 0" for kind in kinds)]
     columns = (
-        "label", "type_symbol", "symmetry_multiplicity", "Wyckoff_symbol", "fract_x", "fract_y", "fract_z",
-        "B_iso_or_equiv", "occupancy", "attached_hydrogens",
-    )  # fmt: skip
+        "label",
+        "type_symbol",
+        "symmetry_multiplicity",
+        "Wyckoff_symbol",
+        "fract_x",
+        "fract_y",
+        "fract_z",
+        "B_iso_or_equiv",
+        "occupancy",
+        "attached_hydrogens",
+    )
     lines += ["loop_", *(f"_atom_site_{name}" for name in columns)]
     for index, site in enumerate(crystal.sites):
         many, letter = _place(crystal, index)
@@ -152,16 +186,31 @@ def _head(crystal: Crystal) -> list[str]:
     tags = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
     cell = [f"_cell_{tag} {_rounded(v, '(1)')}" for tag, v in zip(tags, crystal.cell, strict=True)]
     return [
-        "data_7200001", "loop_", "_publ_author_name", "'Weiss, A.'", "'Braun, B.'", "_publ_section_title", ";",
-        f" The structure of {crystal.name}, refined", ";", "_journal_year 1999", "_journal_page_first 123",
-        f"_chemical_formula_sum '{formula}'", f"_chemical_formula_weight {weight / z:.2f}",
-        f"_space_group_IT_number {group.number}", f"_symmetry_space_group_name_H-M '{group.xhm()}'",
-        f"_symmetry_space_group_name_Hall '{group.hall}'", f"_symmetry_cell_setting {group.crystal_system_str()}",
-        *cell, f"_cell_formula_units_Z {z}", f"_cell_volume {crystal.volume:.2f}",
+        "data_7200001",
+        "loop_",
+        "_publ_author_name",
+        "'Weiss, A.'",
+        "'Braun, B.'",
+        "_publ_section_title",
+        ";",
+        f" The structure of {crystal.name}, refined",
+        ";",
+        "_journal_year 1999",
+        "_journal_page_first 123",
+        f"_chemical_formula_sum '{formula}'",
+        f"_chemical_formula_weight {weight / z:.2f}",
+        f"_space_group_IT_number {group.number}",
+        f"_symmetry_space_group_name_H-M '{group.xhm()}'",
+        f"_symmetry_space_group_name_Hall '{group.hall}'",
+        f"_symmetry_cell_setting {group.crystal_system_str()}",
+        *cell,
+        f"_cell_formula_units_Z {z}",
+        f"_cell_volume {crystal.volume:.2f}",
         f"_exptl_crystal_density_diffrn {weight * 1.660539 / crystal.volume:.3f}",
-        f"_exptl_crystal_F_000 {electrons:g}", "_cell_measurement_temperature 293",
+        f"_exptl_crystal_F_000 {electrons:g}",
+        "_cell_measurement_temperature 293",
         "_refine_ls_R_factor_all 0.031",
-    ]  # fmt: skip
+    ]
 
 
 def _rounded(value: float, uncertainty: str = "") -> str:

@@ -94,8 +94,16 @@ def _run(content: bytes, rng: Random) -> tuple[int, int]:
 
 
 CONTENT: tuple[Callable[[bytes, Random], bytes], ...] = (
-    flip_bit, change_byte, change_bytes, cut, zero_run, repeat_run, drop_run, change_number, odd_number,
-)  # fmt: skip
+    flip_bit,
+    change_byte,
+    change_bytes,
+    cut,
+    zero_run,
+    repeat_run,
+    drop_run,
+    change_number,
+    odd_number,
+)
 """Kinds of damage to what is in a file."""
 
 

@@ -38,9 +38,12 @@ SAME = 1e-6
 """Of a coordinate, an occupancy, a relative length, a displacement in Å²."""
 
 FINE = (
-    "refused", "equal", "different with a note", "different by digits that nothing shows",
+    "refused",
+    "equal",
+    "different with a note",
+    "different by digits that nothing shows",
     "different, in a file that says nothing twice",
-)  # fmt: skip
+)
 _NUMBERS = re.compile(
     r"_atom_site_(fract_[xyz]|occupancy|[ub]_iso_or_equiv|aniso_[ub]_\d\d)|_cell_(length|angle)_\w+"
 )
@@ -265,11 +268,21 @@ def change_format(lines: list[str], rng: Random) -> None:
 
     def new(old: str) -> str:
         odd = (
-            "?", ".", "1/3", "nan", "0", "0.0", old.replace(".", ","), old.replace("0.", "."),
-            old.replace("1", "l"), old.replace("0", "O"), f"({old})", f"'{old}'",
+            "?",
+            ".",
+            "1/3",
+            "nan",
+            "0",
+            "0.0",
+            old.replace(".", ","),
+            old.replace("0.", "."),
+            old.replace("1", "l"),
+            old.replace("0", "O"),
+            f"({old})",
+            f"'{old}'",
             *(old + end for end in ("(3)", "e0", "e1", "d0", "*", "%", "(", ".0", "0")),
             *(start + old for start in "+-~"),
-        )  # fmt: skip
+        )
         return odd[rng.integers(len(odd))]
 
     _replace_one(lines, rng, r"(?<=\s)-?\d+\.?\d*(?=[\s(]|$)", new)
@@ -284,22 +297,50 @@ def change_encoding(content: bytes, rng: Random) -> bytes:
     """Written as one encoding and declared or read as another."""
     text = content.decode("utf-8", "replace")
     made = (
-        text.encode("utf-16"), text.encode("utf-16-le"), text.encode("utf-32"), b"\xef\xbb\xbf" + content,
-        b"\xff\xfe" + content, text.replace("a", "\u0430", 3).encode(), text.replace("-", "\u2212").encode(),
-        text.replace("1", "\u00b9", 1).encode(), text.replace(" ", "\u00a0", 4).encode("latin-1", "replace"),
-    )  # fmt: skip
+        text.encode("utf-16"),
+        text.encode("utf-16-le"),
+        text.encode("utf-32"),
+        b"\xef\xbb\xbf" + content,
+        b"\xff\xfe" + content,
+        text.replace("a", "\u0430", 3).encode(),
+        text.replace("-", "\u2212").encode(),
+        text.replace("1", "\u00b9", 1).encode(),
+        text.replace(" ", "\u00a0", 4).encode("latin-1", "replace"),
+    )
     return made[rng.integers(len(made))]
 
 
 KINDS: tuple[Callable[[bytes, Random], bytes], ...] = (
-    *map(_on_lines, (
-        delete_line, duplicate_line, swap_lines, join_lines, delete_character, delete_word, swap_words,
-        change_columns, change_letter, change_case, change_sign, change_operation, change_space_group,
-        change_element, change_tag, change_tag, change_whitespace, change_quotes, change_format, change_format,
-        change_digit, change_digit,
-    )),
-    change_encoding, *CONTENT,
-)  # fmt: skip
+    *map(
+        _on_lines,
+        (
+            delete_line,
+            duplicate_line,
+            swap_lines,
+            join_lines,
+            delete_character,
+            delete_word,
+            swap_words,
+            change_columns,
+            change_letter,
+            change_case,
+            change_sign,
+            change_operation,
+            change_space_group,
+            change_element,
+            change_tag,
+            change_tag,
+            change_whitespace,
+            change_quotes,
+            change_format,
+            change_format,
+            change_digit,
+            change_digit,
+        ),
+    ),
+    change_encoding,
+    *CONTENT,
+)
 
 
 # -- what became of it --------------------------------------------------------------------------------------

@@ -61,19 +61,29 @@ def small_pattern() -> xr.DataArray:
         "kx": ("kx", k, unit),
     }
     attributes = {
-        "crystal": "SrTiO₃", "zone_axis": [0, 0, 1], "energy": 200e3, "refraction": True, "notes": ["a", "B = 0"],
+        "crystal": "SrTiO₃",
+        "zone_axis": [0, 0, 1],
+        "energy": 200e3,
+        "refraction": True,
+        "notes": ["a", "B = 0"],
         "crystal_cif": "data_x\n_cell_length_a 3.905\n",
-    }  # fmt: skip
+    }
     return xr.DataArray(values, coords, ("thickness", "hkl", "ky", "kx"), "intensity", attributes)
 
 
 def small_dataset(folder: Path) -> None:
     """A finished data set of made-up values, in a few groups and batches."""
     rows = [
-        row_of(Crystal.named(name), source="COD", source_id=name, licence="CC0-1.0", kind="experimental",
-               experimentally_known=True)
+        row_of(
+            Crystal.named(name),
+            source="COD",
+            source_id=name,
+            licence="CC0-1.0",
+            kind="experimental",
+            experimentally_known=True,
+        )
         for name in ("Cu", "Al", "Ni", "LiF", "FeSi")
-    ]  # fmt: skip
+    ]
     config = DatasetConfig(pixels=8, potential_pixels=8, absorption=None, max_beams=400)
     plan = make_plan(table_of(rows), config, batch=2)
     folder.mkdir()

@@ -14,11 +14,36 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "learn"))  # where synthetic 
 
 HUGE = "@huge@"
 VALUES: tuple[Any, ...] = (
-    None, True, False, "", "text", "NaN", -1, 0, 2, -1.0, 0.5, 1e308, -1e308, 1e30, 10**30, -(10**400),
-    float("nan"), float("inf"), float("-inf"), HUGE, [], {}, [1], [[1, 2], 3], {"a": 1}, ["a"], [None, None],
+    None,
+    True,
+    False,
+    "",
+    "text",
+    "NaN",
+    -1,
+    0,
+    2,
+    -1.0,
+    0.5,
+    1e308,
+    -1e308,
+    1e30,
+    10**30,
+    -(10**400),
+    float("nan"),
+    float("inf"),
+    float("-inf"),
+    HUGE,
+    [],
+    {},
+    [1],
+    [[1, 2], 3],
+    {"a": 1},
+    ["a"],
+    [None, None],
     "é" * 5000,
     [0.0] * 1000,
-)  # fmt: skip
+)
 
 
 def damaged(values: dict[str, Any], rng: random.Random) -> bytes:

@@ -49,10 +49,16 @@ class DataSet:
 
     def __init__(self, _: Path) -> None:
         rows = [
-            row_of(Crystal.named(n), source="COD", source_id=n, licence="CC0-1.0", kind="experimental",
-                   experimentally_known=True)
+            row_of(
+                Crystal.named(n),
+                source="COD",
+                source_id=n,
+                licence="CC0-1.0",
+                kind="experimental",
+                experimentally_known=True,
+            )
             for n in NAMES
-        ]  # fmt: skip
+        ]
         self.plan = make_plan(table_of(rows), CHEAP, batch=2)
 
     def work(self, folder: Path) -> None:

@@ -55,10 +55,17 @@ def _problem() -> Problem:
 def _state() -> dict[str, Any]:
     values = [p.value for p in _problem().parameters]
     return {
-        "fingerprint": "mark", "stage": 1, "values": values, "thickness": 400.0, "blur": 0.8, "beams": 20,
-        "shifts": [[0.1, 0.2], [0.0, -0.5]], "scan": [[400.0, 0.2], [500.0, 0.3]],
-        "history": [["thickness", 0.2], ["B", 0.1]], "notes": ["a note"],
-    }  # fmt: skip
+        "fingerprint": "mark",
+        "stage": 1,
+        "values": values,
+        "thickness": 400.0,
+        "blur": 0.8,
+        "beams": 20,
+        "shifts": [[0.1, 0.2], [0.0, -0.5]],
+        "scan": [[400.0, 0.2], [500.0, 0.3]],
+        "history": [["thickness", 0.2], ["B", 0.1]],
+        "notes": ["a note"],
+    }
 
 
 def _resume(content: bytes, folder: Path) -> None:
@@ -82,15 +89,29 @@ def _possible(progress: Any) -> None:
 def _record() -> dict[str, Any]:
     config = {"model": SMALL["unet"], "data": {"kind": "compound", "seed": 0, "fraction": 1.0}}
     domain = {
-        "crystal": "cubic", "zone_axis": [0, 0, 1], "hkl": [0, 0, 0], "thickness": [100.0, 2000.0],
-        "energy": [60e3, 300e3], "lattice_parameter": [3.0, 9.0], "pixels": PIXELS, "extent": EXTENT,
-        "factors": "kirkland", "absorption": ["proportional", 5.0], "potential_pixels": 32, "potential_g_max": 3.0,
-    }  # fmt: skip
+        "crystal": "cubic",
+        "zone_axis": [0, 0, 1],
+        "hkl": [0, 0, 0],
+        "thickness": [100.0, 2000.0],
+        "energy": [60e3, 300e3],
+        "lattice_parameter": [3.0, 9.0],
+        "pixels": PIXELS,
+        "extent": EXTENT,
+        "factors": "kirkland",
+        "absorption": ["proportional", 5.0],
+        "potential_pixels": 32,
+        "potential_g_max": 3.0,
+    }
     warning = {"signs": ["distance", "nearby"], "coefficients": [0.1, 0.2, 0.3], "threshold": -2.0, "rows": 5}
     return {
-        "format": checkpoint.MODEL, "format_version": 1, "config": config, "code": "lacbed",
-        "data": {"crystals": 3}, "domain": domain, "warning": warning,
-    }  # fmt: skip
+        "format": checkpoint.MODEL,
+        "format_version": 1,
+        "config": config,
+        "code": "lacbed",
+        "data": {"crystals": 3},
+        "domain": domain,
+        "warning": warning,
+    }
 
 
 def _model(folder: Path) -> Path:

@@ -16,10 +16,17 @@ from lacbed.geometry.frame import make_frame
 CUBIC = make_frame(Crystal.named("SrTiO3"))
 A_STAR = 1 / 3.90528
 FOLDED = (
-    ("SrTiO3", (0, 0, 1)), ("Au", (0, 0, 1)), ("Si", (1, 1, 0)), ("W", (1, 1, 1)), ("GaN", (0, 0, 1)),
+    ("SrTiO3", (0, 0, 1)),
+    ("Au", (0, 0, 1)),
+    ("Si", (1, 1, 0)),
+    ("W", (1, 1, 1)),
+    ("GaN", (0, 0, 1)),
     ("ZrO2", (0, 1, 0)),
-    ("CuO", (0, 0, 1)), ("Al2SiO5", (1, 0, 0)), ("MgSiO3", (0, 0, 1)), ("FeSi", (1, 2, 3)),
-)  # fmt: skip
+    ("CuO", (0, 0, 1)),
+    ("Al2SiO5", (1, 0, 0)),
+    ("MgSiO3", (0, 0, 1)),
+    ("FeSi", (1, 2, 3)),
+)
 
 
 @pytest.mark.parametrize("pixels", [1, 2, 5, 128])
@@ -153,12 +160,18 @@ def test_on_the_boundary_the_shortest_vector_is_taken() -> None:
 @pytest.mark.parametrize(
     ("name", "hkl", "allowed"),
     [
-        ("Si", (1, 0, 0), False), ("Si", (2, 0, 0), True), ("Si", (1, 1, 1), True), ("W", (1, 0, 0), False),
-        ("W", (1, 1, 0), True), ("MgSiO3", (1, 0, 0), False), ("MgSiO3", (1, 1, 0), True),
+        ("Si", (1, 0, 0), False),
+        ("Si", (2, 0, 0), True),
+        ("Si", (1, 1, 1), True),
+        ("W", (1, 0, 0), False),
+        ("W", (1, 1, 0), True),
+        ("MgSiO3", (1, 0, 0), False),
+        ("MgSiO3", (1, 1, 0), True),
         ("CuO", (1, 0, 0), False),
-        ("SrTiO3", (1, 0, 0), True), ("FeS2", (1, 0, 0), True),
+        ("SrTiO3", (1, 0, 0), True),
+        ("FeS2", (1, 0, 0), True),
     ],
-)  # fmt: skip
+)
 def test_centring_forbids_reflections(name: str, hkl, allowed: bool) -> None:
     # (Si 200 is extinguished by its glide plane and not by its lattice: double diffraction brings it back.)
     assert bool(is_allowed(Crystal.named(name), np.array(hkl))) == allowed

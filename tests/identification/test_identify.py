@@ -98,9 +98,13 @@ def test_the_exact_stage_is_converged(name):
     blank = Target(np.zeros((pixels, pixels)), centers, centers, 200e3, (0, 0, 1))
     found = exact("thomas")(crystal, (300.0, 600.0), blank)
     true = lacbed.simulate(
-        crystal, thicknesses=(300.0, 600.0), grid=lacbed.TiltGrid(3 * pixels, k_max=half), absorption="thomas",
-        g_max=3.6, dtype="float32",
-    )  # fmt: skip
+        crystal,
+        thicknesses=(300.0, 600.0),
+        grid=lacbed.TiltGrid(3 * pixels, k_max=half),
+        absorption="thomas",
+        g_max=3.6,
+        dtype="float32",
+    )
     averages = true.values[:, 0].reshape(2, pixels, 3, pixels, 3).mean(axis=(2, 4))
     assert float(np.max(zncc_loss(found.astype(float), averages.astype(float)))) < TOLERANCE
 

@@ -32,9 +32,13 @@ SITUATIONS = {
 def test_current_is_conserved_without_absorption(situation: str, solver: str) -> None:
     thicknesses = (1.0, 250.0, 2000.0)
     pattern, _ = all_beams(
-        Crystal.named("GaAs"), (0.07, -0.04), thicknesses=thicknesses, beams=60, solver=solver,
+        Crystal.named("GaAs"),
+        (0.07, -0.04),
+        thicknesses=thicknesses,
+        beams=60,
+        solver=solver,
         **SITUATIONS[situation],
-    )  # fmt: skip
+    )
     np.testing.assert_allclose(pattern.sum("hkl").values, 1.0, atol=1e-9)
 
 
@@ -50,9 +54,13 @@ def test_weak_beams_conserve_the_current_of_the_strong_ones(solver: str) -> None
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_absorption_only_takes_current_away(situation: str, absorption) -> None:
     pattern, _ = all_beams(
-        Crystal.named("Au"), (0.07, -0.04), thicknesses=(1.0, 100.0, 500.0, 2000.0), beams=60,
-        absorption=absorption, **SITUATIONS[situation],
-    )  # fmt: skip
+        Crystal.named("Au"),
+        (0.07, -0.04),
+        thicknesses=(1.0, 100.0, 500.0, 2000.0),
+        beams=60,
+        absorption=absorption,
+        **SITUATIONS[situation],
+    )
     total = pattern.sum("hkl").values[:, 0, 0]
     assert np.all(np.diff(total) < 0)
     assert 0.9 < total[0] < 1.0
@@ -83,9 +91,16 @@ def test_thicknesses_compose(absorption, laue_zones: int) -> None:
     """ψ(t₁ + t₂) = exp(2πi M t₂) ψ(t₁), with the matrix exponential of SciPy for the second part."""
     first, second = 230.0, 410.0
     waves, setup = all_beams(
-        Crystal.named("GaAs"), (0.03, 0.05), zone_axis=(1, 1, 0), thicknesses=(first, first + second), beams=40,
-        energy=60e3, absorption=absorption, output="amplitude", laue_zones=laue_zones,
-    )  # fmt: skip
+        Crystal.named("GaAs"),
+        (0.03, 0.05),
+        zone_axis=(1, 1, 0),
+        thicknesses=(first, first + second),
+        beams=40,
+        energy=60e3,
+        absorption=absorption,
+        output="amplitude",
+        laue_zones=laue_zones,
+    )
     matrix, _ = structure_matrix(setup.problem, 0)
     if setup.problem.gauge is not None:
         gauge = setup.problem.gauge.numpy()[: len(matrix)]

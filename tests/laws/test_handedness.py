@@ -87,10 +87,19 @@ def test_patterns_equal_a_multislice_and_not_its_mirror_images(name: str) -> Non
     waves = multislice(wells(crystal, axes, edges, depth), edges, k, thickness, 900)
 
     pattern = simulate(
-        crystal, zone, ENERGY, (thickness,), one_tilt(*k), ("all", 0.62),
-        x_direction=x_hkl, factors="doyle-turner",
-        refraction=False, output="amplitude", g_max=3.0, solver="zone",
-    )  # fmt: skip
+        crystal,
+        zone,
+        ENERGY,
+        (thickness,),
+        one_tilt(*k),
+        ("all", 0.62),
+        x_direction=x_hkl,
+        factors="doyle-turner",
+        refraction=False,
+        output="amplitude",
+        g_max=3.0,
+        solver="zone",
+    )
     hkl = np.stack([pattern.h, pattern.k, pattern.l], axis=1)
     place = hkl @ np.array([first, second]).T  # g·edge: how often the wave repeats along each edge
     found = pattern.values[0, :, 0, 0]

@@ -101,9 +101,13 @@ def test_cubic_axes_are_alike(turn: int) -> None:
         crystal, (0.1, 0.03), zone_axis=(0, 1, 2), x_direction=(1, 0, 0), hkl=((0, 0, 0), (1, 2, -1)), g_max=1.3
     )
     found = at(
-        crystal, (0.1, 0.03), zone_axis=roll((0, 1, 2)), x_direction=roll((1, 0, 0)),
-        hkl=((0, 0, 0), roll((1, 2, -1))), g_max=1.3,
-    )  # fmt: skip
+        crystal,
+        (0.1, 0.03),
+        zone_axis=roll((0, 1, 2)),
+        x_direction=roll((1, 0, 0)),
+        hkl=((0, 0, 0), roll((1, 2, -1))),
+        g_max=1.3,
+    )
     np.testing.assert_allclose(found, expected, atol=1e-10)
 
 
@@ -112,9 +116,13 @@ def test_the_hand_of_a_chiral_crystal_and_its_mirror_image() -> None:
     crystal = Crystal.named("SiO2").with_b_iso(0.5)
     mirror = other_cell(crystal, np.diag([1.0, 1.0, 1.0]))
     sites = [(s.element, s.xyz, s.u_iso) for s in mirror.sites]
-    flipped = Crystal("mirror image", mirror.cell, tuple(
-        type(mirror.sites[0])(f"{e}{i}", e, (x[1], x[0], x[2]), u_iso=u) for i, (e, x, u) in enumerate(sites)
-    ))  # fmt: skip
+    flipped = Crystal(
+        "mirror image",
+        mirror.cell,
+        tuple(
+            type(mirror.sites[0])(f"{e}{i}", e, (x[1], x[0], x[2]), u_iso=u) for i, (e, x, u) in enumerate(sites)
+        ),
+    )
     hkl, swapped = ((0, 0, 0), (1, 0, 0), (2, -1, 0)), ((0, 0, 0), (0, 1, 0), (-1, 2, 0))
     chosen = {"thicknesses": (500.0,), "g_max": 1.2}
     expected = at(crystal, (0.05, 0.02), hkl=hkl, x_direction=(1, 1, 0), **chosen)

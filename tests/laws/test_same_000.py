@@ -65,10 +65,14 @@ def test_1_the_origin_and_2_the_inverse_structure(crystal: Crystal, k, shift) ->
 
 def test_2_holds_with_higher_zones_and_for_no_other_reflection() -> None:
     crystal, k = Crystal.named("GaAs"), (0.06, 0.11)
-    p1 = Crystal("GaAs", crystal.cell, tuple(
-        Site(f"{e}{i}", e, tuple(float(v) for v in xyz), u_iso=0.007)
-        for i, (e, xyz) in enumerate(zip(crystal.atoms.elements, crystal.atoms.xyz, strict=True))
-    ))  # fmt: skip
+    p1 = Crystal(
+        "GaAs",
+        crystal.cell,
+        tuple(
+            Site(f"{e}{i}", e, tuple(float(v) for v in xyz), u_iso=0.007)
+            for i, (e, xyz) in enumerate(zip(crystal.atoms.elements, crystal.atoms.xyz, strict=True))
+        ),
+    )
     chosen = CHOSEN | {"zone_axis": (1, 1, 0), "hkl": ((0, 0, 0), (0, 0, 2))}
     here, there = at(p1, k, **chosen), at(moved(p1, -1), k, **chosen)
     np.testing.assert_allclose(here[:, 0], there[:, 0], atol=1e-8)

@@ -52,9 +52,16 @@ def test_weights_that_are_not_the_models(tmp_path, change, message):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\x00" * 7, b"\xff" * 8, (2**62).to_bytes(8, "little") + b"{}", (10**9).to_bytes(8, "little") + b"{",
-     b"\x80\x04\x95" + b"0" * 100, b"PK\x03\x04" + b"0" * 100],
-)  # fmt: skip
+    [
+        b"",
+        b"\x00" * 7,
+        b"\xff" * 8,
+        (2**62).to_bytes(8, "little") + b"{}",
+        (10**9).to_bytes(8, "little") + b"{",
+        b"\x80\x04\x95" + b"0" * 100,
+        b"PK\x03\x04" + b"0" * 100,
+    ],
+)
 def test_no_safetensors_at_all(tmp_path, content):
     folder = _folder(tmp_path / "model")
     (folder / "model.safetensors").write_bytes(content)
@@ -132,9 +139,18 @@ def test_two_trainings_in_one_folder_and_one_that_was_killed(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    ["training.seed=1e30", "training.seed=-1", "data.seed=-1", "training.workers=100000", "loss.z=-1",
-     "training.epochs=1e400", "training.batch=" + "9" * 400, "model.width=" + "9" * 400, "loss.z=" + "[" * 5000],
-)  # fmt: skip
+    [
+        "training.seed=1e30",
+        "training.seed=-1",
+        "data.seed=-1",
+        "training.workers=100000",
+        "loss.z=-1",
+        "training.epochs=1e400",
+        "training.batch=" + "9" * 400,
+        "model.width=" + "9" * 400,
+        "loss.z=" + "[" * 5000,
+    ],
+)
 def test_numbers_that_no_training_can_use(change):
     with pytest.raises(SettingError, match="must") as caught:
         load_config("unet", [change])

@@ -36,9 +36,14 @@ def test_patterns_equal_the_exact_ones(name: str) -> None:
     with torch.no_grad():
         found = _model()(_batch(name))["pattern"][0].numpy()
     exact = simulate(
-        Crystal.named(name), thicknesses=(300.0, 800.0), grid=TiltGrid(pixels=PIXELS, extent=4.0),
-        absorption="thomas", g_max=4.5, device="cpu", dtype="float32",
-    ).values[:, 0]  # fmt: skip
+        Crystal.named(name),
+        thicknesses=(300.0, 800.0),
+        grid=TiltGrid(pixels=PIXELS, extent=4.0),
+        absorption="thomas",
+        g_max=4.5,
+        device="cpu",
+        dtype="float32",
+    ).values[:, 0]
     assert float(np.max(np.asarray(zncc_loss(found[:, None], exact[:, None])))) <= 5e-3
     assert float(np.linalg.norm(found - exact) / np.linalg.norm(exact)) <= 0.05
 

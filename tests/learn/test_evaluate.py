@@ -189,8 +189,11 @@ def test_speed_is_the_median_and_the_mean_of_the_batches():
 
 
 def test_groups():
-    rows = {"thickness": np.array([150.0, 600.0, 700.0, 2000.0]), "space_group": np.array([225, 225, 221, 216]),
-            "atoms": np.array([4.0, 8, 5, 200])}  # fmt: skip
+    rows = {
+        "thickness": np.array([150.0, 600.0, 700.0, 2000.0]),
+        "space_group": np.array([225, 225, 221, 216]),
+        "atoms": np.array([4.0, 8, 5, 200]),
+    }
     made = Evaluation(rows, ("model",), {}, {})
     assert [label for label, _ in groups(made, "thickness")] == ["150 Å", "600 Å", "700 Å", "2000 Å"]
     assert [(label, int(m.sum())) for label, m in groups(made, "thickness", at_most=3)] == [
@@ -207,8 +210,14 @@ def test_report(evaluation, tmp_path):
     folder = tmp_path / "report"
     result = write_report(found, loaded, SyntheticData(7, 200), folder, "A & B", ["A note."])
     assert sorted(p.name for p in folder.iterdir()) == [
-        "examples.png", "report.html", "report.md", "rows.parquet", "scatter.png", "summary.json", "worst.png",
-    ]  # fmt: skip
+        "examples.png",
+        "report.html",
+        "report.md",
+        "rows.parquet",
+        "scatter.png",
+        "summary.json",
+        "worst.png",
+    ]
     text, page = (folder / "report.md").read_text(), (folder / "report.html").read_text()
     for words in (
         "poster 295",
@@ -271,8 +280,12 @@ def test_learning_curve(tmp_path):
     points = learning_curve(config, *sides, tmp_path / "curve", [1.0, 0.5])
     assert [p["crystals"] for p in points] == [6, 12]
     assert sorted(p.name for p in (tmp_path / "curve").iterdir()) == [
-        "curve.json", "curve.md", "curve.png", "share-0.5", "share-1",
-    ]  # fmt: skip
+        "curve.json",
+        "curve.md",
+        "curve.png",
+        "share-0.5",
+        "share-1",
+    ]
     assert "Poster 295" in (tmp_path / "curve" / "curve.md").read_text()
     stamp = (tmp_path / "curve" / "share-1" / "metrics.jsonl").read_text()
     assert learning_curve(config, *sides, tmp_path / "curve", [0.5, 1.0]) == points  # nothing is trained again

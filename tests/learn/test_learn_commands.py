@@ -10,9 +10,14 @@ from lacbed.learn import data
 
 SIDES = {"train": (12, 0), "validation": (4, 100), "test": (3, 200)}
 SMALL = [
-    f"model.pixels={PIXELS}", f"model.extent={EXTENT}", "model.width=4", "model.levels=1", "model.reach=2",
-    "training.epochs=2", "training.batch=4",
-]  # fmt: skip
+    f"model.pixels={PIXELS}",
+    f"model.extent={EXTENT}",
+    "model.width=4",
+    "model.levels=1",
+    "model.reach=2",
+    "training.epochs=2",
+    "training.batch=4",
+]
 SETS = [word for change in SMALL for word in ("--set", change)]
 
 

@@ -25,8 +25,15 @@ def test_kl_against_torch():
 
 def test_loss_of_the_poster_is_ten_thousand_z_plus_kl():
     config = load_config("vae-seed")
-    assert config.model == {"name": "vae", "latent": 12, "kernels": 32, "pixels": 128, "scale": 100.0,
-                            "one_origin": False, "symmetric": False}  # fmt: skip
+    assert config.model == {
+        "name": "vae",
+        "latent": 12,
+        "kernels": 32,
+        "pixels": 128,
+        "scale": 100.0,
+        "one_origin": False,
+        "symmetric": False,
+    }
     assert config.training.batch == 24
     assert config.training.optimizer == "adam"
     batch = data.collate([SyntheticData(2)[i] for i in range(2)])
@@ -68,8 +75,10 @@ def test_perfect_pattern_costs_nothing_and_scale_costs_intensity_only():
 def test_nll_is_least_where_sigma_is_the_rms_error_and_trains_nothing_else():
     truth = torch.zeros(1, 1, 8, 8)
     pattern = torch.full((1, 1, 8, 8), 0.2, requires_grad=True)
-    values = {s: loss_terms({"pattern": pattern, "log_sigma": torch.full((1, 1, 1, 1), math.log(s))}, truth)["nll"]
-              for s in (0.1, 0.15, 0.2, 0.3, 0.4)}  # fmt: skip
+    values = {
+        s: loss_terms({"pattern": pattern, "log_sigma": torch.full((1, 1, 1, 1), math.log(s))}, truth)["nll"]
+        for s in (0.1, 0.15, 0.2, 0.3, 0.4)
+    }
     assert min(values, key=lambda s: float(values[s])) == 0.2
     assert not values[0.1].requires_grad  # the prediction itself is held fixed
 

@@ -68,9 +68,15 @@ def test_inputs_are_those_of_a_data_set(model):
 
     crystal = lacbed.Crystal.named("NaCl")
     config = DatasetConfig(
-        pixels=8, extent=1.0, thicknesses=(300.0,), tolerance_z=0.5, tolerance_intensity=0.5,
-        absorption=("proportional", 5.0), potential_pixels=32, potential_g_max=3.0,
-    )  # fmt: skip
+        pixels=8,
+        extent=1.0,
+        thicknesses=(300.0,),
+        tolerance_z=0.5,
+        tolerance_intensity=0.5,
+        absorption=("proportional", 5.0),
+        potential_pixels=32,
+        potential_g_max=3.0,
+    )
     stored = compute_one(crystal, config, Conditions(200e3, (300.0,)))
     batch = crystal_inputs([crystal], (300.0,), 200e3, model.domain)
     assert np.allclose(batch["potential"][0, 0].numpy(), stored.potential, atol=1e-3)

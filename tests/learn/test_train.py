@@ -75,8 +75,14 @@ def test_more_epochs_after_resuming_equal_one_run(tmp_path, name):
 
 def _run(*words, **kind):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, str(SCRIPT), *map(str, words)], env=environment,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kind)  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), *map(str, words)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **kind,
+    )
 
 
 def test_killed_and_resumed_equals_uninterrupted(tmp_path):

@@ -38,9 +38,16 @@ def one_tilt(
 ) -> Setup:
     """One incident direction, all beams wanted, foil normal along the incident wave."""
     settings = Settings(
-        zone, 200e3, THICKNESSES, TiltGrid(pixels=1, k_max=0.01, center=k), g_max=g_max,
-        sg_max=0.03 if laue else None, laue_zones=laue, refraction=False, solver="reference",
-    )  # fmt: skip
+        zone,
+        200e3,
+        THICKNESSES,
+        TiltGrid(pixels=1, k_max=0.01, center=k),
+        g_max=g_max,
+        sg_max=0.03 if laue else None,
+        laue_zones=laue,
+        refraction=False,
+        solver="reference",
+    )
     flat = prepare(crystal, settings)
     normal = foil_along_wave(crystal, flat.frame, vacuum_wave(flat, 0))
     beams = flat.beams.hkl - flat.reduction.folding.anchor[0]
@@ -93,9 +100,15 @@ def test_a_tilt_by_a_reciprocal_vector_is_a_column_of_the_scattering_matrix() ->
 
 def _tilt_of(crystal: Crystal, g: tuple[int, int, int], solver: str) -> Setup:
     settings = Settings(
-        (1, 1, 0), 200e3, THICKNESSES, TiltGrid(pixels=1, k_max=0.01), hkl=((0, 0, 0), (0, 0, 2), (-2, 2, 0)),
-        g_max=2.2, refraction=False, solver=solver,
-    )  # fmt: skip
+        (1, 1, 0),
+        200e3,
+        THICKNESSES,
+        TiltGrid(pixels=1, k_max=0.01),
+        hkl=((0, 0, 0), (0, 0, 2), (-2, 2, 0)),
+        g_max=2.2,
+        refraction=False,
+        solver=solver,
+    )
     gx, gy, _ = prepare(crystal, settings).frame.vectors(g)
     grid = TiltGrid(pixels=1, k_max=0.01, center=(float(gx), float(gy)))
     return prepare(crystal, replace(settings, grid=grid))

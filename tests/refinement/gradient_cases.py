@@ -29,9 +29,15 @@ def small_plan(
     pixels = settings.pop("pixels", 5)
     state = crystal_state(crystal, 200e3, half, thickness=settings.pop("thickness", 420.0), blur=0.8)
     plan = make_plan(
-        crystal, frame, hkl, pixels, state, absorption=absorption, sampling=sampling,  # type: ignore[arg-type]
+        crystal,
+        frame,
+        hkl,
+        pixels,
+        state,
+        absorption=absorption,
+        sampling=sampling,  # type: ignore[arg-type]
         **({"beams": 20, "margin": None} | ({"divisions": 6} if sampling == "lattice" else {}) | settings),
-    )  # fmt: skip
+    )
     changes = torch.zeros(3, len(plan.structure.hkl), dtype=torch.complex128)
     near = (abs(plan.structure.hkl).sum(axis=1) <= 4).nonzero()[0]
     for row, place in enumerate(near[len(near) // 2 + 1 :][:3]):
@@ -57,10 +63,20 @@ def _centre_phase(plan: Plan, hkl: Tensor) -> Tensor:
 def parts(state: ModelState) -> list[tuple[str, int, float]]:
     """Every number of a state, with a step for differences."""
     step = {
-        "thickness": 1e-2, "energy": 20.0, "half_width": 1e-5, "tilt": 1e-5, "distortion": 1e-5, "blur": 1e-4,
-        "absorption": 1e-3, "cell": 1e-5, "xyz": 1e-5, "occupancy": 1e-4, "u": 1e-5, "factor": 1e-4,
+        "thickness": 1e-2,
+        "energy": 20.0,
+        "half_width": 1e-5,
+        "tilt": 1e-5,
+        "distortion": 1e-5,
+        "blur": 1e-4,
+        "absorption": 1e-3,
+        "cell": 1e-5,
+        "xyz": 1e-5,
+        "occupancy": 1e-4,
+        "u": 1e-5,
+        "factor": 1e-4,
         "ug_change": 1e-6,
-    }  # fmt: skip
+    }
     return [(name, i, step[name]) for name in FIELDS for i in range(getattr(state, name).numel())]
 
 

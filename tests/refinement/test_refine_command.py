@@ -29,9 +29,15 @@ def test_results_and_one_page(lacbed, tmp_path, images):
     for row in found["free"].values():
         assert row["uncertainty"] >= abs(row["model_error"])
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "comparison.png", "refined.cif", "report.html", "report.md", "result.json", "simulated.nc", "state.json",
+        "comparison.png",
+        "refined.cif",
+        "report.html",
+        "report.md",
+        "result.json",
+        "simulated.nc",
+        "state.json",
         "thickness.png",
-    }  # fmt: skip
+    }
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == 3 * len(HKL)
     assert len(re.findall(r"(?:src|href|url)\b", page)) == page.count("src='data:")

@@ -187,9 +187,13 @@ def finished() -> Finished:
     sites = tuple(replace(s, u_iso=1.2 * s.u_iso) for s in crystal.sites)
     first = replace(crystal, sites=sites)
     options = RefinementOptions(
-        ("thickness", "half_width", "tilt", "B"), (560.0, 600.0, 660.0, 700.0), align=False, weights="poisson",
-        common_scale=True, **FAST,
-    )  # fmt: skip
+        ("thickness", "half_width", "tilt", "B"),
+        (560.0, 600.0, 660.0, 700.0),
+        align=False,
+        weights="poisson",
+        common_scale=True,
+        **FAST,
+    )
     saved: list[Progress] = []
     wrong = replace(data, half_width=0.331)
     result = refine(wrong, first, options, on_checkpoint=saved.append)
@@ -263,8 +267,12 @@ def test_residual_is_what_correlation_leaves(finished):
     left = torch.square(residual_of(target, model)).sum(dim=1)
     rho = 1.0 - zncc_loss(model, target.images)
     torch.testing.assert_close(left, 1.0 - rho**2)
-    fit = compare(result.plan, make_target(torch.as_tensor(result.measured.images)), lambda _: result.state,
-                  torch.zeros(0, dtype=torch.float64))  # fmt: skip
+    fit = compare(
+        result.plan,
+        make_target(torch.as_tensor(result.measured.images)),
+        lambda _: result.state,
+        torch.zeros(0, dtype=torch.float64),
+    )
     again = residual_of(make_target(torch.as_tensor(result.measured.images)), fit.images)
     torch.testing.assert_close(torch.square(fit.residual).sum(), torch.square(again).sum())
 
@@ -335,7 +343,7 @@ def test_folder_and_state(tmp_path):
     check_folder(folder, resume=False)
     progress = Progress(
         2, np.array([1.0, 2.0]), 300.0, 0.7, 90, np.ones((4, 2)), np.array([[300.0, 0.5]]), (("x", 0.1),), ("odd",)
-    )  # fmt: skip
+    )
     save_progress(folder, progress, mark)
     back = load_progress(folder, mark)
     assert back.stage == 2
@@ -353,8 +361,14 @@ def test_folder_and_state(tmp_path):
 
 @pytest.mark.parametrize(
     ("value", "su", "text"),
-    [(0.58541, 0.0123, "0.585(12)"), (984.31, 1.2, "984.3(12)"), (984.31, 34.0, "980(30)"), (1.5, 0.0, "1.5"),
-     (0.66312, 0.0005, "0.6631(5)"), (2.0, np.inf, "2")],
-)  # fmt: skip
+    [
+        (0.58541, 0.0123, "0.585(12)"),
+        (984.31, 1.2, "984.3(12)"),
+        (984.31, 34.0, "980(30)"),
+        (1.5, 0.0, "1.5"),
+        (0.66312, 0.0005, "0.6631(5)"),
+        (2.0, np.inf, "2"),
+    ],
+)
 def test_uncertainty_in_parentheses(value, su, text):
     assert with_uncertainty(value, su) == text

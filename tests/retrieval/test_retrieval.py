@@ -160,8 +160,12 @@ def test_command(measured, tmp_path, monkeypatch, capsys):
     assert found["Z"] < 0.5 * found["Z_start"]
     assert found["lattice_parameter"] == pytest.approx(FOIL.lattice_parameter)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "coefficients.csv", "potential.nc", "retrieval.json", "retrieval.png", "start.nc",
-    ]  # fmt: skip
+        "coefficients.csv",
+        "potential.nc",
+        "retrieval.json",
+        "retrieval.png",
+        "start.nc",
+    ]
     rows = list(csv.DictReader((tmp_path / "out" / "coefficients.csv").read_text().splitlines()))
     assert [int(rows[0][name]) for name in ("h", "k")] in ([0, 1], [1, 0])
     assert len(rows) == 10

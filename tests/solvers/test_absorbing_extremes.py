@@ -26,10 +26,15 @@ HEAVY = [
 @pytest.mark.parametrize("absorption", ["thomas", ("proportional", 20.0)])
 def test_heavy_crystals(crystal: str, zone_axis, energy: float, beams: int, absorption) -> None:
     hard = case(
-        crystal, zone_axis=zone_axis, energy=energy, beams=beams, absorption=absorption,
+        crystal,
+        zone_axis=zone_axis,
+        energy=energy,
+        beams=beams,
+        absorption=absorption,
         grid=TiltGrid(pixels=2, extent=1.7, center=(0.2, 0.1)),
-        thicknesses=(20.0, 300.0, 1500.0), hkl=("all", 0.6),
-    )  # fmt: skip
+        thicknesses=(20.0, 300.0, 1500.0),
+        hkl=("all", 0.6),
+    )
     assert largest_difference(hard.run("zone"), hard.run("reference")) <= 1e-5
 
 

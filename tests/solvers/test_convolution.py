@@ -15,9 +15,15 @@ from lacbed.solvers.convolution import convolution_bounds, convolution_of
 from lacbed.solvers.problem import Problem
 from lacbed.solvers.zone import solve_zone
 
-LONG = Crystal("long", (4.0, 4.5, 40.0, 90.0, 97.0, 90.0), (
-    Site("Zn1", "Zn", (0.0, 0.0, 0.0)), Site("S1", "S", (0.3, 0.1, 0.13)), Site("Ga1", "Ga", (0.5, 0.4, 0.61)),
-))  # fmt: skip
+LONG = Crystal(
+    "long",
+    (4.0, 4.5, 40.0, 90.0, 97.0, 90.0),
+    (
+        Site("Zn1", "Zn", (0.0, 0.0, 0.0)),
+        Site("S1", "S", (0.3, 0.1, 0.13)),
+        Site("Ga1", "Ga", (0.5, 0.4, 0.61)),
+    ),
+)
 
 
 @pytest.fixture(autouse=True)

@@ -116,9 +116,12 @@ def test_convergence_is_searched_with_the_same_solver() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    angle=st.floats(50, 90), first=st.integers(1, 6), second=st.integers(1, 6), degree=st.integers(0, ORDER - 1),
+    angle=st.floats(50, 90),
+    first=st.integers(1, 6),
+    second=st.integers(1, 6),
+    degree=st.integers(0, ORDER - 1),
     seed=st.integers(0, 99),
-)  # fmt: skip
+)
 def test_interpolation_is_exact_for_polynomials(
     angle: float, first: int, second: int, degree: int, seed: int
 ) -> None:

@@ -60,9 +60,13 @@ def command(
     structure = load_crystal(crystal, block)
     with reporter.progress("Choosing beams") as progress:
         report = lacbed.convergence(
-            structure, tolerance_z=z / 100, tolerance_intensity=intensity, max_beams=max_beams, progress=progress,
+            structure,
+            tolerance_z=z / 100,
+            tolerance_intensity=intensity,
+            max_beams=max_beams,
+            progress=progress,
             **settings,
-        )  # fmt: skip
+        )
     rows = [("beams", "g_max (1/Å)", "Z", "max |dI|", "seconds")]
     for step in report.steps:
         score = "" if step.z != step.z else f"{100 * step.z:.4f} %"

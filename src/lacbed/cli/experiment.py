@@ -101,9 +101,12 @@ def import_command(
         )
     else:
         experiment = _assemble(
-            source, structure, (voltage, zone, x_direction, half_width, orientation, foil_normal, hkl, name), crop,
+            source,
+            structure,
+            (voltage, zone, x_direction, half_width, orientation, foil_normal, hkl, name),
+            crop,
             saturation,
-        )  # fmt: skip
+        )
     if name:
         experiment = experiment.annotated(crystal=name)
     if mask_zeros:
@@ -220,16 +223,25 @@ def _assemble(
     h, k, l = parse.numbers(x_direction, "--x-direction", 3)  # noqa: E741
     normal = None if foil_normal is None else parse.numbers(foil_normal, "--foil-normal", 3)
     geometry = Geometry(
-        parse.energy(voltage), (u, v, w), (h, k, l),
+        parse.energy(voltage),
+        (u, v, w),
+        (h, k, l),
         _guess_half_width(stack.hkl, crystal) if half_width == "fit" else _length(half_width),
         "-y+x" if orientation in (None, "fit") else orientation,
         None if normal is None else (normal[0], normal[1], normal[2]),
-    )  # fmt: skip
+    )
     title = name or (crystal.name if crystal else source.stem)
     return make_experiment(
-        stack.images, stack.hkl, geometry, crystal=crystal, name=title, source=source.name,
-        saturation=stack.saturation if saturation is None else saturation, files=stack.files, notes=stack.notes,
-    )  # fmt: skip
+        stack.images,
+        stack.hkl,
+        geometry,
+        crystal=crystal,
+        name=title,
+        source=source.name,
+        saturation=stack.saturation if saturation is None else saturation,
+        files=stack.files,
+        notes=stack.notes,
+    )
 
 
 def _length(text: str) -> float:
@@ -318,8 +330,14 @@ def _report(experiment: Experiment, check: BraggCheck | None, files: list[Path],
             "half_width": experiment.half_width,
             "orientation": experiment.orientation,
             "masked": masked,
-            "bragg": None if check is None else {"correlation": check.stated, "orientation": check.orientation,
-                                                  "scale": check.scale, "best": check.best},
+            "bragg": None
+            if check is None
+            else {
+                "correlation": check.stated,
+                "orientation": check.orientation,
+                "scale": check.scale,
+                "best": check.best,
+            },
             "warnings": warnings,
         }
-    )  # fmt: skip
+    )

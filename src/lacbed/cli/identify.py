@@ -88,9 +88,14 @@ def command(
     reporter = Reporter(quiet, as_json)
     with reporter.progress("Identifying") as progress:
         found = identify(
-            target, [crystal_of(row) for row in rows], thicknesses, keep=keep, predictor=predictor, final=final,
+            target,
+            [crystal_of(row) for row in rows],
+            thicknesses,
+            keep=keep,
+            predictor=predictor,
+            final=final,
             progress=progress,
-        )  # fmt: skip
+        )
     _report(found, rows, top, reporter)
 
 
@@ -101,11 +106,15 @@ def _report(found: Identification, rows: list[dict[str, Any]], top: int, reporte
         row = rows[c.index]
         lines.append(
             (
-                f"{n}", f"{row['formula']} ({row['source_id']})", str(row["space_group"]), f"{row['a']:.4f} Å",
-                f"{100 * c.z:.2f} %" if math.isfinite(c.z) else "-", f"{c.thickness:g} Å",
+                f"{n}",
+                f"{row['formula']} ({row['source_id']})",
+                str(row["space_group"]),
+                f"{row['a']:.4f} Å",
+                f"{100 * c.z:.2f} %" if math.isfinite(c.z) else "-",
+                f"{c.thickness:g} Å",
                 f"{100 * c.z_first:.2f} %",
             )
-        )  # fmt: skip
+        )
     for line in columns(lines):
         reporter.say(line)
     best = min((c.z for c in shown if math.isfinite(c.z)), default=math.nan)

@@ -51,11 +51,17 @@ def command(
     with processes(device) as ranks:
         reporter = Reporter(quiet or not ranks.is_first, as_json and ranks.is_first)
         points = learning_curve(
-            chosen, training, validation, test, out, shares, ranks=ranks,
+            chosen,
+            training,
+            validation,
+            test,
+            out,
+            shares,
+            ranks=ranks,
             report=lambda p: reporter.say(
                 f"{p['crystals']} crystals: Z mean {100 * p['z_mean']:.3g} %, median {100 * p['z_median']:.3g} %"
             ),
-        )  # fmt: skip
+        )
     law = None
     if len({p["crystals"] for p in points}) > 1:
         law = fit_power_law([p["crystals"] for p in points], [p["z_mean"] for p in points])

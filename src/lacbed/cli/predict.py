@@ -47,7 +47,7 @@ def command(
     """Predict the LACBED pattern of a cubic crystal along [001] with the learned simulator.
 
     Example: lacbed predict SrTiO3 --thickness 300,600 -o pattern.png --check
-    """  # fmt: skip
+    """
     axis, energy, thicknesses = parse.integers(zone, "--zone"), parse.energy(voltage), parse.thicknesses(thickness)
     reflections: Any = parse.reflections(hkl)
 
@@ -83,11 +83,14 @@ def _check(
     start = time.perf_counter()
     with reporter.progress("Simulating") as progress:
         truth = lacbed.simulate(
-            crystal, energy=energy, thicknesses=pattern["thickness"].values.tolist(),
+            crystal,
+            energy=energy,
+            thicknesses=pattern["thickness"].values.tolist(),
             grid=lacbed.TiltGrid(pixels=domain["pixels"], extent=domain["extent"]),
             absorption=tuple(absorption) if isinstance(absorption, list) else absorption,
-            factors=domain["factors"], progress=progress,
-        )  # fmt: skip
+            factors=domain["factors"],
+            progress=progress,
+        )
     seconds = time.perf_counter() - start
     scores = lacbed.compare_patterns(pattern, truth)
     names = ("Z", "relative_l2", "max_difference")

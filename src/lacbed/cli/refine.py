@@ -95,11 +95,20 @@ def command(
     if free == USUAL and model is None:
         names = tuple(name for name in names if name != "absorption")
     options = RefinementOptions(
-        free=names, thicknesses=parse.thicknesses(thickness), beams=None if count == "auto" else count,
-        absorption=model, factors=factors, method=method, starts=starts, align=align,  # type: ignore[arg-type]
-        weights="poisson" if poisson else "correlation", common_scale=common_scale, robust=robust, blur=blur,
+        free=names,
+        thicknesses=parse.thicknesses(thickness),
+        beams=None if count == "auto" else count,
+        absorption=model,
+        factors=factors,
+        method=method,
+        starts=starts,
+        align=align,  # type: ignore[arg-type]
+        weights="poisson" if poisson else "correlation",
+        common_scale=common_scale,
+        robust=robust,
+        blur=blur,
         steps=steps,
-    )  # fmt: skip
+    )
     run(experiment, crystal, options, out, resume, Reporter(quiet, as_json), block)
 
 
@@ -155,9 +164,13 @@ def _refine(
 
         try:
             result = refine(
-                measured, structure, options, resume=start, on_progress=tell,
+                measured,
+                structure,
+                options,
+                resume=start,
+                on_progress=tell,
                 on_checkpoint=lambda progress: files.save_progress(out, progress, mark),
-            )  # fmt: skip
+            )
         except BaseException as error:
             if not isinstance(error, Exception) and (out / files.STATE).is_file():  # Ctrl-C, SIGTERM
                 sys.stderr.write(

@@ -99,9 +99,15 @@ def command(
     with claimed(out, "retrieval", inside=False):
         with reporter.progress("Retrieving") as progress:
             result = retrieve(
-                target, foil, first, refined=refined, absorption=absorption, reaches=reaches, divisions=divisions,
+                target,
+                foil,
+                first,
+                refined=refined,
+                absorption=absorption,
+                reaches=reaches,
+                divisions=divisions,
                 progress=progress,
-            )  # fmt: skip
+            )
         write_retrieval(result, out, pattern.stem)
     _report(result, out, reporter)
     reporter.finish({"folder": str(out), **summary(result)})

@@ -71,18 +71,30 @@ def command(
         reporter.say(f"{chosen.model['name']} on {len(training)} crystals, validated on {len(validation)}")
         with reporter.progress("Training") as progress:
             ended = train(
-                chosen, training, validation, out, ranks=ranks, resume=resume,
-                report=lambda line: reporter.say(epoch_line(line)), progress=progress,
-            )  # fmt: skip
+                chosen,
+                training,
+                validation,
+                out,
+                ranks=ranks,
+                resume=resume,
+                report=lambda line: reporter.say(epoch_line(line)),
+                progress=progress,
+            )
         if not ranks.is_first:
             return
         folder = finish(out, chosen, training, validation)
     reporter.say(f"stopped: {ended.finished}; best epoch {ended.best_epoch}")
     reporter.say(f"  wrote {folder} ({size_text(folder)})")
     reporter.finish(
-        {"model": str(folder), "epochs": ended.epoch, "steps": ended.step, "best_epoch": ended.best_epoch,
-         "stopped": ended.finished, **ended.validation}
-    )  # fmt: skip
+        {
+            "model": str(folder),
+            "epochs": ended.epoch,
+            "steps": ended.step,
+            "best_epoch": ended.best_epoch,
+            "stopped": ended.finished,
+            **ended.validation,
+        }
+    )
 
 
 def check(config: TrainConfig) -> None:

@@ -56,15 +56,33 @@ def value_of(data: cif.Block, *tags: str) -> str | None:
 
 _TENSOR = tuple(f"_atom_site_aniso_{kind}_{ij}" for kind in "ub" for ij in ("11", "22", "33", "12", "13", "23"))
 _WANTED = (
-    *map(str.lower, CELL_TAGS), "_cell_volume", "_cell_formula_units_z", "_chemical_formula_sum",
+    *map(str.lower, CELL_TAGS),
+    "_cell_volume",
+    "_cell_formula_units_z",
+    "_chemical_formula_sum",
     "_symmetry_equiv_pos_as_xyz",
-    "_space_group_symop_operation_xyz", "_symmetry_space_group_name_h-m", "_space_group_name_h-m_alt",
-    "_symmetry_space_group_name_hall", "_space_group_name_hall", "_symmetry_int_tables_number",
-    "_space_group_it_number", "_atom_site_label", "_atom_site_type_symbol", "_atom_site_fract_x",
-    "_atom_site_fract_y", "_atom_site_fract_z", "_atom_site_occupancy", "_atom_site_u_iso_or_equiv",
-    "_atom_site_b_iso_or_equiv", "_atom_site_adp_type", "_atom_site_symmetry_multiplicity",
-    "_atom_site_site_symmetry_multiplicity", "_atom_site_wyckoff_symbol", "_atom_site_aniso_label", *_TENSOR,
-)  # fmt: skip
+    "_space_group_symop_operation_xyz",
+    "_symmetry_space_group_name_h-m",
+    "_space_group_name_h-m_alt",
+    "_symmetry_space_group_name_hall",
+    "_space_group_name_hall",
+    "_symmetry_int_tables_number",
+    "_space_group_it_number",
+    "_atom_site_label",
+    "_atom_site_type_symbol",
+    "_atom_site_fract_x",
+    "_atom_site_fract_y",
+    "_atom_site_fract_z",
+    "_atom_site_occupancy",
+    "_atom_site_u_iso_or_equiv",
+    "_atom_site_b_iso_or_equiv",
+    "_atom_site_adp_type",
+    "_atom_site_symmetry_multiplicity",
+    "_atom_site_site_symmetry_multiplicity",
+    "_atom_site_wyckoff_symbol",
+    "_atom_site_aniso_label",
+    *_TENSOR,
+)
 _MISSPELT = 2
 """Letters in one place of a tag by which it may differ from a known one and be taken for it misspelt."""
 

@@ -59,9 +59,12 @@ def compute_one(crystal: Crystal, config: DatasetConfig, conditions: Conditions,
     """
     settings = config.settings(conditions.energy, conditions.thicknesses) | {"device": device}
     report = lacbed.convergence(
-        crystal, tolerance_z=config.tolerance_z, tolerance_intensity=config.tolerance_intensity,
-        max_beams=config.max_beams, **settings,
-    )  # fmt: skip
+        crystal,
+        tolerance_z=config.tolerance_z,
+        tolerance_intensity=config.tolerance_intensity,
+        max_beams=config.max_beams,
+        **settings,
+    )
     if not report.converged:
         raise SettingError(f"{report.summary}; max_beams is {config.max_beams}")
     pattern = lacbed.simulate(crystal, beams=report.beams, **settings)

@@ -18,9 +18,17 @@ from lacbed.datasets.storage import ARRAYS, CATALOG, chunk_name
 Entries = Mapping[tuple[int, int], Entry]
 _NAME = re.compile(r"[A-Za-z0-9_][\w.+-]*")
 _RECORD = {
-    "rows": int, "batch": int, "groups": list, "quantities": list, "config": dict, "invalid": dict,
-    "selection": dict, "config_digest": str, "plan_digest": str, "software": str,
-}  # fmt: skip
+    "rows": int,
+    "batch": int,
+    "groups": list,
+    "quantities": list,
+    "config": dict,
+    "invalid": dict,
+    "selection": dict,
+    "config_digest": str,
+    "plan_digest": str,
+    "software": str,
+}
 MOST_ROWS, MOST_BATCH = 10**9, 4096
 
 

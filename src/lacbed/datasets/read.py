@@ -96,9 +96,14 @@ class LacbedDataset(Dataset[dict[str, Tensor]]):
         config = self.config
         entry = self.store.catalog().slice(row, 1).to_pylist()[0]
         image = mean_absorptive_potential(
-            crystal_of(entry, config.default_b_iso), energy, config.absorption, config.zone_axis,
-            config.potential_pixels, config.potential_g_max, config.factors,
-        )  # fmt: skip
+            crystal_of(entry, config.default_b_iso),
+            energy,
+            config.absorption,
+            config.zone_axis,
+            config.potential_pixels,
+            config.potential_g_max,
+            config.factors,
+        )
         return torch.from_numpy(image.astype(np.float32))[None]
 
 

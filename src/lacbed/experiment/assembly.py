@@ -142,9 +142,13 @@ def geometry_of(experiment: Experiment) -> Geometry:
     h, k, l = experiment.x_direction  # noqa: E741
     normal = experiment.foil_normal
     geometry = Geometry(
-        experiment.energy, (u, v, w), (h, k, l), experiment.half_width, experiment.orientation,
+        experiment.energy,
+        (u, v, w),
+        (h, k, l),
+        experiment.half_width,
+        experiment.orientation,
         center=experiment.center,
-    )  # fmt: skip
+    )
     return geometry if normal is None else replace(geometry, foil_normal=(normal[0], normal[1], normal[2]))
 
 

@@ -152,9 +152,16 @@ def match_image(measured: FloatArray, sample: Sampler, matching: Matching) -> Ma
     coefficients = regress(measured, image, weights, matching.background)
     shift, matrix = _unpack(best)
     return Match(
-        z, weighted_z(measured, image, equal), weighted_z(measured, image, weights, matching.background),
-        shift, matrix, coefficients[0], (coefficients[1], coefficients[2], coefficients[3]), image, weights,
-    )  # fmt: skip
+        z,
+        weighted_z(measured, image, equal),
+        weighted_z(measured, image, weights, matching.background),
+        shift,
+        matrix,
+        coefficients[0],
+        (coefficients[1], coefficients[2], coefficients[3]),
+        image,
+        weights,
+    )
 
 
 def _unpack(parameters: FloatArray) -> tuple[tuple[float, float], FloatArray]:

@@ -115,10 +115,20 @@ def _fit(experiment: Experiment, crystal: Crystal, wanted: FitSettings, tick: Ti
     moved = _moved(experiment, placement, fine[best])
     simulation = _label(final, best, placement, crystal, frame, wanted, moved)
     return FitResult(
-        moved, simulation, fine[best], tuple(zip(wanted.thicknesses, curve.tolist(), strict=True)), placement,
-        stated_width, stated, merits, bragg, final.pattern.beams, convergence, time.process_time() - start,
+        moved,
+        simulation,
+        fine[best],
+        tuple(zip(wanted.thicknesses, curve.tolist(), strict=True)),
+        placement,
+        stated_width,
+        stated,
+        merits,
+        bragg,
+        final.pattern.beams,
+        convergence,
+        time.process_time() - start,
         tuple(dict.fromkeys(warnings)),
-    )  # fmt: skip
+    )
 
 
 def check_crystal(experiment: Experiment, crystal: Crystal) -> Frame:

@@ -210,13 +210,27 @@ def _simulate_lattice(
     required = np.unique(np.concatenate([anchor, anchor[reduction.pair_tilt] + reduction.pair_hkl]), axis=0)
     count = None if settings.beams == "auto" else settings.beams
     beams = select_beams(
-        crystal, frame, wave, reduction.tilts, required, count=count, g_max=settings.g_max, sg_max=settings.sg_max,
+        crystal,
+        frame,
+        wave,
+        reduction.tilts,
+        required,
+        count=count,
+        g_max=settings.g_max,
+        sg_max=settings.sg_max,
         laue_zones=settings.laue_zones,
-    )  # fmt: skip
+    )
     problem = build_problem(
-        crystal, frame, wave, beams, reduction, thicknesses, settings.factors, settings.absorption,
+        crystal,
+        frame,
+        wave,
+        beams,
+        reduction,
+        thicknesses,
+        settings.factors,
+        settings.absorption,
         settings.refraction,
-    )  # fmt: skip
+    )
     device = choose_device(settings.device)
     name, why = choose_solver(problem, device)
     if settings.solver == "fast" and flat:

@@ -57,7 +57,17 @@ class FitSettings:
     def simulation(self, experiment: Experiment, thicknesses: tuple[float, ...]) -> Settings:
         """The settings of a simulation of an experiment."""
         return Settings(
-            experiment.zone_axis, experiment.energy, thicknesses, experiment.grid, experiment.hkl,
-            experiment.foil_normal, experiment.x_direction, beams=self.beams, absorption=self.absorption,
-            factors=self.factors, solver="fast", device=self.device, dtype=self.dtype,
-        )  # fmt: skip
+            experiment.zone_axis,
+            experiment.energy,
+            thicknesses,
+            experiment.grid,
+            experiment.hkl,
+            experiment.foil_normal,
+            experiment.x_direction,
+            beams=self.beams,
+            absorption=self.absorption,
+            factors=self.factors,
+            solver="fast",
+            device=self.device,
+            dtype=self.dtype,
+        )

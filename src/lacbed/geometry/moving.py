@@ -20,9 +20,13 @@ def direct_basis(cell: Tensor) -> Tensor:
     cy = (ca - cb * cg) / sg
     cz = torch.sqrt(1.0 - cb * cb - cy * cy)
     zero = torch.zeros_like(a)
-    return torch.stack([
-        torch.stack([a, b * cg, c * cb]), torch.stack([zero, b * sg, c * cy]), torch.stack([zero, zero, c * cz]),
-    ])  # fmt: skip
+    return torch.stack(
+        [
+            torch.stack([a, b * cg, c * cb]),
+            torch.stack([zero, b * sg, c * cy]),
+            torch.stack([zero, zero, c * cz]),
+        ]
+    )
 
 
 def microscope_axes(direct: Tensor, zone_axis: Sequence[int], x_direction: Sequence[float]) -> Tensor:

@@ -136,10 +136,9 @@ def enough_reach(crystal: Crystal, thickness: float, target: Target, absorption:
 def _change(first: LatticePattern, second: LatticePattern, target: Target) -> float:
     """Z of 000 between two simulations at the tilts of one lattice that lie in the target."""
     x, y = first.lattice.tilts.T
-    within = (
-        (np.abs(x - target.kx.mean()) <= 0.5 * target.pixel * len(target.kx))
-        & (np.abs(y - target.ky.mean()) <= 0.5 * target.pixel * len(target.ky))
-    )  # fmt: skip
+    within = (np.abs(x - target.kx.mean()) <= 0.5 * target.pixel * len(target.kx)) & (
+        np.abs(y - target.ky.mean()) <= 0.5 * target.pixel * len(target.ky)
+    )
     a, b = (p.values[0, 0][p.lattice.inside][within].astype(float) for p in (first, second))
     return float(zncc_loss(a[None], b[None]))
 
@@ -161,9 +160,15 @@ def _simulate(
     lattice = tilt_lattice(crystal, frame, half, center, step, 0.0)
     corner = float(np.linalg.norm(lattice.tilts, axis=1).max()) + 0.8 * frame.shortest
     settings = Settings(
-        target.zone_axis, target.energy, tuple(thicknesses), hkl=((0, 0, 0),), g_max=max(reach, corner),
-        absorption=absorption, solver="fast", dtype="float32",
-    )  # fmt: skip
+        target.zone_axis,
+        target.energy,
+        tuple(thicknesses),
+        hkl=((0, 0, 0),),
+        g_max=max(reach, corner),
+        absorption=absorption,
+        solver="fast",
+        dtype="float32",
+    )
     return simulate_lattice(crystal, settings, lattice)
 
 

@@ -160,8 +160,9 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) ->
         if value.is_floating_point() and not bool(torch.isfinite(value.float()).all()):
             raise FileFormatError(f"cannot use the model {str(path)!r}: {name} holds NaN or infinity; {REMEDY}")
     try:
-        model.load_state_dict({name: value.float() if value.is_floating_point() else value
-                               for name, value in tensors.items()})  # fmt: skip
+        model.load_state_dict(
+            {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
+        )
     except RuntimeError as error:
         raise FileFormatError(f"the weights in {path} do not fit its config: {reason(error)}; {REMEDY}") from None
 

@@ -63,8 +63,17 @@ def _line_of_images(figure: Figure, left: float, top: float, row: dict[str, Any]
         panel.imshow(image, origin="lower", interpolation="antialiased", aspect="auto", **look)  # type: ignore[arg-type]
         if column == 3:
             note = f"±{reach:.2g}"
-            panel.text(0.97, 0.04, note, transform=panel.transAxes, color=style.INK, fontsize=6.5, ha="right",
-                       path_effects=style.outlined(), **style.FONT)  # fmt: skip
+            panel.text(
+                0.97,
+                0.04,
+                note,
+                transform=panel.transAxes,
+                color=style.INK,
+                fontsize=6.5,
+                ha="right",
+                path_effects=style.outlined(),
+                **style.FONT,
+            )
 
 
 def worst_figure(rows: list[dict[str, Any]]) -> Figure:

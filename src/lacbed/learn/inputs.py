@@ -39,9 +39,14 @@ def crystal_inputs(
         period = float(projected.attrs["period"])
         images.append(torch.as_tensor(projected.values / period, dtype=torch.float32)[None])
         absorptive = mean_absorptive_potential(
-            crystal, energy, absorption, ZONE, domain["potential_pixels"], domain["potential_g_max"],
+            crystal,
+            energy,
+            absorption,
+            ZONE,
+            domain["potential_pixels"],
+            domain["potential_g_max"],
             domain["factors"],
-        )  # fmt: skip
+        )
         damping.append(torch.as_tensor(absorptive, dtype=torch.float32)[None])
         inner = float(projected.attrs["mean_inner_potential"])
         means = {"mean_inner_potential": inner, "mean_absorptive_potential": float(absorptive.mean())}

@@ -138,9 +138,16 @@ def _write(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter about itself
             torch.onnx.export(
-                model, example, str(path), input_names=list(names), output_names=list(outputs), dynamo=True,
-                dynamic_shapes=shapes, external_data=False, verbose=False,
-            )  # fmt: skip
+                model,
+                example,
+                str(path),
+                input_names=list(names),
+                output_names=list(outputs),
+                dynamo=True,
+                dynamic_shapes=shapes,
+                external_data=False,
+                verbose=False,
+            )
     except Exception as error:  # whatever the exporter cannot translate
         raise SettingError(f"this model cannot be written as ONNX: {reason(error)}") from None
 

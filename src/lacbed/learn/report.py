@@ -31,8 +31,13 @@ _GROUPS = (
 )
 
 POSTER = {
-    "z_min": 0.0022, "z_median": 0.036, "z_mean": 0.096, "z_p90": 0.25, "z_max": 1.30, "to_neighbour": 0.82,
-}  # fmt: skip
+    "z_min": 0.0022,
+    "z_median": 0.036,
+    "z_mean": 0.096,
+    "z_p90": 0.25,
+    "z_max": 1.30,
+    "to_neighbour": 0.82,
+}
 """What poster 295 (mmc2021) and the test losses behind it say: Z as fractions, 263 crystals, split by row."""
 
 
@@ -146,12 +151,18 @@ def _main_table(evaluation: Evaluation, result: Mapping[str, Any]) -> str:
     summaries = result["summaries"]
     quantity, difference = QUANTITIES[evaluation.predicts]
     lines = [
-        ("Z min", "z_min"), ("Z median", "z_median"), ("Z mean", "z_mean"), ("Z p75", "z_p75"),
-        ("Z p90", "z_p90"), ("Z p95", "z_p95"), ("Z max", "z_max"),
-        ("share with Z < 5 %", "below_5_percent"), ("share with Z < 1 %", "below_1_percent"),
+        ("Z min", "z_min"),
+        ("Z median", "z_median"),
+        ("Z mean", "z_mean"),
+        ("Z p75", "z_p75"),
+        ("Z p90", "z_p90"),
+        ("Z p95", "z_p95"),
+        ("Z max", "z_max"),
+        ("share with Z < 5 %", "below_5_percent"),
+        ("share with Z < 1 %", "below_1_percent"),
         (f"relative L2 of {quantity}, median", "relative_l2_median"),
         (f"relative L2 of {quantity}, mean", "relative_l2_mean"),
-    ]  # fmt: skip
+    ]
     rows = [[label, *(percent(summaries[name][key]) for name in evaluation.names)] for label, key in lines]
     for label in ("median", "max"):
         values = (f"{summaries[name][f'max_difference_{label}']:.3g}" for name in evaluation.names)
@@ -200,8 +211,15 @@ def _trust(evaluation: Evaluation, result: Mapping[str, Any]) -> list[str]:
         return [*parts, "The model predicts no uncertainty."]
     inside = [f"{percent(result[f'pixels_within_{n}_sigma'])} within {n} σ" for n in (1, 2)]
     parts.append(f"Errors of pixels: {' and '.join(inside)} (a normal distribution: 68.3 % and 95.4 %).")
-    rows = [[str(b["patterns"]), f"{b['expected']:.3g}", f"{b['actual']:.3g}",
-             f"{b['actual'] / max(b['expected'], 1e-12):.3g}"] for b in bins]  # fmt: skip
+    rows = [
+        [
+            str(b["patterns"]),
+            f"{b['expected']:.3g}",
+            f"{b['actual']:.3g}",
+            f"{b['actual'] / max(b['expected'], 1e-12):.3g}",
+        ]
+        for b in bins
+    ]
     return [*parts, markdown_table(["patterns", "expected rms error", "actual", "ratio"], rows)]
 
 
@@ -211,12 +229,16 @@ def _worst_table(evaluation: Evaluation) -> str:
         label = [str(columns[name][row]) if name in columns else "" for name in ("formula", "space_group")]
         rows.append(
             [
-                label[0] or f"crystal {columns['position'][row]}", label[1],
-                f"{columns['lattice_parameter'][row]:.4g}", f"{columns['thickness'][row]:g}",
-                percent(columns[f"{MODEL} z"][row]), percent(columns[f"{NEIGHBOUR} z"][row]),
-                f"{columns['distance'][row]:.3g}", _flag(columns, row),
+                label[0] or f"crystal {columns['position'][row]}",
+                label[1],
+                f"{columns['lattice_parameter'][row]:.4g}",
+                f"{columns['thickness'][row]:g}",
+                percent(columns[f"{MODEL} z"][row]),
+                percent(columns[f"{NEIGHBOUR} z"][row]),
+                f"{columns['distance'][row]:.3g}",
+                _flag(columns, row),
             ]
-        )  # fmt: skip
+        )
     head = ["crystal", "space group", "a (Å)", "thickness (Å)", "Z", "neighbour Z", "distance", "flagged"]
     return markdown_table(head, rows)
 

@@ -155,19 +155,28 @@ class Surrogate:
             energy: in eV: (B,).
             scalars: whatever else the model takes: (B,).
         """
-        batch = {"potential": potential, "lattice_parameter": lattice_parameter, "thickness": thickness,
-                 "energy": energy, "symmetry": pattern_symmetry(potential), **scalars}  # fmt: skip
+        batch = {
+            "potential": potential,
+            "lattice_parameter": lattice_parameter,
+            "thickness": thickness,
+            "energy": energy,
+            "symmetry": pattern_symmetry(potential),
+            **scalars,
+        }
         pattern: Tensor = self.model(batch)["pattern"]
         return pattern
 
     def _settings(self, thicknesses: Sequence[float], energy: float) -> Settings:
         domain, absorption = self.domain, self.domain["absorption"]
         return Settings(
-            zone_axis=domain["zone_axis"], energy=energy, thicknesses=thicknesses,
+            zone_axis=domain["zone_axis"],
+            energy=energy,
+            thicknesses=thicknesses,
             grid=TiltGrid(pixels=domain["pixels"], extent=domain["extent"]),
             absorption=tuple(absorption) if isinstance(absorption, list) else absorption,
-            factors=domain["factors"], dtype="float32",
-        )  # fmt: skip
+            factors=domain["factors"],
+            dtype="float32",
+        )
 
     def _predict_batch(self, crystals: list[Crystal], settings: Settings) -> list[xr.DataArray]:
         batch = crystal_inputs(crystals, settings.thicknesses, settings.energy, self.domain)
@@ -216,9 +225,15 @@ class Surrogate:
         frame = make_frame(crystal, settings.zone_axis)
         flat = values.reshape(len(values), 1, pixels * pixels)
         pattern = label_pattern(
-            flat, np.ones(pixels * pixels, dtype=bool), ((0, 0, 0),), crystal, frame, settings, extra,
+            flat,
+            np.ones(pixels * pixels, dtype=bool),
+            ((0, 0, 0),),
+            crystal,
+            frame,
+            settings,
+            extra,
             [*crystal.notes, *remarks],
-        )  # fmt: skip
+        )
         pattern.attrs["kind"] = "learned"
         return pattern
 

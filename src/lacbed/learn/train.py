@@ -179,8 +179,14 @@ def _validate(run: Run, read: Reader, count: int) -> dict[str, float]:
         truth = truth_of(output, batch)
         loss = total_loss(loss_terms(output, truth), judged)
         errors = pattern_errors(answer_of(output), truth)
-        means = torch.stack([torch.full_like(errors["z"][:, 0], loss.item()), errors["z"].mean(dim=1),
-                             errors["relative_l2"].mean(dim=1)], dim=1)  # fmt: skip
+        means = torch.stack(
+            [
+                torch.full_like(errors["z"][:, 0], loss.item()),
+                errors["z"].mean(dim=1),
+                errors["relative_l2"].mean(dim=1),
+            ],
+            dim=1,
+        )
         rows[positions] = means.double()
     rows = sum_over(rows, ranks)
     if kept:

@@ -108,10 +108,15 @@ def simulate_multislice(
             waves.append(_run_tilts(crystal, settings, frame, optics, stack, reduction, tick))
     values = _values(np.stack(waves), settings.output)[:, reduction.source]
     extra = {
-        "solver": "multislice", "abtem": str(abtem.__version__), "slice_thickness": float(np.diff(bounds).max()),
-        "frozen_phonons": frozen_phonons, "seed": seed, "multislice_pixels": list(shape),
-        "multislice_cell": list(cell.edges), "tilts_solved": len(reduction.tilts),
-    }  # fmt: skip
+        "solver": "multislice",
+        "abtem": str(abtem.__version__),
+        "slice_thickness": float(np.diff(bounds).max()),
+        "frozen_phonons": frozen_phonons,
+        "seed": seed,
+        "multislice_pixels": list(shape),
+        "multislice_cell": list(cell.edges),
+        "tilts_solved": len(reduction.tilts),
+    }
     return label_pattern(values, inside, hkl, crystal, frame, settings, extra, [*crystal.notes])
 
 
@@ -174,9 +179,15 @@ def _smeared_stack(
 ) -> Stack:
     """Slices of the smeared potential; those that repeat are kept once."""
     potential = spectral_potential(
-        crystal, frame, optics.cell, optics.shape, settings.energy, settings.factors, settings.absorption,
+        crystal,
+        frame,
+        optics.cell,
+        optics.shape,
+        settings.energy,
+        settings.factors,
+        settings.absorption,
         settings.laue_zones,
-    )  # fmt: skip
+    )
     period = optics.cell.period
     table: list[tuple[FloatArray, FloatArray | None, float]] = []
     known: dict[tuple[int, int], int] = {}

@@ -195,7 +195,10 @@ def _simulated(experiment: Experiment, result: Refinement) -> Any:
     pattern = base.copy(data=result.fit.images.numpy()[None])
     pattern = pattern.assign_coords(thickness=("thickness", [float(state.thickness)], {"units": "Å"}))
     pattern.attrs = {
-        **base.attrs, "kind": "simulated", "units": "fraction of the incident intensity",
-        "long_name": "LACBED intensity", "notes": list(result.notes),
-    }  # fmt: skip
+        **base.attrs,
+        "kind": "simulated",
+        "units": "fraction of the incident intensity",
+        "long_name": "LACBED intensity",
+        "notes": list(result.notes),
+    }
     return pattern

@@ -77,6 +77,11 @@ def make_layout(
         pairs.append(torch.as_tensor(chosen))
         places.append(torch.as_tensor(place))
     return Layout(
-        torch.as_tensor(seen), torch.as_tensor(tilt), torch.as_tensor(incoming), tuple(blocks), tuple(pairs),
-        tuple(places), len(pair_tilt),
-    )  # fmt: skip
+        torch.as_tensor(seen),
+        torch.as_tensor(tilt),
+        torch.as_tensor(incoming),
+        tuple(blocks),
+        tuple(pairs),
+        tuple(places),
+        len(pair_tilt),
+    )

@@ -51,9 +51,13 @@ class Measured:
 def measured_of(experiment: Experiment, crystal: Crystal) -> Measured:
     """An experiment as refinement takes it."""
     return Measured(
-        experiment.images, experiment.hkl, experiment.frame(crystal), experiment.energy, experiment.half_width,
+        experiment.images,
+        experiment.hkl,
+        experiment.frame(crystal),
+        experiment.energy,
+        experiment.half_width,
         experiment.center,
-    )  # fmt: skip
+    )
 
 
 def usable(measured: Measured) -> tuple[Measured, list[str]]:

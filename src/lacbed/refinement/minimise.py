@@ -74,7 +74,7 @@ class Minimiser:
         """Model against target; a better one than before is remembered."""
         result = compare(
             self.plan, self.target, self.state_of, torch.as_tensor(active), self.shifts, with_slopes, self._kept
-        )  # fmt: skip
+        )
         self.remember(active, result.cost, result.images)
         return result
 
@@ -106,9 +106,16 @@ def least_squares_fit(minimiser: Minimiser, steps: int, tolerance: float = 2e-4)
         return np.asarray(np.nan_to_num(found.reshape(len(active), -1).T.numpy()))
 
     least_squares(
-        residual, minimiser.start, slopes, (minimiser.low, minimiser.high), x_scale=minimiser.scale,
-        max_nfev=steps, ftol=tolerance, xtol=1e-6, gtol=1e-8,
-    )  # fmt: skip
+        residual,
+        minimiser.start,
+        slopes,
+        (minimiser.low, minimiser.high),
+        x_scale=minimiser.scale,
+        max_nfev=steps,
+        ftol=tolerance,
+        xtol=1e-6,
+        gtol=1e-8,
+    )
     return minimiser.best
 
 
@@ -127,7 +134,11 @@ def quasi_newton_fit(minimiser: Minimiser, steps: int) -> FloatArray:
 
     start = (minimiser.start - minimiser.low) / (minimiser.high - minimiser.low)
     minimize(
-        value, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 1.0)] * len(start),
+        value,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0.0, 1.0)] * len(start),
         options={"maxiter": 3 * steps, "ftol": 1e-5},
-    )  # fmt: skip
+    )
     return minimiser.best

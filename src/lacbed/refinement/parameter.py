@@ -16,15 +16,31 @@ from lacbed.crystals.cell import FloatArray
 from lacbed.state import ModelState
 
 KINDS = (
-    "thickness", "half_width", "tilt", "rotation", "stretch", "shear", "blur", "voltage", "absorption", "B", "U",
-    "x", "occupancy", "cell", "factor", "Ug",
-)  # fmt: skip
+    "thickness",
+    "half_width",
+    "tilt",
+    "rotation",
+    "stretch",
+    "shear",
+    "blur",
+    "voltage",
+    "absorption",
+    "B",
+    "U",
+    "x",
+    "occupancy",
+    "cell",
+    "factor",
+    "Ug",
+)
 """What --free takes; B, U, x, occupancy and factor also as kind:LABEL for one site, Ug only as Ug:h,k,l."""
 
 STAGES = (
-    ("thickness", "half_width", "tilt"), ("rotation", "stretch", "shear", "blur"), ("B", "U", "absorption"),
+    ("thickness", "half_width", "tilt"),
+    ("rotation", "stretch", "shear", "blur"),
+    ("B", "U", "absorption"),
     ("x", "occupancy", "cell", "voltage", "factor", "Ug"),
-)  # fmt: skip
+)
 """The order in which parameters are freed; each stage keeps those before it."""
 
 

@@ -49,9 +49,13 @@ class Problem:
         self.crystal, self.measured, self.options = crystal, measured, options
         self.small = measured.binned()
         self.base = crystal_state(
-            crystal, measured.energy, measured.half_width, tilt=measured.center, blur=options.blur or FIRST_BLUR,
+            crystal,
+            measured.energy,
+            measured.half_width,
+            tilt=measured.center,
+            blur=options.blur or FIRST_BLUR,
             thickness=float(np.median(options.thicknesses)),
-        )  # fmt: skip
+        )
         free = options.free or default_parameters(options.absorption)
         self.names = tuple(name for name in free if not name.startswith("Ug:"))
         self.families = [name for name in free if name.startswith("Ug:")]
@@ -79,12 +83,20 @@ class Problem:
         """
         o, full = self.options, measured is self.measured
         plan = make_plan(
-            self.crystal, measured.frame, measured.hkl, measured.pixels, self.base if state is None else state,
-            beams=round(finer * self.beams), factors=o.factors, absorption=o.absorption,
-            sampling="lattice" if o.align else "auto", divisions=o.divisions if full else None,
+            self.crystal,
+            measured.frame,
+            measured.hkl,
+            measured.pixels,
+            self.base if state is None else state,
+            beams=round(finer * self.beams),
+            factors=o.factors,
+            absorption=o.absorption,
+            sampling="lattice" if o.align else "auto",
+            divisions=o.divisions if full else None,
             margin=MARGIN + 2.0 * (finer - 1.0) if full else ROUGH_MARGIN,
-            binning=self.measured.pixels // measured.pixels, finer=finer,
-        )  # fmt: skip
+            binning=self.measured.pixels // measured.pixels,
+            finer=finer,
+        )
         if self.families:
             structure, _, _ = add_families(self.crystal, plan.structure, self.base, self.families)
             plan = replace(plan, structure=structure)

@@ -198,19 +198,31 @@ def _finish(problem: Problem, progress: Progress, notes: list[str], say: OnProgr
         matrix = _merge(tilt.numpy(), matrix, covariance(target, aligned.residual, slopes))
     bias = response(slopes, truth.residual - aligned.residual)
     check = Check(
-        len(finer.beams), finer.basis.shape[1], finer.divisions,
+        len(finer.beams),
+        finer.basis.shape[1],
+        finer.divisions,
         float((truth.images - aligned.images).abs().max()),
-        mean_z(truth.images, target) - mean_z(aligned.images, target), bias,
-    )  # fmt: skip
+        mean_z(truth.images, target) - mean_z(aligned.images, target),
+        bias,
+    )
     notes += _doubts(parameters, progress.values, matrix, plan, check)
     lost = [h for h, z in zip(measured.hkl, z_of(aligned.images, target), strict=True) if float(z) > UNEXPLAINED]
     if lost:
         notes.append(f"images that the model does not explain at all: {'; '.join(hkl_label(h) for h in lost)}")
     return Refinement(
-        measured, parameters, progress.values, matrix + np.outer(bias, bias), state, plan, fit, aligned,
-        np.zeros((len(measured.hkl), 2)) if shifts is None else shifts.numpy(), progress,
-        tuple(dict.fromkeys(notes)), check,
-    )  # fmt: skip
+        measured,
+        parameters,
+        progress.values,
+        matrix + np.outer(bias, bias),
+        state,
+        plan,
+        fit,
+        aligned,
+        np.zeros((len(measured.hkl), 2)) if shifts is None else shifts.numpy(),
+        progress,
+        tuple(dict.fromkeys(notes)),
+        check,
+    )
 
 
 def _merge(tilt: np.ndarray, plain: FloatArray, aligned: FloatArray) -> FloatArray:

@@ -29,11 +29,16 @@ def summary(result: Refinement, options: RefinementOptions) -> dict[str, Any]:
     z, aligned = (z_of(fit.images, target).numpy() for fit in (result.fit, result.fit_aligned))
     free = {
         p.name: {
-            "value": float(v), "uncertainty": float(s), "model_error": float(b), "unit": p.unit,
-            "start": p.value, "low": p.low, "high": p.high,
+            "value": float(v),
+            "uncertainty": float(s),
+            "model_error": float(b),
+            "unit": p.unit,
+            "start": p.value,
+            "low": p.low,
+            "high": p.high,
         }
         for p, v, s, b in zip(result.parameters, result.values, su, result.check.bias, strict=True)
-    }  # fmt: skip
+    }
     return {
         "software": software(),
         "mean_Z_aligned": float(aligned.mean()),
@@ -43,13 +48,18 @@ def summary(result: Refinement, options: RefinementOptions) -> dict[str, Any]:
         "thickness_uncertainty": free.get("thickness", {}).get("uncertainty"),
         "free": free,
         "correlation": {
-            "names": [p.name for p in result.parameters], "matrix": correlations(result.covariance).tolist(),
+            "names": [p.name for p in result.parameters],
+            "matrix": correlations(result.covariance).tolist(),
         },
         "reflections": [
             {
-                "hkl": hkl_label(h), "Z": float(z[i]), "Z_aligned": float(aligned[i]),
-                "shift_x": float(result.shifts[i, 0]), "shift_y": float(result.shifts[i, 1]),
-                "scale": float(result.fit_aligned.scale[i]), "background": float(result.fit_aligned.background[i]),
+                "hkl": hkl_label(h),
+                "Z": float(z[i]),
+                "Z_aligned": float(aligned[i]),
+                "shift_x": float(result.shifts[i, 0]),
+                "shift_y": float(result.shifts[i, 1]),
+                "scale": float(result.fit_aligned.scale[i]),
+                "background": float(result.fit_aligned.background[i]),
             }
             for i, h in enumerate(measured.hkl)
         ],
@@ -71,7 +81,7 @@ def summary(result: Refinement, options: RefinementOptions) -> dict[str, Any]:
         "scan": result.progress.scan.tolist(),
         "history": [{"stage": name, "mean_Z": z} for name, z in result.progress.history],
         "notes": list(result.notes),
-    }  # fmt: skip
+    }
 
 
 def refined_crystal(crystal: Crystal, result: Refinement) -> Crystal:
@@ -101,9 +111,15 @@ def refined_cif(crystal: Crystal, result: Refinement) -> str:
     data = cif.read_string(refined_crystal(crystal, result).to_cif())
     block = data.sole_block()
     for number, tag in enumerate(
-        ("_cell_length_a", "_cell_length_b", "_cell_length_c", "_cell_angle_alpha", "_cell_angle_beta",
-         "_cell_angle_gamma")
-    ):  # fmt: skip
+        (
+            "_cell_length_a",
+            "_cell_length_b",
+            "_cell_length_c",
+            "_cell_angle_alpha",
+            "_cell_angle_beta",
+            "_cell_angle_gamma",
+        )
+    ):
         su = _field_su(result, "cell", 6)[number]
         if su > 0:
             block.set_pair(tag, with_uncertainty(float(block.find_value(tag)), su))
@@ -163,9 +179,12 @@ def report_text(name: str, numbers: dict[str, Any], pictures: Sequence[str]) -> 
         lines += ["## Warnings", "", *(f"- {note}" for note in numbers["notes"]), ""]
     lines += [f"![{picture}]({picture})" for picture in pictures]
     lines += [
-        "", "## Reflections", "", "| hkl | Z | Z aligned | shift x | shift y | scale |",
+        "",
+        "## Reflections",
+        "",
+        "| hkl | Z | Z aligned | shift x | shift y | scale |",
         "|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for row in numbers["reflections"]:
         lines.append(
             f"| {row['hkl']} | {row['Z']:.4f} | {row['Z_aligned']:.4f} | {row['shift_x']:.2f} | "

@@ -60,9 +60,14 @@ def first_progress(problem: Problem, say: OnProgress) -> Progress:
         say(f"start {number + 1} of {len(minima)}", 0.2 + 0.1 * (number + 1) / len(minima))
     best = min(outcomes, key=lambda pair: pair[0])[1]
     return Progress(
-        0, best, thicknesses[minima[0]], blur_start, problem.beams, scan=np.column_stack([thicknesses, scores]),
+        0,
+        best,
+        thicknesses[minima[0]],
+        blur_start,
+        problem.beams,
+        scan=np.column_stack([thicknesses, scores]),
         notes=_doubts(thicknesses, scores),
-    )  # fmt: skip
+    )
 
 
 def enough_beams(problem: Problem) -> Plan:
@@ -103,9 +108,14 @@ def _follow(
     values = np.array([begin.get(p.name, p.value) for p in problem.parameters])
     early = [i for i, p in enumerate(problem.parameters) if p.kind in ("thickness", "half_width", "tilt", "blur")]
     minimiser = Minimiser(
-        plan, problem.target(problem.small), state_function(problem.base, problem.parameters),
-        around(problem.parameters, thickness), values, early, None,
-    )  # fmt: skip
+        plan,
+        problem.target(problem.small),
+        state_function(problem.base, problem.parameters),
+        around(problem.parameters, thickness),
+        values,
+        early,
+        None,
+    )
     values = least_squares_fit(minimiser, STEPS)
     return minimiser.best_cost, values
 

@@ -121,10 +121,15 @@ def _positions(crystal: Crystal, state: ModelState, groups: list[list[int]], lab
             reach = 0.3 / float(np.linalg.norm(crystal.direct @ vector))
             result.append(
                 Parameter(
-                    f"{name}:{crystal.sites[group[0]].label}", "x", "xyz", direction.ravel(), value, value - reach,
+                    f"{name}:{crystal.sites[group[0]].label}",
+                    "x",
+                    "xyz",
+                    direction.ravel(),
+                    value,
+                    value - reach,
                     value + reach,
                 )
-            )  # fmt: skip
+            )
     if not result:
         where = f"site {label}" if label else "every site"
         raise SettingError(f"x cannot be free: symmetry fixes the position of {where} in {crystal.name}")

@@ -115,9 +115,11 @@ def tangents(
         (pair,) and (direction, pair).
     """
     layout = systems.layout
-    still = [not any(bool(t.any()) for t in (d.elastic, d.slopes, d.reduced, tau)) and
-             (d.damping is None or not bool(d.damping.any()))
-             for d, tau in zip(directions, phase_directions, strict=True)]  # fmt: skip
+    still = [
+        not any(bool(t.any()) for t in (d.elastic, d.slopes, d.reduced, tau))
+        and (d.damping is None or not bool(d.damping.any()))
+        for d, tau in zip(directions, phase_directions, strict=True)
+    ]
 
     def one(number: int) -> tuple[Tensor, Tensor]:
         start, stop = layout.blocks[number]

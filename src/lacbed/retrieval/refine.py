@@ -130,9 +130,18 @@ class _Stage:
     """One least-squares fit as SciPy wants it; basis of waves and shape of absorption stay what they are."""
 
     def __init__(
-        self, grid: Grid, target: Tensor, known: Tensor, contrast: float, state: State, start: Tensor,
-        reach: float, symmetry: Sequence[Symmetry], absorption: bool, prior: float,
-    ) -> None:  # fmt: skip
+        self,
+        grid: Grid,
+        target: Tensor,
+        known: Tensor,
+        contrast: float,
+        state: State,
+        start: Tensor,
+        reach: float,
+        symmetry: Sequence[Symmetry],
+        absorption: bool,
+        prior: float,
+    ) -> None:
         self.grid, self.target, self.known, self.state = grid, target, known, state
         self.strength = float(prior**0.5)
         self.weight = 1.0 / (contrast * float(known.sum()) ** 0.5)

@@ -43,8 +43,11 @@ SAME = 0.02
 """Z below which a pattern counts as equal to itself after an operation."""
 
 _GROUPS: tuple[tuple[Operation, ...], ...] = (
-    OPERATIONS, OPERATIONS[:4], (*RECIPROCITY, OPERATIONS[4], OPERATIONS[7]), RECIPROCITY,
-)  # fmt: skip
+    OPERATIONS,
+    OPERATIONS[:4],
+    (*RECIPROCITY, OPERATIONS[4], OPERATIONS[7]),
+    RECIPROCITY,
+)
 """4mm, 2mm along the axes, 2mm along the diagonals, 2."""
 
 

@@ -51,8 +51,9 @@ def learned_potential(target: Target, foil: Foil, model: LoadedModel) -> Tensor:
     """
     domain = model.record["domain"]
     for name, value, factor, unit in (
-        ("thickness", foil.thickness, 1.0, "Å"), ("energy", foil.energy, 1e-3, "kV"),
-    ):  # fmt: skip
+        ("thickness", foil.thickness, 1.0, "Å"),
+        ("energy", foil.energy, 1e-3, "kV"),
+    ):
         low, high = domain[name]
         if not low * (1 - 1e-6) <= value <= high * (1 + 1e-6):
             raise SettingError(

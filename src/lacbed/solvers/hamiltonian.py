@@ -86,9 +86,11 @@ class ProjectedHamiltonian:
     def same_as(self, other: ProjectedHamiltonian) -> bool:
         """Whether all numbers agree."""
         pairs = (
-            (self.elastic, other.elastic), (self.damping, other.damping), (self.slopes, other.slopes),
+            (self.elastic, other.elastic),
+            (self.damping, other.damping),
+            (self.slopes, other.slopes),
             (self.reduced, other.reduced),
-        )  # fmt: skip
+        )
         return all(a is b or (a is not None and b is not None and torch.equal(a, b)) for a, b in pairs)
 
 

@@ -265,9 +265,13 @@ def _standing(
 ) -> _View:
     tensor = torch.as_tensor
     return _View(
-        tensor(reduction.tilts), wave.wave_number, tensor(frame.normal), tensor(beams.vectors),
-        tensor(reduction.folding.reduced), tensor(thicknesses),
-    )  # fmt: skip
+        tensor(reduction.tilts),
+        wave.wave_number,
+        tensor(frame.normal),
+        tensor(beams.vectors),
+        tensor(reduction.folding.reduced),
+        tensor(thicknesses),
+    )
 
 
 def _moving_view(crystal: Crystal, frame: Frame, beams: BeamList, reduction: Reduction, moving: Moving) -> _View:

@@ -133,9 +133,16 @@ def solve_cell(cell: Cell, thickness: Tensor, pixels: int, extent: int, reach: R
 
 
 def _plan_for(
-    lattice: str, four_fold: bool, a: float, wavelength: float, thickest: float, pixels: int, extent: int,
-    reach: Reach, device: torch.device,
-) -> Plan:  # fmt: skip
+    lattice: str,
+    four_fold: bool,
+    a: float,
+    wavelength: float,
+    thickest: float,
+    pixels: int,
+    extent: int,
+    reach: Reach,
+    device: torch.device,
+) -> Plan:
     each = pixels // (2 * extent)
     spacing = reach.spacing * min(1.0, _STEEP * a / (math.sqrt(2.0) * extent))
     nodes = math.ceil(1.0 / (spacing * node_spacing(wavelength, thickest) * a))

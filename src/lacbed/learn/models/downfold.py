@@ -80,9 +80,12 @@ class Model(nn.Module):
             settings.margin, settings.near, settings.g_max, settings.beams, settings.most, settings.spacing
         )
         self.error = nn.Sequential(
-            nn.Linear(6, settings.hidden), nn.SiLU(), nn.Linear(settings.hidden, settings.hidden), nn.SiLU(),
+            nn.Linear(6, settings.hidden),
+            nn.SiLU(),
+            nn.Linear(settings.hidden, settings.hidden),
+            nn.SiLU(),
             nn.Linear(settings.hidden, 1),
-        )  # fmt: skip
+        )
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `lacbed.learn.models`; the batch also has "absorptive", an image like the potential, in V.

@@ -61,16 +61,23 @@ class Model(nn.Module):
         self.settings = settings
         k, side = settings.kernels, settings.pixels // 4
         self.encoder = nn.Sequential(
-            nn.Conv2d(1, k, 8, stride=2, padding=3), nn.ReLU(),
-            nn.Conv2d(k, k, 8, stride=2, padding=3), nn.ReLU(), nn.Flatten(),
-        )  # fmt: skip
+            nn.Conv2d(1, k, 8, stride=2, padding=3),
+            nn.ReLU(),
+            nn.Conv2d(k, k, 8, stride=2, padding=3),
+            nn.ReLU(),
+            nn.Flatten(),
+        )
         self.mu = nn.Linear(k * side**2, settings.latent)
         self.logvar = nn.Linear(k * side**2, settings.latent)
         self.decoder = nn.Sequential(
-            nn.Linear(settings.latent, k * side**2), nn.ReLU(), nn.Unflatten(1, (k, side, side)),
-            nn.ConvTranspose2d(k, k, 8, stride=2, padding=3), nn.ReLU(),
-            nn.ConvTranspose2d(k, 1, 8, stride=2, padding=3), nn.Sigmoid(),
-        )  # fmt: skip
+            nn.Linear(settings.latent, k * side**2),
+            nn.ReLU(),
+            nn.Unflatten(1, (k, side, side)),
+            nn.ConvTranspose2d(k, k, 8, stride=2, padding=3),
+            nn.ReLU(),
+            nn.ConvTranspose2d(k, 1, 8, stride=2, padding=3),
+            nn.Sigmoid(),
+        )
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Sample the latent space in training, take its mean otherwise.
