@@ -1,6 +1,7 @@
 # make demo    set everything up and compute the first patterns
 # make app     set everything up and open the page in the browser
-# make test    set everything up, check style and types, run all tests
+# make test    set everything up, check style and types, run all tests, spread over the cores
+# make quick   the tests that take no more than seconds each, for everyday work
 # make docs    build the documentation into build/site; warnings are errors
 # make reproduce CATALOG=cubic.parquet   data sets, training and the tables of learned simulators, from nothing (hours)
 # make bench   print the benchmark tables that need no other program
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTREADY := $(VENV)/.ready-for-tests
 
-.PHONY: demo app test lint docs reproduce bench clean
+.PHONY: demo app test quick lint docs reproduce bench clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -40,8 +41,13 @@ lint: $(TESTREADY)
 	$(BIN)/ruff format --check src tests benchmarks docs
 	$(BIN)/mypy
 
+# One thread per process: the cores are shared out among the processes. Files stay together, for their fixtures.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+quick: $(TESTREADY)
+	$(PYTEST) -q -m "not slow and not browser and not oracle" tests/crystals tests/scattering tests/geometry tests/solvers tests/laws tests/test_*.py
 
 docs: $(TESTREADY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
