@@ -16,7 +16,8 @@ from lacbed.cli import leaving
 SCRIPT = "import sys; from lacbed.cli import run; sys.argv[0] = 'lacbed'; run()"
 LISTENS = """
 import sys
-import lacbed.cli.leaving as leaving
+import lacbed.cli
+from lacbed.cli import leaving
 before = leaving.listen
 def listen():
     undo = before()
@@ -24,7 +25,7 @@ def listen():
     return undo
 leaving.listen = listen
 sys.argv[0] = "lacbed"
-leaving.run()
+lacbed.cli.run()
 """
 SIMULATE = ("simulate", "GaAs", "-o", "x.nc", "--pixels", "301", "-t", "300", "--beams", "200", "--quiet")
 

@@ -57,6 +57,6 @@ def test_a_port_that_is_open_and_silent(monkeypatch):
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(SettingError, match=r"nothing came for 0\.5 s; check the address"), cluster(address):
+        with pytest.raises(SettingError, match=r"no answer for 0\.5 s; check the address"), cluster(address):
             pass
     assert time.monotonic() - begun < 10.0

@@ -176,7 +176,7 @@ def test_bad_fits(lacbed, tmp_path, words, match):
 
 def test_crystals_that_cannot_be_it(lacbed, tmp_path):
     write_folder(tmp_path / "e", pattern_to_images(bands(), "-x+y"))
-    check(lacbed("fit", "e", "Fe", "--thickness", "300"), "another cell or setting")
+    check(lacbed("fit", "e", "Fe", "--thickness", "300"), "different cell or setting")
     check(lacbed("fit", "e", "Unobtainium"), "no built-in crystal")
     check(lacbed("fit", "nowhere", "GaAs"), "nowhere")
     check(lacbed("experiment", "info", "nowhere.nc"), "nowhere.nc")

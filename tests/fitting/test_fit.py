@@ -106,7 +106,7 @@ def test_a_crystal_in_another_setting_is_refused(experiment):
     primitive = lacbed.Crystal.named("CsCl")
     assert check_crystal(experiment, primitive).is_flat  # a primitive cubic crystal shows all of them
     iron = lacbed.Crystal.named("Fe")  # body-centred
-    with pytest.raises(SettingError, match="another cell or setting"):
+    with pytest.raises(SettingError, match="different cell or setting"):
         check_crystal(experiment, iron)
 
 

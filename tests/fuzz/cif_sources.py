@@ -9,7 +9,7 @@ from math import gcd
 
 import gemmi
 import numpy as np
-from lacbed.catalog.wyckoff import positions_of
+from lacbed.crystals.wyckoff import positions_of
 
 from lacbed.crystals import Crystal, Site
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "learn"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "invert"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "experiment"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
 
 from dataset_helpers import CHEAP, NAMES

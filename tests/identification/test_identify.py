@@ -190,7 +190,7 @@ def test_patterns_that_cannot_be_identified(pattern):
         target_of(pattern.assign_coords(hkl=["2,0,0"]))
     with pytest.raises(SettingError, match="no contrast"):
         target_of(pattern * 0)
-    with pytest.raises(SettingError, match="name one"):
+    with pytest.raises(SettingError, match="choose one of them"):
         target_of(pattern.isel(thickness=[0, 0]))
     bare = pattern.copy()
     bare.attrs = {}

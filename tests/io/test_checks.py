@@ -56,7 +56,7 @@ def test_size_is_checked_before_reading(tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs a file that does not tell its size")
 def test_a_file_that_does_not_tell_its_size_is_read_to_the_limit_only():
-    with pytest.raises(FileFormatError, match="more than the 20 bytes"):
+    with pytest.raises(FileFormatError, match="more than the limit of 20 bytes"):
         read_bytes(Path("/proc/self/maps"), WHAT, 20, FileFormatError)
 
 

@@ -92,7 +92,7 @@ def test_model_folders(tmp_path):
     (folder / "config.json").write_text("{")
     with pytest.raises(FileFormatError, match="not JSON"):
         checkpoint.load_model(folder)
-    with pytest.raises(FileFormatError, match="is no model"):
+    with pytest.raises(FileFormatError, match="is not a model"):
         checkpoint.load_model(tmp_path / "nothing")
 
 

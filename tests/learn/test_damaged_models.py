@@ -65,7 +65,7 @@ def test_weights_that_are_not_the_models(tmp_path, change, message):
 def test_no_safetensors_at_all(tmp_path, content):
     folder = _folder(tmp_path / "model")
     (folder / "model.safetensors").write_bytes(content)
-    with pytest.raises(FileFormatError, match=r"damaged or no safetensors file"):
+    with pytest.raises(FileFormatError, match=r"damaged or not a safetensors file"):
         checkpoint.load_model(folder)
 
 

@@ -129,7 +129,7 @@ def test_a_cell_of_another_size_than_those_learned_is_named(model, a, said):
         ({"thicknesses": (300, 2500)}, r"got 2500 Å.*--thickness 300,2500"),
         ({"energy": 400e3}, r"voltage 60 to 300 kV only, got 400 kV.*--voltage 400"),
         ({"zone_axis": (1, 1, 0)}, r"zone axis \[0, 0, 1\].*--zone 1,1,0"),
-        ({"hkl": [(0, 0, 0), (2, 0, 0)]}, r"000 alone.*--hkl '0,0,0 2,0,0'"),
+        ({"hkl": [(0, 0, 0), (2, 0, 0)]}, r"the reflection 000 only.*--hkl '0,0,0 2,0,0'"),
         ({"energy": 200.0}, "200 kV is 200e3"),
         ({"thicknesses": ()}, "at least one number"),
     ],

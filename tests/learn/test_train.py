@@ -171,7 +171,7 @@ def test_what_is_refused(tmp_path):
     _train(tmp_path / "run", epochs=1)
     with pytest.raises(FileFormatError, match=r"not empty; resume it"):
         _train(tmp_path / "run", epochs=1)
-    with pytest.raises(SettingError, match=r"training.batch = 4, asked is 5"):
+    with pytest.raises(SettingError, match=r"training.batch = 4, but the config now asks for 5"):
         _train(tmp_path / "run", epochs=2, batch=5, resume=True)
     with pytest.raises(SettingError, match="another data set"):
         _train(tmp_path / "run", epochs=2, count=9, resume=True)

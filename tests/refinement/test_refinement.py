@@ -95,7 +95,7 @@ def test_names():
         ("GaAs", "B:Ga7", "no site 'Ga7'"),
         ("GaAs", "U", "free B instead"),
         ("GaAs", "absorption", "without a model"),
-        ("GaAs", "tilt:Ga1", "belongs to no site"),
+        ("GaAs", "tilt:Ga1", "does not belong to a site"),
     ],
 )
 def test_impossible_parameters_are_refused(name, free, words):
@@ -259,7 +259,7 @@ def test_lbfgs_finds_it_too_and_images_are_aligned():
 
 
 def test_residual_is_what_correlation_leaves(finished):
-    *_, result = finished
+    result = finished.result
     generator = torch.Generator().manual_seed(4)
     model = torch.rand(3, 8, 8, dtype=torch.float64, generator=generator)
     noise = torch.rand(3, 8, 8, dtype=torch.float64, generator=generator)
@@ -278,7 +278,7 @@ def test_residual_is_what_correlation_leaves(finished):
 
 
 def test_robust_weights_leave_a_speck_out(finished):
-    *_, result = finished
+    result = finished.result
     images = result.measured.images.copy()
     images[1, 4:7, 9:12] = 3.0 * images[1].max()
     target = make_target(torch.as_tensor(images))
