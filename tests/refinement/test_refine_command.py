@@ -148,7 +148,7 @@ def test_bad_input_is_one_line_before_any_work(lacbed, tmp_path, images):
         (("e", "GaAs", "--free", "speed", "-o", "out"), "'speed'"),
         (("e", "GaAs", "--blur", "0", "-o", "out"), "--blur"),
         (("e", "GaAs", "--free", "absorption", "--absorption", "none", "-o", "out"), "without a model"),
-        (("e", "NaCl", "--free", "Ug:1,2,3", "-o", "out"), "plays no part"),
+        (("e", "NaCl", "--free", "Ug:1,2,3", "-o", "out"), "does not affect these images"),
         (("e", "GaAs", "-o", "no/such/out"), "there is no folder"),
         (("tilted", "GaAs", "-o", "out"), "foil normal"),
     ):
