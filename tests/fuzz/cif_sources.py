@@ -9,9 +9,9 @@ from math import gcd
 
 import gemmi
 import numpy as np
-from lacbed.crystals.wyckoff import positions_of
 
 from lacbed.crystals import Crystal, Site
+from lacbed.crystals.wyckoff import positions_of
 
 NAMES = (
     "Al2SiO5",
