@@ -100,9 +100,9 @@ def command(
         beams=None if count == "auto" else count,
         absorption=model,
         factors=factors,
-        method=method,
+        method=method,  # type: ignore[arg-type]
         starts=starts,
-        align=align,  # type: ignore[arg-type]
+        align=align,
         weights="poisson" if poisson else "correlation",
         common_scale=common_scale,
         robust=robust,
