@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lacbed.errors import LacbedError
+from lacbed.io.atomic import reason
 
 DEEPEST = 64
 """Levels of lists and objects in a JSON file, above which it is none of ours."""
@@ -50,7 +51,7 @@ def regular_file(path: Path, what: str, limit: int, error: type[LacbedError]) ->
     except FileNotFoundError:
         raise error(f"no such file: {str(path)!r}") from None
     except (OSError, ValueError) as failure:  # ValueError: a null character in the name
-        raise error(f"cannot read {what} {str(path)!r}: {_reason(failure)}") from None
+        raise error(f"cannot read {what} {str(path)!r}: {reason(failure)}") from None
     if not stat.S_ISREG(status.st_mode):
         kind = _KINDS.get(stat.S_IFMT(status.st_mode), "not a regular file")
         raise error(f"cannot read {what} {str(path)!r}: it is {kind}; expected a file")
@@ -77,7 +78,7 @@ def read_bytes(path: Path, what: str, limit: int, error: type[LacbedError]) -> b
                 total += len(part)
             content = b"".join(parts)
     except OSError as failure:
-        raise error(f"cannot read {what} {str(path)!r}: {_reason(failure)}") from None
+        raise error(f"cannot read {what} {str(path)!r}: {reason(failure)}") from None
     if len(content) > limit:
         raise error(f"cannot read {what} {str(path)!r}: it has more than the limit of {readable(limit)}")
     return content
@@ -198,8 +199,3 @@ def _whole_text(text: str) -> bool:
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")
-
-
-def _reason(failure: BaseException) -> str:
-    text = getattr(failure, "strerror", None) or str(failure) or type(failure).__name__
-    return " ".join(text.split())[:160]
