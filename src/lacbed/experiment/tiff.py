@@ -6,10 +6,7 @@ ends before its pages do, of which tifffile makes a shorter stack or black image
 
 from __future__ import annotations
 
-import logging
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -40,12 +37,14 @@ def read_tiff(path: Path) -> tuple[np.ndarray, list[str]]:
     """
     import tifffile  # slow to import
 
+    from lacbed.patterns.formats.imagej import without_log
+
     pages = [page for page in _directories(path) if not page.get(SUBFILE, 0) & 5]  # no thumbnails, no masks
     if not pages:
         raise FileFormatError("it holds no image")
     for page in pages:
         _check_page(page)
-    with _silent(), tifffile.TiffFile(path) as file:
+    with without_log(), tifffile.TiffFile(path) as file:
         series = [s for s in file.series if not s.keyframe.subfiletype & 5]
         _check_series(series, path.stat().st_size)
         try:
@@ -239,14 +238,3 @@ def _name(method: int, names: Any) -> str:
         return str(names(method).name)
     except ValueError:
         return str(method)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Without what tifffile logs about a damaged file: it would stand beside our own line."""
-    logger = logging.getLogger("tifffile")
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before

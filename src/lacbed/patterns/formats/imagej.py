@@ -83,7 +83,7 @@ def read(path: Path) -> xr.DataArray:
     Raises:
         FileFormatError: if the file is another TIFF.
     """
-    with _silent(), tifffile.TiffFile(path) as tiff:
+    with without_log(), tifffile.TiffFile(path) as tiff:
         found = tiff.imagej_metadata or {}
         info = found.get("Info")
         if not isinstance(info, str):
@@ -104,13 +104,13 @@ def read(path: Path) -> xr.DataArray:
 
 def is_ours(path: Path) -> bool:
     """Whether a file was written by `write`."""
-    with _silent(), tifffile.TiffFile(path) as tiff:
+    with without_log(), tifffile.TiffFile(path) as tiff:
         info = (tiff.imagej_metadata or {}).get("Info")
         return isinstance(info, str) and '"lacbed"' in info
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def without_log() -> Iterator[None]:
     """Keep tifffile from logging what an exception is going to say."""
     logger = logging.getLogger("tifffile")
     before, logger.disabled = logger.disabled, True
