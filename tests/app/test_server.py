@@ -137,7 +137,7 @@ def test_leaving_ends_the_computation(client, server):
     with client.stream("POST", "/api/stream/simulate", json=HEAVY) as answer:
         parts = answer.iter_raw()
         received = next(parts)
-        while b"finding" not in received:
+        while b"choosing the number" not in received:
             received += next(parts)
     end = time.monotonic() + 120
     while before <= workers_of(server[1]):
