@@ -14,9 +14,8 @@ import torch
 from lacbed.beams import beams_within
 from lacbed.crystals import Crystal
 from lacbed.errors import SettingError
-from lacbed.geometry.folding import fold_tilts
 from lacbed.geometry.frame import make_frame
-from lacbed.geometry.symmetry import unique_rows
+from lacbed.geometry.symmetry import matrix_count
 from lacbed.geometry.tilts import TiltGrid
 from lacbed.patterns.metrics import zncc_loss
 from lacbed.settings import Settings
@@ -220,8 +219,7 @@ def search_share(crystal: Crystal, settings: Settings) -> float:
     numbers = []
     for grid in (coarse_grid(settings.grid), settings.grid):
         tilts, inside = grid.tilts(frame, settings.energy)
-        reduced = fold_tilts(crystal, frame, tilts[inside]).reduced
-        numbers.append(len(unique_rows(np.round(reduced * (1e8 / frame.shortest)).astype(np.int64))[0]))
+        numbers.append(matrix_count(crystal, frame, tilts[inside]))
     search: float = numbers[0] * GROWTH**_COST / (1.0 - GROWTH**-_COST)
     return search / (search + numbers[1])
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lacbed.geometry.folding import fold_images
 from lacbed.geometry.nodes import PAD
 
 _CPU = torch.device("cpu")
@@ -22,6 +23,13 @@ _BAND = 0.1
 
 _NOISE = 1e-6
 """Variance of the noise that is assumed, which keeps weights small between nodes as close as these."""
+
+_OPERATIONS = [
+    np.diag(signs) @ axes
+    for axes in (np.eye(2, dtype=np.int64), np.eye(2, dtype=np.int64)[::-1])
+    for signs in ((1, 1), (-1, 1), (1, -1), (-1, -1))
+]
+"""2mm, and with its second half 4mm."""
 
 LATTICES: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {
     "every fourth": ((4, 0), (0, 4)),
@@ -112,7 +120,9 @@ def make_plan(
     if four_fold:
         y, x = y[x >= y], x[x >= y]
     tilts = np.stack([2 * x + 1, 2 * y + 1], axis=1)  # in 1 / (2 nodes)
-    reduced, shift = _fold(tilts, np.array(LATTICES[lattice]).T * 2 * nodes, four_fold)
+    basis = np.array(LATTICES[lattice]).T
+    reduced, steps = fold_images(tilts, 2 * nodes * basis, _OPERATIONS[: 8 if four_fold else 4])
+    shift = steps @ basis.T
     _, first, matrix, counts = np.unique(
         reduced @ [1 << 20, 1], return_index=True, return_inverse=True, return_counts=True
     )
@@ -129,38 +139,13 @@ def make_plan(
     weights = np.eye(count) if exact else _interpolation(pixels, each, nodes, count)
     return Plan(
         reduced=torch.tensor(reduced[first] / (2.0 * nodes), dtype=torch.float32, device=device),
-        shift=torch.tensor(shift[chosen] // (2 * nodes), device=device),
+        shift=torch.tensor(shift[chosen], device=device),
         square=torch.tensor(
             (tilts[chosen] ** 2).sum(axis=2) / (2.0 * nodes) ** 2, dtype=torch.float32, device=device
         ),
         place=torch.tensor(place, device=device),
         weights=torch.tensor(weights, dtype=torch.float32, device=device),
     )
-
-
-def _fold(tilts: np.ndarray, basis: np.ndarray, four_fold: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Q and G of every tilt after the symmetry operation that gives the first q in a fixed order."""
-    best_q, best_g = np.zeros_like(tilts), np.zeros_like(tilts)
-    best = np.full(len(tilts), np.iinfo(np.int64).max)
-    for swap in (False, True)[: 1 + four_fold]:
-        for signs in ((1, 1), (-1, 1), (1, -1), (-1, -1)):
-            moved = (tilts[:, ::-1] if swap else tilts) * np.array(signs)
-            q, g = _nearest(moved, basis)
-            code = (q + (1 << 18)) @ [1 << 20, 1]
-            better = code < best
-            best[better], best_q[better], best_g[better] = code[better], q[better], g[better]
-    return best_q, best_g
-
-
-def _nearest(tilts: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Tilt = q + G with G the nearest vector of the lattice, the shortest among equally near ones."""
-    steps = np.round(tilts @ np.linalg.inv(basis).T).astype(np.int64)
-    around = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)])
-    candidates = (steps[:, None] + around) @ basis.T
-    distance = ((tilts[:, None] - candidates) ** 2).sum(axis=2)
-    best = np.argmin(distance * (1 << 32) + (candidates**2).sum(axis=2), axis=1)
-    chosen = candidates[np.arange(len(tilts)), best]
-    return tilts - chosen, chosen
 
 
 def _interpolation(pixels: int, each: int, nodes: int, count: int) -> np.ndarray:
