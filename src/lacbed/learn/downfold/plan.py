@@ -14,15 +14,9 @@ import torch
 from torch import Tensor
 
 from lacbed.geometry.folding import fold_images
-from lacbed.geometry.nodes import PAD
+from lacbed.geometry.interpolation import PAD, kriging
 
 _CPU = torch.device("cpu")
-
-_BAND = 0.1
-"""Standard deviation of the frequencies that amplitudes have, in periods a node."""
-
-_NOISE = 1e-6
-"""Variance of the noise that is assumed, which keeps weights small between nodes as close as these."""
 
 _OPERATIONS = [
     np.diag(signs) @ axes
@@ -136,7 +130,7 @@ def make_plan(
     place[y, x] = matrix * chosen.shape[1] + pair
     if four_fold:
         place[x, y] = place[y, x]
-    weights = np.eye(count) if exact else _interpolation(pixels, each, nodes, count)
+    weights = np.eye(count) if exact else kriging(count, (np.arange(pixels // 2) + 0.5) / each * nodes - 0.5)
     return Plan(
         reduced=torch.tensor(reduced[first] / (2.0 * nodes), dtype=torch.float32, device=device),
         shift=torch.tensor(shift[chosen], device=device),
@@ -146,26 +140,3 @@ def make_plan(
         place=torch.tensor(place, device=device),
         weights=torch.tensor(weights, dtype=torch.float32, device=device),
     )
-
-
-def _interpolation(pixels: int, each: int, nodes: int, count: int) -> np.ndarray:
-    """Weights of the nodes for the pixels of half an axis; nodes below 0 are mirror images.
-
-    The best linear combinations for a constant plus a function whose Fourier transform is Gaussian noise up to
-    some `_BAND` periods a node (ordinary kriging; Cressie, Statistics for spatial data, Wiley 1993, section 3.2).
-    They use all nodes of the axis, and need a sixth fewer than polynomials through eight.
-    """
-    position = (np.arange(pixels // 2) + 0.5) / each * nodes - 0.5
-    node = np.arange(count, dtype=float)
-
-    def alike(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        apart = np.stack([first[:, None] - second, first[:, None] + second + 1.0])
-        covariance: np.ndarray = np.exp(-2.0 * (np.pi * _BAND * apart) ** 2).sum(axis=0)
-        return covariance
-
-    system = np.ones((count + 1, count + 1))  # the last row and column let the weights of a pixel add up to 1
-    system[:-1, :-1] = alike(node, node) + _NOISE * np.eye(count)
-    system[-1, -1] = 0.0
-    wanted = np.vstack([alike(node, position), np.ones(len(position))])
-    weights: np.ndarray = np.linalg.solve(system, wanted)[:-1].T
-    return weights
