@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lacbed.errors import SettingError
+from lacbed.io.numbers import is_number
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -63,8 +64,6 @@ def parse_export(request: Mapping[str, Any]) -> tuple[str, float | None]:
     ending, thickness = request.get("format"), request.get("thickness")
     if not isinstance(ending, str) or ending not in MEDIA_TYPES:
         raise SettingError(f"the format of a file is one of {', '.join(MEDIA_TYPES)}")
-    if thickness is not None and (
-        isinstance(thickness, bool) or not isinstance(thickness, int | float) or not -1e300 < thickness < 1e300
-    ):
+    if thickness is not None and not is_number(thickness):
         raise SettingError("the thickness of a file is a number in Å")
     return ending, None if thickness is None else float(thickness)

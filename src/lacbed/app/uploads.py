@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lacbed.errors import SettingError
+from lacbed.io.numbers import is_whole
 
 ENDINGS = (".json", ".npz", ".nc", ".tif", ".tiff")
 HINT = "drop experiment.json and images.npz together, or one .nc, .npz or .tif file written by lacbed"
@@ -44,7 +45,7 @@ def _entry(entry: Any) -> tuple[str, int]:
     ending, size = (entry.get("ending"), entry.get("size")) if isinstance(entry, Mapping) else (None, None)
     if ending not in ENDINGS:
         raise SettingError(f"files of the kind {str(ending)[:12]!r} are not measured patterns; {HINT}")
-    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+    if not is_whole(size, 0):
         raise SettingError("the files arrived incomplete; drop them again")
     return ending, size
 

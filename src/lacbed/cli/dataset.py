@@ -11,6 +11,7 @@ import typer
 from lacbed.cli import options as o
 from lacbed.cli.console import Reporter, columns
 from lacbed.errors import FileFormatError, LacbedError, SettingError
+from lacbed.io.numbers import number
 
 if TYPE_CHECKING:
     from lacbed.datasets.build import Built
@@ -88,8 +89,7 @@ def build_command(
     from lacbed.datasets.plan import make_plan
     from lacbed.datasets.select import Selection, select_rows
 
-    if not 1 <= batch <= 4096:
-        raise SettingError(f"--batch must be between 1 and 4096, got {batch}")
+    number("--batch", batch, 1, 4096)
     chosen = _config(preset, config)
     selection = Selection(count, seed, max_atoms, known, per_prototype)
     check_place(out)
@@ -119,8 +119,8 @@ def _crew(workers: int | None, scheduler: str | None, device: str) -> tuple[Any,
     from lacbed.datasets.limits import GPU_TOGETHER, cores, worker_memory
     from lacbed.setup import choose_device
 
-    if workers is not None and workers < 1:
-        raise SettingError(f"--workers must be at least 1, got {workers}")
+    if workers is not None:
+        number("--workers", workers, 1)
     if scheduler is None:
         on_gpu = choose_device(device).type == "cuda"
         count = workers or (1 if on_gpu else cores())

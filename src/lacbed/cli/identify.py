@@ -12,6 +12,7 @@ from lacbed.cli import options as o
 from lacbed.cli import parse
 from lacbed.cli.console import Reporter, columns
 from lacbed.errors import SettingError
+from lacbed.io.numbers import number
 
 if TYPE_CHECKING:
     from lacbed.identification.identify import Identification
@@ -73,8 +74,7 @@ def command(
     from lacbed.patterns.files import load_pattern
 
     for option, value in (("--keep", keep), ("--top", top)):
-        if value < 1:
-            raise SettingError(f"{option} must be at least 1, got {value}")
+        number(option, value, 1)
     final = exact(parse.absorption(absorption))
     thicknesses = parse.thicknesses(thickness)
     data = load_experiment(pattern).pattern if pattern.is_dir() else load_pattern(pattern)

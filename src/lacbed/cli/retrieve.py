@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ from lacbed.cli import options as o
 from lacbed.cli import parse
 from lacbed.cli.console import Reporter
 from lacbed.errors import SettingError
+from lacbed.io.numbers import number
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -115,11 +115,7 @@ def command(
 
 def _thickness(asked: float | None, data: xr.DataArray) -> float:
     value = float(data["thickness"][0]) if asked is None else asked
-    if not math.isfinite(value) or not 0 < value <= 1e5:
-        raise SettingError(
-            f"retrieval needs the thickness in Å (--thickness), above 0 and at most 1e5, got {value:g}"
-        )
-    return value
+    return number("the thickness (--thickness)", value, above=0, high=1e5, unit="Å")
 
 
 def _lattice(asked: float | None, data: xr.DataArray) -> float:
@@ -138,9 +134,7 @@ def _lattice(asked: float | None, data: xr.DataArray) -> float:
                 "the square cell (--lattice) if its projection is a square"
             )
         asked = crystal.cell[0]
-    if not math.isfinite(asked) or not 1.0 <= asked <= 40.0:
-        raise SettingError(f"--lattice must be between 1 and 40 Å, got {asked:g}")
-    return asked
+    return number("--lattice", asked, 1, 40, unit="Å")
 
 
 def _report(result: Retrieval, out: Path, reporter: Reporter) -> None:

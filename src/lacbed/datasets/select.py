@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from lacbed.errors import SettingError
+from lacbed.io.numbers import number, whole
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,9 @@ class Selection:
         """Check the numbers."""
         for name in ("count", "max_atoms", "per_prototype"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise SettingError(f"{name} must be positive, got {value}")
-        if not 0 <= self.seed < 2**63:
-            raise SettingError(f"seed must be a whole number from 0, got {self.seed}")
+            if value is not None:
+                number(name, value, above=0)
+        whole("seed", self.seed, 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

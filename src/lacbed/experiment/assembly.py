@@ -15,10 +15,11 @@ from lacbed.constants import wavelength
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
-from lacbed.experiment.experiment import LARGEST_INDEX, Experiment, grid_axes, is_direction, is_number, on_axes
+from lacbed.experiment.experiment import LARGEST_INDEX, Experiment, grid_axes, is_direction, on_axes
 from lacbed.experiment.orientation import check_orientation, images_to_pattern
 from lacbed.geometry.frame import Frame, IntArray, make_frame
 from lacbed.geometry.tilts import MAX_ANGLE, TiltGrid
+from lacbed.io.numbers import number
 from lacbed.patterns.result import hkl_label, software
 
 SMALLEST = 8
@@ -54,10 +55,7 @@ class Geometry:
             SettingError: saying what was expected and what came.
         """
         for name in ("energy", "half_width"):
-            if not (is_number(getattr(self, name)) and getattr(self, name) > 0):
-                raise SettingError(
-                    f"{name} of an experiment must be a positive number, got {getattr(self, name)!r}"
-                )
+            number(f"{name} of an experiment", getattr(self, name), above=0)
         for name in ("zone_axis", "x_direction", "foil_normal"):
             value = getattr(self, name)
             whole = name == "zone_axis"

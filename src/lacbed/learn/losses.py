@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lacbed.errors import SettingError
+from lacbed.io.numbers import number
 from lacbed.learn.targets import answer_of
 from lacbed.patterns.metrics import zncc_loss
 
@@ -44,8 +44,7 @@ class LossSettings:
             SettingError: naming the key.
         """
         for name, value in vars(self).items():
-            if value < 0:
-                raise SettingError(f"loss.{name} must not be negative, got {value:g}")
+            number(f"loss.{name}", value, 0)
 
 
 def loss_terms(output: Mapping[str, Tensor], truth: Tensor) -> dict[str, Tensor]:

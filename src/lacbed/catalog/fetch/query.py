@@ -9,6 +9,7 @@ from typing import Any
 from lacbed.catalog.schema import Row
 from lacbed.crystals.site import is_element
 from lacbed.errors import SettingError
+from lacbed.io.numbers import number
 
 FIRST_CUBIC = 195
 """The cubic space groups are 195 to 230."""
@@ -48,8 +49,8 @@ class Query:
                 f"{', '.join(outside)} is required (--elements) but not among the elements allowed (--only)"
             )
         for name, value in (("atoms per cell", self.max_atoms), ("structures", self.count)):
-            if value is not None and value < 1:
-                raise SettingError(f"the number of {name} must be at least 1, got {value}")
+            if value is not None:
+                number(f"the number of {name}", value, 1)
 
     def as_request(self) -> dict[str, Any]:
         """The filters that tell two fetches apart; `count` does not, it only ends one earlier."""

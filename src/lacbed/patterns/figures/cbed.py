@@ -7,6 +7,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from lacbed.errors import SettingError
+from lacbed.io.numbers import number
 from lacbed.patterns.figures import style
 from lacbed.patterns.labels import axis_step, caption, number_text
 
@@ -26,8 +27,7 @@ def cbed_figure(cbed: xr.DataArray, gamma: float = 0.5, clip: float = 0.02) -> F
     """
     if cbed.dims != ("thickness", "qy", "qx"):
         raise SettingError(f"expected a CBED pattern (thickness, qy, qx), got {cbed.dims}; see assemble_cbed")
-    if not gamma > 0:
-        raise SettingError(f"gamma must be positive, got {gamma}")
+    number("gamma", gamma, above=0)
     count = cbed.sizes["thickness"]
     if count > 12:
         raise SettingError(f"a figure of {count} CBED patterns is not readable; select at most 12 thicknesses")

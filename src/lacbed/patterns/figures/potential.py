@@ -10,6 +10,7 @@ from matplotlib.patches import Polygon
 from matplotlib.transforms import Affine2D
 
 from lacbed.errors import SettingError
+from lacbed.io.numbers import number
 from lacbed.patterns.figures import style
 from lacbed.patterns.labels import caption, number_text
 
@@ -32,8 +33,7 @@ def potential_figure(potential: xr.DataArray, repeat: int = 2, colours: str = "i
     """
     if potential.dims != ("v", "u") or "cell" not in potential.attrs:
         raise SettingError(f"expected a projected potential with dims ('v', 'u'), got {potential.dims}")
-    if not 1 <= repeat <= 20:
-        raise SettingError(f"repeat must be between 1 and 20, got {repeat}")
+    number("repeat", repeat, 1, 20)
     cell = np.asarray(potential.attrs["cell"], dtype=float).reshape(2, 2)
     corners = repeat * np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) @ cell.T
     span = np.ptp(corners, axis=0)
