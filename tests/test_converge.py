@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
 from lacbed import Crystal, TiltGrid, convergence, simulate, zncc_loss
-from lacbed.converge import COARSE_PIXELS, _change, coarse_grid
+from lacbed.converge import COARSE_PIXELS, _change, climb, coarse_grid
 from lacbed.errors import SettingError
 
 SETTINGS = {"grid": TiltGrid(pixels=8, extent=1.5), "thicknesses": (300.0, 600.0), "hkl": ((0, 0, 0), (2, 0, 0))}
@@ -50,6 +52,25 @@ def test_what_does_not_converge_says_so() -> None:
     )
     assert not report.converged
     assert "NOT converged" in report.summary
+
+
+def test_a_ladder_ends_at_the_first_rung_whose_changes_are_small() -> None:
+    def made(values: list[float]) -> Iterator[float]:
+        for value in values:
+            asked.append(value)
+            yield value
+
+    def change(a: float, b: float) -> tuple[float, float]:
+        return abs(b - a), abs(b - a) / 10
+
+    asked: list[float] = []
+    end = climb(made([0.0, 4.0, 6.0, 6.5, 6.6]), change, (1.0, 0.1))
+    assert (end.lower, end.upper, end.changes, end.converged) == (6.0, 6.5, (0.5, 0.05), True)
+    assert asked == [0.0, 4.0, 6.0, 6.5]  # nothing beyond is computed
+    end = climb(made([0.0, 4.0, 6.0]), change, (3.0, 0.1))  # one tolerance alone is not enough
+    assert (end.lower, end.upper, end.converged) == (4.0, 6.0, False)
+    end = climb(made([3.0]), change, (1.0, 1.0))
+    assert (end.lower, end.upper, end.changes, end.converged) == (3.0, 3.0, (), False)
 
 
 def test_convergence_is_judged_on_few_pixels_of_the_same_width() -> None:

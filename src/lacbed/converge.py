@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -14,15 +14,16 @@ import torch
 from lacbed.beams import beams_within
 from lacbed.crystals import Crystal
 from lacbed.errors import SettingError
-from lacbed.geometry.folding import fold_tilts
 from lacbed.geometry.frame import make_frame
-from lacbed.geometry.symmetry import unique_rows
+from lacbed.geometry.symmetry import matrix_count
 from lacbed.geometry.tilts import TiltGrid
 from lacbed.patterns.metrics import zncc_loss
 from lacbed.settings import Settings
 from lacbed.setup import prepare, solve
 from lacbed.solvers.blocks import Tick, describe_work, gibibytes, one_thread_each
 from lacbed.solvers.memory import preparation_bytes
+
+Rung = TypeVar("Rung")
 
 COARSE_PIXELS = 12
 """Convergence is judged on a coarser grid of the same width; it changes slowly with the tilt."""
@@ -165,26 +166,65 @@ def converge(
         raise SettingError(f"{crystal.name} needs {count} beams to begin with; the limit is {max_beams}")
     _check_hope(crystal, settings, max_beams)
     steps: list[Step] = []
-    previous: np.ndarray | None = None
     share = _Share(tick, count, likely)
-    while True:
-        start = time.perf_counter()
-        share.begin(count, steps)
-        setup = prepare(crystal, replace(coarse, beams=count))
-        values = solve(setup, share.tick)[2].numpy()
-        found = setup.describe()
-        if previous is not None:
-            z, change = _change(previous, values, CONTRAST[settings.dtype])
-            steps[-1] = replace(steps[-1], z=z, max_difference=change)
-        seconds = time.perf_counter() - start
-        steps.append(Step(int(found["beams"]), float(found["beam_g_max"]), np.nan, np.nan, seconds))
-        met = (
-            previous is not None and steps[-2].z <= tolerance_z and steps[-2].max_difference <= tolerance_intensity
-        )
-        next_count = int(np.ceil(GROWTH * found["beams"]))
-        if met or (previous is not None and next_count > max_beams):
-            return ConvergenceReport(steps[-2].beams, tuple(steps), tolerance_z, tolerance_intensity, met)
-        previous, count = values, next_count
+
+    def rungs() -> Iterator[np.ndarray]:
+        number = count
+        while len(steps) < 2 or number <= max_beams:
+            start = time.perf_counter()
+            share.begin(number, steps)
+            setup = prepare(crystal, replace(coarse, beams=number))
+            values = solve(setup, share.tick)[2].numpy()
+            found = setup.describe()
+            seconds = time.perf_counter() - start
+            steps.append(Step(int(found["beams"]), float(found["beam_g_max"]), np.nan, np.nan, seconds))
+            yield values
+            number = math.ceil(GROWTH * found["beams"])
+
+    def change(lower: np.ndarray, upper: np.ndarray) -> tuple[float, float]:
+        z, most = _change(lower, upper, CONTRAST[settings.dtype])
+        steps[-2] = replace(steps[-2], z=z, max_difference=most)
+        return z, most
+
+    end = climb(rungs(), change, (tolerance_z, tolerance_intensity))
+    return ConvergenceReport(steps[-2].beams, tuple(steps), tolerance_z, tolerance_intensity, end.converged)
+
+
+@dataclass(frozen=True, eq=False)
+class Climb(Generic[Rung]):
+    """Where a ladder ended.
+
+    Attributes:
+        lower, upper: the last rung that had one above, and that one.
+        changes: from the one to the other; none if there was only one.
+        converged: whether the changes are within the tolerances, so that `lower` is enough.
+    """
+
+    lower: Rung
+    upper: Rung
+    changes: tuple[float, ...]
+    converged: bool
+
+
+def climb(
+    rungs: Iterable[Rung], change: Callable[[Rung, Rung], tuple[float, ...]], tolerances: Sequence[float]
+) -> Climb[Rung]:
+    """Compare each rung of a ladder (of beams, of a reach) with the next until they differ by little enough.
+
+    Args:
+        rungs: simulations with more and more beams, made when they are asked for; at least one.
+        change: what differs from one to the next, as numbers.
+        tolerances: largest of these.
+    """
+    waiting = iter(rungs)
+    lower = upper = next(waiting)
+    changes: tuple[float, ...] = ()
+    for following in waiting:
+        lower, upper = upper, following
+        changes = change(lower, upper)
+        if all(found <= most for found, most in zip(changes, tolerances, strict=True)):
+            return Climb(lower, upper, changes, converged=True)
+    return Climb(lower, upper, changes, converged=False)
 
 
 def _check_hope(crystal: Crystal, settings: Settings, max_beams: int) -> None:
@@ -220,8 +260,7 @@ def search_share(crystal: Crystal, settings: Settings) -> float:
     numbers = []
     for grid in (coarse_grid(settings.grid), settings.grid):
         tilts, inside = grid.tilts(frame, settings.energy)
-        reduced = fold_tilts(crystal, frame, tilts[inside]).reduced
-        numbers.append(len(unique_rows(np.round(reduced * (1e8 / frame.shortest)).astype(np.int64))[0]))
+        numbers.append(matrix_count(crystal, frame, tilts[inside]))
     search: float = numbers[0] * GROWTH**_COST / (1.0 - GROWTH**-_COST)
     return search / (search + numbers[1])
 

@@ -165,3 +165,10 @@ def blur(images: Tensor, sigma: Tensor) -> Tensor:
     matrix = torch.exp(-0.5 * square / width)
     matrix = matrix / matrix.sum(dim=1, keepdim=True)
     return matrix @ images @ matrix.T
+
+
+def binned_sigma(sigma: Tensor, binning: int) -> Tensor:
+    """The blur σ of full pixels in binned ones; the mean over b x b pixels adds (b² - 1) / 12 to its square."""
+    if binning == 1:
+        return sigma
+    return torch.sqrt(torch.square(sigma) + (binning**2 - 1) / 12.0) / binning

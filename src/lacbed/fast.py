@@ -14,7 +14,7 @@ from lacbed.crystals import Crystal
 from lacbed.errors import SettingError
 from lacbed.geometry.folding import fold_tilts, zone_of_allowed
 from lacbed.geometry.frame import make_frame
-from lacbed.geometry.nodes import ORDER, Nodes, node_lattice, node_spacing
+from lacbed.geometry.interpolation import ORDER, Nodes, node_lattice, node_spacing
 from lacbed.geometry.symmetry import unique_rows
 from lacbed.settings import Settings
 from lacbed.setup import Setup, prepare, solve, solve_amplitudes

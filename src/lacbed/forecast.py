@@ -10,9 +10,8 @@ import numpy as np
 from lacbed.beams import beams_within, zone_area
 from lacbed.converge import GROWTH, LIKELY_G, coarse_grid
 from lacbed.crystals import Crystal
-from lacbed.geometry.folding import fold_tilts
 from lacbed.geometry.frame import Frame, make_frame
-from lacbed.geometry.symmetry import unique_rows
+from lacbed.geometry.symmetry import matrix_count
 from lacbed.geometry.wave import electron_wave
 from lacbed.settings import Settings
 from lacbed.setup import alike, chooses_beams_by_convergence, wanted_reflections
@@ -117,8 +116,7 @@ def _size(crystal: Crystal, frame: Frame, settings: Settings, beams: int) -> Siz
     grid, inside = settings.grid.tilts(frame, settings.energy)
     tilts = grid[inside]
     same = alike(crystal, frame, settings)
-    reduced = fold_tilts(crystal, frame, tilts).reduced
-    distinct = len(unique_rows(np.round(reduced * (1e8 / frame.shortest)).astype(np.int64))[0])
+    distinct = matrix_count(crystal, frame, tilts)
     highest = float(np.sum(tilts**2, axis=1).max())
     area = zone_area(crystal, frame)
     reach = math.sqrt(beams * area / math.pi)

@@ -8,7 +8,7 @@ import torch
 
 from lacbed import Crystal, TiltGrid, simulate, zncc_loss
 from lacbed.errors import SettingError
-from lacbed.geometry.nodes import PAD
+from lacbed.geometry.interpolation import PAD
 from lacbed.learn.downfold import solve
 from lacbed.learn.downfold.centre import centred
 from lacbed.learn.downfold.parity import mirror_lines

@@ -15,7 +15,7 @@ from lacbed.learn.equivalence import aligned
 from lacbed.learn.symmetry import OPERATIONS
 from lacbed.patterns.metrics import zncc_loss
 from lacbed.retrieval.cell import image_of_table, inverted, lengths, shifted, table_of_image
-from lacbed.retrieval.forward import Foil, make_basis, make_grid, pattern, pattern_values
+from lacbed.retrieval.forward import RECIPROCITY, Foil, make_basis, make_grid, pattern, pattern_values
 from lacbed.retrieval.refine import refine
 from lacbed.retrieval.retrieve import pattern_group, retrieve
 from lacbed.retrieval.start import given_potential, half_width
@@ -96,6 +96,15 @@ def test_gradient_of_the_pattern_against_differences():
     slope = float((leaf.grad.conj() * step).real.sum())
     values = [float((pattern_values(grid, basis, table + e * step) * weights).sum()) for e in (1e-5, -1e-5)]
     assert slope == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-6)
+
+
+@pytest.mark.parametrize("divisions", [2, 3])
+def test_the_pattern_has_its_symmetry_whether_it_is_used_or_not(divisions):
+    table = table_of_image(potential("SrTiO3"), 20).real
+    grids = [make_grid(FOIL, divisions, 2, operations) for operations in (RECIPROCITY, OPERATIONS)]
+    full, reduced = (pattern_values(grid, make_basis(grid, table), table) for grid in grids)
+    torch.testing.assert_close(full, reduced, rtol=0.0, atol=1e-12)
+    assert len(grids[1].square) < len(grids[0].square) / 3
 
 
 def test_refinement_finds_a_known_potential():

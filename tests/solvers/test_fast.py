@@ -11,7 +11,7 @@ from solver_helpers import CASES, largest_difference, reference
 
 from lacbed import Crystal, TiltGrid, convergence, simulate, zncc_loss
 from lacbed.errors import SettingError
-from lacbed.geometry.nodes import ORDER, node_lattice
+from lacbed.geometry.interpolation import ORDER, node_lattice
 from lacbed.solvers import exponential
 from lacbed.solvers.exponential import matrix_exponential, propagators
 

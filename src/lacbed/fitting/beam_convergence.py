@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lacbed.converge import GROWTH, SMALLEST, climb
 from lacbed.crystals import Crystal
 from lacbed.experiment.experiment import Experiment
 from lacbed.fitting.lattice import LatticePattern, simulate_lattice, tilt_lattice
@@ -17,7 +19,7 @@ from lacbed.patterns.metrics import zncc_loss
 if TYPE_CHECKING:
     from lacbed.fitting.settings import FitSettings
 
-SMALLEST, GROWTH, LARGEST = 40, 1.5, 2000
+LARGEST = 2000
 TOLERANCE_Z, TOLERANCE_INTENSITY = 1e-3, 3e-2
 """Largest changes with one and a half times as many beams; measured patterns are met to a few percent."""
 
@@ -36,18 +38,19 @@ def enough_beams(experiment: Experiment, crystal: Crystal, frame: Frame, setting
     thicknesses = (float(np.median(settings.thicknesses)), max(settings.thicknesses))
     step = frame.shortest / 2.3  # coarse, and no simple fraction, so that no tilt is special
     lattice = tilt_lattice(crystal, frame, experiment.half_width, experiment.center, step, 0.0)
-    count, before = SMALLEST, None
-    while True:
-        tried = replace(settings, beams=count)
-        found = simulate_lattice(crystal, tried.simulation(experiment, thicknesses), lattice)
-        if before is not None:
-            z, change = _change(before, found)
-            text = f"{before.beams} beams: Z = {100 * z:.2g} %, max |dI| = {change:.2g} against {found.beams}"
-            if z <= TOLERANCE_Z and change <= TOLERANCE_INTENSITY:
-                return before.beams, f"converged at {text}"
-            if found.beams > LARGEST:
-                return before.beams, f"NOT converged at {text}"
-        before, count = found, math.ceil(GROWTH * found.beams)
+
+    def rungs() -> Iterator[LatticePattern]:
+        count, beams = SMALLEST, 0
+        while beams <= LARGEST:
+            tried = replace(settings, beams=count)
+            found = simulate_lattice(crystal, tried.simulation(experiment, thicknesses), lattice)
+            yield found
+            beams, count = found.beams, math.ceil(GROWTH * found.beams)
+
+    end = climb(rungs(), _change, (TOLERANCE_Z, TOLERANCE_INTENSITY))
+    few, more, (z, change) = end.lower.beams, end.upper.beams, end.changes
+    state = "converged" if end.converged else "NOT converged"
+    return few, f"{state} at {few} beams: Z = {100 * z:.2g} %, max |dI| = {change:.2g} against {more}"
 
 
 def _change(first: LatticePattern, second: LatticePattern) -> tuple[float, float]:

@@ -7,9 +7,12 @@ are the same, only the one that is incident differs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
@@ -60,20 +63,64 @@ def fold_tilts(crystal: Crystal, frame: Frame, tilts: FloatArray) -> Folding:
     """
     basis = zone_of_allowed(crystal, frame)
     vectors = frame.vectors(basis)[:, :2].T  # columns
-    steps = np.round(tilts @ np.linalg.inv(vectors).T)
-    rest = tilts - steps @ vectors.T
+    steps, tied = nearest_points(tilts, vectors, 1e-9 * frame.shortest**2)
+    return Folding(basis, tilts - steps @ vectors.T, steps @ basis, tied)
+
+
+def nearest_points(
+    tilts: NDArray[Any], lattice: NDArray[Any], tolerance: float = 1e-9
+) -> tuple[IntArray, NDArray[np.bool_]]:
+    """The point of a lattice that is nearest to each tilt, the shortest of those equally near.
+
+    Args:
+        tilts: in any unit: (tilt, 2).
+        lattice: two vectors as columns: (2, 2).
+        tolerance: difference of squared distances that counts as none.
+
+    Returns:
+        Its coordinates on the lattice, (tilt, 2), and whether another point is as near and as short, (tilt,).
+    """
+    steps = np.round(tilts @ np.linalg.inv(lattice).T)
+    rest = tilts - steps @ lattice.T
     shifts = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)], dtype=float)
-    moves = shifts @ vectors.T  # (9, 2)
+    moves = shifts @ lattice.T  # (9, 2)
     # |rest - move|² - |rest|² for all nine neighbours at once: (tilt, 9)
     gain = np.sum(moves * moves, axis=1) - 2.0 * (rest @ moves.T)
-    nearest = gain < gain.min(axis=1, keepdims=True) + 1e-9 * frame.shortest**2
+    nearest = gain < gain.min(axis=1, keepdims=True) + tolerance
     best = np.argmax(nearest, axis=1)
     boundary = np.count_nonzero(nearest, axis=1) > 1
     tied = np.zeros(len(tilts), dtype=bool)
     if np.any(boundary):
-        anchors = (steps[boundary, None, :] + shifts) @ vectors.T
-        length = np.round(np.where(nearest[boundary], np.linalg.norm(anchors, axis=-1), np.inf), 9)
+        points = (steps[boundary, None, :] + shifts) @ lattice.T
+        length = np.round(np.where(nearest[boundary], np.linalg.norm(points, axis=-1), np.inf), 9)
         best[boundary] = np.argmin(length, axis=1)
         tied[boundary] = np.count_nonzero(length == length.min(axis=1, keepdims=True), axis=1) > 1
-    steps = steps + shifts[best]
-    return Folding(basis, tilts - steps @ vectors.T, steps.astype(np.int64) @ basis, tied)
+    return (steps + shifts[best]).astype(np.int64), tied
+
+
+def fold_images(
+    tilts: IntArray, lattice: IntArray | None, operations: Sequence[NDArray[Any]]
+) -> tuple[IntArray, IntArray]:
+    """Q and G of the image of every tilt whose q comes first in a fixed order; k = q without a lattice.
+
+    Tilts are whole numbers of a small step, so that equal q are found without rounding.
+
+    Args:
+        tilts: (tilt, 2).
+        lattice: two vectors as columns, (2, 2), or None.
+        operations: matrices that the pattern has as symmetry, the identity among them: (2, 2) each.
+
+    Returns:
+        Q, and the coordinates of G on the lattice: two (tilt, 2).
+    """
+    best = np.full(len(tilts), np.iinfo(np.int64).max)
+    reduced, anchors = np.zeros_like(tilts), np.zeros_like(tilts)
+    for operation in operations:
+        q, steps = tilts @ operation.T, np.zeros_like(tilts)
+        if lattice is not None:
+            steps, _ = nearest_points(q, lattice)
+            q = q - steps @ lattice.T
+        code = (q + (1 << 18)) @ [1 << 20, 1]
+        better = code < best
+        best[better], reduced[better], anchors[better] = code[better], q[better], steps[better]
+    return reduced, anchors

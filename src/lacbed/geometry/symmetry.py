@@ -173,6 +173,11 @@ def _unique_pairs(crystal: Crystal, frame: Frame, tilt: FloatArray, hkl: IntArra
     return Reduction(tilts, fold_tilts(crystal, frame, tilts), tilt_number[first], pair_hkl, source.reshape(shape))
 
 
+def matrix_count(crystal: Crystal, frame: Frame, tilts: FloatArray) -> int:
+    """How many matrices serve the tilts, (tilt, 2) in 1/Å, where those that differ by a G share theirs."""
+    return len(unique_rows(_key(fold_tilts(crystal, frame, tilts).reduced, frame))[0])
+
+
 def unique_rows(rows: IntArray) -> tuple[IntArray, IntArray]:
     """First occurrence of every distinct row, and the number of each row among them."""
     low, span = rows.min(axis=0), np.ptp(rows, axis=0) + 1

@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from lacbed.constants import wavelength
+from lacbed.converge import climb
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
 from lacbed.fitting.lattice import LatticePattern, simulate_lattice, tilt_lattice
 from lacbed.geometry.frame import make_frame
-from lacbed.geometry.nodes import node_spacing
+from lacbed.geometry.interpolation import node_spacing
 from lacbed.identification.target import Target
 from lacbed.patterns.metrics import zncc_loss
 from lacbed.potential import Absorption
@@ -124,17 +125,15 @@ def enough_reach(crystal: Crystal, thickness: float, target: Target, absorption:
         absorption: the model.
     """
     step = make_frame(crystal, target.zone_axis).shortest / 2.3  # coarse, and no simple fraction: no special tilts
-    before: LatticePattern | None = None
-    for smaller, reach in zip((REACHES[0], *REACHES), REACHES, strict=False):
-        found = _simulate(crystal, (thickness,), target, reach, absorption, step)
-        if before is not None and found.beams > before.beams and _change(before, found, target) <= TOLERANCE_Z:
-            return smaller
-        before = found
-    return REACHES[-1]
+    rungs = ((reach, _simulate(crystal, (thickness,), target, reach, absorption, step)) for reach in REACHES)
+    end = climb(rungs, lambda lower, upper: (_change(lower[1], upper[1], target),), (TOLERANCE_Z,))
+    return end.lower[0] if end.converged else REACHES[-1]
 
 
 def _change(first: LatticePattern, second: LatticePattern, target: Target) -> float:
-    """Z of 000 between two simulations at the tilts of one lattice that lie in the target."""
+    """Z of 000 between two simulations at the tilts of one lattice that lie in the target; ∞ if equal in beams."""
+    if second.beams <= first.beams:
+        return math.inf
     x, y = first.lattice.tilts.T
     within = (np.abs(x - target.kx.mean()) <= 0.5 * target.pixel * len(target.kx)) & (
         np.abs(y - target.ky.mean()) <= 0.5 * target.pixel * len(target.ky)

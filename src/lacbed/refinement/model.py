@@ -10,11 +10,21 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from lacbed.differentiable import blur
-from lacbed.refinement.plan import ModelInputs, Plan, hamiltonian, numbers, pixel_positions, rows, zone_vectors
-from lacbed.refinement.sampling import binned_sigma, interpolate, reading
+from lacbed.differentiable import binned_sigma, blur
+from lacbed.geometry.interpolation import Stencil, stencil
+from lacbed.refinement.plan import (
+    TAPS,
+    ModelInputs,
+    Plan,
+    hamiltonian,
+    numbers,
+    pixel_positions,
+    rows,
+    zone_vectors,
+)
 from lacbed.refinement.waves import KEPT_BYTES, EigensystemCache, differentiable_intensities, intensities, tangents
 from lacbed.state import ModelState
 
@@ -51,11 +61,20 @@ def _read(plan: Plan, state: ModelState, points: Tensor, shifts: Tensor | None) 
     if not plan.divisions:
         return points
     if shifts is None:
-        return interpolate(points, plan.table, plan.corner, places(plan, state))
-    each = [
-        interpolate(points[g], plan.table, plan.corner, places(plan, state, shifts[g])) for g in range(len(points))
-    ]
-    return torch.stack(each)
+        return _stencil(plan, places(plan, state)).read(points)
+    return torch.stack(
+        [_stencil(plan, places(plan, state, s)).read(p) for p, s in zip(points, shifts, strict=True)]
+    )
+
+
+def _stencil(plan: Plan, where: Tensor) -> Stencil:
+    return stencil(plan.table, plan.corner, where, TAPS)
+
+
+def _matrices(plan: Plan, where: Tensor) -> tuple[csr_matrix, list[csr_matrix]]:
+    """From points to places, and the slopes of that along both directions of the lattice: (place, point) each."""
+    found, points = _stencil(plan, where), int(plan.table.max()) + 1
+    return found.matrix(found.weights, points), [found.matrix(slope, points) for slope in found.slopes]
 
 
 def places(plan: Plan, state: ModelState, shift: Tensor | None = None) -> Tensor:
@@ -91,7 +110,7 @@ def thickness_series(
                 hamiltonian(plan, found), rows(plan), plan.layout, 2 * KEPT_BYTES, single=True
             )
             solved.append((systems, found.phase / state.thickness))
-        reads = [reading(plan.table, plan.corner, places(plan, s)).value for s in states if plan.divisions]
+        reads = [_matrices(plan, places(plan, s))[0] for s in states if plan.divisions]
         for number, t in enumerate(thicknesses):
             points = [_from_pairs(plan, intensities(systems, [t * phase])[0]) for systems, phase in solved]
             if reads:
@@ -166,14 +185,14 @@ def _read_jacobian(
 
     moved = along_each(to_lattice, values)
     here, step = places(plan, state), _per_pixel(plan, state)  # the step of the lattice per pixel of shift
-    common = reading(plan.table, plan.corner, here) if shifts is None else None
+    common = _matrices(plan, here) if shifts is None else None
     result = torch.empty(len(points), points.shape[1], len(here), dtype=points.dtype)
     by_shift = torch.empty(2, points.shape[1], len(here), dtype=points.dtype)
     for g in range(points.shape[1]):
         shift = torch.zeros(2, dtype=points.dtype) if shifts is None else shifts[g]
-        read = common or reading(plan.table, plan.corner, here - shift @ step)
-        result[:, g] = torch.as_tensor(read.value @ np.ascontiguousarray(points[:, g].numpy().T)).T
-        by_place = torch.as_tensor(np.stack([slope @ points[0, g].numpy() for slope in read.slopes]))
+        value, slopes = common or _matrices(plan, here - shift @ step)
+        result[:, g] = torch.as_tensor(value @ np.ascontiguousarray(points[:, g].numpy().T)).T
+        by_place = torch.as_tensor(np.stack([slope @ points[0, g].numpy() for slope in slopes]))
         for number, (place, per_pixel) in enumerate(moved):
             if bool(place.any()) or bool(per_pixel.any()):
                 result[1 + number, g] += ((place - shift @ per_pixel).T * by_place).sum(dim=0)

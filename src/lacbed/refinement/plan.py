@@ -18,6 +18,9 @@ from lacbed.refinement.structure import Structure, coefficients
 from lacbed.solvers.hamiltonian import ProjectedHamiltonian, project
 from lacbed.state import ModelState
 
+TAPS = 6
+"""Points along each lattice direction that one pixel is interpolated from (Lagrange, fifth order)."""
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:

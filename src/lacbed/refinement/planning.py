@@ -21,16 +21,16 @@ from torch import Tensor
 
 from lacbed.beams import HKL, BeamList, select_beams
 from lacbed.crystals import Crystal
+from lacbed.differentiable import binned_sigma
 from lacbed.errors import SettingError
 from lacbed.geometry.folding import fold_tilts
 from lacbed.geometry.frame import Frame
-from lacbed.geometry.nodes import node_spacing
+from lacbed.geometry.interpolation import node_spacing
 from lacbed.geometry.symmetry import PatternOperation, Reduction, pattern_operations, reduce_pairs
 from lacbed.geometry.wave import electron_wave, wave_number
 from lacbed.potential import Absorption
 from lacbed.refinement.layout import make_layout
-from lacbed.refinement.plan import Plan, elastic_matrix, numbers, pixel_positions
-from lacbed.refinement.sampling import TAPS, binned_sigma
+from lacbed.refinement.plan import TAPS, Plan, elastic_matrix, numbers, pixel_positions
 from lacbed.refinement.structure import make_structure
 from lacbed.solvers.problem import _unique_differences, build_problem
 from lacbed.solvers.subspace import wave_basis
@@ -148,8 +148,8 @@ def lattice_divisions(vectors: np.ndarray, pixels: int, state: ModelState, binni
     """Points of the lattice per reciprocal vector.
 
     They are no further apart than most of a pixel, nor than the blur, which hides finer fringes; nor need they be
-    closer than the finest fringes of a foil so thick, half the distance of `lacbed.geometry.nodes.node_spacing`,
-    which is for amplitudes.
+    closer than the finest fringes of a foil so thick, half the distance of
+    `lacbed.geometry.interpolation.node_spacing`, which is for amplitudes.
     """
     pixel = 2.0 * float(state.half_width) / pixels
     finest = 0.5 * node_spacing(1.0 / float(wave_number(state.energy)), float(state.thickness))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
+from lacbed.converge import climb
 from lacbed.crystals.cell import FloatArray
-from lacbed.differentiable import blur
+from lacbed.differentiable import binned_sigma, blur
 from lacbed.fitting.minima import local_minima
 from lacbed.refinement.minimise import Minimiser, least_squares_fit
 from lacbed.refinement.model import images, thickness_series
@@ -18,7 +19,6 @@ from lacbed.refinement.options import Progress
 from lacbed.refinement.parameter import Parameter, state_function
 from lacbed.refinement.plan import Plan
 from lacbed.refinement.problem import Problem
-from lacbed.refinement.sampling import binned_sigma
 
 OnProgress = Callable[[str, float], None]
 """Called with what is done and the fraction of the whole."""
@@ -72,20 +72,20 @@ def first_progress(problem: Problem, say: OnProgress) -> Progress:
 
 def enough_beams(problem: Problem) -> Plan:
     """The plan of the small images; unless their number was given, beams are added until they are enough."""
-    plan = problem.plan(problem.small)
     if problem.options.beams is not None:
-        return plan
+        return problem.plan(problem.small)
+
+    def rungs() -> Iterator[tuple[int, Plan, torch.Tensor]]:
+        while True:
+            plan = problem.plan(problem.small)
+            yield problem.beams, plan, images(plan, problem.base)
+            if problem.beams >= MOST_BEAMS:
+                return
+            problem.beams = round(1.5 * problem.beams)
+
     with torch.no_grad():
-        here = images(plan, problem.base)
-        while problem.beams < MOST_BEAMS:
-            few = problem.beams
-            problem.beams = round(1.5 * few)
-            more = problem.plan(problem.small)
-            there = images(more, problem.base)
-            if float((there - here).abs().max()) <= ENOUGH:
-                problem.beams = few
-                break
-            plan, here = more, there
+        end = climb(rungs(), lambda few, more: (float((more[2] - few[2]).abs().max()),), (ENOUGH,))
+    problem.beams, plan, _ = end.lower if end.converged else end.upper
     return plan
 
 

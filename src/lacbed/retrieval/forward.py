@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from lacbed.constants import ELECTRON_REST_ENERGY, H2_OVER_2M
+from lacbed.geometry.folding import fold_images
 from lacbed.geometry.wave import electron_wave
 from lacbed.learn.symmetry import OPERATIONS
 from lacbed.refinement.layout import Layout, make_layout
@@ -124,7 +125,9 @@ def make_grid(
     steps = 2 * np.arange(m) - m + 1  # in 1 / (2 divisions)
     y, x = np.meshgrid(steps, steps, indexing="ij")
     tilts = np.stack([x.ravel(), y.ravel()], axis=1)
-    reduced, anchors = _fold(tilts, 2 * divisions, operations)
+    matrices, square = [_matrix_of(o) for o in operations], 2 * divisions * np.eye(2, dtype=np.int64)
+    first, _ = fold_images(tilts, None, matrices)  # tilts that are alike become one
+    reduced, anchors = fold_images(first, square, matrices)
     pairs, source = np.unique(np.concatenate([reduced, anchors], axis=1), axis=0, return_inverse=True)
     _, first, group = np.unique(pairs[:, :2], axis=0, return_index=True, return_inverse=True)
     q = pairs[first, :2] / (2 * divisions)
@@ -159,19 +162,11 @@ def make_basis(grid: Grid, table: Tensor) -> Basis:
     return Basis(vectors, slopes, vectors[layout.seen], layout)
 
 
-def _fold(tilts: np.ndarray, whole: int, operations: tuple[Operation, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Q and G of every tilt after the operation that gives the first q in a fixed order, in 1 / whole and 1."""
-    best = np.full(len(tilts), np.iinfo(np.int64).max)
-    reduced, anchors = np.zeros_like(tilts), np.zeros_like(tilts)
-    for swap, up, across in operations:
-        moved = (tilts[:, ::-1] if swap else tilts) * np.array([-1 if across else 1, -1 if up else 1])
-        G = np.floor((moved + whole // 2) / whole).astype(np.int64)
-        q = moved - whole * G
-        # The first q of all, and the first G among equal ones, so that equal tilts become one.
-        code = ((q + whole) @ [4 * whole, 1]) * (1 << 24) + (G + (1 << 10)) @ [1 << 12, 1]
-        better = code < best
-        best[better], reduced[better], anchors[better] = code[better], q[better], G[better]
-    return reduced, anchors
+def _matrix_of(operation: Operation) -> np.ndarray:
+    """An operation on tilts (x, y)."""
+    swap, up, across = operation
+    axes = np.eye(2, dtype=np.int64)[::-1] if swap else np.eye(2, dtype=np.int64)
+    return np.diag([-1 if across else 1, -1 if up else 1]) @ axes
 
 
 def _beams(q: np.ndarray, anchors: np.ndarray, energy: float) -> np.ndarray:

@@ -13,15 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lacbed.geometry.nodes import PAD
+from lacbed.geometry.folding import fold_images
+from lacbed.geometry.interpolation import PAD, kriging
 
 _CPU = torch.device("cpu")
 
-_BAND = 0.1
-"""Standard deviation of the frequencies that amplitudes have, in periods a node."""
-
-_NOISE = 1e-6
-"""Variance of the noise that is assumed, which keeps weights small between nodes as close as these."""
+_OPERATIONS = [
+    np.diag(signs) @ axes
+    for axes in (np.eye(2, dtype=np.int64), np.eye(2, dtype=np.int64)[::-1])
+    for signs in ((1, 1), (-1, 1), (1, -1), (-1, -1))
+]
+"""2mm, and with its second half 4mm."""
 
 LATTICES: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {
     "every fourth": ((4, 0), (0, 4)),
@@ -112,7 +114,9 @@ def make_plan(
     if four_fold:
         y, x = y[x >= y], x[x >= y]
     tilts = np.stack([2 * x + 1, 2 * y + 1], axis=1)  # in 1 / (2 nodes)
-    reduced, shift = _fold(tilts, np.array(LATTICES[lattice]).T * 2 * nodes, four_fold)
+    basis = np.array(LATTICES[lattice]).T
+    reduced, steps = fold_images(tilts, 2 * nodes * basis, _OPERATIONS[: 8 if four_fold else 4])
+    shift = steps @ basis.T
     _, first, matrix, counts = np.unique(
         reduced @ [1 << 20, 1], return_index=True, return_inverse=True, return_counts=True
     )
@@ -126,61 +130,13 @@ def make_plan(
     place[y, x] = matrix * chosen.shape[1] + pair
     if four_fold:
         place[x, y] = place[y, x]
-    weights = np.eye(count) if exact else _interpolation(pixels, each, nodes, count)
+    weights = np.eye(count) if exact else kriging(count, (np.arange(pixels // 2) + 0.5) / each * nodes - 0.5)
     return Plan(
         reduced=torch.tensor(reduced[first] / (2.0 * nodes), dtype=torch.float32, device=device),
-        shift=torch.tensor(shift[chosen] // (2 * nodes), device=device),
+        shift=torch.tensor(shift[chosen], device=device),
         square=torch.tensor(
             (tilts[chosen] ** 2).sum(axis=2) / (2.0 * nodes) ** 2, dtype=torch.float32, device=device
         ),
         place=torch.tensor(place, device=device),
         weights=torch.tensor(weights, dtype=torch.float32, device=device),
     )
-
-
-def _fold(tilts: np.ndarray, basis: np.ndarray, four_fold: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Q and G of every tilt after the symmetry operation that gives the first q in a fixed order."""
-    best_q, best_g = np.zeros_like(tilts), np.zeros_like(tilts)
-    best = np.full(len(tilts), np.iinfo(np.int64).max)
-    for swap in (False, True)[: 1 + four_fold]:
-        for signs in ((1, 1), (-1, 1), (1, -1), (-1, -1)):
-            moved = (tilts[:, ::-1] if swap else tilts) * np.array(signs)
-            q, g = _nearest(moved, basis)
-            code = (q + (1 << 18)) @ [1 << 20, 1]
-            better = code < best
-            best[better], best_q[better], best_g[better] = code[better], q[better], g[better]
-    return best_q, best_g
-
-
-def _nearest(tilts: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Tilt = q + G with G the nearest vector of the lattice, the shortest among equally near ones."""
-    steps = np.round(tilts @ np.linalg.inv(basis).T).astype(np.int64)
-    around = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)])
-    candidates = (steps[:, None] + around) @ basis.T
-    distance = ((tilts[:, None] - candidates) ** 2).sum(axis=2)
-    best = np.argmin(distance * (1 << 32) + (candidates**2).sum(axis=2), axis=1)
-    chosen = candidates[np.arange(len(tilts)), best]
-    return tilts - chosen, chosen
-
-
-def _interpolation(pixels: int, each: int, nodes: int, count: int) -> np.ndarray:
-    """Weights of the nodes for the pixels of half an axis; nodes below 0 are mirror images.
-
-    The best linear combinations for a constant plus a function whose Fourier transform is Gaussian noise up to
-    some `_BAND` periods a node (ordinary kriging; Cressie, Statistics for spatial data, Wiley 1993, section 3.2).
-    They use all nodes of the axis, and need a sixth fewer than polynomials through eight.
-    """
-    position = (np.arange(pixels // 2) + 0.5) / each * nodes - 0.5
-    node = np.arange(count, dtype=float)
-
-    def alike(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        apart = np.stack([first[:, None] - second, first[:, None] + second + 1.0])
-        covariance: np.ndarray = np.exp(-2.0 * (np.pi * _BAND * apart) ** 2).sum(axis=0)
-        return covariance
-
-    system = np.ones((count + 1, count + 1))  # the last row and column let the weights of a pixel add up to 1
-    system[:-1, :-1] = alike(node, node) + _NOISE * np.eye(count)
-    system[-1, -1] = 0.0
-    wanted = np.vstack([alike(node, position), np.ones(len(position))])
-    weights: np.ndarray = np.linalg.solve(system, wanted)[:-1].T
-    return weights

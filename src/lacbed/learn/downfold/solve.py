@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lacbed.geometry.nodes import node_spacing
+from lacbed.geometry.interpolation import node_spacing
 from lacbed.learn.downfold.centre import REAL
 from lacbed.learn.downfold.parity import mirror_lines, parity_space, symmetric
 from lacbed.learn.downfold.plan import LATTICES, Plan, alternating, area_of, make_plan, on_lattice
@@ -42,7 +42,7 @@ class Reach:
         g_max: beams up to this length take part.
         beams: but no more than about so many, unless `_BEYOND` asks for them.
         most: no more than about so many in any case, unless they are near.
-        spacing: of the nodes, in units of `lacbed.geometry.nodes.node_spacing`; less for cells below 4 Å.
+        spacing: of the nodes, in units of `lacbed.geometry.interpolation.node_spacing`; less for cells below 4 Å.
     """
 
     margin: float = 0.5
