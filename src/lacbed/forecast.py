@@ -16,10 +16,10 @@ from lacbed.geometry.symmetry import unique_rows
 from lacbed.geometry.wave import electron_wave
 from lacbed.settings import Settings
 from lacbed.setup import alike, chooses_beams_by_convergence, wanted_reflections
-from lacbed.solvers.blocks import gibibytes, side_by_side
+from lacbed.solvers.blocks import gibibytes, quick_block, side_by_side
 from lacbed.solvers.choose import diagonalisation_operations
-from lacbed.solvers.convolution import FEWEST, box_cost
-from lacbed.solvers.memory import Size, preparation_bytes, solver_bytes
+from lacbed.solvers.convolution import FEWEST, TOGETHER, box_cost
+from lacbed.solvers.memory import OVERHEAD, Size, preparation_bytes, result_bytes, solver_bytes
 from lacbed.solvers.subspace import MARGIN, NEAR
 
 LONG = 30.0
@@ -31,6 +31,12 @@ LARGE = 2 * 2**30
 _RATE = 1e10
 """Operations per second and thread of a usual core; forecasts hold within a factor of three."""
 
+_PREPARATION = 1500.0
+"""Operations that an element of the matrices costs until they are made, those of a convolution included."""
+
+_ATOM = 300.0
+"""Operations for the potential of one difference of beams and one atom; there are about four differences a beam."""
+
 _POTENTIAL = 1.5
 """Depth in 1/Å² of the potential of usual crystals, which widens the spectrum."""
 
@@ -41,7 +47,7 @@ class Forecast:
 
     Attributes:
         beams: likely number.
-        seconds: the search for enough beams and the solution.
+        seconds: the search for enough beams, the matrices and the solution.
         memory: bytes at the peak.
         fast: the same two numbers with the solver "fast", or None where it does not apply.
     """
@@ -76,16 +82,18 @@ def forecast(crystal: Crystal, settings: Settings) -> Forecast:
     full = _size(crystal, frame, settings, beams)
     narrow = replace(settings, grid=coarse_grid(settings.grid))
     coarse = _size(crystal, frame, narrow, beams)
+    prepared = _preparation_operations(crystal, beams)
     seconds = _exact_operations(crystal, frame, settings, full)
     if searches:
         wider = _size(crystal, frame, narrow, math.ceil(GROWTH * beams))
         seconds += 1.7 * _exact_operations(crystal, frame, settings, wider)
+        prepared *= 1.0 + GROWTH**4 / (GROWTH**2 - 1.0)  # every rung up to the one above makes its own
     memory = max(_bytes(name, full, settings) for name in _candidates(settings, full))
     fast = None
     if frame.is_flat and not settings.laue_zones and not settings.weak_beams and settings.paraxial:
         work = _fast_operations(full) + (_fast_operations(coarse) * (1.0 + GROWTH**3) if searches else 0.0)
-        fast = (work / (_RATE * side_by_side()), _bytes("fast", full, settings))
-    seconds /= _RATE * side_by_side()
+        fast = (work / (_RATE * side_by_side()) + prepared / _RATE, _bytes("fast", full, settings))
+    seconds = seconds / (_RATE * side_by_side()) + prepared / _RATE  # which one thread does
     if settings.solver == "fast" and fast is not None:
         return Forecast(beams, *fast, None)
     return Forecast(beams, seconds, memory, fast)
@@ -151,8 +159,20 @@ def _candidates(settings: Settings, size: Size) -> tuple[str, ...]:
 
 
 def _bytes(name: str, size: Size, settings: Settings) -> int:
-    once, work, each = solver_bytes(name, size, 8 if settings.dtype == "float64" else 4)
-    return max(preparation_bytes(size.beams, size.absorbs), once + (work + each) * side_by_side())
+    word, threads = 8 if settings.dtype == "float64" else 4, side_by_side()
+    once, work, each = solver_bytes(name, size, word)
+    count = size.matrices if name in ("zone", "fast") else size.tilts
+    aim = TOGETHER if name == "chebyshev" and size.sides else None
+    solving = once + threads * (work + each * quick_block(count, threads * each, aim))
+    pixels, thicknesses = settings.grid.pixels**2, len(settings.thicknesses)
+    reflections = max(1, round(size.pairs / max(1, size.tilts)))
+    values = result_bytes(pixels, reflections, size.pairs, thicknesses, word, settings.output == "amplitude")
+    return max(OVERHEAD + preparation_bytes(size.beams, size.absorbs, size.is_real), solving + values)
+
+
+def _preparation_operations(crystal: Crystal, beams: int) -> float:
+    """Operations until the matrices are made: numbers of all differences of beams, and their potential."""
+    return _PREPARATION * beams**2 + 4.0 * _ATOM * beams * len(crystal.atoms.elements)
 
 
 def _exact_operations(crystal: Crystal, frame: Frame, settings: Settings, size: Size) -> float:
