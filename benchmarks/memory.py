@@ -117,7 +117,15 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--only", choices=["known", "fresh"], help="one of the two lists")
     chosen = options.parse_args()
-    header = ["case", "preparation", "solver and result", "forecast", "taken (MiB)", "checked / taken", "forecast / taken"]
+    header = [
+        "case",
+        "preparation",
+        "solver and result",
+        "forecast",
+        "taken (MiB)",
+        "checked / taken",
+        "forecast / taken",
+    ]
     lists = {"known": KNOWN, "fresh": FRESH}
     parts = []
     for name, cases in lists.items():

@@ -31,7 +31,7 @@ def frame_of(felix: FelixInput, crystal: Crystal) -> Frame:
 
 
 def crystal_of(felix: FelixInput, block: str | None = None) -> tuple[Crystal, float | None]:
-    """The crystal of felix.cif (or of one data block of it), and the B that all its atoms get from felix.inp, or None.
+    """The crystal of felix.cif, or of one data block of it, and the B of all its atoms from felix.inp, or None.
 
     Raises:
         FileFormatError: if there is no felix.cif.

@@ -50,7 +50,7 @@ def check_folder(folder: Path, resume: bool) -> None:
 
 
 def fingerprint(measured: Measured, crystal: Crystal, options: RefinementOptions) -> str:
-    """Changes whenever the refinement would be another one: with a number of the crystal, not with how it is told."""
+    """Changes whenever the refinement would be another one, and not with the way in which a CIF is written."""
     digest = hashlib.sha256()
     digest.update(np.ascontiguousarray(measured.images).tobytes())
     structure = [

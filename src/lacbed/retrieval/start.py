@@ -130,7 +130,9 @@ def check_start(values: Tensor) -> None:
         raise SettingError(f"{missing} of the {values.numel()} pixels of the start are NaN or infinite")
     largest = float(values.abs().max())
     if largest > _LARGEST:
-        raise SettingError(f"the start reaches {largest:.3g} V averaged along the beam; no crystal exceeds {_LARGEST:g} V")
+        raise SettingError(
+            f"the start reaches {largest:.3g} V averaged along the beam; no crystal exceeds {_LARGEST:g} V"
+        )
     if float(values.max() - values.min()) <= 1e-9 * largest:
         raise SettingError("the start is the same everywhere; it must be the potential of a crystal")
 

@@ -133,7 +133,16 @@ def run_solver(
     count = size.matrices if name in ("zone", "fast") else size.tilts
     aim = TOGETHER if name == "chebyshev" and size.sides else None
     remedy = _remedy(name, problem, word)
-    block = choose_block(count, once + (result if device.type == "cpu" else 0), each, device, what, work=work, aim=aim, remedy=remedy)
+    block = choose_block(
+        count,
+        once + (result if device.type == "cpu" else 0),
+        each,
+        device,
+        what,
+        work=work,
+        aim=aim,
+        remedy=remedy,
+    )
     if name == "reference":
         return solve_reference(problem, 1, tick)
     return (BLOCH_SOLVERS | APPROXIMATE_SOLVERS)[name](problem.to(device, precision), block, tick).cpu()
