@@ -24,6 +24,7 @@ class View:
         name: built-in crystal, or "" if `cif` holds one.
         cif: text of a CIF, or "".
         title: what the CIF is called.
+        block: data block of a CIF with several crystals, or "".
         zone_axis: [uvw].
         voltage: in kV.
         extent: half-width in units of the shortest reciprocal vector of the zone.
@@ -39,6 +40,7 @@ class View:
     name: str = ""
     cif: str = ""
     title: str = ""
+    block: str = ""
     zone_axis: tuple[int, int, int] = (0, 0, 1)
     voltage: float = 200.0
     extent: float = 4.0
@@ -91,7 +93,7 @@ def parse_view(data: Any) -> View:
     """
     if not isinstance(data, Mapping):
         raise SettingError("the request must be a JSON object")
-    name, cif, title = (_text(data, key) for key in ("name", "cif", "title"))
+    name, cif, title, block = (_text(data, key) for key in ("name", "cif", "title", "block"))
     if bool(name) == bool(cif.strip()):
         raise SettingError("choose a built-in crystal or drop a CIF file")
     if len(cif.encode()) > MAX_CIF_BYTES:
@@ -104,6 +106,7 @@ def parse_view(data: Any) -> View:
         name=name[:80],
         cif=cif,
         title=title[:80],
+        block=block[:80],
         zone_axis=_three(data, "zone_axis", (0, 0, 1)),
         voltage=_number(data, "voltage", 200.0, 10.0, 3000.0),
         extent=_number(data, "extent", 4.0, 0.25, 16.0),

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from lacbed.catalog.schema import REQUIRED, SCHEMA, Row, conform, metadata_of, with_metadata
 from lacbed.errors import FileFormatError
-from lacbed.io.atomic import check_replaceable, reason, replacing
+from lacbed.io.atomic import check_may_write, check_replaceable, reason, replacing
 from lacbed.io.checks import regular_file
 from lacbed.io.sizes import COMPRESSED, check_size
 
@@ -91,6 +91,10 @@ def check_output(path: str | Path) -> None:
     if not path.parent.is_dir():
         raise FileFormatError(f"no such folder: {path.parent}")
     check_replaceable(path, lambda there: bool(_columns_of(there)), "catalogue")
+    try:
+        check_may_write(path.parent)
+    except OSError as error:
+        raise FileFormatError(f"cannot write {str(path)!r}: {reason(error)}") from None
 
 
 def write_catalog(

@@ -41,6 +41,7 @@ def command(
     solver: Annotated[
         str, typer.Option("--solver", help="auto or the name of a solver; fast suits Felix grids.")
     ] = "auto",
+    block: o.BlockOption = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
@@ -48,29 +49,35 @@ def command(
 
     Example: lacbed convert SrTiO3/felix.inp -o pattern.nc && lacbed compare pattern.nc SrTiO3/ --intersect
     """
+    from lacbed.patterns.files import check_writable
+
     reporter = Reporter(quiet, as_json)
+    for path in out or []:
+        check_writable(path)
     if unit not in ("1/A", "1/Å", "g"):
         raise SettingError(f"--unit must be 1/A or g, got {unit!r}")
     if images:
-        _write_images(source, out or [], reporter)
+        _write_images(source, out or [], block, reporter)
         return
-    _convert(source, out or [], unit == "g", solver, reporter)
+    _convert(source, out or [], unit == "g", solver, block, reporter)
 
 
-def _convert(source: Path, out: list[Path], counts_g: bool, solver: str, reporter: Reporter) -> None:
+def _convert(
+    source: Path, out: list[Path], counts_g: bool, solver: str, block: str | None, reporter: Reporter
+) -> None:
     from lacbed.cli.simulate import run
     from lacbed.felix.input import read_felix
     from lacbed.felix.recipe import crystal_of, in_inverse_angstrom, python_text, settings_of, shell_text
     from lacbed.settings import Settings
 
     felix = read_felix(source)
-    crystal, b_iso = crystal_of(felix)
+    crystal, b_iso = crystal_of(felix, block)
     if counts_g:
         felix = in_inverse_angstrom(felix, crystal)
     settings, left_out = settings_of(felix, crystal)
     Settings(**settings, solver=solver)  # a mistake shows before anything is printed
     cif = os.path.relpath(felix.cif)
-    shell, python = (text(cif, settings, b_iso, solver) for text in (shell_text, python_text))
+    shell, python = (text(cif, settings, b_iso, solver, block) for text in (shell_text, python_text))
     remarks = [*felix.remarks, *left_out]
     reporter.say(_summary(felix))
     for remark in remarks:
@@ -79,7 +86,7 @@ def _convert(source: Path, out: list[Path], counts_g: bool, solver: str, reporte
     reporter.finish({"shell": shell, "python": python, "notes": remarks, "files": [str(path) for path in out]})
     if out:
         rest = {"beams": "auto", "solver": solver, "output": "intensity"}
-        run(cif, settings | rest, out, Reporter(not reporter.talks, False), b_iso)
+        run(cif, settings | rest, out, Reporter(not reporter.talks, False), b_iso, block)
 
 
 def _summary(felix: FelixInput) -> str:
@@ -91,14 +98,12 @@ def _summary(felix: FelixInput) -> str:
     )
 
 
-def _write_images(source: Path, out: list[Path], reporter: Reporter) -> None:
-    from lacbed.patterns.files import check_writable, load_pattern, save_pattern
+def _write_images(source: Path, out: list[Path], block: str | None, reporter: Reporter) -> None:
+    from lacbed.patterns.files import load_pattern, save_pattern
 
     if not out:
         raise SettingError("--images needs -o, such as -o felix.nc")
-    for path in out:
-        check_writable(path)
-    pattern = load_pattern(source.parent if source.is_file() else source)
+    pattern = load_pattern(source.parent if source.is_file() else source, block)
     for path in out:
         save_pattern(pattern, path)
     sizes = dict(pattern.sizes)

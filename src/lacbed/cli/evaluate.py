@@ -44,27 +44,27 @@ def command(
     from lacbed.setup import choose_device
 
     check_folder(out)
-    chosen = choose_device(device)
-    loaded = load_model(model)
-    trained = build_section(DataSettings, loaded.record["config"].get("data", {}), "config.data")
-    by, number = kind or trained.kind, trained.seed if seed is None else seed
-    test = open_data(data, split, by, number, loaded.record["config"]["model"]["name"])
-    training = open_data(data, "train", by, number, None)  # the baselines need no further images
-    same = (by, number) == (trained.kind, trained.seed)
-    members = subset(len(training), trained.fraction if same else 1.0, number)
     reporter = Reporter(quiet, as_json)
-    notes = [
-        f"Model {model.name} on the {split} split of {data.name} by {by}, seed {number}: {len(test)} crystals."
-    ]
-    if by == "row":
-        notes.append("A split by row leaks: the same compounds are on both sides.")
-    if not same:
-        notes.append(
-            f"The model was trained on the split by {trained.kind}, seed {trained.seed}: it may have seen "
-            "crystals of this one."
-        )
-    title = f"{loaded.record['config']['model']['name']}: {split} split by {by}"
     with claimed(out, "evaluation", inside=False):
+        chosen = choose_device(device)
+        loaded = load_model(model)
+        trained = build_section(DataSettings, loaded.record["config"].get("data", {}), "config.data")
+        by, number = kind or trained.kind, trained.seed if seed is None else seed
+        test = open_data(data, split, by, number, loaded.record["config"]["model"]["name"])
+        training = open_data(data, "train", by, number, None)  # the baselines need no further images
+        same = (by, number) == (trained.kind, trained.seed)
+        members = subset(len(training), trained.fraction if same else 1.0, number)
+        notes = [
+            f"Model {model.name} on the {split} split of {data.name} by {by}, seed {number}: {len(test)} crystals."
+        ]
+        if by == "row":
+            notes.append("A split by row leaks: the same compounds are on both sides.")
+        if not same:
+            notes.append(
+                f"The model was trained on the split by {trained.kind}, seed {trained.seed}: it may have seen "
+                "crystals of this one."
+            )
+        title = f"{loaded.record['config']['model']['name']}: {split} split by {by}"
         with reporter.progress("Evaluating") as progress:
             found = evaluate(loaded, test, training, members=members, device=chosen, progress=progress)
         result = write_report(found, loaded, test, out, title, notes)

@@ -41,9 +41,9 @@ def command(
     from lacbed.learn.distributed import processes
     from lacbed.learn.learning_curve import check_folder, describe, fit_power_law, learning_curve
 
+    check_folder(out)
     chosen = load_config(config, changes or ())
     check(chosen)
-    check_folder(out)
     training, validation, test = (
         open_data(data, side, chosen.data.kind, chosen.data.seed, chosen.model["name"])
         for side in ("train", "validation", "test")

@@ -83,20 +83,20 @@ def command(
     )
 
     check_folder(out)
-    data = load_experiment(pattern).pattern if pattern.is_dir() else load_pattern(pattern)
-    target = target_of(data, thickness)
-    foil = Foil(
-        _lattice(lattice, data),
-        _thickness(thickness, data),
-        target.energy if voltage is None else parse.energy(voltage),
-    )
-    if start is None:
-        first = learned_potential(target, foil, load_inverse(model))
-    else:
-        first = given_potential(load_array(start))
     reporter = Reporter(quiet, as_json)
     reaches = [r for r in REACHES if r < reach] + [reach]
     with claimed(out, "retrieval", inside=False):
+        data = load_experiment(pattern).pattern if pattern.is_dir() else load_pattern(pattern)
+        target = target_of(data, thickness)
+        foil = Foil(
+            _lattice(lattice, data),
+            _thickness(thickness, data),
+            target.energy if voltage is None else parse.energy(voltage),
+        )
+        if start is None:
+            first = learned_potential(target, foil, load_inverse(model))
+        else:
+            first = given_potential(load_array(start))
         with reporter.progress("Retrieving") as progress:
             result = retrieve(
                 target,

@@ -57,11 +57,12 @@ def command(
     from lacbed.learn.data import open_data
     from lacbed.learn.distributed import processes
     from lacbed.learn.package_model import finish
-    from lacbed.learn.train import train
+    from lacbed.learn.train import check_run_folder, train
 
+    check_run_folder(out, resume)
+    check_model_folder(out / "model")
     chosen = load_config(config, changes or ())
     check(chosen)
-    check_model_folder(out / "model")
     training, validation = (
         open_data(data, side, chosen.data.kind, chosen.data.seed, chosen.model["name"])
         for side in ("train", "validation")

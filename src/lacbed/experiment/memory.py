@@ -13,8 +13,6 @@ from lacbed.io.sizes import free_memory
 
 LARGEST = 4 * 2**30
 """Bytes of a file, above which it is no stack of LACBED patterns."""
-_SMALL = 64 * 2**20
-_MAX_EXPANSION = 30
 _COPIES = 4  # of the float64 images, while an experiment is made of them
 
 
@@ -30,18 +28,6 @@ def check_memory(pixels: int) -> None:
         raise FileFormatError(
             f"it announces {pixels} pixels, which need about {readable(need)} of memory, and {readable(free)} are "
             "free; bin the images or take fewer of them"
-        )
-
-
-def check_expansion(expanded: int, size: int) -> None:
-    """Refuse images that expand to far more than the file that holds them.
-
-    Raises:
-        FileFormatError: with both sizes.
-    """
-    if expanded > _SMALL and expanded > _MAX_EXPANSION * size:
-        raise FileFormatError(
-            f"it expands from {readable(size)} to {readable(expanded)}, which no stack of patterns does"
         )
 
 

@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from lacbed.errors import FileFormatError
-from lacbed.experiment.memory import check_expansion, check_memory
+from lacbed.experiment.memory import check_memory
+from lacbed.io.sizes import check_size
 
 SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES, PLANES = 254, 258, 259, 262, 274, 277, 284
 _TAGS = (SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES, PLANES)
@@ -148,7 +149,7 @@ def _check_series(series: list[Any], size: int) -> None:
             "as a file of its own"
         )
     pixels = sum(int(s.size) for s in series)
-    check_expansion(sum(int(s.nbytes) for s in series), size)
+    check_size("its images", sum(int(s.nbytes) for s in series), size)
     check_memory(pixels)
     for s in series:
         if any(page is None for page in s.pages):

@@ -244,6 +244,21 @@ def learning_rate(settings: TrainingSettings, step: int, steps_per_epoch: int) -
 # -- starting, saving, resuming ---------------------------------------------------------------------------
 
 
+def check_run_folder(folder: Path, resume: bool) -> None:
+    """Refuse, before any work, a folder that a run cannot begin in or be resumed from.
+
+    Raises:
+        FileFormatError: saying why.
+    """
+    path = folder / "checkpoint.safetensors"
+    if folder.exists() and not folder.is_dir():
+        raise FileFormatError(f"{folder} is a file; a run is a folder")
+    if resume and not path.is_file():
+        raise FileFormatError(f"there is no {path.name} in {str(folder)!r} to resume from")
+    if not resume and not is_empty(folder):
+        raise FileFormatError(f"{folder} is not empty; resume it (--resume), or choose another folder")
+
+
 def _start(config: TrainConfig, folder: Path, ranks: Ranks, record: dict[str, Any], resume: bool) -> Run:
     """A fresh run, or the one in the folder."""
     settings = config.training

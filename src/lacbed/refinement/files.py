@@ -50,10 +50,16 @@ def check_folder(folder: Path, resume: bool) -> None:
 
 
 def fingerprint(measured: Measured, crystal: Crystal, options: RefinementOptions) -> str:
-    """Changes whenever the refinement would be another one."""
+    """Changes whenever the refinement would be another one, and not with the way in which a CIF is written."""
     digest = hashlib.sha256()
     digest.update(np.ascontiguousarray(measured.images).tobytes())
-    rest = [measured.hkl, measured.energy, measured.half_width, measured.center, crystal.to_cif(), asdict(options)]
+    structure = [
+        crystal.cell,
+        crystal.rotations.tolist(),
+        np.round(crystal.translations, 9).tolist(),
+        [(s.label, s.element, s.xyz, s.occupancy, s.u_iso, s.u_aniso) for s in crystal.sites],
+    ]
+    rest = [measured.hkl, measured.energy, measured.half_width, measured.center, structure, asdict(options)]
     digest.update(json.dumps(rest, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
@@ -100,7 +106,8 @@ def load_progress(folder: Path, mark: str) -> Progress:
 
     if part("fingerprint", "a text", lambda v: isinstance(v, str)) != mark:
         raise FileFormatError(
-            f"{str(path)!r} belongs to another experiment, crystal or settings; choose another folder"
+            f"{str(path)!r} belongs to another experiment, crystal, settings or version of lacbed; choose another "
+            "folder"
         )
     shifts = part("shifts", "null, or two numbers for each image", lambda v: v is None or _is_table(v, _is_number))
     scan = part("scan", "pairs of a thickness and Z", lambda v: _is_table(v, lambda x: _is_number(x) and x >= 0))

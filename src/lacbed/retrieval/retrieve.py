@@ -24,7 +24,7 @@ from lacbed.retrieval.forward import (
     pattern_values,
 )
 from lacbed.retrieval.refine import State, computed, refine
-from lacbed.retrieval.start import half_width, learned_potential, load_inverse, sample
+from lacbed.retrieval.start import check_start, half_width, learned_potential, load_inverse, sample
 from lacbed.retrieval.symmetry_constraints import Symmetry, symmetry_of
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ def retrieve(
     target = pattern if isinstance(pattern, Target) else target_of(pattern)
     if start is None:
         start = learned_potential(target, foil, load_inverse())
+    check_start(start)
     extent = min(4, math.floor(half_width(target, foil) + 1e-3))
     if extent < 1:
         raise SettingError(

@@ -51,8 +51,8 @@ export function setZone(zone) {
 }
 
 /** Look at another crystal: built in, or from a CIF. */
-export function setCrystal({ name = "", cif = "", title = "" }) {
-  Object.assign(state, { name, cif, title, hkl: [0, 0, 0] });
+export function setCrystal({ name = "", cif = "", title = "", block = "" }) {
+  Object.assign(state, { name, cif, title, block, hkl: [0, 0, 0] });
   shown.pattern = shown.learned = shown.discs = shown.fit = null;
   changed(false, { crystal: true });
 }

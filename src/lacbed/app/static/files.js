@@ -39,13 +39,25 @@ async function openCif(file) {
   }
   const title = file.name.replace(/\.(m?cif|txt)$/i, "");
   const select = $("crystal");
-  select.querySelector("[data-own]")?.remove();
-  select.prepend(element("option", { value: "", textContent: `${title} (your CIF)` }));
-  select.firstElementChild.dataset.own = "1";
+  for (const option of select.querySelectorAll("[data-own]")) option.remove();
+  const blocks = blocksOf(text);
+  const own = (blocks.length > 1 ? blocks : [""]).map((block) => {
+    const name = block ? `${title} ${block}` : title;
+    const option = element("option", { value: "", textContent: `${name} (your CIF)` });
+    Object.assign(option.dataset, { own: "1", block, title: name });
+    return option;
+  });
+  select.prepend(...own);
   select.selectedIndex = 0;
   openCif.text = text;
-  openCif.title = title;
-  setCrystal({ cif: text, title });
+  setCrystal({ cif: text, title: own[0].dataset.title, block: own[0].dataset.block });
+}
+
+/** Names of the data blocks of a CIF that hold atoms; none if they cannot be told apart by their names. */
+function blocksOf(text) {
+  const parts = text.split(/^data_(\S+)/im).slice(1); // name, content, name, content ...
+  const names = parts.filter((_, i) => i % 2 === 0 && /^\s*_atom_site[._]fract_x\b/im.test(parts[i + 1]));
+  return new Set(names.map((name) => name.toLowerCase())).size === names.length ? names : [];
 }
 
 /** Files that were dropped: a CIF, measured patterns, or both; what lies beside them in a folder is left alone. */
@@ -149,7 +161,7 @@ export function wireDrop(ready) {
 export function wireFiles() {
   $("crystal").addEventListener("change", () => {
     const option = $("crystal").selectedOptions[0];
-    if (option.dataset.own) setCrystal({ cif: openCif.text, title: openCif.title });
+    if (option.dataset.own) setCrystal({ cif: openCif.text, title: option.dataset.title, block: option.dataset.block });
     else setCrystal({ name: option.value });
   });
   $("cif").addEventListener("change", () => { openCif($("cif").files[0]); $("cif").value = ""; });

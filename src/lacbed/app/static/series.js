@@ -13,7 +13,7 @@ const THUMBNAILS = 10;
 export function showSeries() {
   const pattern = look.view === "pattern" ? shown.pattern : null;
   const series = pattern && pattern.thicknesses.length > 1;
-  const crystal = `${state.name}\n${state.cif}`;
+  const crystal = `${state.name}\n${state.block}\n${state.cif}`;
   for (const id of ["strip", "curve"]) {
     $(id).hidden = look.view === "discs" || (!series && $(id).hidden);
     $(id).classList.toggle("stale", !series); // of the settings before; it keeps its room, so that nothing jumps

@@ -7,6 +7,7 @@ export const state = {
   name: "SrTiO3",
   cif: "",
   title: "",
+  block: "",
   zone_axis: [0, 0, 1],
   voltage: 200,
   extent: 4,
