@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from common import parser, publish, table
-from lacbed.identification.target import Target
+from lacbed.identification.predictors import Target
 from lacbed.learn import data, inverse_baselines
-from lacbed.learn.equivalence import aligned
+from lacbed.learn.symmetry import aligned
 from lacbed.patterns.metrics import relative_l2, zncc_loss
 from lacbed.retrieval.forward import Foil
 from lacbed.retrieval.retrieve import retrieve

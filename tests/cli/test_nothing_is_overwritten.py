@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from lacbed.catalog.files import write_catalog
+from lacbed.catalog.files import table_of, write_catalog
 from lacbed.catalog.rows import row_of
-from lacbed.catalog.schema import table_of
 from lacbed.crystals import Crystal
 from lacbed.datasets.config import DatasetConfig
 from lacbed.datasets.plan import make_plan
-from lacbed.datasets.storage import create
+from lacbed.datasets.writer import create
 from lacbed.patterns import save_pattern
 
 

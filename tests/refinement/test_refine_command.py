@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from experiment_helpers import HKL, exact_stack, write_folder
 
-from lacbed.experiment.orientation import pattern_to_images
+from lacbed.experiment.experiment import pattern_to_images
 from lacbed.io.lock import claimed
 from lacbed.refinement import files, minimise, refine
 

@@ -10,9 +10,8 @@ import torch
 import lacbed
 from lacbed.cli import main
 from lacbed.errors import SettingError
-from lacbed.identification.target import target_of
-from lacbed.learn.equivalence import aligned
-from lacbed.learn.symmetry import OPERATIONS
+from lacbed.identification.predictors import target_of
+from lacbed.learn.symmetry import OPERATIONS, aligned
 from lacbed.patterns.metrics import zncc_loss
 from lacbed.retrieval.cell import image_of_table, inverted, lengths, shifted, table_of_image
 from lacbed.retrieval.forward import Foil, make_basis, make_grid, pattern, pattern_values

@@ -68,8 +68,7 @@ def command(
     from lacbed.catalog.rows import crystal_of
     from lacbed.experiment.folder import load_experiment
     from lacbed.identification.identify import identify
-    from lacbed.identification.predictors import exact, few_beams, learned_where_known
-    from lacbed.identification.target import target_of
+    from lacbed.identification.predictors import exact, few_beams, learned_where_known, target_of
     from lacbed.patterns.files import load_pattern
 
     for option, value in (("--keep", keep), ("--top", top)):

@@ -70,7 +70,7 @@ def command(
     Example: lacbed retrieve pattern.nc -o retrieved
     """
     from lacbed.experiment.folder import load_experiment
-    from lacbed.identification.target import target_of
+    from lacbed.identification.predictors import target_of
     from lacbed.io.lock import claimed
     from lacbed.patterns.files import load_array, load_pattern
     from lacbed.retrieval.files import check_folder, summary, write_retrieval

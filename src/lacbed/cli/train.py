@@ -100,7 +100,7 @@ def command(
 def check(config: TrainConfig) -> None:
     """Refuse early what an absent extra would stop later."""
     if config.training.tensorboard:
-        from lacbed.learn.tensorboard import check_tensorboard
+        from lacbed.learn.progress import check_tensorboard
 
         check_tensorboard()
 

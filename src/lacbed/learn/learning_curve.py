@@ -20,8 +20,7 @@ from lacbed.learn import data
 from lacbed.learn.checkpoint import load_model
 from lacbed.learn.config import TrainConfig
 from lacbed.learn.distributed import Ranks
-from lacbed.learn.metrics import pattern_errors, summary
-from lacbed.learn.targets import answer_of, truth_of
+from lacbed.learn.losses import answer_of, pattern_errors, summary, truth_of
 from lacbed.learn.train import train
 
 POSTER_CRYSTALS = (470, 4698)

@@ -17,7 +17,7 @@ from lacbed.io.atomic import check_replaceable, holds_only, replacing
 from lacbed.learn import data, figures
 from lacbed.learn.checkpoint import LoadedModel
 from lacbed.learn.evaluate import MODEL, Evaluation, calibration, groups
-from lacbed.learn.targets import answer_of, truth_of
+from lacbed.learn.losses import answer_of, truth_of
 from lacbed.patterns.figures import save_figure
 
 NEIGHBOUR = "nearest neighbour"

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lacbed.patterns.figures import style
-from lacbed.patterns.labels import hkl_label as pretty
 from lacbed.patterns.result import hkl_label
+from lacbed.patterns.schema import hkl_math
 from lacbed.refinement.refine import Refinement
 
 _SIDE, _GAP, _TEXT, _MARGIN = 0.92, 0.04, 0.24, 0.2
@@ -38,7 +38,7 @@ def comparison_figure(result: Refinement, z: np.ndarray) -> Figure:
         left = _MARGIN + (i % columns) * wide
         top = _MARGIN + 0.25 + (i // columns) * high
         model = (fit.scale[i] * fit.images[i] + fit.background[i]).numpy()
-        style.add_text(figure, left, top + 0.1, pretty(hkl_label(hkl)), fontsize=8.0)
+        style.add_text(figure, left, top + 0.1, hkl_math(hkl_label(hkl)), fontsize=8.0)
         style.add_text(
             figure,
             left + wide - 0.2,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lacbed.errors import SettingError
-from lacbed.identification.target import Target, target_of
+from lacbed.identification.predictors import Target, target_of
 from lacbed.learn.symmetry import OPERATIONS, apply_to_pattern
 from lacbed.patterns.metrics import zncc_loss
 from lacbed.retrieval.cell import image_of_table, resized, table_of_image
@@ -101,7 +101,7 @@ def retrieve(
 
     Args:
         pattern: with 000 among its reflections; of several thicknesses choose one with
-            `lacbed.identification.target.target_of`.
+            `lacbed.identification.predictors.target_of`.
         foil: lattice parameter, thickness and energy.
         start: mean potential along the beam in V, (n, n), see `lacbed.retrieval.start`; default that of the
             packaged model.

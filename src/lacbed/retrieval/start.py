@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
-from lacbed.identification.target import Target
+from lacbed.identification.predictors import Target
 from lacbed.learn.checkpoint import LoadedModel, load_model
 from lacbed.learn.domain import range_text
 from lacbed.learn.models import predicts
