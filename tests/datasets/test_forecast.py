@@ -2,7 +2,7 @@
 
 import pytest
 
-from lacbed.cli.dataset_progress import describe
+from lacbed.cli.console import describe
 from lacbed.datasets.build import Forecast, Progress
 
 COSTS = {i: 1000.0 / (i + 1) ** 2 for i in range(16)}

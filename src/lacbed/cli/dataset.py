@@ -82,7 +82,7 @@ def build_command(
     Example: lacbed dataset build cubic.parquet -o data.zarr --preset seed --count 1000 --max-atoms 64
     """
     from lacbed.catalog.files import read_catalog
-    from lacbed.cli.dataset_progress import build_progress
+    from lacbed.cli.console import build_progress
     from lacbed.datasets.build import build, check_place
     from lacbed.datasets.plan import Selection, make_plan, select_rows
     from lacbed.datasets.workers import build_device

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from lacbed.identification.identify import Identification
     from lacbed.identification.predictors import Predictor
 
-NAME = "identify"
-
 DOUBTFUL_Z = 0.05
 """Z of the best candidate from which a warning says so; 1,000 electrons a pixel alone make some 1 %."""
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from lacbed.retrieval.retrieve import Retrieval
 
-NAME = "retrieve"
-
 
 def command(
     pattern: Annotated[
