@@ -208,7 +208,8 @@ def evaluate_command(
     from lacbed.learn.config import DataSettings
     from lacbed.learn.data import open_data, subset
     from lacbed.learn.evaluate import evaluate
-    from lacbed.learn.report import check_folder, percent, write_report
+    from lacbed.learn.report import check_folder, write_report
+    from lacbed.report import percent
     from lacbed.setup import choose_device
 
     check_folder(out)
