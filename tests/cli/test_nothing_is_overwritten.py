@@ -60,7 +60,7 @@ COMMANDS = {
     "cbed": "cbed p.nc -o",
     "fit": "fit p.nc Cu -o",
     "refine": "refine p.nc Cu -o",
-    "retrieve": "retrieve p.nc -o",
+    "retrieve": "retrieve p.nc --start v.nc -o",
     "evaluate": "evaluate model data.zarr -o",
     "learning-curve": "learning-curve vae-seed --data data.zarr -o",
     "train": "train vae-seed --data data.zarr -o",
