@@ -9,8 +9,7 @@ import tifffile
 from PIL import Image
 
 from lacbed.errors import FileFormatError
-from lacbed.experiment.images import read_images, read_noted
-from lacbed.experiment.stack import read_measured
+from lacbed.experiment.stack import read_images, read_measured, read_noted
 
 STACK = np.random.default_rng(0).integers(0, 60000, (3, 12, 12)).astype(np.uint16)
 BYTES = STACK.astype(np.uint8)

@@ -22,17 +22,16 @@ import xarray as xr
 sys.path.insert(0, str(Path(__file__).parent))
 from damage import Tally, damage, verdict_of
 
+from lacbed.catalog.files import table_of
 from lacbed.catalog.rows import row_of
-from lacbed.catalog.schema import table_of
 from lacbed.crystals import Crystal
 from lacbed.datasets.build import _finish
 from lacbed.datasets.config import DatasetConfig
-from lacbed.datasets.labelled import metadata_table, open_dataset
+from lacbed.datasets.dataset import LacbedDataset, metadata_table, open_dataset
 from lacbed.datasets.manifest import Entry, append_entry
 from lacbed.datasets.plan import make_plan
-from lacbed.datasets.read import LacbedDataset
-from lacbed.datasets.storage import create, write_batch
 from lacbed.datasets.worker import Stored, quantities
+from lacbed.datasets.writer import create, write_batch
 from lacbed.errors import LacbedError
 from lacbed.patterns import load_pattern, save_pattern
 

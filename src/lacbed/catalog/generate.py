@@ -22,7 +22,6 @@ from functools import cache
 import numpy as np
 
 from lacbed.catalog.bond_lengths import bond_geometry, fit_prototype, nearest_distances
-from lacbed.catalog.consistency import nearest_distance
 from lacbed.catalog.elements import (
     OCTAHEDRAL,
     OCTAHEDRAL_3,
@@ -31,9 +30,9 @@ from lacbed.catalog.elements import (
     ionic_radius,
     metallic_radius,
 )
+from lacbed.catalog.files import Row
 from lacbed.catalog.prototypes import BY_CHARGE, IONIC, METALLIC, PROTOTYPES, IonicRule, MetallicRule
-from lacbed.catalog.rows import row_of
-from lacbed.catalog.schema import Row
+from lacbed.catalog.rows import nearest_distance, row_of
 from lacbed.crystals import Crystal, Site
 from lacbed.crystals.wyckoff import locate
 from lacbed.errors import SettingError

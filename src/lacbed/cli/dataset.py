@@ -82,11 +82,10 @@ def build_command(
     Example: lacbed dataset build cubic.parquet -o data.zarr --preset seed --count 1000 --max-atoms 64
     """
     from lacbed.catalog.files import read_catalog
-    from lacbed.cli.dataset_progress import build_progress
+    from lacbed.cli.console import build_progress
     from lacbed.datasets.build import build, check_place
-    from lacbed.datasets.limits import build_device
-    from lacbed.datasets.plan import make_plan
-    from lacbed.datasets.select import Selection, select_rows
+    from lacbed.datasets.plan import Selection, make_plan, select_rows
+    from lacbed.datasets.workers import build_device
 
     if not 1 <= batch <= 4096:
         raise SettingError(f"--batch must be between 1 and 4096, got {batch}")
@@ -105,7 +104,7 @@ def build_command(
 
 def _config(preset: str | None, path: Path | None) -> DatasetConfig:
     from lacbed.datasets.config import load_config
-    from lacbed.datasets.presets import preset as named
+    from lacbed.datasets.config import preset as named
 
     if preset is not None and path is not None:
         raise SettingError("give --preset or --config, not both")
@@ -116,7 +115,7 @@ def _crew(workers: int | None, scheduler: str | None, device: str) -> tuple[Any,
     """What makes the workers, asked for at once so that mistakes show before any work; and rows in a job."""
     from lacbed.datasets import workers as w
     from lacbed.datasets.cluster import cluster
-    from lacbed.datasets.limits import GPU_TOGETHER, cores, worker_memory
+    from lacbed.datasets.workers import GPU_TOGETHER, cores, worker_memory
     from lacbed.setup import choose_device
 
     if workers is not None and workers < 1:
@@ -266,7 +265,7 @@ def montage_command(
     as_json: o.JsonOption = False,
 ) -> None:
     """Plot patterns of different crystals side by side, with formula and lattice parameter."""
-    from lacbed.datasets.figure import dataset_montage
+    from lacbed.datasets.summary import dataset_montage
     from lacbed.io.atomic import replacing
     from lacbed.patterns.figures import save_figure
     from lacbed.patterns.files import check_writable
@@ -303,10 +302,10 @@ def split_command(
     """Split a data set 85 : 10 : 5 into training, validation and test sets."""
     import json
 
+    from lacbed.datasets.dataset import sides_of
     from lacbed.datasets.manifest import read_manifest
-    from lacbed.datasets.read import sides_of
+    from lacbed.datasets.reader import Store
     from lacbed.datasets.splits import LEAKING
-    from lacbed.datasets.store import Store
     from lacbed.io.atomic import check_replaceable, replacing
 
     if out is not None:

@@ -16,8 +16,7 @@ from lacbed.cli.console import Reporter, size_text
 from lacbed.errors import LacbedError, SettingError
 
 if TYPE_CHECKING:
-    from lacbed.catalog.fetch.pages import Source
-    from lacbed.catalog.fetch.query import Query
+    from lacbed.catalog.fetch.pages import Query, Source
     from lacbed.catalog.fetch.run import Fetched
     from lacbed.catalog.fetch.web import PoliteSession
 
@@ -152,7 +151,7 @@ def optimade(
 def _query(
     contains: str, only: str, cubic: bool, experimental: bool, max_atoms: int | None, count: int | None
 ) -> Query:
-    from lacbed.catalog.fetch.query import Query
+    from lacbed.catalog.fetch.pages import Query
 
     return Query(_symbols(contains), _symbols(only), cubic, experimental, max_atoms, count)
 

@@ -16,7 +16,6 @@ from lacbed.errors import SettingError
 if TYPE_CHECKING:
     from lacbed.fitting.fit import FitResult
 
-NAME = "fit"
 GEOMETRY = "half_width,tilt,rotation,blur"
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from lacbed.identification.identify import Identification
     from lacbed.identification.predictors import Predictor
 
-NAME = "identify"
-
 DOUBTFUL_Z = 0.05
 """Z of the best candidate from which a warning says so; 1,000 electrons a pixel alone make some 1 %."""
 
@@ -68,8 +66,7 @@ def command(
     from lacbed.catalog.rows import crystal_of
     from lacbed.experiment.folder import load_experiment
     from lacbed.identification.identify import identify
-    from lacbed.identification.predictors import exact, few_beams, learned_where_known
-    from lacbed.identification.target import target_of
+    from lacbed.identification.predictors import exact, few_beams, learned_where_known, target_of
     from lacbed.patterns.files import load_pattern
 
     for option, value in (("--keep", keep), ("--top", top)):

@@ -15,8 +15,6 @@ from lacbed.errors import MissingExtraError, SettingError
 if TYPE_CHECKING:
     from lacbed.app.limits import Limits
 
-NAME = "app"
-
 
 def command(
     port: Annotated[int, typer.Option("--port", "-p", help="Port; 0 for any free one.")] = 8765,

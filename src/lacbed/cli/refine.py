@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from lacbed.refinement.measured import Measured
     from lacbed.refinement.options import Progress, RefinementOptions
 
-NAME = "refine"
-
 USUAL = "thickness,half_width,tilt,rotation,stretch,shear,blur,B,absorption"
 """What is free if nothing is said; absorption only where there is a model of it."""
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from lacbed.retrieval.retrieve import Retrieval
 
-NAME = "retrieve"
-
 
 def command(
     pattern: Annotated[
@@ -45,11 +43,11 @@ def command(
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option("--start", metavar="FILE", help="Initial potential, in place of the learned one."),
+        typer.Option("--start", metavar="FILE", help="Initial potential, such as that of a similar crystal."),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", metavar="FOLDER", help="A learned inverse; by default the packaged one."),
+        typer.Option("--model", metavar="FOLDER", help="Start from the answer of this learned inverse."),
     ] = None,
     refined: Annotated[
         bool,
@@ -67,10 +65,10 @@ def command(
 ) -> None:
     """Find the projected potential of a square zone, such as cubic [001], from its pattern of 000.
 
-    Example: lacbed retrieve pattern.nc -o retrieved
+    Example: lacbed potential BaTiO3 -o similar.nc && lacbed retrieve pattern.nc --start similar.nc -o retrieved
     """
     from lacbed.experiment.folder import load_experiment
-    from lacbed.identification.target import target_of
+    from lacbed.identification.predictors import target_of
     from lacbed.io.lock import claimed
     from lacbed.patterns.files import load_array, load_pattern
     from lacbed.retrieval.files import check_folder, summary, write_retrieval
@@ -82,6 +80,11 @@ def command(
         load_inverse,
     )
 
+    if (start is None) == (model is None):
+        raise SettingError(
+            "retrieval needs one start: the potential of a similar crystal (lacbed potential CRYSTAL -o "
+            "similar.nc, then --start similar.nc) or a learned inverse (lacbed train inverse, then --model FOLDER)"
+        )
     check_folder(out)
     reporter = Reporter(quiet, as_json)
     reaches = [r for r in REACHES if r < reach] + [reach]
@@ -93,9 +96,10 @@ def command(
             _thickness(thickness, data),
             target.energy if voltage is None else parse.energy(voltage),
         )
-        if start is None:
+        if model is not None:
             first = learned_potential(target, foil, load_inverse(model))
         else:
+            assert start is not None
             first = given_potential(load_array(start))
         with reporter.progress("Retrieving") as progress:
             result = retrieve(

@@ -15,8 +15,16 @@ from lacbed.constants import wavelength
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
-from lacbed.experiment.experiment import LARGEST_INDEX, Experiment, grid_axes, is_direction, is_number, on_axes
-from lacbed.experiment.orientation import check_orientation, images_to_pattern
+from lacbed.experiment.experiment import (
+    LARGEST_INDEX,
+    Experiment,
+    check_orientation,
+    grid_axes,
+    images_to_pattern,
+    is_direction,
+    is_number,
+    on_axes,
+)
 from lacbed.geometry.frame import Frame, IntArray, make_frame
 from lacbed.geometry.tilts import MAX_ANGLE, TiltGrid
 from lacbed.patterns.result import hkl_label, software
@@ -34,7 +42,7 @@ class Geometry:
         zone_axis: u, v, w in the direct lattice; the beam travels along it.
         x_direction: h, k, l of the reflection along +x.
         half_width: half the width of an image in 1/Å.
-        orientation: how the stored images lie; see `lacbed.experiment.orientation`.
+        orientation: how the stored images lie; see `lacbed.experiment.experiment`.
         foil_normal: u, v, w; None for the zone axis.
         center: middle of the images (kx, ky) in 1/Å.
     """

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from lacbed.errors import FileFormatError, MissingExtraError
-from lacbed.experiment.memory import LARGEST, check_memory
+from lacbed.experiment.tiff import LARGEST, check_memory
 from lacbed.io.checks import readable
 from lacbed.io.sizes import check_size
 from lacbed.patterns.formats import hyperspy

@@ -23,13 +23,11 @@ from lacbed.io.atomic import reason, replacing
 from lacbed.io.lock import claimed, is_empty
 from lacbed.learn import checkpoint, data
 from lacbed.learn.config import TrainConfig, TrainingSettings
+from lacbed.learn.data import Reader, reader
 from lacbed.learn.distributed import Ranks, barrier, parallel, share, sum_over
-from lacbed.learn.gpu_cache import Reader, reader
-from lacbed.learn.losses import loss_terms, total_loss
-from lacbed.learn.metrics import pattern_errors
+from lacbed.learn.losses import answer_of, loss_terms, pattern_errors, total_loss, truth_of
 from lacbed.learn.models import build_model
 from lacbed.learn.progress import Progress, check_same_run, damaged, progress_of
-from lacbed.learn.targets import answer_of, truth_of
 from lacbed.patterns.result import software
 
 LOG_STEPS = 10
@@ -336,7 +334,7 @@ def _log(run: Run, values: Mapping[str, Any]) -> None:
     except OSError as error:
         raise FileFormatError(f"cannot write {str(path)!r}: {reason(error)}") from None
     if run.config.training.tensorboard:
-        from lacbed.learn.tensorboard import write_scalars  # an optional extra
+        from lacbed.learn.progress import write_scalars  # an optional extra
 
         write_scalars(run.folder, at.step, values)
 

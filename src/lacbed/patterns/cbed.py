@@ -11,8 +11,7 @@ import xarray as xr
 
 from lacbed.constants import wavelength
 from lacbed.errors import SettingError
-from lacbed.patterns.labels import axis_step
-from lacbed.patterns.schema import check_pattern, intensities
+from lacbed.patterns.schema import axis_step, check_pattern, intensities
 
 MAX_PIXELS = 8192
 Resampling = Literal["bilinear", "nearest"]

@@ -23,7 +23,8 @@ from lacbed.refinement.measured import Measured
 from lacbed.refinement.objective import make_target, z_of
 from lacbed.refinement.options import Progress, RefinementOptions
 from lacbed.refinement.refine import Refinement
-from lacbed.refinement.report import refined_cif, report_text, summary
+from lacbed.refinement.report import refined_cif, summary, write_text
+from lacbed.report import MARKDOWN, PAGE, finite
 from lacbed.settings import MAX_THICKNESS
 
 STATE = "state.json"
@@ -156,8 +157,7 @@ def write_results(
 ) -> tuple[dict[str, Any], list[Path]]:
     """All results into the folder: numbers and the files written."""
     from lacbed.patterns.figures import save_figure
-    from lacbed.refinement.figures import comparison_figure, scan_figure  # matplotlib is slow
-    from lacbed.refinement.page import report_page
+    from lacbed.refinement.figures import comparison_figure, correlation_figure, scan_figure  # matplotlib is slow
 
     numbers, name = summary(result, options), experiment.name or crystal.name
     written = []
@@ -172,26 +172,19 @@ def write_results(
     figures = {"comparison.png": comparison_figure(result, z)}
     if len(result.progress.scan) > 1:
         figures["thickness.png"] = scan_figure(result)
+    if len(result.parameters) > 1:
+        figures["correlation.png"] = correlation_figure(**numbers["correlation"])
     for picture, figure in figures.items():
         with replacing(folder / picture) as temporary:
             save_figure(figure, temporary)
         written.append(folder / picture)
     text("refined.cif", refined_cif(crystal, result))
-    text("result.json", json.dumps(_plain(numbers), indent=1, ensure_ascii=False))
-    text("report.md", report_text(name, numbers, list(figures)))
-    text("report.html", report_page(name, result, numbers))
+    text("result.json", json.dumps(finite(numbers), indent=1, ensure_ascii=False))
+    write_text(folder, name, numbers)
+    written += [folder / MARKDOWN, folder / PAGE]
     save_pattern(_simulated(experiment, result), folder / "simulated.nc")
     written.append(folder / "simulated.nc")
     return numbers, written
-
-
-def _plain(value: Any) -> Any:
-    """NaN and infinity, which JSON lacks, become null."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _simulated(experiment: Experiment, result: Refinement) -> Any:

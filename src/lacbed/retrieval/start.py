@@ -1,4 +1,4 @@
-"""The first answer: the learned inverse, or any image of a potential."""
+"""The start of a retrieval: any image of a potential, or the answer of a learned inverse."""
 
 from __future__ import annotations
 
@@ -13,29 +13,32 @@ from scipy.interpolate import RectBivariateSpline, RegularGridInterpolator
 from torch import Tensor
 
 from lacbed.crystals.cell import FloatArray
-from lacbed.errors import SettingError
-from lacbed.identification.target import Target
+from lacbed.errors import FileFormatError, SettingError
+from lacbed.identification.predictors import Target
 from lacbed.learn.checkpoint import LoadedModel, load_model
 from lacbed.learn.domain import range_text
 from lacbed.learn.models import predicts
 from lacbed.learn.surrogate import find_model
 from lacbed.retrieval.forward import Foil
 
-MODEL = "inverse"
-"""Name of the packaged inverse."""
-
 _FEWEST = 8
 _LARGEST = 1e4
 
 
-def load_inverse(model: str | Path | None = None) -> LoadedModel:
-    """A model from pattern to potential: a packaged one by name, or the folder that `lacbed train` made.
+def load_inverse(model: str | Path) -> LoadedModel:
+    """A model from pattern to potential, from the folder that `lacbed train inverse` made.
 
     Raises:
-        FileFormatError: if there is no such model or it is damaged.
+        FileFormatError: if there is no such model or it is damaged. None is packaged: as a start, the potential of
+            the crystal with the most similar pattern is better (docs/benchmarks/retrieval.md).
         SettingError: if it predicts something else, or was saved without the domain in which it holds.
     """
-    folder = find_model(MODEL if model is None else model)
+    if not Path(model).exists() and str(model) == "inverse":
+        raise FileFormatError(
+            "no learned inverse is packaged; train one (lacbed train inverse --data DATA.zarr --out run) and name "
+            "its folder (--model run), or start from the potential of a similar crystal (--start)"
+        )
+    folder = find_model(model)
     loaded = load_model(folder)
     name = loaded.record["config"]["model"]["name"]
     if predicts(name) != "potential":

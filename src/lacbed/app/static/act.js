@@ -3,7 +3,7 @@
 import { showSpots, showZone } from "./facts.js";
 import { changed, preview } from "./jobs.js";
 import { markStrip, showCurve } from "./series.js";
-import { $, holds, inSeries, knobs, look, run, shown, state, toHash } from "./state.js";
+import { $, chosen, holds, inSeries, knobs, look, run, shown, state, toHash } from "./state.js";
 import { offerModels, showPicture } from "./view.js";
 
 /** Look at another thickness; a series that is there answers at once. */
@@ -56,3 +56,5 @@ export function setCrystal({ name = "", cif = "", title = "", block = "" }) {
   shown.pattern = shown.learned = shown.discs = shown.fit = null;
   changed(false, { crystal: true });
 }
+
+Object.assign(chosen, { thickness: setThickness, reflection: chooseReflection });

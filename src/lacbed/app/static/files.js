@@ -3,26 +3,9 @@
 import { setCrystal } from "./act.js";
 import { isMeasured } from "./fit.js";
 import { complain, say, stop } from "./jobs.js";
-import { $, busy, current, holds, knobs, look, run, shown, state, stem } from "./state.js";
+import { $, busy, current, knobs, look, shown, state, stem } from "./state.js";
 import { post } from "./stream.js";
 import { element } from "./structure.js";
-
-/** Commands and files belong to an exact result. */
-export function showCode() {
-  const result = { discs: shown.discs, fit: shown.fit, pattern: shown.pattern }[look.view];
-  const isWhole = look.view === "pattern" ? result?.stage === "exact" && holds(result) : look.view === "fit" || result?.stage === "exact";
-  const ready = Boolean(result) && isWhole && result.turn === run.turn;
-  for (const button of document.querySelectorAll("[data-format], #save-picture, #copy")) button.disabled = !ready;
-  $("whole-row").hidden = look.view !== "pattern";
-  $("needs").hidden = !ready || !result.recipe.needs;
-  const code = $("code").firstElementChild;
-  if (!ready) {
-    code.textContent = look.view === "fit" ? "The commands appear with the fit." : "The commands appear with the exact pattern.";
-    return;
-  }
-  code.textContent = result.recipe[look.code].replaceAll("@thickness", String(state.thickness));
-  $("needs").textContent = `Save ${result.recipe.needs} in the same folder (Crystal .cif).`;
-}
 
 /** Take a CIF as the crystal. */
 async function openCif(file) {

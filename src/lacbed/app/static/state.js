@@ -53,6 +53,9 @@ export function busy(step) {
 /** Put a value into a slider and its field, or take a tab; set when they are made. */
 export const knobs = { thickness: () => {}, thermal: () => {}, view: () => {} };
 
+/** What choosing a thickness or a reflection in a figure does; set by act.js, so that figures need not know it. */
+export const chosen = { thickness: () => {}, reflection: () => {} };
+
 /** The image at the thickness that is looked at, from a series. */
 export function imageAt(pattern, thickness = state.thickness) {
   let near = 0;
