@@ -2,6 +2,7 @@
 # make app     set everything up and open the page in the browser
 # make test    set everything up, check style and types, run all tests, spread over the cores
 # make quick   the tests that take no more than seconds each, for everyday work
+# make freeze  write the newest versions that install together into constraints.txt (then: make test)
 # make docs    build the documentation into build/site; warnings are errors
 # make reproduce CATALOG=cubic.parquet   data sets, training and the tables of learned simulators, from nothing (hours)
 # make bench   print the benchmark tables that need no other program
@@ -11,7 +12,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTREADY := $(VENV)/.ready-for-tests
 
-.PHONY: demo app test quick lint docs reproduce bench clean
+EXTRAS := dev,app,multislice,adaptors,hyperspy,catalog,fetch,docs,dask,onnx,tensorboard
+
+.PHONY: demo app test quick lint freeze docs reproduce bench clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -19,7 +22,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 $(TESTREADY): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,app,multislice,adaptors,hyperspy,catalog,fetch,docs,dask,onnx,tensorboard]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
 	touch $@
 
 demo: $(READY)
@@ -48,6 +51,13 @@ test: lint
 
 quick: $(TESTREADY)
 	$(PYTEST) -q -m "not slow and not browser and not oracle" tests/crystals tests/scattering tests/geometry tests/solvers tests/laws tests/test_*.py
+
+# PyTorch stays as it is; "+cpu" and the like name a build and not a version.
+freeze:
+	rm -rf build/freeze && $(PYTHON) -m venv build/freeze
+	build/freeze/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep ^torch== constraints.txt)" -e ".[$(EXTRAS)]"
+	(grep "^#" constraints.txt; build/freeze/bin/python -m pip freeze --exclude-editable | sed "s/+[a-z0-9.]*$$//" | sort -f) > build/constraints.txt
+	mv build/constraints.txt constraints.txt
 
 docs: $(TESTREADY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

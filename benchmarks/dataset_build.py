@@ -20,13 +20,12 @@ import numpy as np
 
 from common import number, parser, publish, table, verdict
 from lacbed.catalog.files import read_catalog
+from lacbed.datasets.config import SEED
 from lacbed.datasets.manifest import Entry, append_entry
-from lacbed.datasets.plan import make_plan
-from lacbed.datasets.presets import SEED
-from lacbed.datasets.select import Selection, select_rows
-from lacbed.datasets.storage import create, write_batch
-from lacbed.datasets.store import Store
+from lacbed.datasets.plan import Selection, make_plan, select_rows
+from lacbed.datasets.reader import Store
 from lacbed.datasets.worker import Stored, quantities
+from lacbed.datasets.writer import create, write_batch
 
 MILLION = 1_000_000
 CORES_PER_NODE = 64

@@ -11,9 +11,8 @@ import time
 from pathlib import Path
 
 from common import number, parser, publish, table
-from lacbed.datasets.duplicates import BOUND, near_duplicates
-from lacbed.datasets.splits import KINDS, SIDES, split_rows
-from lacbed.datasets.store import Store
+from lacbed.datasets.reader import Store
+from lacbed.datasets.splits import BOUND, KINDS, SIDES, near_duplicates, split_rows
 
 BOUNDS = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import lacbed
 from common import measure, number, parser, publish, table
-from lacbed.datasets.presets import SEED
+from lacbed.datasets.config import SEED
 
 
 def main() -> None:

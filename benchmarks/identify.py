@@ -25,8 +25,7 @@ from common import parser, publish, table
 from lacbed.catalog.generate import generate_rows
 from lacbed.catalog.rows import crystal_of
 from lacbed.identification.identify import identify, library
-from lacbed.identification.predictors import Predictor, exact, few_beams, learned
-from lacbed.identification.target import Target
+from lacbed.identification.predictors import Predictor, Target, exact, few_beams, learned
 from lacbed.patterns import zncc_loss
 
 PIXELS, K_MAX, ENERGY = 40, 0.5, 200e3

@@ -1,7 +1,8 @@
 """How near do the learned inverse and the refinement of Fourier coefficients come to the true potential?
 
-Test crystals are retrieved from the learned answer and, with `--neighbour`, from the potential of the training
-crystal with the most similar pattern. They are compared modulo what 000 cannot tell (docs/physics.md#same-000).
+Test crystals are retrieved from the learned answer (`--model`) and, with `--neighbour`, from the potential of the
+training crystal with the most similar pattern. They are compared modulo what 000 cannot tell
+(docs/physics.md#same-000).
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import numpy as np
 import torch
 
 from common import parser, publish, table
-from lacbed.identification.target import Target
+from lacbed.identification.predictors import Target
 from lacbed.learn import data, inverse_baselines
-from lacbed.learn.equivalence import aligned
+from lacbed.learn.symmetry import aligned
 from lacbed.patterns.metrics import relative_l2, zncc_loss
 from lacbed.retrieval.forward import Foil
 from lacbed.retrieval.retrieve import retrieve
@@ -82,7 +83,7 @@ def evaluation(path: Path) -> list[tuple[str, ...]]:
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("data", type=Path, help="data set")
-    arguments.add_argument("--model", help="learned inverse; default the packaged one")
+    arguments.add_argument("--model", help="folder of a learned inverse, to start from as well")
     arguments.add_argument("--crystals", type=int, default=24, help="test crystals to retrieve")
     arguments.add_argument("--neighbour", action="store_true", help="start from the nearest neighbour as well")
     arguments.add_argument("--kind", default="compound", help="kind of split")
@@ -96,7 +97,7 @@ def main() -> None:
     )
     options = arguments.parse_args()
     torch.set_num_threads(1)
-    model = load_inverse(options.model)
+    model = None if options.model is None else load_inverse(options.model)
     training, test = (data.open_data(options.data, side, options.kind, 0, "inverse") for side in ("train", "test"))
     reference = (
         inverse_baselines.make_reference(training, np.arange(len(training)), 128) if options.neighbour else None
@@ -109,7 +110,7 @@ def main() -> None:
         item = test[number]
         foil = Foil(float(item["lattice_parameter"]), float(item["thickness"][0]), float(item["energy"]))
         target, truth = target_of(item, test.config.extent), torch.as_tensor(item["potential"])[0].double()
-        starts = {"learned answer": learned_potential(target, foil, model)}
+        starts = {} if model is None else {"learned answer": learned_potential(target, foil, model)}
         if reference is not None:
             answers, _ = inverse_baselines.predict_baselines(reference, data.collate([item]))
             starts["nearest neighbour"] = answers["nearest neighbour with a"][0, 0].double()

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     from lacbed.converge import ConvergenceReport, convergence
     from lacbed.crystals import Crystal, Site
-    from lacbed.datasets.labelled import open_dataset
-    from lacbed.datasets.read import LacbedDataset
+    from lacbed.datasets.dataset import LacbedDataset, open_dataset
     from lacbed.differentiable import PreparedModel, intensities, model_state, prepare_model
     from lacbed.errors import LacbedError
     from lacbed.experiment.experiment import Experiment
@@ -48,8 +47,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "converge": ("ConvergenceReport", "convergence"),
     "crystals": ("Crystal", "Site"),
-    "datasets.labelled": ("open_dataset",),
-    "datasets.read": ("LacbedDataset",),
+    "datasets.dataset": ("LacbedDataset", "open_dataset"),
     "differentiable": ("PreparedModel", "intensities", "model_state", "prepare_model"),
     "errors": ("LacbedError",),
     "experiment.experiment": ("Experiment",),

@@ -8,17 +8,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lacbed.beams import beams_within, zone_area
+from lacbed.constants import wavelength
 from lacbed.converge import GROWTH, LIKELY_G, coarse_grid
 from lacbed.crystals import Crystal
+from lacbed.geometry.folding import zone_of_allowed
 from lacbed.geometry.frame import Frame, make_frame
+from lacbed.geometry.interpolation import node_spacing
 from lacbed.geometry.symmetry import matrix_count
 from lacbed.geometry.wave import electron_wave
 from lacbed.settings import Settings
 from lacbed.setup import alike, chooses_beams_by_convergence, wanted_reflections
-from lacbed.solvers.blocks import gibibytes, side_by_side
+from lacbed.solvers.blocks import gibibytes, quick_block, side_by_side
 from lacbed.solvers.choose import diagonalisation_operations
-from lacbed.solvers.convolution import FEWEST, box_cost
-from lacbed.solvers.memory import Size, preparation_bytes, solver_bytes
+from lacbed.solvers.convolution import FEWEST, TOGETHER, box_cost
+from lacbed.solvers.memory import OVERHEAD, Size, preparation_bytes, result_bytes, solver_bytes
 from lacbed.solvers.subspace import MARGIN, NEAR
 
 LONG = 30.0
@@ -30,6 +33,12 @@ LARGE = 2 * 2**30
 _RATE = 1e10
 """Operations per second and thread of a usual core; forecasts hold within a factor of three."""
 
+_PREPARATION = 1500.0
+"""Operations that an element of the matrices costs until they are made, those of a convolution included."""
+
+_ATOM = 300.0
+"""Operations for the potential of one difference of beams and one atom; a beam has about four differences."""
+
 _POTENTIAL = 1.5
 """Depth in 1/Å² of the potential of usual crystals, which widens the spectrum."""
 
@@ -40,7 +49,7 @@ class Forecast:
 
     Attributes:
         beams: likely number.
-        seconds: the search for enough beams and the solution.
+        seconds: the search for enough beams, the matrices and the solution.
         memory: bytes at the peak.
         fast: the same two numbers with the solver "fast", or None where it does not apply.
     """
@@ -75,16 +84,19 @@ def forecast(crystal: Crystal, settings: Settings) -> Forecast:
     full = _size(crystal, frame, settings, beams)
     narrow = replace(settings, grid=coarse_grid(settings.grid))
     coarse = _size(crystal, frame, narrow, beams)
-    seconds = _exact_operations(crystal, frame, settings, full)
+    prepared = _preparation_operations(crystal, beams)
+    solver, seconds = _exact(crystal, frame, settings, full)
     if searches:
         wider = _size(crystal, frame, narrow, math.ceil(GROWTH * beams))
-        seconds += 1.7 * _exact_operations(crystal, frame, settings, wider)
-    memory = max(_bytes(name, full, settings) for name in _candidates(settings, full))
+        seconds += 1.7 * _exact(crystal, frame, settings, wider)[1]
+        prepared *= 1.0 + GROWTH**4 / (GROWTH**2 - 1.0)  # every rung up to the one above makes its own
+    memory = _bytes(solver, full, settings)
     fast = None
     if frame.is_flat and not settings.laue_zones and not settings.weak_beams and settings.paraxial:
         work = _fast_operations(full) + (_fast_operations(coarse) * (1.0 + GROWTH**3) if searches else 0.0)
-        fast = (work / (_RATE * side_by_side()), _bytes("fast", full, settings))
-    seconds /= _RATE * side_by_side()
+        interpolated = replace(full, matrices=min(full.matrices, _nodes(crystal, frame, settings)))
+        fast = (work / (_RATE * side_by_side()) + prepared / _RATE, _bytes("fast", interpolated, settings))
+    seconds = seconds / (_RATE * side_by_side()) + prepared / _RATE  # which one thread does
     if settings.solver == "fast" and fast is not None:
         return Forecast(beams, *fast, None)
     return Forecast(beams, seconds, memory, fast)
@@ -142,25 +154,40 @@ def _places(frame: Frame) -> np.ndarray:
     return np.asarray(np.linalg.norm(np.linalg.inv(frame.zone_vectors), axis=1))
 
 
-def _candidates(settings: Settings, size: Size) -> tuple[str, ...]:
-    if settings.solver in ("zone", "tilted", "chebyshev", "reference", "fast"):
-        return (settings.solver,)
-    return ("chebyshev",) if size.sides is not None else ("zone",)
+def _nodes(crystal: Crystal, frame: Frame, settings: Settings) -> int:
+    """Matrices between which the solver "fast" interpolates; see `lacbed.fast`."""
+    lattice = frame.vectors(zone_of_allowed(crystal, frame))[:, :2]
+    spacing = node_spacing(wavelength(settings.energy), max(settings.thicknesses))
+    return math.prod(math.ceil(float(n) / spacing) for n in np.linalg.norm(lattice, axis=1))
 
 
 def _bytes(name: str, size: Size, settings: Settings) -> int:
-    once, work, each = solver_bytes(name, size, 8 if settings.dtype == "float64" else 4)
-    return max(preparation_bytes(size.beams, size.absorbs), once + (work + each) * side_by_side())
+    word, threads = 8 if settings.dtype == "float64" else 4, side_by_side()
+    once, work, each = solver_bytes(name, size, word)
+    count = size.matrices if name in ("zone", "fast") else size.tilts
+    aim = TOGETHER if name == "chebyshev" and size.sides else None
+    solving = once + threads * (work + each * quick_block(count, threads * each, aim))
+    pixels, thicknesses = settings.grid.pixels**2, len(settings.thicknesses)
+    reflections = max(1, round(size.pairs / max(1, size.tilts)))
+    values = result_bytes(pixels, reflections, size.pairs, thicknesses, word, settings.output == "amplitude")
+    return max(OVERHEAD + preparation_bytes(size.beams, size.absorbs, size.is_real), solving + values)
 
 
-def _exact_operations(crystal: Crystal, frame: Frame, settings: Settings, size: Size) -> float:
-    """Operations of the exact solver that would be chosen, or is asked for."""
+def _preparation_operations(crystal: Crystal, beams: int) -> float:
+    """Operations until the matrices are made: numbers of all differences of beams, and their potential."""
+    return _PREPARATION * beams**2 + 4.0 * _ATOM * beams * len(crystal.atoms.elements)
+
+
+def _exact(crystal: Crystal, frame: Frame, settings: Settings, size: Size) -> tuple[str, float]:
+    """The exact solver that would be chosen, or is asked for, and its operations."""
+    flat = frame.is_flat and not settings.laue_zones and not settings.weak_beams
+    by_diagonalisation = "zone" if flat else "tilted"
     each = diagonalisation_operations(size.beams, size.inside, size.is_real, size.absorbs)
     if settings.solver == "reference":
-        return 8.0 * size.tilts * each
+        return "reference", 8.0 * size.tilts * each
     by_matrices = size.matrices * each
     if settings.solver in ("zone", "tilted") or not settings.paraxial or settings.weak_beams:
-        return by_matrices
+        return settings.solver if settings.solver in ("zone", "tilted") else by_diagonalisation, by_matrices
     reach = math.sqrt(size.beams / (2 * settings.laue_zones + 1) * zone_area(crystal, frame) / math.pi)
     width = (reach**2 + _POTENTIAL) / (2.0 * electron_wave(settings.energy).wave_number)
     terms = math.pi * width * max(settings.thicknesses) + 40.0 * (1 + size.absorbs * len(settings.thicknesses))
@@ -170,7 +197,9 @@ def _exact_operations(crystal: Crystal, frame: Frame, settings: Settings, size: 
         0.5 if not size.absorbs and not np.any(np.array(wanted_reflections(crystal, frame, settings))) else 1.0
     )
     by_terms = size.tilts * terms * product * halved
-    return by_terms if settings.solver == "chebyshev" else min(by_terms, by_matrices)
+    if settings.solver == "chebyshev" or by_terms < by_matrices:
+        return "chebyshev", by_terms
+    return by_diagonalisation, by_matrices
 
 
 def _fast_operations(size: Size) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from lacbed.errors import SettingError
 from lacbed.geometry.tilts import TiltGrid
 from lacbed.geometry.wave import electron_wave
-from lacbed.io.numbers import number, one_of, whole
+from lacbed.io.numbers import check_number, check_one_of, check_whole
 from lacbed.potential import Absorption, check_absorption
 from lacbed.scattering import FACTOR_TABLES
 from lacbed.solvers.choose import SOLVERS
@@ -63,26 +63,26 @@ class Settings:
             object.__setattr__(self, name, plain(getattr(self, name)))
         self._check_beams()
         check_absorption(self.absorption)
-        one_of("factors", self.factors, FACTOR_TABLES)
+        check_one_of("factors", self.factors, FACTOR_TABLES)
         if not isinstance(self.device, str):
             raise SettingError(f"device must be 'auto', 'cpu' or 'cuda', got {self.device!r}")
-        one_of("output", self.output, ("intensity", "amplitude"))
-        one_of("solver", self.solver, SOLVERS)
+        check_one_of("output", self.output, ("intensity", "amplitude"))
+        check_one_of("solver", self.solver, SOLVERS)
         object.__setattr__(self, "dtype", str(self.dtype).removeprefix("torch."))
-        one_of("dtype", self.dtype, ("float32", "float64"))
+        check_one_of("dtype", self.dtype, ("float32", "float64"))
 
     def _check_beams(self) -> None:
         for name in ("g_max", "sg_max"):
             value = getattr(self, name)
             if value is not None:
-                number(name, value, above=0, unit="1/Å")
+                check_number(name, value, above=0, unit="1/Å")
         if self.beams != "auto":
-            whole("beams", self.beams, 1, 20_000)
-        whole("weak_beams", self.weak_beams, 0, 20_000)
-        whole("frozen_phonons", self.frozen_phonons, 0, 10_000)
+            check_whole("beams", self.beams, 1, 20_000)
+        check_whole("weak_beams", self.weak_beams, 0, 20_000)
+        check_whole("frozen_phonons", self.frozen_phonons, 0, 10_000)
         if self.frozen_phonons and self.solver != "multislice":
             raise SettingError("frozen_phonons needs solver='multislice'; Bloch waves have Debye-Waller factors")
-        whole("laue_zones", self.laue_zones, 0, MAX_LAUE_ZONES)
+        check_whole("laue_zones", self.laue_zones, 0, MAX_LAUE_ZONES)
 
     def to_attributes(self) -> dict[str, Any]:
         """The settings as flat values that every file format can hold."""
@@ -111,7 +111,7 @@ def _thicknesses(values: Sequence[float]) -> tuple[float, ...]:
         raise SettingError(f"thicknesses must be numbers in Å, got {values!r}") from None
     if numbers.ndim != 1 or len(numbers) == 0:
         raise SettingError("thicknesses must be a list of at least one number in Å")
-    return tuple(number("a thickness", t, above=0, high=MAX_THICKNESS, unit="Å") for t in numbers)
+    return tuple(check_number("a thickness", t, above=0, high=MAX_THICKNESS, unit="Å") for t in numbers)
 
 
 def plain(value: Any) -> Any:

@@ -19,7 +19,7 @@ from lacbed.geometry.wave import ElectronWave, electron_wave
 from lacbed.settings import Settings
 from lacbed.solvers.blocks import Tick
 from lacbed.solvers.choose import check_solver, choose_solver, run_solver
-from lacbed.solvers.memory import check_preparation, check_result_size
+from lacbed.solvers.memory import check_preparation, check_result_size, result_bytes
 from lacbed.solvers.problem import Problem, build_problem
 
 
@@ -197,7 +197,11 @@ def solve_amplitudes(setup: Setup, tick: Tick | None = None) -> tuple[str, str, 
         name, why = choose_solver(problem, device)
     check_solver(name, problem)
     precision = torch.float64 if settings.dtype == "float64" else torch.float32
-    amplitude = run_solver(name, problem, device, precision, tick)
+    reflections, pixels = setup.reduction.source.shape
+    word, complex_out = (8 if settings.dtype == "float64" else 4), settings.output == "amplitude"
+    pairs, thicknesses = len(problem.pair_tilt), len(settings.thicknesses)
+    result = result_bytes(pixels, reflections, pairs, thicknesses, word, complex_out)
+    amplitude = run_solver(name, problem, device, precision, tick, result)
     return name, why, amplitude if problem.gauge is None else amplitude * _undo(problem).to(amplitude.dtype)
 
 

@@ -7,7 +7,7 @@ import pytest
 from browser_helpers import SILICON, pixels, wait_for_exact, wait_for_rest
 
 import lacbed
-from lacbed.app.messages import pack
+from lacbed.app.limits import pack
 
 pytestmark = pytest.mark.browser
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lacbed.app.messages import LENGTHS_SIZE, pack, read_message, unpack, unpack_lengths
+from lacbed.app.limits import LENGTHS_SIZE, pack, read_message, unpack, unpack_lengths
 from lacbed.errors import FileFormatError
 
 headers = st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text() | st.floats(-1e9, 1e9))

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 import lacbed
-from lacbed.app.fit import fit
-from lacbed.app.recipe import fit_recipe
-from lacbed.app.request import parse_view
-from lacbed.app.uploads import parse_files
+from lacbed.app.files import parse_files
+from lacbed.app.request import fit_recipe, parse_view
+from lacbed.app.worker import fit
 from lacbed.cli import main
 from lacbed.errors import FileFormatError, MemoryLimitError, SettingError
 

@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from lacbed.app.limits import Limits
-from lacbed.app.messages import unpack
+from lacbed.app.files import Results
+from lacbed.app.limits import Limits, unpack
 from lacbed.app.pool import BusyError, Pool, TaskError, WorkerError
 from lacbed.app.request import parse_view
-from lacbed.app.results import Results
 from lacbed.app.server import _converse, _stream
 
 HEAVY = {"name": "Mg2SiO4", "zone_axis": [1, 1, 0], "extent": 5.5, "detail": 256, "absorption": "thomas"}

@@ -8,9 +8,8 @@ from app_helpers import SMALL
 
 import lacbed
 from lacbed.app import compute
-from lacbed.app.export import rebuild_result
-from lacbed.app.recipe import file_stem, recipe
-from lacbed.app.request import parse_view
+from lacbed.app.files import rebuild_result
+from lacbed.app.request import file_stem, parse_view, recipe
 from lacbed.app.structure import crystal_of
 from lacbed.cli import main
 

@@ -7,8 +7,7 @@ from importlib.resources import files
 import httpx
 import pytest
 
-from lacbed.app.limits import Limits
-from lacbed.app.messages import pack
+from lacbed.app.limits import Limits, pack
 from lacbed.app.security import host_name
 from lacbed.app.server import STATIC, create_app
 

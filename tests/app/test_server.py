@@ -11,7 +11,7 @@ import pytest
 from app_helpers import SMALL
 
 import lacbed
-from lacbed.app.messages import unpack
+from lacbed.app.limits import unpack
 
 HEAVY = {**SMALL, "name": "Mg2SiO4", "zone_axis": [1, 1, 0], "extent": 5.5, "detail": 256, "absorption": "thomas"}
 

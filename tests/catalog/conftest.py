@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from stand_in import StandIn, serve, world
 
+from lacbed.catalog.files import Row
 from lacbed.catalog.generate import generate_rows
-from lacbed.catalog.schema import Row
 
 
 @pytest.fixture(scope="session")

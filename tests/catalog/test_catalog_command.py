@@ -4,10 +4,8 @@ import json
 
 import pytest
 
-from lacbed.catalog.figure import summary_figure
-from lacbed.catalog.files import read_catalog, write_catalog
-from lacbed.catalog.schema import table_of
-from lacbed.catalog.summary import summarise
+from lacbed.catalog.files import read_catalog, table_of, write_catalog
+from lacbed.catalog.summary import summarise, summary_figure
 from lacbed.crystals import Crystal
 
 

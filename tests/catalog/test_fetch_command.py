@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lacbed.catalog.files import read_catalog
-from lacbed.catalog.schema import metadata_of
+from lacbed.catalog.files import metadata_of, read_catalog
 from lacbed.cli import main
 
 web = pytest.importorskip("lacbed.catalog.fetch.web", exc_type=ImportError)

@@ -8,9 +8,8 @@ import time
 
 import pytest
 
-from lacbed.catalog.fetch.query import Query
-from lacbed.catalog.files import write_catalog
-from lacbed.catalog.schema import table_of
+from lacbed.catalog.fetch.pages import Query
+from lacbed.catalog.files import table_of, write_catalog
 from lacbed.errors import FetchError, FileFormatError
 
 web = pytest.importorskip("lacbed.catalog.fetch.web", exc_type=ImportError)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stand_in import crystals, optimade_structure
 
-from lacbed.catalog.fetch.query import Query
+from lacbed.catalog.fetch.pages import Query
 from lacbed.catalog.imports import Provenance
 from lacbed.catalog.rows import crystal_of
 from lacbed.errors import CrystalError, FetchError, SettingError

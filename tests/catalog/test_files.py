@@ -5,8 +5,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from lacbed.catalog.files import read_catalog, rows_of, write_catalog
-from lacbed.catalog.schema import SCHEMA, metadata_of, table_of
+from lacbed.catalog.files import SCHEMA, metadata_of, read_catalog, rows_of, table_of, write_catalog
 from lacbed.errors import FileFormatError
 
 

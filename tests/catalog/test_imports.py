@@ -5,10 +5,9 @@ import zipfile
 
 import pytest
 
-from lacbed.catalog.files import write_catalog
+from lacbed.catalog.files import table_of, write_catalog
 from lacbed.catalog.imports import Provenance, import_source, row_of_cif
 from lacbed.catalog.rows import crystal_of, deduplicated
-from lacbed.catalog.schema import table_of
 from lacbed.crystals import Crystal, Site
 from lacbed.errors import FileFormatError, MissingExtraError
 

@@ -4,10 +4,9 @@ import random
 
 import pytest
 
-from lacbed.catalog.consistency import nearest_distance
 from lacbed.catalog.files import read_catalog, rows_of
 from lacbed.catalog.labels import Orbit, anonymous_prototype, reduced_formula, wyckoff_signature
-from lacbed.catalog.rows import crystal_of, row_of
+from lacbed.catalog.rows import crystal_of, nearest_distance, row_of
 from lacbed.crystals import Crystal, Site
 from lacbed.crystals.wyckoff import locate, operations, positions_of, relabelings
 from lacbed.errors import CrystalError

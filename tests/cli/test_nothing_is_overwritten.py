@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from lacbed.catalog.files import write_catalog
+from lacbed.catalog.files import table_of, write_catalog
 from lacbed.catalog.rows import row_of
-from lacbed.catalog.schema import table_of
 from lacbed.crystals import Crystal
 from lacbed.datasets.config import DatasetConfig
 from lacbed.datasets.plan import make_plan
-from lacbed.datasets.storage import create
+from lacbed.datasets.writer import create
 from lacbed.patterns import save_pattern
 
 
@@ -61,7 +60,7 @@ COMMANDS = {
     "cbed": "cbed p.nc -o",
     "fit": "fit p.nc Cu -o",
     "refine": "refine p.nc Cu -o",
-    "retrieve": "retrieve p.nc -o",
+    "retrieve": "retrieve p.nc --start v.nc -o",
     "evaluate": "evaluate model data.zarr -o",
     "learning-curve": "learning-curve vae-seed --data data.zarr -o",
     "train": "train vae-seed --data data.zarr -o",

@@ -9,9 +9,8 @@ import pyarrow as pa
 import pytest
 from dataset_helpers import CHEAP, NAMES
 
-from lacbed.catalog.files import write_catalog
+from lacbed.catalog.files import Row, table_of, write_catalog
 from lacbed.catalog.rows import row_of
-from lacbed.catalog.schema import Row, table_of
 from lacbed.crystals import Crystal
 from lacbed.datasets.build import Built, build
 from lacbed.datasets.plan import Plan, make_plan

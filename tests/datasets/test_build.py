@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from dataset_helpers import CHEAP
 
-from lacbed.catalog.schema import table_of
+from lacbed.catalog.files import table_of
 from lacbed.datasets import build as building
 from lacbed.datasets import manifest as manifests
-from lacbed.datasets import storage
 from lacbed.datasets import worker as working
+from lacbed.datasets import writer
 from lacbed.datasets.build import build
 from lacbed.datasets.manifest import read_journal, read_manifest
 from lacbed.datasets.plan import make_plan
-from lacbed.datasets.store import Store
+from lacbed.datasets.reader import Store
 from lacbed.datasets.workers import here, processes
 from lacbed.errors import CrystalError, FileFormatError, SettingError
 from lacbed.io.lock import locked
@@ -58,7 +58,7 @@ def test_batches_are_chunks_of_one_symmetry_by_falling_size(plan):
 def test_killed_at_any_write(plan, built, contents, tmp_path, monkeypatch, write):
     folder = tmp_path / "data.zarr"
     count = 0
-    real = storage.write_bytes
+    real = writer.write_bytes
 
     def dying(path, content):
         nonlocal count
@@ -70,7 +70,7 @@ def test_killed_at_any_write(plan, built, contents, tmp_path, monkeypatch, write
         real(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "write_bytes", dying)
+        patch.setattr(writer, "write_bytes", dying)
         patch.setattr(manifests, "write_bytes", dying)
         with pytest.raises(Killed):
             build(plan, folder, here)
@@ -172,10 +172,10 @@ def test_a_full_disk_is_said_and_gone_on_from(plan, built, contents, tmp_path, m
         real(descriptor)
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage.os, "fsync", full)
+        patch.setattr(writer.os, "fsync", full)
         with pytest.raises(FileFormatError, match="No space left on device"):
             build(plan, folder, here)
-    assert not any(map(storage.is_unfinished, folder.rglob("*")))
+    assert not any(map(writer.is_unfinished, folder.rglob("*")))
     build(plan, folder, here)
     assert contents(folder) == contents(built[0])
 

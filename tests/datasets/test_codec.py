@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lacbed.datasets.codec import (
+from lacbed.datasets.compute import (
     INTENSITY_BOUND,
     decode_intensity,
     decode_potential,

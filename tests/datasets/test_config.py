@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lacbed.datasets.conditions import conditions_of
-from lacbed.datasets.config import DatasetConfig, Range, load_config
-from lacbed.datasets.presets import PRESETS, SEED, WIDE, preset
+from lacbed.datasets.compute import conditions_of
+from lacbed.datasets.config import PRESETS, SEED, WIDE, DatasetConfig, Range, load_config, preset
 from lacbed.errors import LacbedError, SettingError
 
 OTHER = {

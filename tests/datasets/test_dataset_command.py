@@ -5,8 +5,7 @@ import re
 
 import pytest
 
-from lacbed.catalog.files import write_catalog
-from lacbed.catalog.schema import table_of
+from lacbed.catalog.files import table_of, write_catalog
 from lacbed.cli import main
 from lacbed.datasets import workers
 from lacbed.errors import SettingError

@@ -7,11 +7,10 @@ import torch
 from dataset_helpers import CHEAP
 
 from lacbed.datasets.build import build
-from lacbed.datasets.limits import GPU_TOGETHER
+from lacbed.datasets.dataset import LacbedDataset
 from lacbed.datasets.plan import make_plan
-from lacbed.datasets.read import LacbedDataset
 from lacbed.datasets.verify import verify
-from lacbed.datasets.workers import here, processes
+from lacbed.datasets.workers import GPU_TOGETHER, here, processes
 
 if not torch.cuda.is_available():
     pytest.skip("no CUDA device", allow_module_level=True)

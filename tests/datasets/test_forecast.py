@@ -2,9 +2,8 @@
 
 import pytest
 
-from lacbed.cli.dataset_progress import describe
-from lacbed.datasets.build import Progress
-from lacbed.datasets.forecast import Forecast
+from lacbed.cli.console import describe
+from lacbed.datasets.build import Forecast, Progress
 
 COSTS = {i: 1000.0 / (i + 1) ** 2 for i in range(16)}
 """Largest first, as crystals are handed out; the first four have nine tenths of the estimated cost."""

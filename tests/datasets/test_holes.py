@@ -9,10 +9,9 @@ import pytest
 
 from lacbed import LacbedDataset, open_dataset
 from lacbed.datasets.build import build
-from lacbed.datasets.figure import dataset_montage
-from lacbed.datasets.labelled import metadata_table
-from lacbed.datasets.store import Store
-from lacbed.datasets.summary import summarise_dataset
+from lacbed.datasets.dataset import metadata_table
+from lacbed.datasets.reader import Store
+from lacbed.datasets.summary import dataset_montage, summarise_dataset
 from lacbed.datasets.verify import verify
 from lacbed.datasets.workers import here
 from lacbed.errors import FileFormatError

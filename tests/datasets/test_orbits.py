@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import lacbed
+from lacbed.datasets.config import SEED
 from lacbed.datasets.orbits import symmetry_of
-from lacbed.datasets.presets import SEED
 
 CHEAP = replace(SEED, pixels=16, potential_pixels=24, solver="auto", dtype="float64")
 

@@ -10,11 +10,10 @@ from torch.utils.data import DataLoader
 
 from lacbed import LacbedDataset, open_dataset
 from lacbed.catalog.rows import crystal_of
-from lacbed.datasets.codec import INTENSITY_BOUND
-from lacbed.datasets.labelled import metadata_table
+from lacbed.datasets.compute import INTENSITY_BOUND
+from lacbed.datasets.dataset import metadata_table, sides_of
 from lacbed.datasets.orbits import symmetry_of
-from lacbed.datasets.read import sides_of
-from lacbed.datasets.store import Store
+from lacbed.datasets.reader import Store
 from lacbed.datasets.worker import reduce_crystal
 from lacbed.errors import FileFormatError, SettingError
 

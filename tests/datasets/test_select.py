@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from lacbed.datasets.select import Selection, select_rows
+from lacbed.datasets.plan import Selection, select_rows
 from lacbed.errors import SettingError
 
 

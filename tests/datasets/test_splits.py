@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacbed.datasets.duplicates import near_duplicates
-from lacbed.datasets.splits import KINDS, LEAKING, SHARES, SIDES, split_rows
+from lacbed.datasets.splits import KINDS, LEAKING, SHARES, SIDES, near_duplicates, split_rows
 from lacbed.errors import SettingError
 from lacbed.patterns.metrics import zncc_loss
 

@@ -12,10 +12,9 @@ from dataset_helpers import CHEAP
 
 from lacbed.datasets import worker, workers
 from lacbed.datasets.build import build
-from lacbed.datasets.limits import build_device
 from lacbed.datasets.plan import make_plan
 from lacbed.datasets.worker import Outcome, compute_rows
-from lacbed.datasets.workers import Job, WorkerPool, here, processes, run
+from lacbed.datasets.workers import Job, WorkerPool, build_device, here, processes, run
 from lacbed.errors import CrystalError, LacbedError, MemoryLimitError
 from lacbed.patterns.result import software
 

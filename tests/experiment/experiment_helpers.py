@@ -10,8 +10,7 @@ import numpy as np
 
 import lacbed
 from lacbed.experiment.assembly import Geometry, make_experiment
-from lacbed.experiment.experiment import Experiment
-from lacbed.experiment.orientation import pattern_to_images
+from lacbed.experiment.experiment import Experiment, pattern_to_images
 
 GAAS = lacbed.Crystal.named("GaAs")
 HKL = ((0, 0, 0), (0, 0, 2), (0, 0, -2), (1, 1, 1), (1, 1, -1), (2, 2, 0), (-1, -1, 1), (1, 1, 3))

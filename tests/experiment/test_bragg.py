@@ -8,7 +8,7 @@ from experiment_helpers import experiment_of as make
 import lacbed
 from lacbed.errors import SettingError
 from lacbed.experiment.bragg import check_bragg, fit_bragg
-from lacbed.experiment.orientation import ORIENTATIONS
+from lacbed.experiment.experiment import ORIENTATIONS
 from lacbed.geometry.frame import make_frame
 
 HALF_WIDTH, PIXELS = 0.42, 28

@@ -10,14 +10,15 @@ from experiment_helpers import GAAS, HALF_WIDTH, HKL, ZONE, X, experiment_of, wr
 
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.experiment.assembly import Geometry, geometry_of, make_experiment, with_geometry
-from lacbed.experiment.experiment import Experiment, crystal_of
-from lacbed.experiment.folder import load_experiment
-from lacbed.experiment.orientation import (
+from lacbed.experiment.experiment import (
     ORIENTATIONS,
+    Experiment,
     check_orientation,
+    crystal_of,
     images_to_pattern,
     pattern_to_images,
 )
+from lacbed.experiment.folder import load_experiment
 from lacbed.patterns import compare_patterns, montage, save_pattern
 
 STACK = np.random.default_rng(0).uniform(1, 9, (len(HKL), 12, 12))

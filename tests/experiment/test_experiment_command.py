@@ -8,8 +8,8 @@ import pytest
 import tifffile
 from experiment_helpers import GAAS, HALF_WIDTH, HKL, PIXELS, ZONE, write_folder
 
+from lacbed.experiment.experiment import pattern_to_images
 from lacbed.experiment.folder import load_experiment
-from lacbed.experiment.orientation import pattern_to_images
 from lacbed.geometry.frame import make_frame
 
 GRID = np.meshgrid(*[(np.arange(PIXELS) - PIXELS / 2 + 0.5) * 2 * HALF_WIDTH / PIXELS] * 2)

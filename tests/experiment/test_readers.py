@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lacbed.errors import FileFormatError
-from lacbed.experiment.images import read_images
 from lacbed.experiment.names import reflection_of
-from lacbed.experiment.stack import read_measured
+from lacbed.experiment.stack import read_images, read_measured
 
 HKL = ((0, 0, 0), (1, 1, -3), (-2, -2, 10))
 IMAGES = np.random.default_rng(0).integers(0, 6000, (3, 12, 12)).astype(np.float32)

@@ -6,9 +6,8 @@ import pytest
 from dm_files import write_dm
 
 from lacbed.errors import FileFormatError
-from lacbed.experiment.images import read_noted
 from lacbed.experiment.signals import check_folder
-from lacbed.experiment.stack import read_measured
+from lacbed.experiment.stack import read_measured, read_noted
 
 hspy = pytest.importorskip("rsciio.hspy")
 STACK = np.random.default_rng(0).integers(0, 60000, (3, 12, 12)).astype(np.uint16)

@@ -68,6 +68,7 @@ def test_what_it_leaves_is_what_it_says(result, tmp_path):
         "experiment.nc",
         "fit.json",
         "montage.png",
+        "report.html",
         "report.md",
         "scan.png",
         "simulation.nc",
@@ -81,6 +82,8 @@ def test_what_it_leaves_is_what_it_says(result, tmp_path):
     np.testing.assert_allclose(z, result.merits.z, atol=1e-3)  # the rotation is not in the labels
     assert len((tmp_path / "fit" / "table.csv").read_text().splitlines()) == 1 + len(result.merits.labels)
     assert "| 0 0 2 |" in (tmp_path / "fit" / "report.md").read_text()
+    page = (tmp_path / "fit" / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
     write_report(result, tmp_path / "fit")  # an earlier fit is replaced
 
 
@@ -90,7 +93,7 @@ def test_other_folders_are_left_alone(tmp_path):
         check_folder(tmp_path)
     with pytest.raises(FileFormatError, match="it is a file"):
         check_folder(tmp_path / "mine.txt")
-    with pytest.raises(FileFormatError, match="no folder"):
+    with pytest.raises(FileFormatError, match="no such folder"):
         check_folder(tmp_path / "a" / "b")
 
 

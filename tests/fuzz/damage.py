@@ -1,9 +1,16 @@
-"""Seeded damage to files and folders: what disks, copies and editors do to them."""
+"""Seeded damage to files and folders, as disks, copies and editors do it; and what became of it, counted."""
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import re
-from collections.abc import Callable
+import resource
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +144,65 @@ def damage_folder(folder: Path, rng: Random) -> str:
 def damage(path: Path, rng: Random) -> str:
     """Damage a file or a folder in place and say how."""
     return damage_folder(path, rng) if path.is_dir() else damage_file(path, rng)
+
+
+class Hangs(BaseException):
+    """The time is over."""
+
+
+@contextlib.contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Raise when the time is over; end the process where not even that helps."""
+
+    def stop(*_: object) -> None:
+        raise Hangs
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    faulthandler.dump_traceback_later(3 * seconds, exit=True, file=sys.__stderr__)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.cancel_dump_traceback_later()
+        signal.signal(signal.SIGALRM, before)
+
+
+def verdict_of(read: Callable[[], str], seconds: float, refusal: type[Exception]) -> str:
+    """What became of one input: what `read` says, or "refused", "hang", "traceback (...)"."""
+    try:
+        with limited(seconds):
+            return read()
+    except refusal as error:
+        return "refused" if "\n" not in str(error) else "refused in more than one line"
+    except Hangs:
+        return "hang"
+    except Exception as error:
+        return f"traceback ({type(error).__name__})"
+
+
+@dataclass
+class Tally:
+    """What became of the inputs: how many became what, a line for each that is not fine, and the slowest."""
+
+    fine: tuple[str, ...]
+    counts: Counter[str] = field(default_factory=Counter)
+    bad: list[str] = field(default_factory=list)
+    slowest: float = 0.0
+
+    def add(self, what: str, where: str, seconds: float) -> None:
+        """Count one input."""
+        self.counts[what] += 1
+        self.slowest = max(self.slowest, seconds)
+        if what not in self.fine:
+            self.bad.append(f"{what}: {where}")
+
+    def report(self) -> int:
+        """Print it; exit code 1 if anything went wrong in silence or loudly."""
+        for line in self.bad:
+            sys.stdout.write(line + "\n")
+        for what, n in sorted(self.counts.items()):
+            sys.stdout.write(f"{n:6d} {what}\n")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        sys.stdout.write(f"slowest {self.slowest:.2f} s; peak memory {peak:.2f} GiB\n")
+        return int(bool(self.bad))

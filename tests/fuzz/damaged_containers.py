@@ -7,17 +7,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import faulthandler
 import io
-import resource
 import shutil
-import signal
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +20,18 @@ import numpy as np
 import xarray as xr
 
 sys.path.insert(0, str(Path(__file__).parent))
-from damage import damage
+from damage import Tally, damage, verdict_of
 
+from lacbed.catalog.files import table_of
 from lacbed.catalog.rows import row_of
-from lacbed.catalog.schema import table_of
 from lacbed.crystals import Crystal
 from lacbed.datasets.build import _finish
 from lacbed.datasets.config import DatasetConfig
-from lacbed.datasets.labelled import metadata_table, open_dataset
+from lacbed.datasets.dataset import LacbedDataset, metadata_table, open_dataset
 from lacbed.datasets.manifest import Entry, append_entry
 from lacbed.datasets.plan import make_plan
-from lacbed.datasets.read import LacbedDataset
-from lacbed.datasets.storage import create, write_batch
 from lacbed.datasets.worker import Stored, quantities
+from lacbed.datasets.writer import create, write_batch
 from lacbed.errors import LacbedError
 from lacbed.patterns import load_pattern, save_pattern
 
@@ -117,44 +111,6 @@ def read_all(path: Path) -> Any:
     return items, {name: whole[name].values.tolist() for name in whole.variables}, metadata_table(path).to_pydict()
 
 
-@dataclass
-class Tally:
-    """What became of the inputs."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    bad: list[str] = field(default_factory=list)
-    slowest: float = 0.0
-
-    def add(self, what: str, where: str, seconds: float) -> None:
-        """Count one input."""
-        self.counts[what] += 1
-        self.slowest = max(self.slowest, seconds)
-        if what not in ("refused", "accepted equal"):
-            self.bad.append(f"{what}: {where}")
-
-
-class _Hangs(BaseException):
-    pass
-
-
-@contextlib.contextmanager
-def limited(seconds: float) -> Iterator[None]:
-    """Raise when the time is over; end the process where not even that helps."""
-
-    def stop(*_: object) -> None:
-        raise _Hangs
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    faulthandler.dump_traceback_later(3 * seconds, exit=True, file=sys.__stderr__)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        faulthandler.cancel_dump_traceback_later()
-        signal.signal(signal.SIGALRM, before)
-
-
 def same(first: Any, second: Any) -> bool:
     """Equality in which NaN equals NaN."""
     return repr(first) == repr(second)
@@ -163,24 +119,20 @@ def same(first: Any, second: Any) -> bool:
 def judge(path: Path, expected: Any) -> str:
     """Read one damaged input and say what became of it."""
     noise = io.StringIO()
-    try:
-        with limited(LIMIT), contextlib.redirect_stderr(noise):
-            found = read_all(path)
-    except LacbedError as error:
-        return "refused" if "\n" not in str(error) else "refused in more than one line"
-    except _Hangs:
-        return "hang"
-    except Exception as error:
-        return f"traceback ({type(error).__name__})"
-    finally:
-        if noise.getvalue().strip():
-            sys.stdout.write(f"said on stderr: {noise.getvalue()[:200]}\n")
-    return "accepted equal" if same(found, expected) else "accepted but different"
+    with contextlib.redirect_stderr(noise):
+        verdict = verdict_of(
+            lambda: "accepted equal" if same(read_all(path), expected) else "accepted but different",
+            LIMIT,
+            LacbedError,
+        )
+    if noise.getvalue().strip():
+        sys.stdout.write(f"said on stderr: {noise.getvalue()[:200]}\n")
+    return verdict
 
 
 def run(count: int, seed: int, names: tuple[str, ...] = (*PATTERNS, DATASET)) -> Tally:
     """Damage and read `count` inputs in turn."""
-    tally = Tally()
+    tally = Tally(("refused", "accepted equal"))
     with tempfile.TemporaryDirectory() as place:
         whole, hurt = Path(place) / "whole", Path(place) / "hurt"
         whole.mkdir()
@@ -215,17 +167,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="+", choices=(*PATTERNS, DATASET), default=(*PATTERNS, DATASET))
     arguments = parser.parse_args()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    tally = run(arguments.count, arguments.seed, tuple(arguments.only))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for line in tally.bad:
-        sys.stdout.write(line + "\n")
-    for what, n in sorted(tally.counts.items()):
-        sys.stdout.write(f"{n:6d} {what}\n")
-    sys.stdout.write(
-        f"slowest {tally.slowest:.2f} s; peak memory {peak / 2**20:.2f} GiB ({before / 2**20:.2f} before)\n"
-    )
-    return int(bool(tally.bad))
+    return run(arguments.count, arguments.seed, tuple(arguments.only)).report()
 
 
 if __name__ == "__main__":

@@ -28,15 +28,15 @@ from dataset_helpers import CHEAP, NAMES
 from experiment_helpers import exact_stack, write_folder
 from synthetic import SyntheticData, small_config
 
+from lacbed.catalog.files import table_of
 from lacbed.catalog.rows import row_of
-from lacbed.catalog.schema import table_of
 from lacbed.cli.program import main as command
 from lacbed.crystals import Crystal
 from lacbed.datasets.build import build
 from lacbed.datasets.manifest import read_manifest
 from lacbed.datasets.plan import make_plan
 from lacbed.datasets.workers import here
-from lacbed.experiment.orientation import pattern_to_images
+from lacbed.experiment.experiment import pattern_to_images
 from lacbed.learn import checkpoint
 from lacbed.learn.config import config_from_dict
 from lacbed.learn.train import train

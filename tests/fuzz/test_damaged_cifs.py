@@ -13,8 +13,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 def test_damage_is_refused_or_named():
     from damaged_cifs import run
 
-    counts, bad = run(120, seed=0, programs=("own", "COD", "ICSD"))
-    assert bad == []
+    tally = run(120, seed=0, programs=("own", "COD", "ICSD"))
+    assert tally.bad == []
+    counts = tally.counts
     assert counts["refused"] > 30
     assert counts["equal"] > 30
     assert counts["different with a note"] > 0

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from synthetic import EXTENT, PIXELS, SMALL, SyntheticData, small_config
 
 from lacbed import Crystal
-from lacbed.app.export import parse_export
+from lacbed.app.files import parse_export
 from lacbed.app.request import View, parse_view
 from lacbed.errors import LacbedError
 from lacbed.geometry.frame import make_frame

@@ -7,14 +7,21 @@ import numpy as np
 import pytest
 
 import lacbed
-from lacbed.catalog.files import write_catalog
+from lacbed.catalog.files import table_of, write_catalog
 from lacbed.catalog.rows import row_of
-from lacbed.catalog.schema import table_of
 from lacbed.cli import main
 from lacbed.errors import LacbedError, SettingError
 from lacbed.identification.identify import identify, library
-from lacbed.identification.predictors import REACHES, enough_reach, exact, few_beams, learned, learned_where_known
-from lacbed.identification.target import Target, target_of
+from lacbed.identification.predictors import (
+    REACHES,
+    Target,
+    enough_reach,
+    exact,
+    few_beams,
+    learned,
+    learned_where_known,
+    target_of,
+)
 from lacbed.patterns import zncc_loss
 
 NAMES = ("SrTiO3", "BaTiO3", "Cu3Au", "Cu")

@@ -13,8 +13,8 @@ from lacbed.learn.downfold import solve
 from lacbed.learn.downfold.centre import centred
 from lacbed.learn.downfold.parity import mirror_lines
 from lacbed.learn.downfold.plan import LATTICES, make_plan, on_lattice
-from lacbed.learn.inputs import crystal_inputs
 from lacbed.learn.models import build_model, needs_of
+from lacbed.learn.surrogate import crystal_inputs
 from lacbed.learn.symmetry import pattern_symmetry
 
 DOMAIN = {"potential_pixels": 64, "potential_g_max": 6.0, "factors": "kirkland", "absorption": "thomas"}

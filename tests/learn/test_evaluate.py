@@ -10,12 +10,12 @@ import torch
 from synthetic import SyntheticData, small_config
 
 from lacbed.errors import FileFormatError, SettingError
-from lacbed.learn import baselines, data, trust_features, warning
+from lacbed.learn import baselines, data, trust
 from lacbed.learn.checkpoint import load_model
 from lacbed.learn.config import config_from_dict
 from lacbed.learn.evaluate import Evaluation, calibration, evaluate, groups, speed_of
 from lacbed.learn.learning_curve import POSTER_CRYSTALS, POSTER_Z, fit_power_law, learning_curve
-from lacbed.learn.metrics import summary
+from lacbed.learn.losses import summary
 from lacbed.learn.report import check_folder, write_report
 from lacbed.learn.symmetry import symmetrise
 
@@ -76,44 +76,44 @@ def test_descriptor_is_blind_to_origin_and_orientation():
     batch = _batch(SyntheticData(2), 0, 1)
     moved = data.augment(batch, seed=1, step=2)
     assert not torch.equal(moved["potential"], batch["potential"])
-    assert torch.allclose(trust_features.descriptor(batch), trust_features.descriptor(moved), atol=1e-3)
+    assert torch.allclose(trust.descriptor(batch), trust.descriptor(moved), atol=1e-3)
 
 
 def test_training_rows_are_at_no_distance_and_others_are():
     source = SyntheticData(6)
-    table = trust_features.descriptor_table(source, np.arange(6))
-    assert float(trust_features.training_distances(_batch(source, 0, 4), table)[0].max()) < 5e-3  # half precision
+    table = trust.descriptor_table(source, np.arange(6))
+    assert float(trust.training_distances(_batch(source, 0, 4), table)[0].max()) < 5e-3  # half precision
     strange = _batch(source, 0)
     strange["potential"] = 20 * strange["potential"]
-    assert float(trust_features.training_distances(strange, table)[0].min()) > 0.3
+    assert float(trust.training_distances(strange, table)[0].min()) > 0.3
 
 
 def test_asymmetry_is_zero_for_what_has_the_symmetry():
     batch = _batch(SyntheticData(3), 0)
     noise = torch.rand(*batch["thickness"].shape, 16, 16, generator=torch.Generator().manual_seed(1))
-    assert float(trust_features.asymmetry(symmetrise(noise, batch["symmetry"]), batch["symmetry"]).max()) < 1e-6
-    assert float(trust_features.asymmetry(noise, batch["symmetry"]).min()) > 0.05
+    assert float(trust.asymmetry(symmetrise(noise, batch["symmetry"]), batch["symmetry"]).max()) < 1e-6
+    assert float(trust.asymmetry(noise, batch["symmetry"]).min()) > 0.05
 
 
 def test_signs_that_a_model_has_not_are_zero():
     source = SyntheticData(6)
-    batch, table = _batch(source, 0, 4), trust_features.descriptor_table(source, np.arange(6))
+    batch, table = _batch(source, 0, 4), trust.descriptor_table(source, np.arange(6))
     pattern = torch.rand(*batch["thickness"].shape, 16, 16, generator=torch.Generator().manual_seed(1))
-    found = trust_features.signs_of(batch, {"pattern": pattern}, table)
-    assert tuple(found) == trust_features.SIGNS
+    found = trust.signs_of(batch, {"pattern": pattern}, table)
+    assert tuple(found) == trust.SIGNS
     assert all(values.shape == batch["thickness"].shape for values in found.values())
     assert float(found["expected_z"].abs().max()) == float(found["spread"].abs().max()) == 0
     assert bool((found["nearby"] >= found["distance"]).all())
     latent = {"pattern": pattern, "logvar": torch.full((len(pattern), 12), 2 * math.log(0.3))}
-    spread = trust_features.signs_of(batch, latent, table, ["spread"])["spread"]
+    spread = trust.signs_of(batch, latent, table, ["spread"])["spread"]
     np.testing.assert_allclose(spread.numpy(), 0.3, rtol=1e-6)
 
 
 def test_a_warning_saved_before_there_were_other_signs_still_works():
     old = {"coefficients": [0.0, 1.0, 0.5], "threshold": -1.0}
     rows = {"distance": np.array([[0.1, 0.9]]), "expected_z": np.array([[1e-2, 1.0]]), "nearby": np.zeros((1, 2))}
-    assert warning.signs_needed(old) == ("distance", "expected_z")
-    assert warning.is_flagged(old, rows).tolist() == [[False, True]]
+    assert trust.signs_needed(old) == ("distance", "expected_z")
+    assert trust.is_flagged(old, rows).tolist() == [[False, True]]
 
 
 def test_expected_z_is_z_for_noise_of_that_size():
@@ -122,7 +122,7 @@ def test_expected_z_is_z_for_noise_of_that_size():
 
     pattern = torch.rand(1, 1, 256, 256, generator=generator)
     noisy = pattern + 0.02 * torch.randn(pattern.shape, generator=generator)
-    expected = trust_features.expected_z(pattern, torch.full((1, 1, 1, 1), math.log(0.02)))
+    expected = trust.expected_z(pattern, torch.full((1, 1, 1, 1), math.log(0.02)))
     assert float(expected) == pytest.approx(float(zncc_loss(noisy, pattern)), rel=0.05)
 
 
@@ -133,26 +133,26 @@ def test_a_warning_that_can_work_does():
     z = np.minimum(3 * distance * expected**0.5 * rng.lognormal(0, 0.3, 4000), 2)
     seen = {"distance": distance[:2000], "expected_z": expected[:2000], "spread": np.zeros(2000)}
     rest = {"distance": distance[2000:], "expected_z": expected[2000:]}
-    fitted = warning.fit_warning(z[:2000], seen)
+    fitted = trust.fit_warning(z[:2000], seen)
     assert fitted["signs"] == ["distance", "expected_z"]  # the third does not vary
-    verdict = warning.judge(z[2000:], warning.is_flagged(fitted, rest))
+    verdict = trust.judge(z[2000:], trust.is_flagged(fitted, rest))
     assert verdict["caught"] > 0.9
     assert verdict["flagged_of_others"] < 0.15
     assert json.loads(json.dumps(fitted)) == fitted
-    predicted = warning.predicted_z(fitted, rest)
+    predicted = trust.predicted_z(fitted, rest)
     assert abs(np.median(np.log(predicted / z[2000:]))) < 0.1
 
 
 def test_a_useless_signal_flags_no_more_than_allowed():
     rng = np.random.default_rng(1)
     z = rng.lognormal(-3, 1.5, 2000)
-    fitted = warning.fit_warning(z, {"distance": rng.lognormal(0, 1, 2000)})
-    assert fitted["flagged_of_others"] <= warning.MOST_FLAGGED + 0.001
+    fitted = trust.fit_warning(z, {"distance": rng.lognormal(0, 1, 2000)})
+    assert fitted["flagged_of_others"] <= trust.MOST_FLAGGED + 0.001
 
 
 def test_all_good_rows_give_a_threshold_too():
     z = np.full(50, 1e-4)
-    fitted = warning.fit_warning(z, {"distance": np.linspace(0.1, 1, 50)})
+    fitted = trust.fit_warning(z, {"distance": np.linspace(0.1, 1, 50)})
     assert fitted["caught"] is None
     assert fitted["flagged_of_others"] == 0
 

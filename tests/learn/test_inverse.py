@@ -13,10 +13,9 @@ from lacbed.cli import main
 from lacbed.errors import SettingError
 from lacbed.learn import data, inverse_baselines
 from lacbed.learn.config import load_config
-from lacbed.learn.equivalence import aligned, canonical, resampled
+from lacbed.learn.losses import answer_of, truth_of
 from lacbed.learn.models import build_model, predicts
-from lacbed.learn.symmetry import symmetrise
-from lacbed.learn.targets import answer_of, truth_of
+from lacbed.learn.symmetry import aligned, canonical, resampled, symmetrise
 from lacbed.patterns.metrics import zncc_loss
 
 SMALL = {"name": "inverse", "width": 8, "blocks": 1, "order": 4, "pixels": PIXELS, "extent": EXTENT, "image": 12}

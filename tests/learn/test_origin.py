@@ -11,8 +11,7 @@ from synthetic import SMALL, SyntheticData
 from lacbed.learn import data
 from lacbed.learn.config import load_config
 from lacbed.learn.models import build_model
-from lacbed.learn.origin import heaviest_at_origin
-from lacbed.learn.symmetry import symmetrise
+from lacbed.learn.symmetry import heaviest_at_origin, symmetrise
 
 SYMMETRIC = {**SMALL["vae"], "one_origin": True, "symmetric": True}
 

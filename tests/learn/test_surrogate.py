@@ -14,8 +14,7 @@ from lacbed.errors import FileFormatError, SettingError
 from lacbed.learn import surrogate as module
 from lacbed.learn.checkpoint import load_model
 from lacbed.learn.domain import exact_command, is_cubic
-from lacbed.learn.inputs import crystal_inputs
-from lacbed.learn.surrogate import Surrogate
+from lacbed.learn.surrogate import Surrogate, crystal_inputs
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +61,7 @@ def test_batches_equal_single_predictions(model):
 
 def test_inputs_are_those_of_a_data_set(model):
     """The potential in V at x = i/n, averaged along the beam, and the numbers that a data set keeps."""
-    from lacbed.datasets.compute import SCALARS, compute_one
-    from lacbed.datasets.conditions import Conditions
+    from lacbed.datasets.compute import SCALARS, Conditions, compute_one
     from lacbed.datasets.config import DatasetConfig
 
     crystal = lacbed.Crystal.named("NaCl")

@@ -19,7 +19,7 @@ from synthetic import SyntheticData, small_config
 from lacbed.errors import FileFormatError, SettingError, TrainingError
 from lacbed.learn import checkpoint, data
 from lacbed.learn.config import TrainingSettings, config_from_dict
-from lacbed.learn.gpu_cache import hold, pick
+from lacbed.learn.data import hold, pick
 from lacbed.learn.models import build_model
 from lacbed.learn.train import learning_rate, train
 

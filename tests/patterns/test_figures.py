@@ -6,7 +6,7 @@ import xarray as xr
 
 from lacbed.errors import SettingError
 from lacbed.patterns import assemble_cbed, cbed_figure, montage, potential_figure, save_figure
-from lacbed.patterns.labels import hkl_label, hkl_text, round_length
+from lacbed.patterns.schema import hkl_math, hkl_text, round_length
 
 
 def _images(figure):
@@ -19,9 +19,9 @@ def _words(figure):
 
 
 def test_labels():
-    assert hkl_label("-2,0,12") == r"$\bar{2}\,\,0\,\,12$"
-    assert hkl_label("2,-2,0") == r"$2\bar{2}0$"
-    assert hkl_label("0,-10,0") == r"$0\,\,\overline{10}\,\,0$"
+    assert hkl_math("-2,0,12") == r"$\bar{2}\,\,0\,\,12$"
+    assert hkl_math("2,-2,0") == r"$2\bar{2}0$"
+    assert hkl_math("0,-10,0") == r"$0\,\,\overline{10}\,\,0$"
     assert hkl_text("-1,1,0") == "1̅10"
     assert [round_length(v) for v in (7.3, 0.5, 19.99, 1.0, 0.003)] == [5, 0.5, 10, 1, pytest.approx(0.002)]
 

@@ -5,9 +5,9 @@ import re
 
 import numpy as np
 import pytest
-from experiment_helpers import HKL, exact_stack, write_folder
+from experiment_helpers import exact_stack, write_folder
 
-from lacbed.experiment.orientation import pattern_to_images
+from lacbed.experiment.experiment import pattern_to_images
 from lacbed.io.lock import claimed
 from lacbed.refinement import files, minimise, refine
 
@@ -30,6 +30,7 @@ def test_results_and_one_page(lacbed, tmp_path, images):
         assert row["uncertainty"] >= abs(row["model_error"])
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "comparison.png",
+        "correlation.png",
         "refined.cif",
         "report.html",
         "report.md",
@@ -39,11 +40,14 @@ def test_results_and_one_page(lacbed, tmp_path, images):
         "thickness.png",
     }
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 3 * len(HKL)
-    assert len(re.findall(r"(?:src|href|url)\b", page)) == page.count("src='data:")
-    assert "png" not in re.findall("<h1>(.*?)</h1>", page)[0]
+    assert page.count("data:image/png;base64,") == 3
+    assert len(re.findall(r"(?:src|href|url)\b", page)) == page.count('src="data:')
     assert "light-dark(" in page
     assert not re.search(r"https?://", page)
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert f"| {found['reflections'][0]['hkl'].replace(',', ' ')} |" in text
+    for words in ("| thickness |", "Bloch waves", "each image shifted"):
+        assert words in text
     code, _, err = lacbed("refine", "e", "GaAs", *QUICK, "-o", "out")
     assert code == 2
     assert "not empty" in err

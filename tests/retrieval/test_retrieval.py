@@ -10,9 +10,8 @@ import torch
 import lacbed
 from lacbed.cli import main
 from lacbed.errors import SettingError
-from lacbed.identification.target import target_of
-from lacbed.learn.equivalence import aligned
-from lacbed.learn.symmetry import OPERATIONS
+from lacbed.identification.predictors import target_of
+from lacbed.learn.symmetry import OPERATIONS, aligned
 from lacbed.patterns.metrics import zncc_loss
 from lacbed.retrieval.cell import image_of_table, inverted, lengths, shifted, table_of_image
 from lacbed.retrieval.forward import RECIPROCITY, Foil, make_basis, make_grid, pattern, pattern_values
@@ -186,16 +185,19 @@ def test_command(measured, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["none.nc", "-o", "out"], "no such file"),
-        (["sto.nc", "-o", "nowhere/out"], "no such folder"),
-        (["sto.nc", "-o", "full"], "not a retrieval written by lacbed"),
-        (["sto.nc", "-o", "sto.nc"], "is a file"),
+        (["sto.nc", "-o", "out"], "retrieval needs one start"),
+        (["sto.nc", "-o", "out", "--start", "bto.nc", "--model", "run"], "retrieval needs one start"),
+        (["sto.nc", "-o", "out", "--model", "inverse"], "no learned inverse is packaged; train one"),
+        (["none.nc", "-o", "out", "--start", "bto.nc"], "no such file"),
+        (["sto.nc", "-o", "nowhere/out", "--start", "bto.nc"], "no such folder"),
+        (["sto.nc", "-o", "full", "--start", "bto.nc"], "not a retrieval written by lacbed"),
+        (["sto.nc", "-o", "sto.nc", "--start", "bto.nc"], "is a file"),
         (["sto.nc", "-o", "out", "--model", "default"], "needs an inverse"),
-        (["sto.nc", "-o", "out", "--lattice", "100"], "between 1 and 40"),
-        (["sto.nc", "-o", "out", "--thickness", "nan"], "needs the thickness"),
+        (["sto.nc", "-o", "out", "--start", "bto.nc", "--lattice", "100"], "between 1 and 40"),
+        (["sto.nc", "-o", "out", "--start", "bto.nc", "--thickness", "nan"], "needs the thickness"),
         (["sto.nc", "-o", "out", "--start", "sto.nc"], "a start is a square potential"),
-        (["bare.nc", "-o", "out"], "does not state its lattice parameter"),
-        (["tetragonal.nc", "-o", "out"], "not cubic"),
+        (["bare.nc", "-o", "out", "--start", "bto.nc"], "does not state its lattice parameter"),
+        (["tetragonal.nc", "-o", "out", "--start", "bto.nc"], "not cubic"),
     ],
 )
 def test_bad_input_is_one_line(measured, tmp_path, monkeypatch, capsys, words, message):

@@ -1,11 +1,14 @@
-"""What one user of the page may ask of the machine."""
+"""What one user of the page may ask of the machine, and the messages between page, server and workers."""
 
 from __future__ import annotations
 
+import json
 import os
+import struct
 from dataclasses import dataclass
+from typing import Any, BinaryIO
 
-from lacbed.errors import MemoryLimitError
+from lacbed.errors import FileFormatError, MemoryLimitError
 
 MAX_CIF_BYTES = 1_000_000
 MAX_THICKNESSES = 400
@@ -83,3 +86,60 @@ def _private_bytes() -> int:
             return int(line.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0
+
+
+_LENGTHS = struct.Struct("<II")
+LENGTHS_SIZE = _LENGTHS.size
+MAX_HEADER = 64 * 2**20
+MAX_PAYLOAD = 2**31
+
+Header = dict[str, Any]
+
+
+def pack(header: Header, payload: bytes = b"") -> bytes:
+    """One message.
+
+    Raises:
+        ValueError: if the header holds NaN, which JSON lacks.
+    """
+    text = json.dumps(header, allow_nan=False, separators=(",", ":")).encode()
+    return b"".join((_LENGTHS.pack(len(text), len(payload)), text, payload))
+
+
+def unpack_lengths(lengths: bytes) -> tuple[int, int]:
+    """Lengths of header and payload.
+
+    Raises:
+        FileFormatError: if they are impossible, so that the bytes are no message.
+    """
+    header, payload = _LENGTHS.unpack(lengths)
+    if header > MAX_HEADER or payload > MAX_PAYLOAD:
+        raise FileFormatError("a message is damaged: its lengths are impossible")
+    return header, payload
+
+
+def unpack(data: bytes) -> list[tuple[Header, bytes]]:
+    """All messages of some bytes.
+
+    Raises:
+        FileFormatError: if the bytes end in the middle of one.
+    """
+    messages, place = [], 0
+    while place < len(data):
+        header, payload = unpack_lengths(data[place : place + LENGTHS_SIZE])
+        place += LENGTHS_SIZE
+        if place + header + payload > len(data):
+            raise FileFormatError("a message is cut short")
+        text = data[place : place + header]
+        messages.append((json.loads(text), data[place + header : place + header + payload]))
+        place += header + payload
+    return messages
+
+
+def read_message(stream: BinaryIO) -> tuple[Header, bytes] | None:
+    """The next message of a pipe; None at its end."""
+    lengths = stream.read(LENGTHS_SIZE)
+    if len(lengths) < LENGTHS_SIZE:
+        return None
+    header, payload = unpack_lengths(lengths)
+    return json.loads(stream.read(header)), stream.read(payload)

@@ -10,8 +10,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from lacbed.app.limits import Limits
-from lacbed.app.messages import LENGTHS_SIZE, pack, unpack_lengths
+from lacbed.app.limits import LENGTHS_SIZE, Limits, pack, unpack_lengths
 from lacbed.errors import LacbedError
 
 Header = dict[str, Any]

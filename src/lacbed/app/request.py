@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from lacbed.app.limits import MAX_CIF_BYTES, MAX_PIXELS, MAX_THICKNESSES
 from lacbed.errors import SettingError
-from lacbed.io.numbers import is_list, is_number, is_whole, number
+from lacbed.io.numbers import check_number, is_list, is_number, is_whole
 
 THINNEST, CLOSEST = 100.0, 20.0
 """Å; where the search for the thickness of an experiment begins, and its smallest step."""
@@ -25,6 +27,7 @@ class View:
         name: built-in crystal, or "" if `cif` holds one.
         cif: text of a CIF, or "".
         title: what the CIF is called.
+        block: data block of a CIF with several crystals, or "".
         zone_axis: [uvw].
         voltage: in kV.
         extent: half-width in units of the shortest reciprocal vector of the zone.
@@ -40,6 +43,7 @@ class View:
     name: str = ""
     cif: str = ""
     title: str = ""
+    block: str = ""
     zone_axis: tuple[int, int, int] = (0, 0, 1)
     voltage: float = 200.0
     extent: float = 4.0
@@ -92,7 +96,7 @@ def parse_view(data: Any) -> View:
     """
     if not isinstance(data, Mapping):
         raise SettingError("the request must be a JSON object")
-    name, cif, title = (_text(data, key) for key in ("name", "cif", "title"))
+    name, cif, title, block = (_text(data, key) for key in ("name", "cif", "title", "block"))
     if bool(name) == bool(cif.strip()):
         raise SettingError("choose a built-in crystal or drop a CIF file")
     if len(cif.encode()) > MAX_CIF_BYTES:
@@ -105,6 +109,7 @@ def parse_view(data: Any) -> View:
         name=name[:80],
         cif=cif,
         title=title[:80],
+        block=block[:80],
         zone_axis=_three(data, "zone_axis", (0, 0, 1)),
         voltage=_number(data, "voltage", 200.0, 10.0, 3000.0),
         extent=_number(data, "extent", 4.0, 0.25, 16.0),
@@ -126,7 +131,7 @@ def _text(data: Mapping[str, Any], key: str) -> str:
 
 
 def _number(data: Mapping[str, Any], key: str, default: float, low: float, high: float) -> float:
-    return number(key.replace("_", " "), data.get(key, default), low, high)
+    return check_number(key.replace("_", " "), data.get(key, default), low, high)
 
 
 def _three(data: Mapping[str, Any], key: str, default: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -146,3 +151,126 @@ def _absorption(value: Any) -> Absorption:
     if is_number(value, 0, 100):
         return ("proportional", float(value))
     raise SettingError(f"absorption must be none, thomas, or 0 to 100 per cent, got {value!r:.40}")
+
+
+def file_stem(view: View) -> str:
+    """A name for files that is safe everywhere."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", view.name or view.title).strip("_")[:60] or "crystal"
+
+
+def recipe(view: View, header: dict[str, Any], thickness: str = "") -> dict[str, str]:
+    """Commands for the pattern that was made for a view.
+
+    Args:
+        view: what was asked for.
+        header: what `describe_pattern` said about the result; its number of beams is made explicit, because
+            the page looked for enough of them over its whole series of thicknesses.
+        thickness: text to put in place of the view's thickness; the page puts its own there.
+
+    Returns:
+        "python" and "shell", which write the pattern at the view's thickness to a .nc file; and "needs", the name
+        of the CIF that they read, or "".
+    """
+    reach = header.get("reach")
+    settings = {
+        "thickness": thickness or f"{view.thickness:.10g}",
+        "pixels": header["pixels"],
+        "beams": header.get("beams_asked") or header["beams"],
+        "out": f"{file_stem(view)}.nc",
+        "reach": reach,
+    }
+    return {
+        "python": _python(view, settings),
+        "shell": _shell(view, settings),
+        "needs": "" if view.name else f"{file_stem(view)}.cif",
+    }
+
+
+def _python(view: View, settings: dict[str, Any]) -> str:
+    source = f'named("{view.name}")' if view.name else f'from_cif("{file_stem(view)}.cif")'
+    thermal = "" if view.b_iso is None else f".with_b_iso({view.b_iso:.10g})"
+    hkl = f'("all", {settings["reach"]!r})' if settings["reach"] else f"[{view.hkl}]"
+    lines = [
+        "import lacbed",
+        "",
+        f"crystal = lacbed.Crystal.{source}{thermal}",
+        "pattern = lacbed.simulate(",
+        "    crystal,",
+        f"    zone_axis={view.zone_axis},",
+        f"    energy={view.voltage * 1e3:.10g},  # eV",
+        f"    thicknesses=[{settings['thickness']}],  # Å",
+        f"    grid=lacbed.TiltGrid(pixels={settings['pixels']}, extent={view.extent:.10g}),",
+        f"    hkl={hkl},",
+        *([f"    absorption={_absorption_code(view)},"] if view.absorption is not None else []),
+        f"    beams={settings['beams']},",
+        ")",
+        f'lacbed.save_pattern(pattern, "{settings["out"]}")',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _absorption_code(view: View) -> str:
+    if view.absorption is None:
+        return "None"
+    if isinstance(view.absorption, str):
+        return f'"{view.absorption}"'
+    return f'("proportional", {view.absorption[1]:.10g})'
+
+
+def _shell(view: View, settings: dict[str, Any]) -> str:
+    words = ["lacbed", "simulate", view.name or f"{file_stem(view)}.cif"]
+    words += ["--zone", _comma(view.zone_axis), "--voltage", f"{view.voltage:.10g}"]
+    words += ["--thickness", settings["thickness"]]
+    words += ["--hkl", f"all:{settings['reach']!r}" if settings["reach"] else _comma(view.hkl)]
+    words += ["--pixels", str(settings["pixels"]), "--extent", f"{view.extent:.10g}"]
+    if view.b_iso is not None:
+        words += ["--b-iso", f"{view.b_iso:.10g}"]
+    if view.absorption is not None:
+        words += ["--absorption", _absorption_option(view)]
+    words += ["--beams", str(settings["beams"]), "-o", settings["out"]]
+    return " ".join(shlex.quote(word) for word in words) + "\n"
+
+
+def _absorption_option(view: View) -> str:
+    if view.absorption is None:
+        return "none"
+    return view.absorption if isinstance(view.absorption, str) else f"proportional:{view.absorption[1]:.10g}"
+
+
+def _comma(values: tuple[int, ...]) -> str:
+    return ",".join(str(v) for v in values)
+
+
+def fit_recipe(view: View) -> dict[str, str]:
+    """Commands that hold the crystal of a view against the experiment in a folder or file called `experiment`.
+
+    Returns:
+        "python", "shell" and "needs" as `recipe` does; a crystal with another B is read from its CIF.
+    """
+    is_own = bool(view.name) and view.b_iso is None
+    crystal = view.name if is_own else f"{file_stem(view)}.cif"
+    tried = view.tried_thicknesses
+    first, last = tried[0], tried[-1]
+    step = tried[1] - first if len(tried) > 1 else 1.0
+    read = f'named("{crystal}")' if is_own else f'from_cif("{crystal}")'
+    python = [
+        "import lacbed",
+        "import numpy as np",
+        "from lacbed.experiment.folder import load_experiment",
+        "from lacbed.fitting.fit import fit",
+        "from lacbed.fitting.settings import FitSettings",
+        "",
+        f"crystal = lacbed.Crystal.{read}",
+        'experiment = load_experiment("experiment")  # the folder, or the file, of the measured patterns',
+        f"thicknesses = tuple(np.arange({first:g}, {last + 0.5 * step:g}, {step:g}))  # Å",
+        f"result = fit(experiment, crystal, FitSettings(thicknesses, {_absorption_code(view)}))",
+        "print(result.thickness, result.merits.z)",
+    ]
+    absorption = ["--absorption", _absorption_option(view)]
+    thickness = ["--thickness", f"{first:g}:{last:g}:{step:g}"]
+    words = ["lacbed", "fit", "experiment", crystal, *thickness, *absorption, "-o", "fit"]
+    return {
+        "python": "\n".join(python) + "\n",
+        "shell": " ".join(shlex.quote(word) for word in words) + "\n",
+        "needs": "" if is_own else crystal,
+    }

@@ -18,15 +18,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from lacbed.app.export import MEDIA_TYPES, parse_export
-from lacbed.app.limits import Limits
-from lacbed.app.messages import Header, pack, unpack
+from lacbed.app.files import MEDIA_TYPES, Result, Results, parse_export, parse_files
+from lacbed.app.limits import Header, Limits, pack, unpack
 from lacbed.app.pool import BusyError, Pool, TaskError, Worker
-from lacbed.app.recipe import file_stem, fit_recipe, recipe
-from lacbed.app.request import View, parse_view
-from lacbed.app.results import Result, Results
+from lacbed.app.request import View, file_stem, fit_recipe, parse_view, recipe
 from lacbed.app.security import Guard
-from lacbed.app.uploads import parse_files
 from lacbed.errors import FileFormatError, LacbedError, SettingError
 
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".html": "text/html"}

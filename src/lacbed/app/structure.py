@@ -29,7 +29,8 @@ def crystal_of(view: View) -> Crystal:
     if view.name:
         crystal = Crystal.named(view.name)
     else:
-        crystal = Crystal.from_cif_text(view.cif, view.title or None, origin=view.title or "the text")
+        title, block = view.title or None, view.block or None
+        crystal = Crystal.from_cif_text(view.cif, title, block, view.title or "the text")
     return crystal if view.b_iso is None else crystal.with_b_iso(view.b_iso)
 
 

@@ -21,7 +21,6 @@ from functools import cache
 import numpy as np
 
 from lacbed.catalog.bond_lengths import bond_geometry, fit_prototype, nearest_distances
-from lacbed.catalog.consistency import nearest_distance
 from lacbed.catalog.elements import (
     OCTAHEDRAL,
     OCTAHEDRAL_3,
@@ -30,13 +29,13 @@ from lacbed.catalog.elements import (
     ionic_radius,
     metallic_radius,
 )
+from lacbed.catalog.files import Row
 from lacbed.catalog.prototypes import BY_CHARGE, IONIC, METALLIC, PROTOTYPES, IonicRule, MetallicRule
-from lacbed.catalog.rows import row_of
-from lacbed.catalog.schema import Row
+from lacbed.catalog.rows import nearest_distance, row_of
 from lacbed.crystals import Crystal, Site
 from lacbed.crystals.wyckoff import locate
 from lacbed.errors import SettingError
-from lacbed.io.numbers import whole
+from lacbed.io.numbers import check_whole
 
 GENERATOR, LICENCE, KIND = "lacbed generate", "CC0-1.0", "generated"
 
@@ -165,7 +164,7 @@ def generate_rows(count: int, seed: int = 0, progress: Callable[[float], None] |
     Raises:
         SettingError: if count or seed cannot be used, with the largest count.
     """
-    count, seed = whole("count", count, 1), whole("seed", seed, 0)
+    count, seed = check_whole("count", count, 1), check_whole("seed", seed, 0)
     found = all_candidates()
     if count > len(found):
         raise SettingError(f"count must be at most {len(found)}, the number of structures there are; got {count}")

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from gemmi import cif
 
-from lacbed.catalog.files import read_catalog, rows_of
+from lacbed.catalog.files import Row, read_catalog, rows_of
 from lacbed.catalog.rows import crystal_of, deduplicated, row_of
-from lacbed.catalog.schema import Row
 from lacbed.catalog.standard import standardised
 from lacbed.crystals.cif import MAX_BYTES, parse_cif
 from lacbed.crystals.cif_text import decode_cif, has_atoms, parse_blocks

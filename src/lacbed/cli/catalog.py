@@ -51,7 +51,7 @@ def info(
 
 
 def _draw(summary: Summary, title: str, path: Path) -> None:
-    from lacbed.catalog.figure import summary_figure
+    from lacbed.catalog.summary import summary_figure
     from lacbed.io.atomic import replacing
     from lacbed.patterns.figures import save_figure
 
@@ -131,9 +131,8 @@ def import_command(
 
     The exit code is 0 if at least one structure was imported, and 2 if none was, or if one failed with --strict.
     """
-    from lacbed.catalog.files import check_output, write_catalog
+    from lacbed.catalog.files import check_output, table_of, write_catalog
     from lacbed.catalog.imports import Provenance, import_source
-    from lacbed.catalog.schema import table_of
 
     check_output(out)
     reporter = Reporter(quiet, as_json)
@@ -189,9 +188,8 @@ def generate(
 
     Example: lacbed catalog generate --count 1000 --seed 1 -o crystals.parquet
     """
-    from lacbed.catalog.files import check_output, write_catalog
+    from lacbed.catalog.files import check_output, table_of, write_catalog
     from lacbed.catalog.generate import GENERATOR, VERSION, generate_rows, largest_count
-    from lacbed.catalog.schema import table_of
 
     check_output(out)
     reporter = Reporter(quiet, as_json)

@@ -1,24 +1,22 @@
-"""lacbed convert: an input folder of Felix as a simulation of this program, or Felix's images as a pattern."""
+"""lacbed convert and lacbed crystals: crystals and inputs of other programs, and the crystals built in."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lacbed.cli import options as o
-from lacbed.cli.console import Reporter, size_text
+from lacbed.cli.console import Reporter, columns, size_text
 from lacbed.errors import SettingError
 
 if TYPE_CHECKING:
     from lacbed.felix.input import FelixInput
 
-NAME = "convert"
 
-
-def command(
+def convert_command(
     source: Annotated[
         Path,
         typer.Argument(
@@ -41,6 +39,7 @@ def command(
     solver: Annotated[
         str, typer.Option("--solver", help="auto or the name of a solver; fast suits Felix grids.")
     ] = "auto",
+    block: o.BlockOption = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
@@ -48,29 +47,35 @@ def command(
 
     Example: lacbed convert SrTiO3/felix.inp -o pattern.nc && lacbed compare pattern.nc SrTiO3/ --intersect
     """
+    from lacbed.patterns.files import check_writable
+
     reporter = Reporter(quiet, as_json)
+    for path in out or []:
+        check_writable(path)
     if unit not in ("1/A", "1/Å", "g"):
         raise SettingError(f"--unit must be 1/A or g, got {unit!r}")
     if images:
-        _write_images(source, out or [], reporter)
+        _write_images(source, out or [], block, reporter)
         return
-    _convert(source, out or [], unit == "g", solver, reporter)
+    _convert(source, out or [], unit == "g", solver, block, reporter)
 
 
-def _convert(source: Path, out: list[Path], counts_g: bool, solver: str, reporter: Reporter) -> None:
+def _convert(
+    source: Path, out: list[Path], counts_g: bool, solver: str, block: str | None, reporter: Reporter
+) -> None:
     from lacbed.cli.simulate import run
     from lacbed.felix.input import read_felix
     from lacbed.felix.recipe import crystal_of, in_inverse_angstrom, python_text, settings_of, shell_text
     from lacbed.settings import Settings
 
     felix = read_felix(source)
-    crystal, b_iso = crystal_of(felix)
+    crystal, b_iso = crystal_of(felix, block)
     if counts_g:
         felix = in_inverse_angstrom(felix, crystal)
     settings, left_out = settings_of(felix, crystal)
     Settings(**settings, solver=solver)  # a mistake shows before anything is printed
     cif = os.path.relpath(felix.cif)
-    shell, python = (text(cif, settings, b_iso, solver) for text in (shell_text, python_text))
+    shell, python = (text(cif, settings, b_iso, solver, block) for text in (shell_text, python_text))
     remarks = [*felix.remarks, *left_out]
     reporter.say(_summary(felix))
     for remark in remarks:
@@ -79,7 +84,7 @@ def _convert(source: Path, out: list[Path], counts_g: bool, solver: str, reporte
     reporter.finish({"shell": shell, "python": python, "notes": remarks, "files": [str(path) for path in out]})
     if out:
         rest = {"beams": "auto", "solver": solver, "output": "intensity"}
-        run(cif, settings | rest, out, Reporter(not reporter.talks, False), b_iso)
+        run(cif, settings | rest, out, Reporter(not reporter.talks, False), b_iso, block)
 
 
 def _summary(felix: FelixInput) -> str:
@@ -91,14 +96,12 @@ def _summary(felix: FelixInput) -> str:
     )
 
 
-def _write_images(source: Path, out: list[Path], reporter: Reporter) -> None:
-    from lacbed.patterns.files import check_writable, load_pattern, save_pattern
+def _write_images(source: Path, out: list[Path], block: str | None, reporter: Reporter) -> None:
+    from lacbed.patterns.files import load_pattern, save_pattern
 
     if not out:
         raise SettingError("--images needs -o, such as -o felix.nc")
-    for path in out:
-        check_writable(path)
-    pattern = load_pattern(source.parent if source.is_file() else source)
+    pattern = load_pattern(source.parent if source.is_file() else source, block)
     for path in out:
         save_pattern(pattern, path)
     sizes = dict(pattern.sizes)
@@ -108,3 +111,47 @@ def _write_images(source: Path, out: list[Path], reporter: Reporter) -> None:
     for path in out:
         reporter.say(f"  wrote {path} ({size_text(path)})")
     reporter.finish({"files": [str(path) for path in out], "sizes": sizes})
+
+
+def crystals_command(
+    text: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[TEXT]", help="Show only crystals with this text in their name, formula or space group."
+        ),
+    ] = None,
+    quiet: o.QuietOption = False,
+    as_json: o.JsonOption = False,
+) -> None:
+    """List the built-in crystals, with the source of their cells and Debye-Waller factors."""
+    from lacbed.crystals.named import named_rows
+
+    rows = [row for row in named_rows() if text is None or _matches(row, text)]
+    reporter = Reporter(quiet, as_json)
+    lines = [("name", "formula", "space group", "cell (Å, °)", "B (Å²)", "source")]
+    lines += [(r.name, r.formula, r.space_group, _cell(r.cell), _b_factors(r.b_iso), r.source) for r in rows]
+    for line in columns(lines):
+        reporter.say(line)
+    if text is not None and not rows:
+        reporter.warn(f"no built-in crystal has {text!r} in its name, formula or space group")
+    names = ("name", "aliases", "formula", "space_group", "cell", "b_iso", "source")
+    reporter.finish({"crystals": [{name: getattr(row, name) for name in names} for row in rows]})
+
+
+def _matches(row: Any, text: str) -> bool:
+    words = (row.name, row.formula, row.space_group, *row.aliases)
+    return any(text.lower() in word.lower() for word in words)
+
+
+def _cell(cell: tuple[float, ...]) -> str:
+    """The cell with what is equal left out: "3.905" for a cubic one."""
+    a, b, c, *angles = cell
+    lengths = [a] if a == b == c else [a, c] if a == b else [a, b, c]
+    if all(angle == 90 for angle in angles):
+        return " ".join(f"{v:g}" for v in lengths)
+    return " ".join(f"{v:g}" for v in (*lengths, *angles))
+
+
+def _b_factors(values: dict[str, float]) -> str:
+    parts = [f"{label} {value:.2f}" for label, value in values.items()]
+    return ", ".join(parts) if len(parts) <= 4 else f"{', '.join(parts[:3])}, ..."

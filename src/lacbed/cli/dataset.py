@@ -11,7 +11,7 @@ import typer
 from lacbed.cli import options as o
 from lacbed.cli.console import Reporter, columns
 from lacbed.errors import FileFormatError, LacbedError, SettingError
-from lacbed.io.numbers import number
+from lacbed.io.numbers import check_number
 
 if TYPE_CHECKING:
     from lacbed.datasets.build import Built
@@ -83,13 +83,12 @@ def build_command(
     Example: lacbed dataset build cubic.parquet -o data.zarr --preset seed --count 1000 --max-atoms 64
     """
     from lacbed.catalog.files import read_catalog
-    from lacbed.cli.dataset_progress import build_progress
+    from lacbed.cli.console import build_progress
     from lacbed.datasets.build import build, check_place
-    from lacbed.datasets.limits import build_device
-    from lacbed.datasets.plan import make_plan
-    from lacbed.datasets.select import Selection, select_rows
+    from lacbed.datasets.plan import Selection, make_plan, select_rows
+    from lacbed.datasets.workers import build_device
 
-    number("--batch", batch, 1, 4096)
+    check_number("--batch", batch, 1, 4096)
     chosen = _config(preset, config)
     selection = Selection(count, seed, max_atoms, known, per_prototype)
     check_place(out)
@@ -105,7 +104,7 @@ def build_command(
 
 def _config(preset: str | None, path: Path | None) -> DatasetConfig:
     from lacbed.datasets.config import load_config
-    from lacbed.datasets.presets import preset as named
+    from lacbed.datasets.config import preset as named
 
     if preset is not None and path is not None:
         raise SettingError("give --preset or --config, not both")
@@ -116,11 +115,11 @@ def _crew(workers: int | None, scheduler: str | None, device: str) -> tuple[Any,
     """What makes the workers, asked for at once so that mistakes show before any work; and rows in a job."""
     from lacbed.datasets import workers as w
     from lacbed.datasets.cluster import cluster
-    from lacbed.datasets.limits import GPU_TOGETHER, cores, worker_memory
+    from lacbed.datasets.workers import GPU_TOGETHER, cores, worker_memory
     from lacbed.setup import choose_device
 
     if workers is not None:
-        number("--workers", workers, 1)
+        check_number("--workers", workers, 1)
     if scheduler is None:
         on_gpu = choose_device(device).type == "cuda"
         count = workers or (1 if on_gpu else cores())
@@ -266,7 +265,7 @@ def montage_command(
     as_json: o.JsonOption = False,
 ) -> None:
     """Plot patterns of different crystals side by side, with formula and lattice parameter."""
-    from lacbed.datasets.figure import dataset_montage
+    from lacbed.datasets.summary import dataset_montage
     from lacbed.io.atomic import replacing
     from lacbed.patterns.figures import save_figure
     from lacbed.patterns.files import check_writable
@@ -303,10 +302,10 @@ def split_command(
     """Split a data set 85 : 10 : 5 into training, validation and test sets."""
     import json
 
+    from lacbed.datasets.dataset import sides_of
     from lacbed.datasets.manifest import read_manifest
-    from lacbed.datasets.read import sides_of
+    from lacbed.datasets.reader import Store
     from lacbed.datasets.splits import LEAKING
-    from lacbed.datasets.store import Store
     from lacbed.io.atomic import check_replaceable, replacing
 
     if out is not None:

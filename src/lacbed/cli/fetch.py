@@ -14,11 +14,10 @@ from typer.core import TyperGroup
 from lacbed.cli import options as o
 from lacbed.cli.console import Reporter, size_text
 from lacbed.errors import LacbedError, SettingError
-from lacbed.io.numbers import number
+from lacbed.io.numbers import check_number
 
 if TYPE_CHECKING:
-    from lacbed.catalog.fetch.pages import Source
-    from lacbed.catalog.fetch.query import Query
+    from lacbed.catalog.fetch.pages import Query, Source
     from lacbed.catalog.fetch.run import Fetched
     from lacbed.catalog.fetch.web import PoliteSession
 
@@ -137,7 +136,7 @@ def optimade(
     Example: lacbed catalog fetch optimade https://oqmd.org/optimade --elements Fe,O -o oqmd.parquet
     """
     query = _query(elements, only, cubic, experimental, max_atoms, count)
-    number("the page size", page_size, 1)
+    check_number("the page size", page_size, 1)
 
     def source(session: PoliteSession) -> Source:
         from lacbed.catalog.fetch.optimade import optimade_source
@@ -152,7 +151,7 @@ def optimade(
 def _query(
     contains: str, only: str, cubic: bool, experimental: bool, max_atoms: int | None, count: int | None
 ) -> Query:
-    from lacbed.catalog.fetch.query import Query
+    from lacbed.catalog.fetch.pages import Query
 
     return Query(_symbols(contains), _symbols(only), cubic, experimental, max_atoms, count)
 
@@ -180,7 +179,7 @@ def _fetch(
     from lacbed.catalog.files import check_output
 
     check_output(out)
-    number("the pause between requests", delay, 0, 3600, unit="s")
+    check_number("the pause between requests", delay, 0, 3600, unit="s")
     from lacbed.catalog.fetch.pages import folder_of
     from lacbed.catalog.fetch.run import fetch_catalog
     from lacbed.catalog.fetch.web import polite_session

@@ -16,7 +16,6 @@ from lacbed.errors import SettingError
 if TYPE_CHECKING:
     from lacbed.fitting.fit import FitResult
 
-NAME = "fit"
 GEOMETRY = "half_width,tilt,rotation,blur"
 
 
@@ -91,14 +90,14 @@ def command(
     )
     if out is not None:
         check_folder(out)
-    measured = load_experiment(experiment)
-    if hkl is not None:
-        measured = measured.select(_listed(hkl))
-    if mask_zeros:
-        measured = measured.masked(measured.images != 0)
-    structure = load_crystal(crystal, block)
     reporter = Reporter(quiet, as_json)
     with nullcontext() if out is None else claimed(out, "fit", inside=False):
+        measured = load_experiment(experiment)
+        if hkl is not None:
+            measured = measured.select(_listed(hkl))
+        if mask_zeros:
+            measured = measured.masked(measured.images != 0)
+        structure = load_crystal(crystal, block)
         with reporter.progress("Fitting") as progress:
             result = fit(measured, structure, settings, progress)
         files = [] if out is None else write_report(result, out)

@@ -12,13 +12,11 @@ from lacbed.cli import options as o
 from lacbed.cli import parse
 from lacbed.cli.console import Reporter, columns
 from lacbed.errors import SettingError
-from lacbed.io.numbers import number
+from lacbed.io.numbers import check_number
 
 if TYPE_CHECKING:
     from lacbed.identification.identify import Identification
     from lacbed.identification.predictors import Predictor
-
-NAME = "identify"
 
 DOUBTFUL_Z = 0.05
 """Z of the best candidate from which a warning says so; 1,000 electrons a pixel alone make some 1 %."""
@@ -69,12 +67,11 @@ def command(
     from lacbed.catalog.rows import crystal_of
     from lacbed.experiment.folder import load_experiment
     from lacbed.identification.identify import identify
-    from lacbed.identification.predictors import exact, few_beams, learned_where_known
-    from lacbed.identification.target import target_of
+    from lacbed.identification.predictors import exact, few_beams, learned_where_known, target_of
     from lacbed.patterns.files import load_pattern
 
     for option, value in (("--keep", keep), ("--top", top)):
-        number(option, value, 1)
+        check_number(option, value, 1)
     final = exact(parse.absorption(absorption))
     thicknesses = parse.thicknesses(thickness)
     data = load_experiment(pattern).pattern if pattern.is_dir() else load_pattern(pattern)

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lacbed.errors import MissingExtraError, SettingError
-from lacbed.io.numbers import number
+from lacbed.io.numbers import check_number
 
 if TYPE_CHECKING:
     from lacbed.app.limits import Limits
-
-NAME = "app"
 
 
 def command(
@@ -70,10 +68,10 @@ def _limits(workers: int, memory: float | None, time_limit: float) -> Limits:
     from lacbed.app.limits import Limits, fair_share
     from lacbed.io.sizes import free_memory
 
-    number("--workers", workers, 1, 64)
-    number("--time-limit", time_limit, 1, 86_400, unit="s")
+    check_number("--workers", workers, 1, 64)
+    check_number("--time-limit", time_limit, 1, 86_400, unit="s")
     if memory is not None:
-        number("--memory", memory, 0.25, 4096, unit="GiB")
+        check_number("--memory", memory, 0.25, 4096, unit="GiB")
     share = fair_share(workers, free_memory()) if memory is None else int(memory * 2**30)
     return Limits(workers=workers, job_bytes=share, job_seconds=time_limit)
 
@@ -84,7 +82,7 @@ def _listen(host: str, port: int) -> socket.socket:
     Raises:
         SettingError: if the address cannot be used.
     """
-    number("--port", port, 0, 65_535)
+    check_number("--port", port, 0, 65_535)
     with ExitStack() as undo:
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]

@@ -15,8 +15,6 @@ from lacbed.cli.console import Reporter, size_text
 if TYPE_CHECKING:
     import xarray as xr
 
-NAME = "predict"
-
 
 def command(
     crystal: o.CrystalArgument,

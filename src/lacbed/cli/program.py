@@ -16,27 +16,19 @@ import typer
 
 from lacbed.cli import (
     catalog,
-    cbed,
-    compare,
-    convergence,
     convert,
-    crystals,
     dataset,
-    evaluate,
     experiment,
-    export,
     fetch,
     fit,
     identify,
-    info,
-    learning_curve,
+    learn,
     page,
-    potential,
+    patterns,
     predict,
     refine,
     retrieve,
     simulate,
-    train,
 )
 from lacbed.cli.leaving import INTERRUPTED, TERMINATED, Terminated, listen, say_stopped
 from lacbed.errors import LacbedError
@@ -55,27 +47,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     invoke_without_command=True,
 )
-for _module in (
-    simulate,
-    potential,
-    cbed,
-    compare,
-    convergence,
-    convert,
-    crystals,
-    info,
-    page,
-    predict,
-    train,
-    evaluate,
-    learning_curve,
-    export,
-    fit,
-    refine,
-    identify,
-    retrieve,
+for _name, _command in (
+    ("simulate", simulate.simulate_command),
+    ("potential", patterns.potential_command),
+    ("cbed", patterns.cbed_command),
+    ("compare", patterns.compare_command),
+    ("convergence", simulate.convergence_command),
+    ("convert", convert.convert_command),
+    ("crystals", convert.crystals_command),
+    ("info", patterns.info_command),
+    ("app", page.command),
+    ("predict", predict.command),
+    ("train", learn.train_command),
+    ("evaluate", learn.evaluate_command),
+    ("learning-curve", learn.learning_curve_command),
+    ("export", learn.export_command),
+    ("fit", fit.command),
+    ("refine", refine.command),
+    ("identify", identify.command),
+    ("retrieve", retrieve.command),
 ):
-    app.command(name=_module.NAME)(_module.command)
+    app.command(name=_name)(_command)
 catalog.app.add_typer(fetch.app)
 app.add_typer(catalog.app)
 app.add_typer(dataset.app)

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from lacbed.refinement.measured import Measured
     from lacbed.refinement.options import Progress, RefinementOptions
 
-NAME = "refine"
-
 USUAL = "thickness,half_width,tilt,rotation,stretch,shear,blur,B,absorption"
 """What is free if nothing is said; absorption only where there is a model of it."""
 
@@ -128,11 +126,11 @@ def run(
     from lacbed.refinement import files
     from lacbed.refinement.measured import measured_of
 
-    measured_pattern, structure = load_experiment(experiment), load_crystal(crystal, block)
-    measured = measured_of(measured_pattern, structure)
-    mark = files.fingerprint(measured, structure, options)
     files.check_folder(out, resume)
     with claimed(out, "refinement", inside=True):
+        measured_pattern, structure = load_experiment(experiment), load_crystal(crystal, block)
+        measured = measured_of(measured_pattern, structure)
+        mark = files.fingerprint(measured, structure, options)
         start = files.load_progress(out, mark) if resume else None
         _refine(structure, measured_pattern, measured, options, out, mark, start, reporter)
 

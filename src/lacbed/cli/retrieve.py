@@ -11,14 +11,12 @@ from lacbed.cli import options as o
 from lacbed.cli import parse
 from lacbed.cli.console import Reporter
 from lacbed.errors import SettingError
-from lacbed.io.numbers import number
+from lacbed.io.numbers import check_number
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from lacbed.retrieval.retrieve import Retrieval
-
-NAME = "retrieve"
 
 
 def command(
@@ -45,11 +43,11 @@ def command(
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option("--start", metavar="FILE", help="Initial potential, in place of the learned one."),
+        typer.Option("--start", metavar="FILE", help="Initial potential, such as that of a similar crystal."),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", metavar="FOLDER", help="A learned inverse; by default the packaged one."),
+        typer.Option("--model", metavar="FOLDER", help="Start from the answer of this learned inverse."),
     ] = None,
     refined: Annotated[
         bool,
@@ -67,10 +65,10 @@ def command(
 ) -> None:
     """Find the projected potential of a square zone, such as cubic [001], from its pattern of 000.
 
-    Example: lacbed retrieve pattern.nc -o retrieved
+    Example: lacbed potential BaTiO3 -o similar.nc && lacbed retrieve pattern.nc --start similar.nc -o retrieved
     """
     from lacbed.experiment.folder import load_experiment
-    from lacbed.identification.target import target_of
+    from lacbed.identification.predictors import target_of
     from lacbed.io.lock import claimed
     from lacbed.patterns.files import load_array, load_pattern
     from lacbed.retrieval.files import check_folder, summary, write_retrieval
@@ -82,21 +80,27 @@ def command(
         load_inverse,
     )
 
+    if (start is None) == (model is None):
+        raise SettingError(
+            "retrieval needs one start: the potential of a similar crystal (lacbed potential CRYSTAL -o "
+            "similar.nc, then --start similar.nc) or a learned inverse (lacbed train inverse, then --model FOLDER)"
+        )
     check_folder(out)
-    data = load_experiment(pattern).pattern if pattern.is_dir() else load_pattern(pattern)
-    target = target_of(data, thickness)
-    foil = Foil(
-        _lattice(lattice, data),
-        _thickness(thickness, data),
-        target.energy if voltage is None else parse.energy(voltage),
-    )
-    if start is None:
-        first = learned_potential(target, foil, load_inverse(model))
-    else:
-        first = given_potential(load_array(start))
     reporter = Reporter(quiet, as_json)
     reaches = [r for r in REACHES if r < reach] + [reach]
     with claimed(out, "retrieval", inside=False):
+        data = load_experiment(pattern).pattern if pattern.is_dir() else load_pattern(pattern)
+        target = target_of(data, thickness)
+        foil = Foil(
+            _lattice(lattice, data),
+            _thickness(thickness, data),
+            target.energy if voltage is None else parse.energy(voltage),
+        )
+        if model is not None:
+            first = learned_potential(target, foil, load_inverse(model))
+        else:
+            assert start is not None
+            first = given_potential(load_array(start))
         with reporter.progress("Retrieving") as progress:
             result = retrieve(
                 target,
@@ -115,7 +119,7 @@ def command(
 
 def _thickness(asked: float | None, data: xr.DataArray) -> float:
     value = float(data["thickness"][0]) if asked is None else asked
-    return number("the thickness (--thickness)", value, above=0, high=1e5, unit="Å")
+    return check_number("retrieval needs the thickness (--thickness), which", value, above=0, high=1e5, unit="Å")
 
 
 def _lattice(asked: float | None, data: xr.DataArray) -> float:
@@ -134,7 +138,7 @@ def _lattice(asked: float | None, data: xr.DataArray) -> float:
                 "the square cell (--lattice) if its projection is a square"
             )
         asked = crystal.cell[0]
-    return number("--lattice", asked, 1, 40, unit="Å")
+    return check_number("--lattice", asked, 1, 40, unit="Å")
 
 
 def _report(result: Retrieval, out: Path, reporter: Reporter) -> None:

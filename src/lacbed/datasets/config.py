@@ -6,14 +6,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.geometry.tilts import TiltGrid
 from lacbed.io.config_files import CONFIG_ENDINGS, read_config, refuse_unknown
-from lacbed.io.numbers import is_list, is_whole, number, whole
+from lacbed.io.numbers import check_number, check_whole, is_list, is_whole
 from lacbed.potential import Absorption
 from lacbed.settings import Settings, plain
 
@@ -42,11 +42,11 @@ class Range:
     def __post_init__(self) -> None:
         """Check the bounds."""
         for name in ("low", "high"):
-            object.__setattr__(self, name, number(name, getattr(self, name)))
+            object.__setattr__(self, name, check_number(name, getattr(self, name)))
         if not 0 < self.low < self.high:
             raise SettingError(f"a range needs 0 < low < high, got low = {self.low:g}, high = {self.high:g}")
-        object.__setattr__(self, "count", whole("count of a range", self.count, 1, 1000))
-        object.__setattr__(self, "seed", whole("seed of a range", self.seed, 0))
+        object.__setattr__(self, "count", check_whole("count of a range", self.count, 1, 1000))
+        object.__setattr__(self, "seed", check_whole("seed of a range", self.seed, 0))
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,10 @@ class DatasetConfig:
         for name in ("refraction", "paraxial"):
             if not isinstance(getattr(self, name), bool):
                 raise SettingError(f"{name} must be true or false, got {getattr(self, name)!r}")
-        whole("max_beams", self.max_beams, 40, 20_000)
-        whole("potential_pixels", self.potential_pixels, 2, 8192)
+        check_whole("max_beams", self.max_beams, 40, 20_000)
+        check_whole("potential_pixels", self.potential_pixels, 2, 8192)
         for name in ("extent", "default_b_iso", "tolerance_z", "tolerance_intensity", "potential_g_max"):
-            object.__setattr__(self, name, number(name, getattr(self, name), above=0))
+            object.__setattr__(self, name, check_number(name, getattr(self, name), above=0))
         self._check_conditions()
         self._check_zones()
 
@@ -209,3 +209,44 @@ def load_config(path: str | Path) -> DatasetConfig:
 def _vector(name: str, value: Any) -> None:
     if not is_list(value, is_whole, 3):
         raise SettingError(f"{name} must be three whole numbers, got {value!r}")
+
+
+SEED = DatasetConfig(
+    zone_axis=(0, 0, 1),
+    hkl=((0, 0, 0),),
+    pixels=128,
+    extent=4.0,
+    thicknesses=(600.0,),
+    energy=200e3,
+    factors="kirkland",
+    absorption="thomas",
+    laue_zones=0,
+    default_b_iso=0.5,
+    tolerance_z=1e-3,
+    tolerance_intensity=1e-2,
+    max_beams=4500,
+    solver="fast",
+    dtype="float32",
+)
+"""The range of the first published attempt at learning LACBED: 000 over ±4 a* at [001], 200 kV, one thickness.
+
+The zero-order Laue zone only, because the input is a projection. The solver `fast` errs by some 1e-3 in intensity
+(Z ≤ 0.01 %); a crystal that needs more beams than the limit (one in a hundred cubic ones, with a primitive cell
+above 17 Å) is a failure that says so.
+"""
+
+WIDE = replace(SEED, thicknesses=Range(100.0, 2000.0, count=4), energy=Range(60e3, 300e3))
+"""The same with four thicknesses and the voltage drawn for each crystal."""
+
+PRESETS = {"seed": SEED, "wide": WIDE}
+
+
+def preset(name: str) -> DatasetConfig:
+    """The config of that name.
+
+    Raises:
+        SettingError: if there is none, with the names.
+    """
+    if name not in PRESETS:
+        raise SettingError(f"a preset is one of {', '.join(PRESETS)}, got {name!r}")
+    return PRESETS[name]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from lacbed.datasets.config import HASH_VERSION
 from lacbed.datasets.manifest import Entry, Failure, Manifest
-from lacbed.datasets.storage import ARRAYS, CATALOG, chunk_name
+from lacbed.datasets.writer import ARRAYS, CATALOG, chunk_name
 
 Entries = Mapping[tuple[int, int], Entry]
 _NAME = re.compile(r"[A-Za-z0-9_][\w.+-]*")

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from lacbed.catalog.summary import ATTRIBUTION
 from lacbed.datasets.plan import Plan, describe_plan
-from lacbed.datasets.storage import LARGEST_JSON, json_file, write_bytes
+from lacbed.datasets.writer import LARGEST_JSON, json_file, write_bytes
 from lacbed.errors import FileFormatError
 from lacbed.io.atomic import reason
 from lacbed.io.checks import read_bytes, read_json_text, regular_file

@@ -10,24 +10,110 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lacbed.catalog.files import rows_of
+from lacbed.beams import zone_area
+from lacbed.catalog.files import Row, rows_of
 from lacbed.catalog.rows import crystal_of
-from lacbed.catalog.schema import Row
-from lacbed.crystals import Crystal
 from lacbed.datasets.config import DatasetConfig
 from lacbed.datasets.orbits import Symmetry, symmetry_of
-from lacbed.datasets.select import Selection
-from lacbed.errors import CrystalError
-from lacbed.geometry.folding import zone_of_allowed
+from lacbed.errors import CrystalError, SettingError
 from lacbed.geometry.frame import make_frame
+from lacbed.io.numbers import check_number, check_whole
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to take of a catalogue; every condition is optional.
+
+    Attributes:
+        count: random sample of so many rows. With the same seed, a smaller sample is part of a larger one.
+        seed: another seed gives another sample.
+        max_atoms: most atoms per conventional cell.
+        known: only what is known from experiment.
+        per_prototype: most rows of one prototype, drawn by the seed.
+
+    Raises:
+        SettingError: on a number that is not positive, or a negative seed.
+    """
+
+    count: int | None = None
+    seed: int = 0
+    max_atoms: float | None = None
+    known: bool = False
+    per_prototype: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for name in ("count", "max_atoms", "per_prototype"):
+            value = getattr(self, name)
+            if value is not None:
+                check_number(name, value, above=0)
+        check_whole("seed", self.seed, 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def select_rows(table: pa.Table, selection: Selection) -> pa.Table:
+    """The wanted rows, in the order of the catalogue.
+
+    Args:
+        table: a catalogue with the columns that `catalog.schema.REQUIRED` names.
+        selection: what to take.
+
+    Raises:
+        SettingError: if nothing is left, or less than the count.
+    """
+    keep = np.ones(table.num_rows, dtype=bool)
+    if selection.max_atoms is not None:
+        keep &= np.array(table["n_atoms_conv"].to_pylist(), dtype=float) <= selection.max_atoms
+    if selection.known:
+        if "experimentally_known" not in table.column_names:
+            raise SettingError("the catalogue does not state what is known from experiment")
+        keep &= np.array([value is True for value in table["experimentally_known"].to_pylist()])
+    chosen = np.flatnonzero(keep)
+    order = chosen[np.argsort(_lots(table, selection.seed)[chosen], kind="stable")]
+    if selection.per_prototype is not None:
+        order = _first_of_each(order, table["anonymous_prototype"].to_pylist(), selection.per_prototype)
+    if selection.count is not None:
+        if len(order) < selection.count:
+            raise SettingError(
+                f"{len(order)} of the {table.num_rows} rows of the catalogue meet the conditions, "
+                f"but {selection.count} were requested"
+            )
+        order = order[: selection.count]
+    if len(order) == 0:
+        raise SettingError(f"none of the {table.num_rows} rows of the catalogue meets the conditions")
+    return table.take(pa.array(np.sort(order)))
+
+
+def _lots(table: pa.Table, seed: int) -> np.ndarray:
+    """A number for each row that decides whether it is drawn; it depends on the row and the seed alone."""
+    names = ("source", "source_id", "compound_id")
+    keys = zip(*(table[name].to_pylist() for name in names), strict=True)
+    return np.array(
+        [int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode()).digest()[:8]) for key in keys], dtype=np.uint64
+    )
+
+
+def _first_of_each(order: np.ndarray, groups: list[str], most: int) -> np.ndarray:
+    seen: Counter[str] = Counter()
+    kept = []
+    for row in order.tolist():
+        seen[groups[row]] += 1
+        if seen[groups[row]] <= most:
+            kept.append(row)
+    return np.array(kept, dtype=np.int64)
+
 
 FORMAT_VERSION = 1
 BATCH = 16
@@ -204,20 +290,16 @@ class _Shapes:
         cubic = all(row.get(name) is None for name in ("b", "c", "alpha", "beta", "gamma"))
         group = int(row["space_group"])
         if not (cubic and group in self._cubic):
-            symmetry, area = symmetry_of(crystal, self.config), _zone_area(crystal, self.config)
+            symmetry, area = (
+                symmetry_of(crystal, self.config),
+                zone_area(crystal, make_frame(crystal, self.config.zone_axis)),
+            )
             symmetry = self.known.setdefault(symmetry.name, symmetry)
             if not cubic:
                 return symmetry, _size(area, self.config.max_beams)
             self._cubic[group] = symmetry, area * crystal.cell[0] ** 2
         symmetry, scaled = self._cubic[group]
         return symmetry, _size(scaled / crystal.cell[0] ** 2, self.config.max_beams)
-
-
-def _zone_area(crystal: Crystal, config: DatasetConfig) -> float:
-    """Area in 1/Å² of the Brillouin zone of the zero-order Laue zone."""
-    frame = make_frame(crystal, config.zone_axis)
-    vectors = frame.vectors(zone_of_allowed(crystal, frame))[:, :2]
-    return abs(float(np.linalg.det(vectors)))
 
 
 def _size(area: float, max_beams: int) -> Size:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lacbed.catalog.summary import spread
-from lacbed.datasets.codec import INTENSITY_BOUND
-from lacbed.datasets.compute import SCALARS
+from lacbed.datasets.compute import INTENSITY_BOUND, SCALARS
+from lacbed.datasets.config import PRESETS, DatasetConfig
 from lacbed.datasets.manifest import count_sources, read_journal, read_manifest
-from lacbed.datasets.presets import PRESETS
-from lacbed.datasets.store import Store
+from lacbed.datasets.reader import Store
+from lacbed.errors import FileFormatError, SettingError
+from lacbed.patterns.schema import number_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def summarise_dataset(path: str | Path) -> dict[str, Any]:
@@ -59,3 +64,80 @@ def summarise_dataset(path: str | Path) -> dict[str, Any]:
 def _duplicates(found: dict[str, Any]) -> dict[str, Any]:
     sizes = [len(group) for group in found["groups"]]
     return {"bound": found["bound"], "groups": len(sizes), "rows": sum(sizes), "largest": max(sizes, default=0)}
+
+
+_SIDE, _GAP, _LINE, _MARGIN, _FOOT = 1.75, 0.12, 0.22, 0.22, 0.34
+MAX_COUNT = 400
+
+
+def dataset_montage(path: str | Path, count: int = 20, seed: int = 0, columns: int = 5) -> Figure:
+    """Draw patterns of different crystals, of different prototypes as far as there are enough.
+
+    Shown is the first reflection at the thickest thickness, each image in its own grey scale.
+
+    Args:
+        path: of the data set, finished or not.
+        count: how many.
+        seed: another seed gives other crystals.
+        columns: images in a row.
+
+    Raises:
+        SettingError: on an impossible number of images.
+        FileFormatError: if it is no data set, or has no patterns yet.
+    """
+    from lacbed.patterns.figures import style  # matplotlib takes its time
+
+    if not 1 <= count <= MAX_COUNT or columns < 1:
+        raise SettingError(f"a montage has 1 to {MAX_COUNT} images in at least one column, got {count}, {columns}")
+    store = Store(path)
+    rows = _different(store, count, seed)
+    if not rows:
+        raise FileFormatError(f"{str(path)!r} has no patterns yet")
+    columns = min(columns, len(rows))
+    height = 2 * _MARGIN + math.ceil(len(rows) / columns) * (_SIDE + _LINE + _GAP) + _FOOT - _GAP
+    figure = style.new_figure(2 * _MARGIN + columns * (_SIDE + _GAP) - _GAP, height)
+    formulas = store.catalog()["formula"].to_pylist()
+    lattice = store.quantities.index("lattice_parameter")
+    for number, row in enumerate(rows):
+        line, column = divmod(number, columns)
+        left, top = _MARGIN + column * (_SIDE + _GAP), _MARGIN + line * (_SIDE + _LINE + _GAP)
+        panel = style.add_panel(figure, left, top, _SIDE, _SIDE)
+        image = store.pattern(row)[-1, 0]
+        low, high = style.limits(image)
+        panel.imshow(image, origin="lower", cmap=style.grey_map(), vmin=low, vmax=high)
+        label = top + _SIDE + 0.11
+        style.add_text(figure, left, label, _formula(formulas[row]), fontsize=8.0)
+        cell = f"{store.scalars(row)[lattice]:.3f} Å"
+        style.add_text(figure, left + _SIDE, label, cell, ha="right", color=style.QUIET, fontsize=7.0)
+    style.add_foot(figure, _foot(store.config))
+    return figure
+
+
+def _different(store: Store, count: int, seed: int) -> list[int]:
+    """Rows in random order, the first of each prototype before all others, no compound twice."""
+    rows = np.random.default_rng(seed).permutation(store.done_rows()).tolist()
+    table = store.catalog()
+    prototypes, compounds = (table[n].to_pylist() for n in ("anonymous_prototype", "compound_id"))
+    seen: set[str] = set()
+    kept: list[int] = []
+    rest: list[int] = []
+    for row in rows:
+        if compounds[row] in seen:
+            continue
+        (rest if prototypes[row] in seen else kept).append(row)
+        seen |= {compounds[row], prototypes[row]}
+    return (kept + rest)[:count]
+
+
+def _formula(text: str) -> str:
+    """Digits as subscripts."""
+    return text.translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")) if "." not in text else text
+
+
+def _foot(config: DatasetConfig) -> str:
+    zone = "".join(str(i) for i in config.zone_axis)
+    energy = "" if not isinstance(config.energy, float) else f"  {number_text(config.energy / 1e3)} kV"
+    fixed = isinstance(config.thicknesses, tuple)
+    thickness = f"  {number_text(config.thicknesses[-1])} Å" if fixed else ""  # type: ignore[index]
+    hkl = ",".join(str(i) for i in config.hkl[0])
+    return f"LACBED {hkl}  [{zone}]{energy}{thickness}  ±{number_text(config.extent)} a*"

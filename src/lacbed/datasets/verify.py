@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lacbed.datasets.codec import INTENSITY_BOUND, LEVELS
+from lacbed.datasets.compute import INTENSITY_BOUND, LEVELS
 from lacbed.datasets.config import DatasetConfig
 from lacbed.datasets.manifest import damaged_files, read_journal
-from lacbed.datasets.storage import CATALOG
-from lacbed.datasets.store import Store
+from lacbed.datasets.reader import Store
 from lacbed.datasets.worker import reduce_crystal
+from lacbed.datasets.writer import CATALOG
 from lacbed.errors import FileFormatError, LacbedError
 
 SOLVER_BOUND = {"float64": 2e-5, "float32": 5e-4}

@@ -14,9 +14,7 @@ import numpy as np
 
 from lacbed.catalog.rows import crystal_of
 from lacbed.crystals.cell import FloatArray
-from lacbed.datasets.codec import Codes, encode_intensity, encode_potential
-from lacbed.datasets.compute import SCALARS, compute_one
-from lacbed.datasets.conditions import conditions_of
+from lacbed.datasets.compute import SCALARS, Codes, compute_one, conditions_of, encode_intensity, encode_potential
 from lacbed.datasets.config import DatasetConfig
 from lacbed.datasets.orbits import symmetry_of
 from lacbed.errors import LacbedError, MemoryLimitError

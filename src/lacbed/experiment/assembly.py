@@ -15,11 +15,18 @@ from lacbed.constants import wavelength
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
-from lacbed.experiment.experiment import LARGEST_INDEX, Experiment, grid_axes, is_direction, on_axes
-from lacbed.experiment.orientation import check_orientation, images_to_pattern
+from lacbed.experiment.experiment import (
+    LARGEST_INDEX,
+    Experiment,
+    check_orientation,
+    grid_axes,
+    images_to_pattern,
+    is_direction,
+    on_axes,
+)
 from lacbed.geometry.frame import Frame, IntArray, make_frame
 from lacbed.geometry.tilts import MAX_ANGLE, TiltGrid
-from lacbed.io.numbers import number
+from lacbed.io.numbers import check_number
 from lacbed.patterns.result import hkl_label, software
 
 SMALLEST = 8
@@ -35,7 +42,7 @@ class Geometry:
         zone_axis: u, v, w in the direct lattice; the beam travels along it.
         x_direction: h, k, l of the reflection along +x.
         half_width: half the width of an image in 1/Å.
-        orientation: how the stored images lie; see `lacbed.experiment.orientation`.
+        orientation: how the stored images lie; see `lacbed.experiment.experiment`.
         foil_normal: u, v, w; None for the zone axis.
         center: middle of the images (kx, ky) in 1/Å.
     """
@@ -55,7 +62,7 @@ class Geometry:
             SettingError: saying what was expected and what came.
         """
         for name in ("energy", "half_width"):
-            number(f"{name} of an experiment", getattr(self, name), above=0)
+            check_number(f"{name} of an experiment", getattr(self, name), above=0)
         for name in ("zone_axis", "x_direction", "foil_normal"):
             value = getattr(self, name)
             whole = name == "zone_axis"

@@ -16,8 +16,7 @@ from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
 from lacbed.experiment.assembly import has_contrast
-from lacbed.experiment.experiment import Experiment
-from lacbed.experiment.orientation import ORIENTATIONS
+from lacbed.experiment.experiment import ORIENTATIONS, Experiment
 
 RIDGE = 0.09
 """Half-width of the bright band around a Bragg line in 1/Å, at the widest."""

@@ -8,6 +8,7 @@ background of each reflection are unknown.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,14 +21,65 @@ from lacbed.constants import wavelength
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
-from lacbed.experiment.binning import binned_images
-from lacbed.experiment.orientation import check_orientation, images_to_pattern, pattern_to_images
 from lacbed.geometry.frame import Frame, make_frame
 from lacbed.geometry.tilts import TiltGrid
 from lacbed.io.numbers import is_number
-from lacbed.patterns.labels import axis_step
 from lacbed.patterns.result import hkl_label
-from lacbed.patterns.schema import check_pattern
+from lacbed.patterns.schema import axis_step, check_pattern
+
+ORIENTATIONS = ("-y+x", "-y-x", "+y+x", "+y-x", "-x+y", "-x-y", "+x+y", "+x-y")
+"""All ways an image can lie, the usual picture first."""
+
+
+def check_orientation(name: Any) -> str:
+    """The name of an orientation without blanks and commas.
+
+    Raises:
+        SettingError: if it is none of the eight.
+    """
+    text = re.sub(r"[\s,]", "", str(name)).lower().replace("\N{MINUS SIGN}", "-")
+    if text not in ORIENTATIONS:
+        raise SettingError(
+            "the orientation of an image is the direction of k down the rows and along the columns, one of "
+            f"{', '.join(ORIENTATIONS)}; got {name!r}"
+        )
+    return text
+
+
+def images_to_pattern(images: np.ndarray, orientation: str) -> np.ndarray:
+    """Images as they are stored, (..., row, column), to a pattern with both axes ascending, (..., ky, kx)."""
+    transposed, rows, columns = _moves(orientation)
+    turned = np.swapaxes(images, -1, -2) if transposed else images
+    return np.ascontiguousarray(turned[..., rows, columns])
+
+
+def pattern_to_images(values: np.ndarray, orientation: str) -> np.ndarray:
+    """The way back: (..., ky, kx) to (..., row, column)."""
+    transposed, rows, columns = _moves(orientation)
+    turned = values[..., rows, columns]
+    return np.ascontiguousarray(np.swapaxes(turned, -1, -2) if transposed else turned)
+
+
+def _moves(orientation: str) -> tuple[bool, slice, slice]:
+    """Whether x runs down the rows, and the slices that make ky and kx ascend."""
+    name = check_orientation(orientation)
+    transposed = name[1] == "x"
+    sign_y, sign_x = (name[2], name[0]) if transposed else (name[0], name[2])
+    forward, backward = slice(None), slice(None, None, -1)
+    return transposed, backward if sign_y == "-" else forward, backward if sign_x == "-" else forward
+
+
+def largest_binning(pixels: int, least: float) -> int:
+    """The largest factor that divides a side of `pixels` and leaves at least `least` of them; 1 if none does."""
+    return max(f for f in range(1, pixels + 1) if pixels % f == 0 and (f == 1 or pixels / f >= least))
+
+
+def binned_images(images: FloatArray, factor: int) -> FloatArray:
+    """Means over `factor` x `factor` pixels, NaN where any of them is: (reflection, n, n), `factor` divides n."""
+    side = images.shape[-1] // factor
+    means: FloatArray = images.reshape(len(images), side, factor, side, factor).mean(axis=(2, 4))
+    return means
+
 
 LARGEST_INDEX = 10_000
 """Above it, an index of a reflection or a direction is a slip."""
@@ -114,7 +166,7 @@ class Experiment:
 
     @property
     def orientation(self) -> str:
-        """How the images lay when they were read; see `lacbed.experiment.orientation`."""
+        """How the images lay when they were read; see `lacbed.experiment.experiment`."""
         return str(self.pattern.attrs.get("orientation", "-y+x"))
 
     @property
@@ -205,7 +257,7 @@ class Experiment:
         return Experiment(on_axes(pattern, kx, ky, self.energy))
 
     def turned(self, orientation: str) -> Experiment:
-        """The same stored images, taken to lie another way; see `lacbed.experiment.orientation`."""
+        """The same stored images, taken to lie another way; see `lacbed.experiment.experiment`."""
         stored = pattern_to_images(self.pattern.values, self.orientation)
         pattern = self.pattern.copy(data=images_to_pattern(stored, orientation))
         pattern.attrs = {**self.pattern.attrs, "orientation": check_orientation(orientation)}

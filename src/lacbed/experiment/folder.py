@@ -25,10 +25,11 @@ from lacbed.crystals import Crystal
 from lacbed.errors import CrystalError, FileFormatError, LacbedError, SettingError
 from lacbed.experiment.assembly import Geometry, make_experiment
 from lacbed.experiment.experiment import Experiment, is_direction
-from lacbed.experiment.memory import LARGEST, array_header, check_expansion
+from lacbed.experiment.tiff import LARGEST, array_header
 from lacbed.io.atomic import reason
 from lacbed.io.checks import kind_of, read_json, regular_file
 from lacbed.io.numbers import is_number
+from lacbed.io.sizes import check_size
 from lacbed.patterns.formats.npz import check_archive, read_member
 
 DESCRIPTION, IMAGES = "experiment.json", "images.npz"
@@ -117,7 +118,7 @@ def _check_members(archive: zipfile.ZipFile, size: int) -> None:
     """Refuse what expands beyond reason or beyond the memory, and what is locked, before it is read."""
     check_archive(archive, size)
     members = [info for info in archive.infolist() if info.filename in ("images.npy", "hkl.npy")]
-    check_expansion(sum(info.file_size for info in members), size)
+    check_size("its content", sum(info.file_size for info in members), size)
     if any(info.flag_bits & 1 for info in members):
         raise FileFormatError("it is encrypted; save it without a password")
     if len(members) > len({info.filename for info in members}):

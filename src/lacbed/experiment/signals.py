@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from lacbed.errors import FileFormatError, MissingExtraError
-from lacbed.experiment.memory import LARGEST, check_expansion, check_memory
+from lacbed.experiment.tiff import LARGEST, check_memory
 from lacbed.io.checks import readable
+from lacbed.io.sizes import check_size
 from lacbed.patterns.formats import hyperspy
 
 _MOST_FILES = 200_000
@@ -210,7 +211,7 @@ def _check_hdf5(path: Path) -> None:
 
     with h5py.File(path, "r") as file:
         file.visititems(look)
-    check_expansion(announced, path.stat().st_size)
+    check_size("its content", announced, path.stat().st_size)
     check_memory(pixels)
 
 

@@ -6,14 +6,51 @@ ends before its pages do, of which tifffile makes a shorter stack or black image
 
 from __future__ import annotations
 
+import math
 import struct
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
 from lacbed.errors import FileFormatError
-from lacbed.experiment.memory import check_expansion, check_memory
+from lacbed.io.checks import readable
+from lacbed.io.sizes import check_size, free_memory
+
+LARGEST = 4 * 2**30
+"""Bytes of a file, above which it is no stack of LACBED patterns."""
+_COPIES = 4  # of the float64 images, while an experiment is made of them
+
+
+def check_memory(pixels: int) -> None:
+    """Refuse more pixels than the memory holds while an experiment is made of them.
+
+    Raises:
+        FileFormatError: with the estimate.
+    """
+    need = 8 * _COPIES * pixels
+    free = free_memory()
+    if need > free:
+        raise FileFormatError(
+            f"it announces {pixels} pixels, which need about {readable(need)} of memory, and {readable(free)} are "
+            "free; bin the images or take fewer of them"
+        )
+
+
+def array_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of the array in NumPy's format that a stream begins with; what follows is not read.
+
+    Raises:
+        FileFormatError: if it holds Python objects, or more pixels than the memory holds.
+    """
+    version = np.lib.format.read_magic(stream)
+    reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = reader(stream)
+    if dtype.hasobject:
+        raise FileFormatError("it holds pickled Python objects, which are never loaded")
+    check_memory(math.prod(shape))
+    return shape, dtype
+
 
 SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES, PLANES = 254, 258, 259, 262, 274, 277, 284
 _TAGS = (SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES, PLANES)
@@ -148,7 +185,7 @@ def _check_series(series: list[Any], size: int) -> None:
             "as a file of its own"
         )
     pixels = sum(int(s.size) for s in series)
-    check_expansion(sum(int(s.nbytes) for s in series), size)
+    check_size("its images", sum(int(s.nbytes) for s in series), size)
     check_memory(pixels)
     for s in series:
         if any(page is None for page in s.pages):

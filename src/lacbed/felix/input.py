@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lacbed.errors import FileFormatError
-from lacbed.io.numbers import number
+from lacbed.io.numbers import check_number
 
 HKL = tuple[int, int, int]
 
@@ -205,7 +205,7 @@ def _number(values: dict[str, str], key: str, file: Path, default: float | None 
 
 def _positive(values: dict[str, str], key: str, file: Path) -> float:
     name = f"the entry for {_shown(key)} in {str(file)!r}"
-    return number(name, _number(values, key, file), above=0, error=FileFormatError)
+    return check_number(name, _number(values, key, file), above=0, error=FileFormatError)
 
 
 def _whole(values: dict[str, str], key: str, file: Path, low: int, high: int) -> int:

@@ -30,8 +30,8 @@ def frame_of(felix: FelixInput, crystal: Crystal) -> Frame:
     return make_frame(crystal, felix.zone_axis, felix.foil_normal, felix.x_direction)
 
 
-def crystal_of(felix: FelixInput) -> tuple[Crystal, float | None]:
-    """The crystal of felix.cif, and the B that all its atoms get from felix.inp, or None.
+def crystal_of(felix: FelixInput, block: str | None = None) -> tuple[Crystal, float | None]:
+    """The crystal of felix.cif, or of one data block of it, and the B of all its atoms from felix.inp, or None.
 
     Raises:
         FileFormatError: if there is no felix.cif.
@@ -39,7 +39,7 @@ def crystal_of(felix: FelixInput) -> tuple[Crystal, float | None]:
     """
     if not felix.cif.is_file():
         raise FileFormatError(f"{str(felix.folder)!r} holds no felix.cif, the crystal that belongs to felix.inp")
-    crystal = read_cif(felix.cif)
+    crystal = read_cif(felix.cif, block)
     without = [s for s in crystal.sites if s.u_aniso is None and s.b_iso == DEFAULT_B_ISO]
     lacks = any(note.startswith("no Debye-Waller factor") for note in crystal.notes)
     if lacks and felix.b_iso > 0 and len(without) == len(crystal.sites):
@@ -77,9 +77,12 @@ def settings_of(felix: FelixInput, crystal: Crystal) -> tuple[dict[str, Any], li
     return settings, remarks
 
 
-def shell_text(cif: str, settings: dict[str, Any], b_iso: float | None, solver: str) -> str:
+def shell_text(
+    cif: str, settings: dict[str, Any], b_iso: float | None, solver: str, block: str | None = None
+) -> str:
     """The command that computes it."""
-    words = ["lacbed", "simulate", cif, "--zone", _comma(settings["zone_axis"])]
+    chosen = [] if block is None else ["--block", block]
+    words = ["lacbed", "simulate", cif, *chosen, "--zone", _comma(settings["zone_axis"])]
     words += ["--voltage", f"{settings['energy'] / 1e3:.10g}", "--thickness", _series(settings["thicknesses"])]
     words += ["--hkl", " ".join(_comma(g) for g in settings["hkl"])]
     words += ["--pixels", str(settings["grid"].pixels), "--k-max", f"{settings['grid'].k_max:.10g}"]
@@ -95,7 +98,9 @@ def shell_text(cif: str, settings: dict[str, Any], b_iso: float | None, solver: 
     return " ".join(shlex.quote(word) for word in words)
 
 
-def python_text(cif: str, settings: dict[str, Any], b_iso: float | None, solver: str) -> str:
+def python_text(
+    cif: str, settings: dict[str, Any], b_iso: float | None, solver: str, block: str | None = None
+) -> str:
     """The Python that computes it."""
     grid = settings["grid"]
     shown = {
@@ -115,12 +120,13 @@ def python_text(cif: str, settings: dict[str, Any], b_iso: float | None, solver:
     arguments = [
         f"    {name}={text if '  #' in text else text + ','}" for name, text in shown.items() if text not in plain
     ]
+    chosen = "" if block is None else f", block={block!r}"
     thermal = "" if b_iso is None else f".with_b_iso({b_iso:.10g})"
     return "\n".join(
         [
             "import lacbed",
             "",
-            f"crystal = lacbed.Crystal.from_cif({cif!r}){thermal}",
+            f"crystal = lacbed.Crystal.from_cif({cif!r}{chosen}){thermal}",
             "pattern = lacbed.simulate(",
             "    crystal,",
             *arguments,

@@ -12,7 +12,7 @@ from lacbed.crystals.cell import FloatArray
 from lacbed.fitting.align import Match
 from lacbed.fitting.fit import FitResult
 from lacbed.patterns.figures import style
-from lacbed.patterns.labels import axis_step, caption, hkl_label, number_text
+from lacbed.patterns.schema import axis_step, caption, hkl_math, number_text
 
 _MARGIN, _GAP, _BAND, _BETWEEN, _HEAD, _FOOT = 0.22, 0.03, 0.20, 0.16, 0.24, 0.34
 
@@ -42,7 +42,7 @@ def fit_montage(result: FitResult, side: float | None = None) -> Figure:
     for number, (label, match) in enumerate(used):
         line, column = divmod(number, across)
         left, top = _MARGIN + column * triple, _MARGIN + _HEAD + line * row
-        text = f"{hkl_label(label)}   Z {100 * match.z_aligned:.3g} %"
+        text = f"{hkl_math(label)}   Z {100 * match.z_aligned:.3g} %"
         style.add_text(figure, left, top + 0.09, text, fontsize=6.5)
         _draw(figure, left, top + _BAND, width, images[label], match, result if number == 0 else None)
     foot = (

@@ -1,4 +1,4 @@
-"""What a fit leaves behind: tables as Markdown, CSV and JSON, pictures, and both stacks as patterns."""
+"""What a fit leaves behind: a report, tables as CSV and JSON, figures, and both stacks as patterns."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lacbed.errors import FileFormatError
+from lacbed import report
 from lacbed.fitting.fit import FitResult
-from lacbed.io.atomic import check_replaceable, holds_only, replacing
+from lacbed.io.atomic import replacing
 from lacbed.patterns.files import save_pattern
+from lacbed.report import figure, number, percent, table
 
 SUMMARY = "fit.json"
-_FILES = ("report.md", "table.csv", "montage.png", "scan.png", "simulation.nc", "experiment.nc")
+_FILES = (report.MARKDOWN, report.PAGE, "table.csv", "montage.png", "scan.png", "simulation.nc", "experiment.nc")
 COLUMNS = (
     "hkl",
     "Z_stated",
@@ -44,12 +45,7 @@ def check_folder(folder: Path) -> Path:
     Raises:
         FileFormatError: if something else is there.
     """
-    if not folder.parent.is_dir():
-        raise FileFormatError(f"cannot write {str(folder)!r}: there is no folder {str(folder.parent)!r}; make it")
-    if folder.exists() and not folder.is_dir():
-        raise FileFormatError(f"cannot write {str(folder)!r}: it is a file; name a folder")
-    check_replaceable(folder, lambda there: holds_only(there, (SUMMARY,), _FILES), "fit")
-    return folder
+    return report.check_folder(folder, "fit", (SUMMARY,), _FILES)
 
 
 def summary(result: FitResult) -> dict[str, Any]:
@@ -90,60 +86,64 @@ def write_report(result: FitResult, folder: Path, extra: Mapping[str, Any] | Non
     with replacing(check_folder(folder)) as temporary:
         temporary.mkdir()
         found = {**summary(result), **(extra or {})}
-        (temporary / SUMMARY).write_text(json.dumps(finite(found), ensure_ascii=False, indent=1) + "\n")
-        (temporary / "report.md").write_text(markdown(result))
+        (temporary / SUMMARY).write_text(json.dumps(report.finite(found), ensure_ascii=False, indent=1) + "\n")
         _write_csv(result, temporary / "table.csv")
         save_figure(fit_montage(result), temporary / "montage.png")
         save_figure(scan_figure(result), temporary / "scan.png")
+        _write_text(result, temporary)
         save_pattern(result.simulation, temporary / "simulation.nc")
         save_pattern(result.experiment.pattern, temporary / "experiment.nc")
         return sorted(p.name for p in temporary.iterdir())
 
 
-def markdown(result: FitResult) -> str:
-    """The report for people."""
+def _write_text(result: FitResult, folder: Path) -> None:
+    """The report for people; its figures are in the folder."""
     s = summary(result)
-    lines = [
-        f"# {s['experiment']} against {s['crystal']}",
-        "",
-        f"Thickness {s['thickness']:.4g} Å. Mean Z {_percent(s['mean_Z'])}, aligned "
-        f"{_percent(s['mean_Z_aligned'])} over {sum(r['used'] for r in s['reflections'])} reflections; with the "
-        f"geometry as stated {_percent(s['mean_Z_stated_geometry'])}.",
-        "",
-        _EXPLANATION,
-        "",
-        "| common geometry | |",
-        "|---|---|",
-        f"| half-width | {s['half_width']:.5g} 1/Å (x {s['half_width_scale']:.4f} of the stated) |",
-        f"| tilt of the centre | {s['tilt'][0]:+.5f}, {s['tilt'][1]:+.5f} 1/Å |",
-        f"| rotation | {s['rotation_degrees']:+.3f}° |",
-        f"| blur | {s['blur_pixels']:.2f} pixels (σ), besides the average over a pixel |",
-        f"| beams | {s['beams']}; {s['convergence']} |",
-        f"| Bragg lines | correlation {_number(s['bragg']['correlation'])}, best half-width x "
-        f"{s['bragg']['best_scale']:.3f}, best orientation {s['bragg']['best_orientation']} |",
-        f"| CPU time | {s['cpu_seconds']:.0f} s |",
-        "",
-        "![measured, simulated, difference](montage.png)",
-        "",
-        "![mean Z against thickness](scan.png)",
-        "",
+    used = sum(row["used"] for row in s["reflections"])
+    facts = [
+        ("thickness", f"{s['thickness']:.4g} Å"),
+        ("mean Z, each image shifted", percent(s["mean_Z_aligned"])),
+        ("mean Z, one geometry for all", percent(s["mean_Z"])),
+        ("mean Z, geometry as stated", percent(s["mean_Z_stated_geometry"])),
+        ("reflections", str(used)),
     ]
-    if s["warnings"]:
-        lines += ["## Warnings", "", *(f"- {w}" for w in s["warnings"]), ""]
-    lines += ["## Reflections", "", "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    for row in s["reflections"]:
-        cells = [str(row["hkl"]).replace(",", " "), *(_number(row.get(c)) for c in COLUMNS[1:])]
-        lines.append("| " + " | ".join(cells) + (" |" if row["used"] else " | not used: no contrast"))
-    return "\n".join(lines) + "\n"
+    parts = [
+        _EXPLANATION,
+        figure(
+            "montage.png",
+            "Every reflection as measured and as simulated, and the difference measured \N{MINUS SIGN} simulated. "
+            "Measured and simulated images share their greys.",
+        ),
+        "## Geometry",
+        table(("common to all reflections", ""), _geometry(s), (0, 1)),
+        "## Thickness",
+        figure("scan.png", "Mean Z against the thickness; the line marks the best one."),
+        "## Reflections",
+        table(COLUMNS, [_cells(row) for row in s["reflections"]]),
+    ]
+    report.write_report(folder, f"{s['experiment']} compared with {s['crystal']}", parts, facts, s["warnings"])
 
 
-def finite(value: Any) -> Any:
-    """As JSON has it: NaN and infinity become null."""
-    if isinstance(value, dict):
-        return {k: finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _geometry(s: Mapping[str, Any]) -> list[tuple[str, str]]:
+    bragg = s["bragg"]
+    return [
+        ("half-width", f"{s['half_width']:.5g} 1/Å ({s['half_width_scale']:.4f} times the stated one)"),
+        ("tilt of the centre", f"{s['tilt'][0]:+.5f}, {s['tilt'][1]:+.5f} 1/Å"),
+        ("rotation", f"{s['rotation_degrees']:+.3f}°"),
+        ("blur", f"{s['blur_pixels']:.2f} pixels (σ), in addition to the average over a pixel"),
+        ("beams", f"{s['beams']}; {s['convergence']}"),
+        (
+            "Bragg lines",
+            f"correlation {number(bragg['correlation'])}; best half-width {bragg['best_scale']:.3f} times the "
+            f"stated one, best orientation {bragg['best_orientation']}",
+        ),
+        ("CPU time", f"{s['cpu_seconds']:.0f} s"),
+    ]
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    name = str(row["hkl"]).replace(",", " ")
+    return [name if row["used"] else f"{name} (no contrast)", *(number(row.get(c)) for c in COLUMNS[1:])]
 
 
 def _rows(result: FitResult) -> list[dict[str, Any]]:
@@ -160,11 +160,3 @@ def _write_csv(result: FitResult, path: Path) -> None:
         writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(_rows(result))
-
-
-def _percent(value: float) -> str:
-    return "-" if not math.isfinite(value) else f"{100 * value:.2f} %"
-
-
-def _number(value: Any) -> str:
-    return "-" if not isinstance(value, int | float) or not math.isfinite(value) else f"{value:.4g}"

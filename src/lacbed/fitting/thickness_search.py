@@ -9,8 +9,7 @@ import numpy as np
 
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
-from lacbed.experiment.binning import largest_binning
-from lacbed.experiment.experiment import Experiment
+from lacbed.experiment.experiment import Experiment, largest_binning
 from lacbed.fitting.lattice import simulate_lattice, tilt_lattice
 from lacbed.fitting.minima import local_minima
 from lacbed.fitting.register import Placement, Stage, lattice_margin, place

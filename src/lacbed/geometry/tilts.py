@@ -13,7 +13,7 @@ from lacbed.constants import wavelength
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
 from lacbed.geometry.frame import Frame
-from lacbed.io.numbers import number, whole
+from lacbed.io.numbers import check_number, check_whole
 
 MAX_PIXELS = 4096
 MAX_ANGLE = 0.35  # rad; beyond about 20 degrees a projection along one zone axis makes no sense
@@ -58,10 +58,10 @@ class TiltGrid:
         if isinstance(half, np.number):
             half = half.item()
             object.__setattr__(self, given[0], half)
-        number(given[0], half, above=0)
+        check_number(given[0], half, above=0)
         if given[0] == "semi_angle" and half > 1e3 * MAX_ANGLE:
             raise SettingError(f"semi_angle must be at most {1e3 * MAX_ANGLE:.0f} mrad, got {half:g}")
-        object.__setattr__(self, "pixels", whole("pixels", self.pixels, 1, MAX_PIXELS))
+        object.__setattr__(self, "pixels", check_whole("pixels", self.pixels, 1, MAX_PIXELS))
         if self.shape not in ("square", "disc"):
             raise SettingError(f"shape must be 'square' or 'disc', got {self.shape!r}")
         try:

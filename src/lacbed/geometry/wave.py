@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lacbed.constants import ELECTRON_REST_ENERGY, PLANCK_TIMES_C, relativistic_gamma, wavelength
-from lacbed.io.numbers import number
+from lacbed.io.numbers import check_number
 
 MIN_ENERGY = 1e3
 MAX_ENERGY = 1e7
@@ -35,7 +35,7 @@ def electron_wave(energy: float) -> ElectronWave:
     Raises:
         SettingError: outside 1 keV to 10 MeV; the likely cause is a voltage given in kV.
     """
-    energy = number("energy", energy, MIN_ENERGY, MAX_ENERGY, unit="eV", hint="; 200 kV is 200e3")
+    energy = check_number("energy", energy, MIN_ENERGY, MAX_ENERGY, unit="eV", hint="; 200 kV is 200e3")
     return ElectronWave(energy, 1.0 / wavelength(energy), relativistic_gamma(energy))
 
 

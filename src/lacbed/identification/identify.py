@@ -17,8 +17,7 @@ import numpy as np
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import LacbedError, SettingError
-from lacbed.identification.predictors import Predictor, exact, few_beams
-from lacbed.identification.target import Target, target_of
+from lacbed.identification.predictors import Predictor, Target, exact, few_beams, target_of
 from lacbed.patterns.metrics import zncc_loss
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def identify(
 
     Args:
         pattern: with 000 among its reflections; of several thicknesses choose one with
-            `lacbed.identification.target.target_of`.
+            `lacbed.identification.predictors.target_of`.
         crystals: the candidates.
         thicknesses: to be tried, in Å.
         keep: how many of the best of the first look are simulated exactly.

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -42,6 +43,18 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise FileFormatError(f"cannot write {str(target)!r}: {reason(error)}") from None
     finally:
         remove(temporary)
+
+
+def check_may_write(folder: Path) -> None:
+    """Find out by trying whether a folder takes files: what the rights say is wrong on network disks and for root.
+
+    Where the system can do that, the file that is tried has no name that a signal or a crash could leave behind.
+
+    Raises:
+        OSError: if it does not.
+    """
+    with tempfile.TemporaryFile(dir=folder, prefix=".lacbed."):
+        pass
 
 
 def check_replaceable(target: Path, is_ours: Callable[[Path], bool], what: str) -> None:

@@ -34,7 +34,7 @@ def is_list(value: Any, good: Callable[[Any], bool], count: int | None = None) -
     return isinstance(value, list | tuple) and count in (None, len(value)) and all(map(good, value))
 
 
-def number(
+def check_number(
     name: str,
     value: Any,
     low: float | None = None,
@@ -69,7 +69,7 @@ def number(
     raise error(f"{name} must be {wanted}, got {_shown(value)}{hint}")
 
 
-def whole(
+def check_whole(
     name: str, value: Any, low: int, high: int = _LARGEST, *, error: type[LacbedError] = SettingError
 ) -> int:
     """A whole number from `low` to `high`, by default the largest of 64 bits.
@@ -83,7 +83,9 @@ def whole(
     raise error(f"{name} must be a whole number {wanted}, got {_shown(value)}")
 
 
-def one_of(name: str, value: Any, allowed: Iterable[str], *, error: type[LacbedError] = SettingError) -> None:
+def check_one_of(
+    name: str, value: Any, allowed: Iterable[str], *, error: type[LacbedError] = SettingError
+) -> None:
     """Refuse what is not one of several words.
 
     Raises:

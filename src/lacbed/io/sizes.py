@@ -7,7 +7,7 @@ import os
 from lacbed.errors import FileFormatError
 from lacbed.io.checks import readable
 
-EXPANSION = 20
+EXPANSION = 30
 """By so much may the values in a file be larger than the file; patterns compress to a half or a third."""
 
 COMPRESSED = 250

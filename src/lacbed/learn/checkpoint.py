@@ -34,7 +34,7 @@ class LoadedModel:
     Attributes:
         model: in evaluation mode, on the CPU.
         record: the JSON that came with it: "config", "data", "code", "metrics", "domain", "warning" ...
-        descriptors: of training rows, for distances; see `lacbed.learn.warning`. Empty if there are none.
+        descriptors: of training rows, for distances; see `lacbed.learn.trust`. Empty if there are none.
     """
 
     model: nn.Module

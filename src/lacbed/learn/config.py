@@ -10,7 +10,7 @@ from typing import Any
 
 from lacbed.errors import SettingError
 from lacbed.io.config_files import CONFIG_ENDINGS, build_section, read_config, refuse_unknown
-from lacbed.io.numbers import number, one_of, whole
+from lacbed.io.numbers import check_number, check_one_of, check_whole
 from lacbed.learn.losses import LossSettings
 
 MOST_WORKERS = 1024
@@ -37,9 +37,9 @@ class DataSettings:
         Raises:
             SettingError: naming the key.
         """
-        one_of("data.kind", self.kind, SPLIT_KINDS)
-        whole("data.seed", self.seed, 0)
-        number("data.fraction", self.fraction, above=0, high=1)
+        check_one_of("data.kind", self.kind, SPLIT_KINDS)
+        check_whole("data.seed", self.seed, 0)
+        check_number("data.fraction", self.fraction, above=0, high=1)
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,14 @@ class TrainingSettings:
             "precision": ("float32", "bfloat16"),
         }
         for name, values in allowed.items():
-            one_of(f"training.{name}", getattr(self, name), values)
+            check_one_of(f"training.{name}", getattr(self, name), values)
         for name in ("epochs", "batch", "checkpoint_steps"):
-            number(f"training.{name}", getattr(self, name), 1)
+            check_number(f"training.{name}", getattr(self, name), 1)
         for name in ("warmup", "weight_decay", "clip", "patience", "thicknesses"):
-            number(f"training.{name}", getattr(self, name), 0)
-        whole("training.seed", self.seed, 0)
-        whole("training.workers", self.workers, 0, MOST_WORKERS)
-        number("training.learning_rate", self.learning_rate, above=0)
+            check_number(f"training.{name}", getattr(self, name), 0)
+        check_whole("training.seed", self.seed, 0)
+        check_whole("training.workers", self.workers, 0, MOST_WORKERS)
+        check_number("training.learning_rate", self.learning_rate, above=0)
         if not 0 <= self.ema < 1:
             raise SettingError(f"training.ema must be from 0 to below 1, got {self.ema:g}")
 

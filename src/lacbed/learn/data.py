@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.learn.models import needs_of
 from lacbed.learn.symmetry import OPERATIONS, apply_to_cell, apply_to_pattern, pattern_symmetry
+from lacbed.solvers.blocks import free_memory
 
 Batch = dict[str, Tensor]
 NEEDED = ("potential", "pattern", "lattice_parameter", "thickness", "energy")
@@ -50,7 +51,7 @@ def open_data(path: str | Path, split: str, kind: str, seed: int, model: str | N
     Raises:
         FileFormatError: if it lacks a field; SettingError: if the split is empty.
     """
-    from lacbed.datasets.read import LacbedDataset  # zarr takes its time
+    from lacbed.datasets.dataset import LacbedDataset  # zarr takes its time
 
     absorptive = model is not None and "absorptive" in needs_of(model)
     data = LacbedDataset(path, split=split, kind=kind, seed=seed, absorptive=absorptive)
@@ -215,3 +216,50 @@ def labels_of(data: Any) -> dict[str, np.ndarray]:
         for name, column in LABELS.items()
         if column in table.column_names
     }
+
+
+Reader = Callable[[Sequence[list[int]]], Iterator[Batch]]
+"""Gives the batches for lists of positions, one after the other."""
+
+_SHARE = 0.5
+"""Part of a device's free memory that crystals may take; the rest is for the model."""
+_BLOCK = 256  # crystals decoded together
+
+
+def reader(source: PatternData, device: torch.device, workers: int = 0) -> Reader:
+    """What reads the crystals of a split for a device.
+
+    A GPU gets all of them at once, if half of its free memory holds them, and every batch is then picked there;
+    otherwise, and on a CPU, each batch is read when it is due. Both give the same numbers.
+
+    Args:
+        source: the crystals.
+        device: where the batches are needed.
+        workers: processes that read, if each batch is read when it is due.
+    """
+    if device.type != "cuda" or _bytes_of(source) > _SHARE * free_memory(device):
+        return lambda batches: (to_device(batch, device) for batch in load(source, batches, workers))
+    held = hold(source, device)
+    return lambda batches: pick(held, batches)
+
+
+def hold(source: PatternData, device: torch.device) -> Batch:
+    """Every crystal of a split as one batch on a device."""
+    parts: dict[str, list[Tensor]] = {}
+    for batch in load(source, list(in_order(len(source), _BLOCK))):
+        for name, value in batch.items():
+            parts.setdefault(name, []).append(value.to(device))
+    return {name: torch.cat(values) for name, values in parts.items()}
+
+
+def pick(held: Batch, batches: Sequence[list[int]]) -> Iterator[Batch]:
+    """Batches of crystals that are held, by position."""
+    for positions in batches:
+        chosen = torch.tensor(positions, device=held["index"].device)
+        yield {name: value[chosen] for name, value in held.items()}
+
+
+def _bytes_of(source: PatternData) -> int:
+    """Bytes of a whole split, as its first crystal has them."""
+    one = collate([source[0]])
+    return len(source) * sum(value.numel() * value.element_size() for value in one.values())

@@ -12,13 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from lacbed.learn import baselines, data, inverse_baselines, warning
+from lacbed.learn import baselines, data, inverse_baselines, trust
 from lacbed.learn.checkpoint import LoadedModel
-from lacbed.learn.equivalence import aligned
-from lacbed.learn.metrics import pattern_errors, summary
+from lacbed.learn.losses import answer_of, pattern_errors, summary, truth_of
 from lacbed.learn.models import predicts
-from lacbed.learn.targets import answer_of, truth_of
-from lacbed.learn.trust_features import descriptor_table, signs_of
+from lacbed.learn.symmetry import aligned
+from lacbed.learn.trust import descriptor_table, signs_of
 
 MODEL = "model"
 BATCH = 16
@@ -31,7 +30,7 @@ class Evaluation:
     """Errors of a model and of the baselines, one row a pattern (crystal and thickness).
 
     Attributes:
-        columns: position (in the split), thickness, energy, lattice_parameter, the names of `trust_features`,
+        columns: position (in the split), thickness, energy, lattice_parameter, the names of `lacbed.learn.trust`,
             sigma, rms, within_1, within_2 (shares of pixels within so many sigma), flagged, labels of the
             crystals, and for "model" and each baseline z, relative_l2 and max_difference, such as "model z".
         names: "model" and the baselines.
@@ -92,10 +91,10 @@ def evaluate(
     fitted = loaded.record.get("warning") or {}
     verdict: dict[str, Any] = {}
     if fitted:
-        flagged = warning.is_flagged(fitted, columns)
+        flagged = trust.is_flagged(fitted, columns)
         columns["flagged"] = flagged
-        columns["predicted_z"] = warning.predicted_z(fitted, columns)
-        verdict = warning.judge(columns["model z"], flagged)
+        columns["predicted_z"] = trust.predicted_z(fitted, columns)
+        verdict = trust.judge(columns["model z"], flagged)
     speed = speed_of(np.array(seconds), device)
     return Evaluation(columns, (MODEL, *names), speed, verdict, predicts(loaded.record["config"]["model"]["name"]))
 

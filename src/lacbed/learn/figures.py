@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from lacbed.learn.evaluate import MODEL, Evaluation, calibration
 from lacbed.patterns.figures import style
-from lacbed.patterns.labels import number_text
+from lacbed.patterns.schema import number_text
 
 _MARGIN, _GAP, _SIDE = 0.22, 0.06, 1.7
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from lacbed.learn import data
-from lacbed.learn.equivalence import aligned, canonical, resampled
+from lacbed.learn.symmetry import aligned, canonical, resampled
 from lacbed.patterns.metrics import zncc_loss
 
 NAMES = ("mean potential", "nearest neighbour", "nearest neighbour with a")

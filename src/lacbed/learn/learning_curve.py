@@ -20,8 +20,7 @@ from lacbed.learn import data
 from lacbed.learn.checkpoint import load_model
 from lacbed.learn.config import TrainConfig
 from lacbed.learn.distributed import Ranks
-from lacbed.learn.metrics import pattern_errors, summary
-from lacbed.learn.targets import answer_of, truth_of
+from lacbed.learn.losses import answer_of, pattern_errors, summary, truth_of
 from lacbed.learn.train import train
 
 POSTER_CRYSTALS = (470, 4698)
@@ -168,8 +167,8 @@ def _test_errors(run: Path, test: Any) -> dict[str, float]:
 def _write(folder: Path, config: TrainConfig, points: list[dict[str, Any]]) -> None:
     """curve.json, curve.md and curve.png."""
     from lacbed.learn.figures import curve_figure
-    from lacbed.learn.report import markdown_table, percent
     from lacbed.patterns.figures import save_figure
+    from lacbed.report import percent, table
 
     n = [p["crystals"] for p in points]
     own: dict[str, Any] = {"label": f"{config.model['name']} here", "n": n, "z": [p["z_mean"] for p in points]}
@@ -190,8 +189,8 @@ def _write(folder: Path, config: TrainConfig, points: list[dict[str, Any]]) -> N
         [str(p["crystals"]), *(percent(p[k]) for k in ("z_median", "z_mean", "z_p90", "relative_l2_median"))]
         for p in points
     ]
-    table = markdown_table(["training crystals", "Z median", "Z mean", "Z p90", "rel. L2 median"], rows)
-    text = "\n\n".join(["# Learning curve", table, *lines, "![learning curve](curve.png)"]) + "\n"
+    shares = table(["training crystals", "Z median", "Z mean", "Z p90", "rel. L2 median"], rows)
+    text = "\n\n".join(["# Learning curve", shares, *lines, "![learning curve](curve.png)"]) + "\n"
     result = {"points": points, "law": None if law is None else law.__dict__}
     with replacing(folder / "curve.png") as temporary:
         save_figure(curve_figure([own, poster]), temporary)

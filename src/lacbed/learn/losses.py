@@ -4,13 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from lacbed.io.numbers import number
-from lacbed.learn.targets import answer_of
-from lacbed.patterns.metrics import zncc_loss
+from lacbed.io.numbers import check_number
+from lacbed.learn.symmetry import aligned, canonical, resampled
+from lacbed.patterns.metrics import max_difference, relative_l2, zncc_loss
+
+
+def answer_of(output: Mapping[str, Tensor]) -> Tensor:
+    """The images that a model was asked for: (B, T, m, m)."""
+    return (output["potential"] if "potential" in output else output["pattern"]).float()
+
+
+def truth_of(output: Mapping[str, Tensor], batch: Mapping[str, Tensor], learning: bool = False) -> Tensor:
+    """The images that the answer should be: (B, T, m, m).
+
+    A pattern is what it is. Of a potential there are many that give the same pattern: a model learns the
+    representative (`canonical`), and is judged by the one nearest to its answer (`aligned`), at its resolution.
+
+    Args:
+        output: of the model.
+        batch: what it was given.
+        learning: whether weights are to change by it.
+    """
+    if "potential" not in output:
+        return batch["pattern"]
+    answer = answer_of(output)
+    potential = resampled(batch["potential"].float(), answer.shape[-1])
+    return canonical(potential).expand_as(answer) if learning else aligned(potential, answer)
+
 
 _SMALL = 1e-12
 
@@ -44,7 +70,7 @@ class LossSettings:
             SettingError: naming the key.
         """
         for name, value in vars(self).items():
-            number(f"loss.{name}", value, 0)
+            check_number(f"loss.{name}", value, 0)
 
 
 def loss_terms(output: Mapping[str, Tensor], truth: Tensor) -> dict[str, Tensor]:
@@ -90,3 +116,38 @@ def total_loss(terms: Mapping[str, Tensor], settings: LossSettings) -> Tensor:
         if weight:
             total = total + weight * value
     return total
+
+
+GOOD, VERY_GOOD = 0.05, 0.01
+
+
+def pattern_errors(pattern: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    """Z, relative L2 and largest |ΔI| of every pattern: (B, T, m, m) twice to (B, T) each."""
+    return {
+        "z": zncc_loss(pattern, truth),
+        "relative_l2": relative_l2(pattern, truth),
+        "max_difference": max_difference(pattern, truth),
+    }
+
+
+def summary(errors: Mapping[str, Any]) -> dict[str, float]:
+    """Percentiles and shares of Z, and how absolute intensity fares, over rows: arrays (rows,) to numbers."""
+    z = np.asarray(errors["z"], dtype=float)
+    relative = np.asarray(errors["relative_l2"], dtype=float)
+    largest = np.asarray(errors["max_difference"], dtype=float)
+    return {
+        "patterns": len(z),
+        "z_min": float(z.min()),
+        "z_median": float(np.median(z)),
+        "z_mean": float(z.mean()),
+        "z_p75": float(np.percentile(z, 75)),
+        "z_p90": float(np.percentile(z, 90)),
+        "z_p95": float(np.percentile(z, 95)),
+        "z_max": float(z.max()),
+        "below_5_percent": float(np.mean(z < GOOD)),
+        "below_1_percent": float(np.mean(z < VERY_GOOD)),
+        "relative_l2_median": float(np.median(relative)),
+        "relative_l2_mean": float(relative.mean()),
+        "max_difference_median": float(np.median(largest)),
+        "max_difference_max": float(largest.max()),
+    }

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from lacbed.learn import data, warning
+from lacbed.learn import data, trust
 from lacbed.learn.checkpoint import LoadedModel, load_model, save_model
 from lacbed.learn.config import TrainConfig
 from lacbed.learn.domain import domain_of, range_text
-from lacbed.learn.metrics import pattern_errors, summary
+from lacbed.learn.losses import answer_of, pattern_errors, summary, truth_of
 from lacbed.learn.models import predicts
-from lacbed.learn.targets import answer_of, truth_of
-from lacbed.learn.trust_features import SIGNS, descriptor_table, signs_of
+from lacbed.learn.trust import SIGNS, descriptor_table, signs_of
 
 _BATCH = 16
 _TITLES = {
@@ -50,7 +49,7 @@ def finish(run: str | Path, config: TrainConfig, training: Any, validation: Any)
         "metrics": {"validation": summary(errors)},
     }
     if table:
-        record["warning"] = warning.fit_warning(z, {name: errors[name] for name in SIGNS})
+        record["warning"] = trust.fit_warning(z, {name: errors[name] for name in SIGNS})
     dataset = record["data"].get("config")
     if dataset is not None:
         lattice = [float(training[int(i)]["lattice_parameter"]) for i in members]

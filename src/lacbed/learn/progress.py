@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lacbed.errors import FileFormatError, SettingError
+from lacbed.errors import FileFormatError, MissingExtraError, SettingError
 from lacbed.io.numbers import is_number, is_whole
 
 _RUN_KEYS = ("epochs", "patience", "checkpoint_steps", "workers", "tensorboard")
@@ -94,3 +95,35 @@ def check_same_run(mine: Mapping[str, Any], theirs: Mapping[str, Any], path: Pat
                 )
     if theirs.get("data") != mine["data"]:
         raise SettingError(f"{path} was trained on another data set or another split of it; resume with the same")
+
+
+def check_tensorboard() -> None:
+    """Refuse early if TensorBoard is not installed.
+
+    Raises:
+        MissingExtraError: naming the extra.
+    """
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError:
+        raise MissingExtraError(
+            'training.tensorboard needs TensorBoard; install it with pip install "lacbed[tensorboard]"'
+        ) from None
+
+
+@cache
+def _writer(folder: Path) -> Any:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder / "tensorboard"))
+
+
+def write_scalars(folder: Path, step: int, values: Mapping[str, Any]) -> None:
+    """Add the numbers among the values at a step."""
+    check_tensorboard()
+    kind = values.get("kind", "step")
+    for name, value in values.items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            _writer(folder).add_scalar(f"{kind}/{name}", value, step)
+    if kind == "epoch":
+        _writer(folder).flush()

@@ -86,9 +86,11 @@ def _check_pixels(domain: Mapping[str, Any], model: Mapping[str, Any], path: Pat
 
 
 def _check_warning(fitted: Mapping[str, Any], path: Path) -> None:
-    """What `lacbed.learn.warning.fit_warning` makes; the names of the signs came later than the rest."""
-    from lacbed.learn.trust_features import SIGNS  # imports the data side, which imports models
-    from lacbed.learn.warning import signs_needed
+    """What `lacbed.learn.trust.fit_warning` makes; the names of the signs came later than the rest."""
+    from lacbed.learn.trust import (
+        SIGNS,  # imports the data side, which imports models
+        signs_needed,
+    )
 
     signs = fitted.get("signs", list(signs_needed({})))
     if not isinstance(signs, list) or not all(isinstance(name, str) and name in SIGNS for name in signs):
@@ -101,7 +103,7 @@ def _check_warning(fitted: Mapping[str, Any], path: Path) -> None:
 
 
 def _check_descriptors(descriptors: Mapping[str, Tensor], path: Path) -> None:
-    """What `lacbed.learn.trust_features.descriptor_table` makes."""
+    """What `lacbed.learn.trust.descriptor_table` makes."""
     shapes = {name: tuple(descriptors[name].shape) if name in descriptors else None for name in _TABLE}
     rows, mean, scale = (shapes[name] for name in _TABLE)
     if rows is None or len(rows) != 2 or not rows[0] or mean != rows[1:] or scale != rows[1:]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lacbed.errors import FileFormatError
-from lacbed.io.atomic import check_replaceable, holds_only, replacing
+from lacbed import report
+from lacbed.io.atomic import replacing
 from lacbed.learn import data, figures
 from lacbed.learn.checkpoint import LoadedModel
 from lacbed.learn.evaluate import MODEL, Evaluation, calibration, groups
-from lacbed.learn.targets import answer_of, truth_of
+from lacbed.learn.losses import answer_of, truth_of
 from lacbed.patterns.figures import save_figure
+from lacbed.report import MARKDOWN, PAGE, figure, percent, table
 
 NEIGHBOUR = "nearest neighbour"
 WORST = 20
@@ -46,7 +46,7 @@ QUANTITIES = {"pattern": ("intensity", "ΔI"), "potential": ("the potential", "�
 
 
 _MARKS, _PICTURES = (
-    ("summary.json", "report.md", "report.html", "rows.parquet"),
+    ("summary.json", MARKDOWN, PAGE, "rows.parquet"),
     ("examples.png", "worst.png", "scatter.png"),
 )
 
@@ -57,11 +57,7 @@ def check_folder(folder: Path) -> None:
     Raises:
         FileFormatError: saying why.
     """
-    if not folder.parent.is_dir():
-        raise FileFormatError(f"no such folder: {folder.parent}")
-    if folder.is_file():
-        raise FileFormatError(f"{folder} is a file; a report is a folder")
-    check_replaceable(folder, lambda there: holds_only(there, _MARKS, _PICTURES), "report")
+    report.check_folder(folder, "report", _MARKS, _PICTURES)
 
 
 def write_report(
@@ -93,9 +89,8 @@ def write_report(
     with replacing(folder) as temporary:
         temporary.mkdir()
         _draw(evaluation, loaded, test, temporary)
-        text = report_text(evaluation, result, title, notes)
-        (temporary / "report.md").write_text(text, "utf-8")
-        (temporary / "report.html").write_text(as_html(text, title, temporary), "utf-8")
+        parts = [*map(report.escape, notes), *report_parts(evaluation, result)]
+        report.write_report(temporary, title, parts, _facts(result))
         (temporary / "summary.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
         _write_rows(evaluation, temporary / "rows.parquet")
     return result
@@ -122,29 +117,41 @@ def overview(evaluation: Evaluation, test: data.PatternData) -> dict[str, Any]:
     return found
 
 
-def report_text(evaluation: Evaluation, result: Mapping[str, Any], title: str, notes: Sequence[str]) -> str:
-    """The report in Markdown; figures lie beside it."""
-    parts = [f"# {title}", *notes, _main_table(evaluation, result)]
-    parts += ["![best, average and worst prediction](examples.png)"]
+def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    own = result["summaries"][MODEL]
+    return [
+        ("mean Z", percent(own["z_mean"])),
+        ("median Z", percent(own["z_median"])),
+        ("patterns", str(own["patterns"])),
+        ("better than the nearest neighbour", percent(result["better_than_neighbour"])),
+        ("ms per pattern", f"{result['speed']['milliseconds_per_pattern']:.3g}"),
+    ]
+
+
+def report_parts(evaluation: Evaluation, result: Mapping[str, Any]) -> list[str]:
+    """The report in Markdown, part by part; figures lie beside it."""
+    quantity = "pattern" if evaluation.predicts == "pattern" else "potential"
+    given = "potential" if evaluation.predicts == "pattern" else "pattern"
+    parts = [
+        "Z is 1 \N{MINUS SIGN} zero-mean normalised cross-correlation: 0 is perfect, 1 is uncorrelated.",
+        _main_table(evaluation, result),
+        figure(
+            "examples.png",
+            f"The best, an average and the worst prediction. From left to right: the {given} that the model was "
+            f"given, the exact {quantity}, the learned one, and the difference learned \N{MINUS SIGN} exact.",
+        ),
+    ]
     for name, heading in _GROUPS:
         if name in evaluation.columns:
             parts += [f"## By {heading}", _group_table(evaluation, name, heading)]
-    parts += ["## Trust", *_trust(evaluation, result), "![Z against distance; calibration](scatter.png)"]
+    scatter = (
+        "Left: Z of every prediction against the distance to the nearest training crystal. Right: actual errors "
+        "against those that the model expected."
+    )
+    parts += ["## Trust", *_trust(evaluation, result), figure("scatter.png", scatter)]
     parts += [f"## The {min(WORST, len(evaluation.columns['position']))} worst", _worst_table(evaluation)]
-    parts += ["![the worst predictions](worst.png)", "## Speed", _speed(result)]
-    return "\n\n".join(parts) + "\n"
-
-
-def markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; the first column is text, the others are numbers."""
-    lines = ["| " + " | ".join(heading) + " |", "|---" + "|---:" * (len(heading) - 1) + "|"]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
-
-
-def percent(value: float) -> str:
-    """A fraction as a percentage: 0.0123 becomes "1.23 %"."""
-    return f"{100 * value:.3g} %"
+    worst = "The worst predictions, in the order of the table: exact on the left, learned on the right."
+    return [*parts, figure("worst.png", worst), "## Speed", _speed(result)]
 
 
 def _main_table(evaluation: Evaluation, result: Mapping[str, Any]) -> str:
@@ -177,7 +184,7 @@ def _main_table(evaluation: Evaluation, result: Mapping[str, Any]) -> str:
         keys = [*(key for _, key in lines), "", "", "to_neighbour"]
         rows = [[*row, _poster(key)] for row, key in zip(rows, keys, strict=True)]
         heading, remark = [*heading, "poster 295"], " (the poster's autoencoder: 49 %)"
-    return f"{markdown_table(heading, rows)}\n\n{count} patterns. {better} of them{remark}."
+    return f"{table(heading, rows)}\n\n{count} patterns. {better} of them{remark}."
 
 
 def _poster(key: str) -> str:
@@ -193,7 +200,7 @@ def _group_table(evaluation: Evaluation, name: str, heading: str) -> str:
         values = (own["z_median"], own["z_mean"], own["z_p90"], own["z_max"], own["relative_l2_median"])
         rows.append([label, str(own["patterns"]), *map(percent, values), percent(other["z_mean"])])
     head = [heading, "patterns", "Z median", "Z mean", "Z p90", "Z max", "rel. L2 median", "neighbour Z mean"]
-    return markdown_table(head, rows)
+    return table(head, rows)
 
 
 def _trust(evaluation: Evaluation, result: Mapping[str, Any]) -> list[str]:
@@ -220,7 +227,7 @@ def _trust(evaluation: Evaluation, result: Mapping[str, Any]) -> list[str]:
         ]
         for b in bins
     ]
-    return [*parts, markdown_table(["patterns", "expected rms error", "actual", "ratio"], rows)]
+    return [*parts, table(["patterns", "expected rms error", "actual", "ratio"], rows)]
 
 
 def _worst_table(evaluation: Evaluation) -> str:
@@ -240,7 +247,7 @@ def _worst_table(evaluation: Evaluation) -> str:
             ]
         )
     head = ["crystal", "space group", "a (Å)", "thickness (Å)", "Z", "neighbour Z", "distance", "flagged"]
-    return markdown_table(head, rows)
+    return table(head, rows)
 
 
 def _flag(columns: Mapping[str, Any], row: int) -> str:
@@ -306,34 +313,3 @@ def _write_rows(evaluation: Evaluation, path: Path) -> None:
 
     columns: dict[str, npt.NDArray[Any]] = evaluation.columns
     pq.write_table(pa.table({name: pa.array(values) for name, values in columns.items()}), path)
-
-
-_STYLE = """
-body { background: #0d0f12; color: #e8e6e1; font: 15px/1.5 system-ui, sans-serif; max-width: 60rem;
-       margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
-td, th { border-bottom: 1px solid #2a2d33; padding: .25rem .7rem; } th { color: #8d9096; font-weight: 500; }
-img { max-width: 100%; }
-"""
-
-
-def as_html(text: str, title: str, folder: Path) -> str:
-    """Markdown as one HTML file with its figures inside.
-
-    Args:
-        text: in Markdown.
-        title: of the page.
-        folder: where the figures lie.
-    """
-    from markdown_it import MarkdownIt
-
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
-    for path in folder.glob("*.png"):
-        code = base64.b64encode(path.read_bytes()).decode()
-        body = body.replace(f'src="{path.name}"', f'src="data:image/png;base64,{code}"')
-    safe = title.replace("&", "&amp;").replace("<", "&lt;")
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{safe}</title>\n'
-        f"<style>{_STYLE}</style>\n{body}</html>\n"
-    )

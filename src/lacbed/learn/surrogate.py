@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lacbed.datasets.compute import crystal_numbers
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.geometry.frame import make_frame
 from lacbed.geometry.tilts import TiltGrid
 from lacbed.learn.checkpoint import load_model
 from lacbed.learn.domain import check_domain, unlike_training
-from lacbed.learn.inputs import crystal_inputs
 from lacbed.learn.models import predicts
 from lacbed.learn.symmetry import pattern_symmetry
-from lacbed.learn.trust_features import signs_of
-from lacbed.learn.warning import is_flagged, predicted_z, signs_needed
+from lacbed.learn.trust import is_flagged, predicted_z, signs_needed, signs_of
 from lacbed.patterns.result import label_pattern
+from lacbed.projection import mean_absorptive_potential, projected_potential
 from lacbed.settings import Settings
 from lacbed.setup import choose_device
 
@@ -29,6 +29,51 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from lacbed.crystals import Crystal
+
+
+ZONE = (0, 0, 1)
+
+
+def crystal_inputs(
+    crystals: Sequence[Crystal], thicknesses: Sequence[float], energy: float, domain: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """A batch of crystals at the same thicknesses (Å) and energy (eV); see `lacbed.learn.models`.
+
+    Args:
+        crystals: B of them.
+        thicknesses: T of them.
+        energy: of the electrons.
+        domain: how the data were made: "potential_pixels", "potential_g_max", "factors", "absorption".
+    """
+    images, damping, scalars = [], [], []
+    absorption = domain["absorption"]
+    absorption = tuple(absorption) if isinstance(absorption, list) else absorption
+    for crystal in crystals:
+        projected = projected_potential(
+            crystal, ZONE, domain["potential_pixels"], domain["potential_g_max"], domain["factors"]
+        )
+        period = float(projected.attrs["period"])
+        images.append(torch.as_tensor(projected.values / period, dtype=torch.float32)[None])
+        absorptive = mean_absorptive_potential(
+            crystal,
+            energy,
+            absorption,
+            ZONE,
+            domain["potential_pixels"],
+            domain["potential_g_max"],
+            domain["factors"],
+        )
+        damping.append(torch.as_tensor(absorptive, dtype=torch.float32)[None])
+        inner = float(projected.attrs["mean_inner_potential"])
+        means = {"mean_inner_potential": inner, "mean_absorptive_potential": float(absorptive.mean())}
+        scalars.append({"period": period, **means, **crystal_numbers(crystal, ZONE)})
+    batch = {name: torch.tensor([s[name] for s in scalars], dtype=torch.float32) for name in scalars[0]}
+    batch["potential"], batch["absorptive"] = torch.stack(images), torch.stack(damping)
+    batch["thickness"] = torch.tensor([list(thicknesses)] * len(crystals), dtype=torch.float32)
+    batch["energy"] = torch.full((len(crystals),), energy, dtype=torch.float32)
+    batch["symmetry"] = pattern_symmetry(batch["potential"])
+    return batch
+
 
 WEIGHTS = Path(__file__).parent / "weights"
 DEFAULT = "default"

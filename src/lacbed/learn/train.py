@@ -23,13 +23,11 @@ from lacbed.io.atomic import reason, replacing
 from lacbed.io.lock import claimed, is_empty
 from lacbed.learn import checkpoint, data
 from lacbed.learn.config import TrainConfig, TrainingSettings
+from lacbed.learn.data import Reader, reader
 from lacbed.learn.distributed import Ranks, barrier, parallel, share, sum_over
-from lacbed.learn.gpu_cache import Reader, reader
-from lacbed.learn.losses import loss_terms, total_loss
-from lacbed.learn.metrics import pattern_errors
+from lacbed.learn.losses import answer_of, loss_terms, pattern_errors, total_loss, truth_of
 from lacbed.learn.models import build_model
 from lacbed.learn.progress import Progress, check_same_run, damaged, progress_of
-from lacbed.learn.targets import answer_of, truth_of
 from lacbed.patterns.result import software
 
 LOG_STEPS = 10
@@ -244,6 +242,21 @@ def learning_rate(settings: TrainingSettings, step: int, steps_per_epoch: int) -
 # -- starting, saving, resuming ---------------------------------------------------------------------------
 
 
+def check_run_folder(folder: Path, resume: bool) -> None:
+    """Refuse, before any work, a folder that a run cannot begin in or be resumed from.
+
+    Raises:
+        FileFormatError: saying why.
+    """
+    path = folder / "checkpoint.safetensors"
+    if folder.exists() and not folder.is_dir():
+        raise FileFormatError(f"{folder} is a file; a run is a folder")
+    if resume and not path.is_file():
+        raise FileFormatError(f"there is no {path.name} in {str(folder)!r} to resume from")
+    if not resume and not is_empty(folder):
+        raise FileFormatError(f"{folder} is not empty; resume it (--resume), or choose another folder")
+
+
 def _start(config: TrainConfig, folder: Path, ranks: Ranks, record: dict[str, Any], resume: bool) -> Run:
     """A fresh run, or the one in the folder."""
     settings = config.training
@@ -321,7 +334,7 @@ def _log(run: Run, values: Mapping[str, Any]) -> None:
     except OSError as error:
         raise FileFormatError(f"cannot write {str(path)!r}: {reason(error)}") from None
     if run.config.training.tensorboard:
-        from lacbed.learn.tensorboard import write_scalars  # an optional extra
+        from lacbed.learn.progress import write_scalars  # an optional extra
 
         write_scalars(run.folder, at.step, values)
 

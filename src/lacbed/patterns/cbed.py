@@ -11,9 +11,8 @@ import xarray as xr
 
 from lacbed.constants import wavelength
 from lacbed.errors import SettingError
-from lacbed.io.numbers import number, whole
-from lacbed.patterns.labels import axis_step
-from lacbed.patterns.schema import check_pattern, intensities
+from lacbed.io.numbers import check_number, check_whole
+from lacbed.patterns.schema import axis_step, check_pattern, intensities
 
 MAX_PIXELS = 8192
 Resampling = Literal["bilinear", "nearest"]
@@ -98,7 +97,7 @@ def _semi_angle(data: xr.DataArray, wanted: float | None, wave_length: float) ->
     if wanted is None:
         return largest
     hint = f"; the pattern covers {largest:.4g} mrad"
-    return number("semi_angle", wanted, above=0, high=largest * (1 + 1e-9), unit="mrad", hint=hint)
+    return check_number("semi_angle", wanted, above=0, high=largest * (1 + 1e-9), unit="mrad", hint=hint)
 
 
 def _edges(axis: xr.DataArray) -> np.ndarray:
@@ -120,7 +119,7 @@ def _image_axis(data: xr.DataArray, radius: float, pixels: int | None) -> np.nda
         count = 2 * math.ceil(reach / pitch)
         count += (data.sizes["kx"] - count) % 2
     else:
-        count, pitch = whole("pixels", pixels, 1, MAX_PIXELS), 2 * reach / pixels
+        count, pitch = check_whole("pixels", pixels, 1, MAX_PIXELS), 2 * reach / pixels
     if count > MAX_PIXELS:
         raise SettingError(f"the image would have {count} pixels per side; the limit is {MAX_PIXELS}; give pixels")
     return np.asarray((np.arange(count) - count / 2 + 0.5) * pitch)

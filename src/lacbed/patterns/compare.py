@@ -6,9 +6,8 @@ import numpy as np
 import xarray as xr
 
 from lacbed.errors import SettingError
-from lacbed.patterns.labels import axis_step
 from lacbed.patterns.metrics import max_difference, r_factor, relative_l2, zncc_loss
-from lacbed.patterns.schema import check_pattern, intensities
+from lacbed.patterns.schema import axis_step, check_pattern, intensities
 
 _SAME_GRID = 0.01  # pixel; two grids whose pixels are closer than this are one grid
 _SAME_THICKNESS = 1e-6

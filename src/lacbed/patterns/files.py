@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import secrets
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from typing import Any
 import xarray as xr
 
 from lacbed.errors import FileFormatError, LacbedError
-from lacbed.io.atomic import check_replaceable, reason, replacing
+from lacbed.io.atomic import check_may_write, check_replaceable, reason, replacing
 from lacbed.io.checks import regular_file
 from lacbed.patterns.schema import check_pattern
 
@@ -64,14 +63,18 @@ def save_pattern(pattern: xr.DataArray, path: str | Path) -> Path:
     return save_array(check_pattern(pattern), path)
 
 
-def load_pattern(path: str | Path) -> xr.DataArray:
+def load_pattern(path: str | Path, block: str | None = None) -> xr.DataArray:
     """Read a pattern that `save_pattern` wrote, with its coordinates and metadata.
+
+    Args:
+        path: of the file or folder.
+        block: data block of the felix.cif beside images of Felix, if that has several crystals.
 
     Raises:
         FileFormatError: if there is no such file, or it is damaged, or no pattern of lacbed is in it.
         MissingExtraError: if the format needs an extra that is not installed.
     """
-    array = load_array(path)
+    array = load_array(path, block)
     try:
         return check_pattern(array)
     except LacbedError as error:
@@ -87,10 +90,11 @@ def save_array(array: xr.DataArray, path: str | Path) -> Path:
     return target
 
 
-def load_array(path: str | Path) -> xr.DataArray:
+def load_array(path: str | Path, block: str | None = None) -> xr.DataArray:
     """Like `load_pattern` for any labelled image of this package."""
     source = Path(path)
-    reader = _felix(source) or _reader(source)
+    felix = _felix(source)
+    reader = felix or _reader(source)
     if not hasattr(reader, "read"):
         raise FileFormatError(f"{str(source)!r} is a picture; patterns can be read from {_list_readable()} files")
     if not _exists(source):
@@ -98,7 +102,7 @@ def load_array(path: str | Path) -> xr.DataArray:
     if not source.is_dir():
         regular_file(source, "the pattern", _LARGEST, FileFormatError)
     try:
-        array: xr.DataArray = reader.read(source)
+        array: xr.DataArray = felix.read(source, block) if felix else reader.read(source)
         return array
     except LacbedError as error:
         if isinstance(error, FileFormatError):
@@ -201,9 +205,7 @@ def _check_place(target: Path) -> None:
     check_replaceable(target, _is_ours, "pattern or picture")
     if target.is_file() and not os.access(target, os.W_OK):
         raise FileFormatError(f"cannot write {str(target)!r}: the file is write-protected")
-    probe = folder / f".lacbed.{secrets.token_hex(6)}"
-    probe.touch(exist_ok=False)  # os.access is wrong on network folders and for root
-    probe.unlink()
+    check_may_write(folder)
 
 
 def _is_ours(target: Path) -> bool:

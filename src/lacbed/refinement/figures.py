@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from lacbed.patterns.figures import style
-from lacbed.patterns.labels import hkl_label as pretty
 from lacbed.patterns.result import hkl_label
+from lacbed.patterns.schema import hkl_math
 from lacbed.refinement.refine import Refinement
 
 _SIDE, _GAP, _TEXT, _MARGIN = 0.92, 0.04, 0.24, 0.2
@@ -38,7 +39,7 @@ def comparison_figure(result: Refinement, z: np.ndarray) -> Figure:
         left = _MARGIN + (i % columns) * wide
         top = _MARGIN + 0.25 + (i // columns) * high
         model = (fit.scale[i] * fit.images[i] + fit.background[i]).numpy()
-        style.add_text(figure, left, top + 0.1, pretty(hkl_label(hkl)), fontsize=8.0)
+        style.add_text(figure, left, top + 0.1, hkl_math(hkl_label(hkl)), fontsize=8.0)
         style.add_text(
             figure,
             left + wide - 0.2,
@@ -71,4 +72,33 @@ def scan_figure(result: Refinement) -> Figure:
     panel.tick_params(colors=style.INK, labelsize=7)
     for spine in panel.spines.values():
         spine.set_color(style.QUIET)
+    return figure
+
+
+def correlation_figure(names: Sequence[str], matrix: Sequence[Sequence[float]]) -> Figure:
+    """The correlation matrix, blue for negative and orange for positive values.
+
+    Args:
+        names: of the parameters.
+        matrix: (parameter, parameter).
+    """
+    count, left, cell = len(names), 0.3 + 0.075 * max(map(len, names)), 0.34
+    side = count * cell
+    figure = style.new_figure(left + side + 0.2, side + left + 0.1)
+    panel = style.add_panel(figure, left, 0.15, side, side)
+    panel.imshow(np.array(matrix), cmap=style.DIFFERENCE, vmin=-1.4, vmax=1.4, aspect="auto")
+    for row in range(count):
+        top = 0.15 + (row + 0.5) * cell
+        style.add_text(figure, left - 0.08, top, names[row], ha="right", fontsize=7.0)
+        foot = {"ha": "center", "va": "top", "rotation": 90, "fontsize": 7.0}
+        style.add_text(figure, left + (row + 0.5) * cell, 0.22 + side, names[row], **foot)
+        for column in range(count):
+            style.add_text(
+                figure,
+                left + (column + 0.5) * cell,
+                top,
+                f"{matrix[row][column]:.2f}".replace("-", "\N{MINUS SIGN}"),
+                ha="center",
+                fontsize=5.5,
+            )
     return figure

@@ -23,7 +23,8 @@ from lacbed.refinement.measured import Measured
 from lacbed.refinement.objective import make_target, z_of
 from lacbed.refinement.options import Progress, RefinementOptions
 from lacbed.refinement.refine import Refinement
-from lacbed.refinement.report import refined_cif, report_text, summary
+from lacbed.refinement.report import refined_cif, summary, write_text
+from lacbed.report import MARKDOWN, PAGE, finite
 from lacbed.settings import MAX_THICKNESS
 
 STATE = "state.json"
@@ -50,10 +51,16 @@ def check_folder(folder: Path, resume: bool) -> None:
 
 
 def fingerprint(measured: Measured, crystal: Crystal, options: RefinementOptions) -> str:
-    """Changes whenever the refinement would be another one."""
+    """Changes whenever the refinement would be another one, and not with the way in which a CIF is written."""
     digest = hashlib.sha256()
     digest.update(np.ascontiguousarray(measured.images).tobytes())
-    rest = [measured.hkl, measured.energy, measured.half_width, measured.center, crystal.to_cif(), asdict(options)]
+    structure = [
+        crystal.cell,
+        crystal.rotations.tolist(),
+        np.round(crystal.translations, 9).tolist(),
+        [(s.label, s.element, s.xyz, s.occupancy, s.u_iso, s.u_aniso) for s in crystal.sites],
+    ]
+    rest = [measured.hkl, measured.energy, measured.half_width, measured.center, structure, asdict(options)]
     digest.update(json.dumps(rest, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
@@ -100,7 +107,8 @@ def load_progress(folder: Path, mark: str) -> Progress:
 
     if part("fingerprint", "a text", lambda v: isinstance(v, str)) != mark:
         raise FileFormatError(
-            f"{str(path)!r} belongs to another experiment, crystal or settings; choose another folder"
+            f"{str(path)!r} belongs to another experiment, crystal, settings or version of lacbed; choose another "
+            "folder"
         )
     shifts = part("shifts", "null, or two numbers for each image", lambda v: v is None or _is_table(v, _is_number))
     scan = part("scan", "pairs of a thickness and Z", lambda v: _is_table(v, lambda x: _is_number(x) and x >= 0))
@@ -149,8 +157,7 @@ def write_results(
 ) -> tuple[dict[str, Any], list[Path]]:
     """All results into the folder: numbers and the files written."""
     from lacbed.patterns.figures import save_figure
-    from lacbed.refinement.figures import comparison_figure, scan_figure  # matplotlib is slow
-    from lacbed.refinement.page import report_page
+    from lacbed.refinement.figures import comparison_figure, correlation_figure, scan_figure  # matplotlib is slow
 
     numbers, name = summary(result, options), experiment.name or crystal.name
     written = []
@@ -165,26 +172,19 @@ def write_results(
     figures = {"comparison.png": comparison_figure(result, z)}
     if len(result.progress.scan) > 1:
         figures["thickness.png"] = scan_figure(result)
+    if len(result.parameters) > 1:
+        figures["correlation.png"] = correlation_figure(**numbers["correlation"])
     for picture, figure in figures.items():
         with replacing(folder / picture) as temporary:
             save_figure(figure, temporary)
         written.append(folder / picture)
     text("refined.cif", refined_cif(crystal, result))
-    text("result.json", json.dumps(_plain(numbers), indent=1, ensure_ascii=False))
-    text("report.md", report_text(name, numbers, list(figures)))
-    text("report.html", report_page(name, result, numbers))
+    text("result.json", json.dumps(finite(numbers), indent=1, ensure_ascii=False))
+    write_text(folder, name, numbers)
+    written += [folder / MARKDOWN, folder / PAGE]
     save_pattern(_simulated(experiment, result), folder / "simulated.nc")
     written.append(folder / "simulated.nc")
     return numbers, written
-
-
-def _plain(value: Any) -> Any:
-    """NaN and infinity, which JSON lacks, become null."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _simulated(experiment: Experiment, result: Refinement) -> Any:

@@ -10,8 +10,7 @@ from lacbed.beams import HKL
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
-from lacbed.experiment.binning import binned_images, largest_binning
-from lacbed.experiment.experiment import Experiment
+from lacbed.experiment.experiment import Experiment, binned_images, largest_binning
 from lacbed.geometry.frame import Frame
 
 SMALL = 44

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from gemmi import cif
 
+from lacbed import report
 from lacbed.crystals import Crystal, Site
 from lacbed.crystals.cell import Cell, FloatArray
 from lacbed.errors import LacbedError
@@ -18,6 +19,7 @@ from lacbed.refinement.objective import make_target, z_of
 from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.refine import Refinement
 from lacbed.refinement.uncertainties import correlations, standard_uncertainties, with_uncertainty
+from lacbed.report import figure, number, percent, table
 
 STRONG_CORRELATION = 0.8
 
@@ -110,7 +112,7 @@ def refined_cif(crystal: Crystal, result: Refinement) -> str:
     """CIF of the refined crystal, with standard uncertainties in parentheses."""
     data = cif.read_string(refined_crystal(crystal, result).to_cif())
     block = data.sole_block()
-    for number, tag in enumerate(
+    for place, tag in enumerate(
         (
             "_cell_length_a",
             "_cell_length_b",
@@ -120,7 +122,7 @@ def refined_cif(crystal: Crystal, result: Refinement) -> str:
             "_cell_angle_gamma",
         )
     ):
-        su = _field_su(result, "cell", 6)[number]
+        su = _field_su(result, "cell", 6)[place]
         if su > 0:
             block.set_pair(tag, with_uncertainty(float(block.find_value(tag)), su))
     count = len(crystal.sites)
@@ -150,48 +152,80 @@ def _field_su(result: Refinement, field: str, size: int) -> FloatArray:
     return np.asarray(np.sqrt(np.maximum(np.einsum("pf,pq,qf->f", directions, matrix, directions), 0.0)))
 
 
-def report_text(name: str, numbers: dict[str, Any], pictures: Sequence[str]) -> str:
-    """The report as Markdown."""
-    lines = [
-        f"# Refinement of {name}",
-        "",
-        f"Mean Z **{numbers['mean_Z_aligned']:.4f}** with each image shifted, {numbers['mean_Z']:.4f} as it "
-        f"stands, over {len(numbers['reflections'])} reflections. Z = 1 - correlation: 0 is perfect.",
-        "",
-        f"{numbers['beams']} beams, {numbers['bloch_waves']} Bloch waves; with {numbers['check_beams']} beams "
-        f"intensities change by at most {numbers['check_max_difference']:.2g} and mean Z by "
-        f"{numbers['check_mean_Z_change']:+.4f}. "
-        f"Factors {numbers['factors']}, absorption {numbers['absorption']}.",
-        "",
-        "## Free parameters",
-        "",
-        "| parameter | start | refined | unit |",
-        "|---|---|---|---|",
+def write_text(folder: Path, name: str, numbers: dict[str, Any]) -> None:
+    """The report for people; its figures are in the folder.
+
+    Args:
+        folder: of the results.
+        name: of what was measured.
+        numbers: of `summary`.
+    """
+    thickness = numbers["free"].get("thickness", {"value": numbers["thickness"], "uncertainty": 0.0})
+    facts = [
+        ("mean Z, each image shifted", percent(numbers["mean_Z_aligned"])),
+        ("mean Z, not shifted", percent(numbers["mean_Z"])),
+        ("thickness", f"{with_uncertainty(thickness['value'], thickness['uncertainty'])} Å"),
+        ("reflections", str(len(numbers["reflections"]))),
+        ("beams", str(numbers["beams"])),
     ]
-    for label, row in numbers["free"].items():
-        refined = with_uncertainty(row["value"], row["uncertainty"])
-        lines.append(f"| {label} | {row['start']:.6g} | {refined} | {row['unit']} |")
-    lines += ["", meaning(numbers["weights"]), ""]
+    rows = [
+        (label, f"{row['start']:.6g}", with_uncertainty(row["value"], row["uncertainty"]), row["unit"])
+        for label, row in numbers["free"].items()
+    ]
     pairs = _strong_pairs(numbers["correlation"])
-    if pairs:
-        lines += ["Strong correlations: " + "; ".join(pairs) + ".", ""]
-    if numbers["notes"]:
-        lines += ["## Warnings", "", *(f"- {note}" for note in numbers["notes"]), ""]
-    lines += [f"![{picture}]({picture})" for picture in pictures]
-    lines += [
-        "",
+    parts = [
+        f"Refined against LACBED images by {numbers['software']}. Z is 1 \N{MINUS SIGN} correlation; 0 is "
+        "perfect.",
+        "## Parameters",
+        table(("parameter", "start", "refined", "unit"), rows, (0, 3)),
+        meaning(numbers["weights"]),
+        *([f"Strong correlations: {'; '.join(map(report.escape, pairs))}."] if pairs else []),
+        *_picture(folder, "correlation.png", "Correlations between the parameters."),
+        *_picture(
+            folder, "thickness.png", "Mean Z against the thickness before refinement; the line marks the result."
+        ),
         "## Reflections",
-        "",
-        "| hkl | Z | Z aligned | shift x | shift y | scale |",
-        "|---|---|---|---|---|---|",
+        figure(
+            "comparison.png",
+            "Every reflection as measured and as simulated, each image shifted, and their difference. The "
+            "colours of the difference span half the range of the greys.",
+        ),
+        table(
+            ("hkl", "Z", "Z aligned", "shift x", "shift y", "scale"),
+            [_reflection(row) for row in numbers["reflections"]],
+        ),
+        "Shifts are in pixels and move the simulated image.",
+        "## Method",
+        _method(numbers),
     ]
-    for row in numbers["reflections"]:
-        lines.append(
-            f"| {row['hkl']} | {row['Z']:.4f} | {row['Z_aligned']:.4f} | {row['shift_x']:.2f} | "
-            f"{row['shift_y']:.2f} | {row['scale']:.4g} |"
-        )
-    lines += ["", "Shifts are in pixels and move the simulated image.", ""]
-    return "\n".join(lines)
+    report.write_report(folder, f"Refinement of {name}", parts, facts, numbers["notes"])
+
+
+def _picture(folder: Path, name: str, caption: str) -> list[str]:
+    """A figure, if it was drawn."""
+    return [figure(name, caption)] if (folder / name).is_file() else []
+
+
+def _reflection(row: dict[str, Any]) -> list[str]:
+    z = (percent(row["Z"]), percent(row["Z_aligned"]))
+    return [
+        row["hkl"].replace(",", " "),
+        *z,
+        f"{row['shift_x']:+.2f}",
+        f"{row['shift_y']:+.2f}",
+        number(row["scale"]),
+    ]
+
+
+def _method(numbers: dict[str, Any]) -> str:
+    return (
+        f"{numbers['beams']} beams in {numbers['bloch_waves']} Bloch waves, {numbers['matrices']} matrices. With "
+        f"{numbers['check_beams']} beams, {numbers['check_bloch_waves']} waves and finer points, intensities "
+        f"change by at most {numbers['check_max_difference']:.2g} and mean Z by "
+        f"{numbers['check_mean_Z_change']:+.4f}; the resulting change of each parameter is part "
+        "of its uncertainty. Scattering factors: "
+        f"{report.escape(numbers['factors'])}; absorption: {report.escape(numbers['absorption'])}."
+    )
 
 
 def meaning(weights: str) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lacbed.patterns.figures import style
-from lacbed.patterns.labels import number_text
+from lacbed.patterns.schema import number_text
 from lacbed.retrieval.retrieve import Retrieval
 
 _MARGIN, _GAP, _SIDE, _HEAD, _FOOT = 0.22, 0.08, 2.0, 0.34, 0.3

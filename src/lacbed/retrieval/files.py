@@ -12,8 +12,8 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
-from lacbed.errors import FileFormatError
-from lacbed.io.atomic import check_replaceable, holds_only, replacing
+from lacbed import report
+from lacbed.io.atomic import replacing
 from lacbed.retrieval.retrieve import Retrieval
 
 REPORT = "retrieval.json"
@@ -26,11 +26,7 @@ def check_folder(folder: Path) -> None:
     Raises:
         FileFormatError: saying why.
     """
-    if not folder.parent.is_dir():
-        raise FileFormatError(f"no such folder: {folder.parent}")
-    if folder.is_file():
-        raise FileFormatError(f"{folder} is a file; a retrieval is a folder")
-    check_replaceable(folder, lambda there: holds_only(there, (REPORT,), _FILES), "retrieval")
+    report.check_folder(folder, "retrieval", (REPORT,), _FILES)
 
 
 def summary(result: Retrieval) -> dict[str, Any]:

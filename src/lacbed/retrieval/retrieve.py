@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lacbed.errors import SettingError
-from lacbed.identification.target import Target, target_of
+from lacbed.identification.predictors import Target, target_of
 from lacbed.learn.symmetry import OPERATIONS, apply_to_pattern
 from lacbed.patterns.metrics import zncc_loss
 from lacbed.retrieval.cell import image_of_table, resized, table_of_image
@@ -24,7 +24,7 @@ from lacbed.retrieval.forward import (
     pattern_values,
 )
 from lacbed.retrieval.refine import State, computed, refine
-from lacbed.retrieval.start import half_width, learned_potential, load_inverse, sample
+from lacbed.retrieval.start import check_start, half_width, sample
 from lacbed.retrieval.symmetry_constraints import Symmetry, symmetry_of
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Retrieval:
 def retrieve(
     pattern: Target | xr.DataArray,
     foil: Foil,
-    start: Tensor | None = None,
+    start: Tensor,
     *,
     refined: bool = True,
     absorption: bool = True,
@@ -101,10 +101,10 @@ def retrieve(
 
     Args:
         pattern: with 000 among its reflections; of several thicknesses choose one with
-            `lacbed.identification.target.target_of`.
+            `lacbed.identification.predictors.target_of`.
         foil: lattice parameter, thickness and energy.
-        start: mean potential along the beam in V, (n, n), see `lacbed.retrieval.start`; default that of the
-            packaged model.
+        start: mean potential along the beam in V, (n, n), such as that of a similar crystal; see
+            `lacbed.retrieval.start`.
         refined: whether to refine it; otherwise it is only compared with the pattern.
         absorption: whether absorption is fitted.
         reaches: |g| in a* up to which coefficients are free, stage by stage.
@@ -116,8 +116,7 @@ def retrieve(
     """
     _check(reaches, divisions)
     target = pattern if isinstance(pattern, Target) else target_of(pattern)
-    if start is None:
-        start = learned_potential(target, foil, load_inverse())
+    check_start(start)
     extent = min(4, math.floor(half_width(target, foil) + 1e-3))
     if extent < 1:
         raise SettingError(

@@ -1,7 +1,8 @@
-"""The first answer: the learned inverse, or any image of a potential."""
+"""The start of a retrieval: any image of a potential, or the answer of a learned inverse."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,26 +13,32 @@ from scipy.interpolate import RectBivariateSpline, RegularGridInterpolator
 from torch import Tensor
 
 from lacbed.crystals.cell import FloatArray
-from lacbed.errors import SettingError
-from lacbed.identification.target import Target
+from lacbed.errors import FileFormatError, SettingError
+from lacbed.identification.predictors import Target
 from lacbed.learn.checkpoint import LoadedModel, load_model
 from lacbed.learn.domain import range_text
 from lacbed.learn.models import predicts
 from lacbed.learn.surrogate import find_model
 from lacbed.retrieval.forward import Foil
 
-MODEL = "inverse"
-"""Name of the packaged inverse."""
+_FEWEST = 8
+_LARGEST = 1e4
 
 
-def load_inverse(model: str | Path | None = None) -> LoadedModel:
-    """A model from pattern to potential: a packaged one by name, or the folder that `lacbed train` made.
+def load_inverse(model: str | Path) -> LoadedModel:
+    """A model from pattern to potential, from the folder that `lacbed train inverse` made.
 
     Raises:
-        FileFormatError: if there is no such model or it is damaged.
+        FileFormatError: if there is no such model or it is damaged. None is packaged: as a start, the potential of
+            the crystal with the most similar pattern is better (docs/benchmarks/retrieval.md).
         SettingError: if it predicts something else, or was saved without the domain in which it holds.
     """
-    folder = find_model(MODEL if model is None else model)
+    if not Path(model).exists() and str(model) == "inverse":
+        raise FileFormatError(
+            "no learned inverse is packaged; train one (lacbed train inverse --data DATA.zarr --out run) and name "
+            "its folder (--model run), or start from the potential of a similar crystal (--start)"
+        )
+    folder = find_model(model)
     loaded = load_model(folder)
     name = loaded.record["config"]["model"]["name"]
     if predicts(name) != "potential":
@@ -84,7 +91,8 @@ def given_potential(potential: xr.DataArray) -> Tensor:
     """A potential that `lacbed.projected_potential` or a retrieval made, as the mean along the beam in V: (n, n).
 
     Raises:
-        SettingError: if it is none, or not of a square cell.
+        SettingError: if it is none, in another unit than V Å (with its period) or V, not of a square cell, or as
+            `check_start` says.
     """
     if potential.dims != ("v", "u") or potential.sizes["v"] != potential.sizes["u"]:
         raise SettingError(f"a start is a square potential with dims ('v', 'u'), got {dict(potential.sizes)}")
@@ -95,7 +103,41 @@ def given_potential(potential: xr.DataArray) -> Tensor:
             raise SettingError(
                 "a start must have a square cell; retrieval is for square zones such as cubic [001]"
             )
-    return torch.as_tensor(potential.values / float(potential.attrs.get("period", 1.0)), dtype=torch.float64)
+    units, period = potential.attrs.get("units"), potential.attrs.get("period")
+    if units not in ("V Å", "V") or potential.dtype.kind not in "fiu":
+        raise SettingError(
+            f"a start holds real numbers in V Å or V (units), got {potential.dtype} in {units!r}; use a file of "
+            "lacbed potential or of an earlier retrieval"
+        )
+    period = 1.0 if units == "V" and period is None else period
+    if not isinstance(period, int | float | np.number) or not 0.0 < float(period) < math.inf:
+        raise SettingError(f"a start in V Å states its period along the beam in Å, above 0, got {period!r:.40}")
+    values = torch.as_tensor(potential.values / float(period), dtype=torch.float64)
+    check_start(values)
+    return values
+
+
+def check_start(values: Tensor) -> None:
+    """Refuse an image of a potential in V from which no retrieval can begin.
+
+    Raises:
+        SettingError: if it is no (n, n) with n at least 8, holds numbers that are not finite or impossibly large,
+            or is the same everywhere.
+    """
+    if values.ndim != 2 or values.shape[0] != values.shape[1] or len(values) < _FEWEST:
+        raise SettingError(
+            f"a start has n x n pixels, n at least {_FEWEST}, got {' x '.join(str(n) for n in values.shape)}"
+        )
+    missing = int((~torch.isfinite(values)).sum())
+    if missing:
+        raise SettingError(f"{missing} of the {values.numel()} pixels of the start are NaN or infinite")
+    largest = float(values.abs().max())
+    if largest > _LARGEST:
+        raise SettingError(
+            f"the start reaches {largest:.3g} V averaged along the beam; no crystal exceeds {_LARGEST:g} V"
+        )
+    if float(values.max() - values.min()) <= 1e-9 * largest:
+        raise SettingError("the start is the same everywhere; it must be the potential of a crystal")
 
 
 def half_width(target: Target, foil: Foil) -> float:

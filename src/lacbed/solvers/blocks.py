@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -97,6 +97,22 @@ def solve_blocks(
     inverse = torch.empty_like(order)
     inverse[order] = torch.arange(len(order), device=order.device)
     return torch.cat(pieces, dim=1)[:, inverse].to(dtype)
+
+
+def stack_rows(rows: Iterable[Tensor], count: int) -> Tensor:
+    """Like torch.stack of `count` tensors of one shape, each of which is copied to its place when it comes.
+
+    Small tensors that are kept while large ones come and go beside them would tear the heap to pieces: each of
+    them can leave a hole of the size of a large one. Rows that carry gradients are kept nevertheless.
+    """
+    result, kept = torch.empty(0), list[Tensor]()
+    for i, row in enumerate(rows):
+        if kept or row.requires_grad:
+            kept = [*(kept or result[:i]), row]
+        else:
+            result = row.new_empty((count, *row.shape)) if i == 0 else result
+            result[i] = row
+    return torch.stack(kept) if kept else result
 
 
 @contextmanager
@@ -226,9 +242,21 @@ def choose_block(
     budget = check_memory(fixed + each, device, what, remedy)
     fits = (budget - fixed) // max(1, each)
     if device.type == "cpu":
-        quick = max(2, _CACHE_FRIENDLY // max(1, each))
-        portions = 4 * threads
-        if aim is not None:
-            quick, portions = aim, threads * -(-count // (aim * threads))
-        fits = min(fits, quick, -(-count // portions))
+        fits = min(fits, quick_block(count, each, aim))
     return int(max(1, min(count, fits)))
+
+
+def quick_block(count: int, each: int, aim: int | None = None) -> int:
+    """Number of matrices that one thread of a CPU works on at once, where there is memory enough.
+
+    Args:
+        count: number of matrices in all.
+        each: bytes needed for each of them, in all threads together.
+        aim: number that is quickest, if that is known.
+    """
+    threads = side_by_side()
+    quick = max(2, _CACHE_FRIENDLY // max(1, each))
+    portions = 4 * threads
+    if aim is not None:
+        quick, portions = aim, threads * -(-count // (aim * threads))
+    return max(1, min(quick, -(-count // portions)))

@@ -14,14 +14,15 @@ products do, as 2 T_n T_m = T_{n+m} + T_{n-m} gives ⟨0|T_{2n}|0⟩ from the wa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 import torch
 from scipy.special import jv
 from torch import Tensor
 
-from lacbed.solvers.blocks import Tick, solve_blocks
+from lacbed.solvers.blocks import Tick, solve_blocks, stack_rows
 from lacbed.solvers.problem import Problem
 from lacbed.solvers.tilted import tilt_geometry
 
@@ -97,14 +98,19 @@ def _propagate_block(problem: Problem, tilts: Tensor, column: Tensor, row: Tenso
         return _expand_returning(apply, waves, wanted, centre, radius, problem)[:, column]
     if damping == 0.0:
         return _expand(apply, waves, wanted, centre, radius, problem, (row, column))[0]
-    order, sums, depth = np.argsort(wanted), {}, 0.0
-    for position in order:
-        steps = max(1, math.ceil(2.0 * math.pi * damping * (wanted[position] - depth) / DAMPING_STEP))
-        each = np.array([(wanted[position] - depth) / steps])
-        for _ in range(steps if each[0] > 0 else 0):
-            waves = _expand(apply, waves, each, centre, radius, problem, None)[1]
-        sums[int(position)], depth = waves[row, column], wanted[position]
-    return torch.stack([sums[i] for i in range(len(wanted))])
+    order = np.argsort(wanted)
+
+    def deeper() -> Iterator[Tensor]:
+        current, depth = waves, 0.0
+        for thickness in wanted[order]:
+            steps = max(1, math.ceil(2.0 * math.pi * damping * (thickness - depth) / DAMPING_STEP))
+            each = np.array([(thickness - depth) / steps])
+            for _ in range(steps if each[0] > 0 else 0):
+                current = _expand(apply, current, each, centre, radius, problem, None)[1]
+            depth = thickness
+            yield current[row, column]
+
+    return stack_rows(deeper(), len(wanted))[torch.as_tensor(np.argsort(order), device=row.device)]
 
 
 def _expand(
@@ -140,16 +146,19 @@ def _expand_returning(
 ) -> Tensor:
     """⟨0|exp(2πi M t)|0⟩ of a Hermitian M for the waves |0⟩, by half the products: (thickness, tilt)."""
     weights = torch.as_tensor(_coefficients(radius, thicknesses, TOLERANCE[problem.vectors.dtype])).to(waves)
-    previous, current = waves, apply(waves)
-    zeroth, first = _overlap(waves, waves), _overlap(waves, current)
-    moments = [zeroth, first]
-    while len(moments) < len(weights):
-        moments.append(2.0 * _overlap(current, current) - zeroth)
-        if len(moments) < len(weights):
+
+    def moments() -> Iterator[Tensor]:
+        previous, current = waves, apply(waves)
+        zeroth, first = _overlap(waves, waves), _overlap(waves, current)
+        yield from (zeroth, first)
+        while True:
+            yield 2.0 * _overlap(current, current) - zeroth
             current, previous = 2.0 * apply(current) - previous, current
-            moments.append(2.0 * _overlap(previous, current) - first)
+            yield 2.0 * _overlap(previous, current) - first
+
+    count = len(weights)
     phase = torch.as_tensor(np.exp(2j * np.pi * centre * thicknesses)).to(waves)
-    return phase[:, None] * (weights.T @ torch.stack(moments[: len(weights)]).to(weights.dtype))
+    return phase[:, None] * (weights.T @ stack_rows(islice(moments(), count), count).to(weights.dtype))
 
 
 def _overlap(left: Tensor, right: Tensor) -> Tensor:

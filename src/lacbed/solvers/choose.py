@@ -11,7 +11,7 @@ from torch import Tensor
 from lacbed.errors import SettingError
 from lacbed.solvers.blocks import Tick, choose_block
 from lacbed.solvers.chebyshev import DAMPING_STEP, solve_chebyshev, spectral_bounds
-from lacbed.solvers.convolution import convolution_cost
+from lacbed.solvers.convolution import TOGETHER, convolution_cost
 from lacbed.solvers.memory import size_of, solver_bytes
 from lacbed.solvers.problem import Problem, margin_of
 from lacbed.solvers.reference import solve_reference
@@ -31,9 +31,6 @@ BLOCH_SOLVERS: dict[str, Solver] = {
 
 APPROXIMATE_SOLVERS: dict[str, Solver] = {"fast": solve_subspace}
 """Solvers with an error of their own, never chosen automatically."""
-
-_TOGETHER = 24
-"""Tilts whose waves are convolved together; fewer leave the small products idle, more leave the caches."""
 
 SOLVERS = ("auto", *BLOCH_SOLVERS, *APPROXIMATE_SOLVERS, "multislice")
 
@@ -107,9 +104,22 @@ def check_solver(name: str, problem: Problem) -> None:
 
 
 def run_solver(
-    name: str, problem: Problem, device: torch.device, precision: torch.dtype, tick: Tick | None = None
+    name: str,
+    problem: Problem,
+    device: torch.device,
+    precision: torch.dtype,
+    tick: Tick | None = None,
+    result: int = 0,
 ) -> Tensor:
     """Amplitudes of the wanted pairs with the named solver: (thickness, pair), on the CPU.
+
+    Args:
+        name: of the solver.
+        problem: what is to be solved.
+        device: where.
+        precision: real type of the computation.
+        tick: told the fraction done.
+        result: bytes that the caller makes of it; what the solver took is then not yet given back.
 
     Raises:
         MemoryLimitError: if the request does not fit, with the estimate.
@@ -121,9 +131,18 @@ def run_solver(
         f"{size.pairs} pairs of a pixel and a reflection at {size.thicknesses} thicknesses with {size.beams} beams"
     )
     count = size.matrices if name in ("zone", "fast") else size.tilts
-    aim = _TOGETHER if name == "chebyshev" and size.sides else None
+    aim = TOGETHER if name == "chebyshev" and size.sides else None
     remedy = _remedy(name, problem, word)
-    block = choose_block(count, once, each, device, what, work=work, aim=aim, remedy=remedy)
+    block = choose_block(
+        count,
+        once + (result if device.type == "cpu" else 0),
+        each,
+        device,
+        what,
+        work=work,
+        aim=aim,
+        remedy=remedy,
+    )
     if name == "reference":
         return solve_reference(problem, 1, tick)
     return (BLOCH_SOLVERS | APPROXIMATE_SOLVERS)[name](problem.to(device, precision), block, tick).cpu()

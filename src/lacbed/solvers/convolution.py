@@ -18,6 +18,9 @@ from torch import Tensor
 FEWEST = 400
 """With fewer beams a matrix product is about as quick."""
 
+TOGETHER = 24
+"""Tilts whose waves are convolved together; fewer leave the small products idle, more leave the caches."""
+
 _ROWS = 256
 """Rows of the matrix that are read at once."""
 

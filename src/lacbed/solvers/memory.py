@@ -1,7 +1,7 @@
 """How much memory a simulation takes at its peak, from its numbers of beams, tilts and pairs.
 
 What is counted are the arrays that live together, as the code makes them; measured peaks agree within a factor of
-1.5 (see `tests/solvers/test_memory.py`).
+1.5 (see `tests/solvers/test_memory.py` and `benchmarks/memory.py`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from lacbed.solvers.problem import Problem
 
 
-_OVERHEAD = 8 * 2**20
-"""Buffers of the libraries."""
+OVERHEAD = 4 * 2**20
+"""Bytes of buffers of the libraries."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def result_bytes(pixels: int, reflections: int, pairs: int, thicknesses: int, wo
     reduction = 135 * wanted + 65 * pixels
     amplitudes = 6 * word * pairs * thicknesses  # three copies while they are put in order
     values = word * (2 if complex_out else 1) * wanted * thicknesses + 3 * word * pairs * thicknesses
-    return _OVERHEAD + max(reduction, tables + max(amplitudes, values))
+    return max(reduction, tables + max(amplitudes, values))
 
 
 def check_result_size(
@@ -99,14 +99,21 @@ def check_result_size(
     Raises:
         MemoryLimitError: with the estimate.
     """
-    need = result_bytes(pixels, reflections, pairs, thicknesses, word, complex_out)
+    need = OVERHEAD + result_bytes(pixels, reflections, pairs, thicknesses, word, complex_out)
     what = f"{pixels} pixels, {reflections} reflections and {thicknesses} thicknesses"
     check_memory(need, torch.device("cpu"), what, "fewer pixels, reflections or thicknesses")
 
 
-def preparation_bytes(beams: int, absorbs: bool) -> int:
-    """Bytes at the peak of the preparation: numbers of the differences of beams, and the matrices (complex)."""
-    return _OVERHEAD + (40 if absorbs else 24) * beams**2
+def preparation_bytes(beams: int, absorbs: bool, is_real: bool = False) -> int:
+    """Bytes at the peak of the preparation: numbers of the differences of beams, and the matrices.
+
+    Args:
+        beams: of all kinds.
+        absorbs: whether there is absorption.
+        is_real: whether the potential will be stored as real numbers.
+    """
+    matrix = 8 if is_real else 16
+    return (8 + matrix * (2 if absorbs else 1)) * beams**2
 
 
 def check_preparation(beams: int, absorbs: bool) -> None:
@@ -115,7 +122,7 @@ def check_preparation(beams: int, absorbs: bool) -> None:
     Raises:
         MemoryLimitError: with the estimate.
     """
-    need = preparation_bytes(beams, absorbs)
+    need = OVERHEAD + preparation_bytes(beams, absorbs)
     check_memory(need, torch.device("cpu"), f"the matrices of {beams} beams", "fewer beams or a smaller g_max")
 
 
@@ -133,13 +140,13 @@ def solver_bytes(name: str, size: Size, word: int) -> tuple[int, int, int]:
     n, square = size.beams, size.beams**2
     width = word * (1 if size.is_real else 2)
     once = _held(size, 8) + (_held(size, 4) if word == 4 else 0)
-    once += 2 * word * size.pairs * size.thicknesses + _OVERHEAD
+    once += 2 * word * size.pairs * size.thicknesses + OVERHEAD
     count = size.matrices if name in ("zone", "fast") else size.tilts
     pairs = -(-size.pairs // max(1, count))
     if name == "reference":
         return once, (110 if size.absorbs else 130) * square, 0
     if name == "chebyshev":
-        each = 2 * word * (8 * n + pairs * size.thicknesses)
+        each = 2 * word * ((8 if size.sides else 16) * n + pairs * size.thicknesses)
         if size.sides is not None:
             short, long, length = size.sides
             complete = 4 * word * square if size.absorbs else 0

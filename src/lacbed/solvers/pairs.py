@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from lacbed.solvers.blocks import stack_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,18 +51,19 @@ def propagate(weight: Tensor, gamma: Tensor, thicknesses: Tensor) -> Tensor:
     steps = thicknesses.diff()
     even = len(steps) > 1 and bool((steps - steps[0]).abs().max() <= 1e-12 * thicknesses.abs().max())
     uniform = even and bool(steps[0] >= 0)  # stepping back would amplify what absorption has taken
-    first = thicknesses[:1] if uniform else thicknesses
-    sums = []
-    current = torch.empty(0)
-    for t in first:
-        current = _phase_factor(gamma, float(t)) * weight
-        sums.append(current.sum(dim=1))
-    if uniform:
-        step = _phase_factor(gamma, float(steps[0]))
-        for _ in range(len(steps)):
-            current = current * step
-            sums.append(current.sum(dim=1))
-    return torch.stack(sums)
+
+    def sums() -> Iterator[Tensor]:
+        current = torch.empty(0)
+        for t in thicknesses[:1] if uniform else thicknesses:
+            current = _phase_factor(gamma, float(t)) * weight
+            yield current.sum(dim=1)
+        if uniform:
+            step = _phase_factor(gamma, float(steps[0]))
+            for _ in range(len(steps)):
+                current = current * step
+                yield current.sum(dim=1)
+
+    return stack_rows(sums(), len(thicknesses))
 
 
 def _phase_factor(gamma: Tensor, t: float) -> Tensor:

@@ -3,7 +3,7 @@
 import { showSpots, showZone } from "./facts.js";
 import { changed, preview } from "./jobs.js";
 import { markStrip, showCurve } from "./series.js";
-import { $, holds, inSeries, knobs, look, run, shown, state, toHash } from "./state.js";
+import { $, chosen, holds, inSeries, knobs, look, run, shown, state, toHash } from "./state.js";
 import { offerModels, showPicture } from "./view.js";
 
 /** Look at another thickness; a series that is there answers at once. */
@@ -51,8 +51,10 @@ export function setZone(zone) {
 }
 
 /** Look at another crystal: built in, or from a CIF. */
-export function setCrystal({ name = "", cif = "", title = "" }) {
-  Object.assign(state, { name, cif, title, hkl: [0, 0, 0] });
+export function setCrystal({ name = "", cif = "", title = "", block = "" }) {
+  Object.assign(state, { name, cif, title, block, hkl: [0, 0, 0] });
   shown.pattern = shown.learned = shown.discs = shown.fit = null;
   changed(false, { crystal: true });
 }
+
+Object.assign(chosen, { thickness: setThickness, reflection: chooseReflection });

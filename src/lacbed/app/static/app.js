@@ -3,8 +3,8 @@
 import { setThickness, setZone } from "./act.js";
 import { NAMES } from "./colormaps.js";
 import { choose, pair, tabs } from "./controls.js";
-import { showZone } from "./facts.js";
-import { showCode, wireDrop, wireFiles } from "./files.js";
+import { showCode, showZone } from "./facts.js";
+import { wireDrop, wireFiles } from "./files.js";
 import { changed, complain, compute, say } from "./jobs.js";
 import { wireProbe } from "./probe.js";
 import { $, fromHash, holds, knobs, look, run, sameReflection, setSeries, shown, state } from "./state.js";

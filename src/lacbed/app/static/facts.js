@@ -1,8 +1,7 @@
-// The crystal and the titles on the page.
+// The crystal, the titles and the commands on the page.
 
-import { chooseReflection } from "./act.js";
 import { digits, indices } from "./picture.js";
-import { $, knobs, look, plain, shown, state } from "./state.js";
+import { $, chosen, holds, knobs, look, plain, run, shown, state } from "./state.js";
 import { drawPotential, drawSpots, formula, showFacts, showSites, spaceGroup } from "./structure.js";
 
 export function showStructure() {
@@ -29,7 +28,7 @@ function meanThermal({ sites }) {
 export function showSpots() {
   const { facts } = shown;
   if (!facts) return;
-  drawSpots($("spots"), facts, state.hkl, state.extent, chooseReflection);
+  drawSpots($("spots"), facts, state.hkl, state.extent, chosen.reflection);
   const spot = facts.spots.find((s) => s.hkl.every((v, i) => v === state.hkl[i]));
   const name = indices(state.hkl);
   if (!spot || !spot.spacing) $("spot-note").textContent = `${name}: the direct beam`;
@@ -68,4 +67,21 @@ export function showZone(zone) {
 function showSpotTitle(facts) {
   const group = facts.space_group ? `, ${spaceGroup(facts.space_group)}` : "";
   $("spots").setAttribute("aria-label", `Reflections of ${facts.name}${group}; arrow keys choose`);
+}
+
+/** Commands and files belong to an exact result. */
+export function showCode() {
+  const result = { discs: shown.discs, fit: shown.fit, pattern: shown.pattern }[look.view];
+  const isWhole = look.view === "pattern" ? result?.stage === "exact" && holds(result) : look.view === "fit" || result?.stage === "exact";
+  const ready = Boolean(result) && isWhole && result.turn === run.turn;
+  for (const button of document.querySelectorAll("[data-format], #save-picture, #copy")) button.disabled = !ready;
+  $("whole-row").hidden = look.view !== "pattern";
+  $("needs").hidden = !ready || !result.recipe.needs;
+  const code = $("code").firstElementChild;
+  if (!ready) {
+    code.textContent = look.view === "fit" ? "The commands appear with the fit." : "The commands appear with the exact pattern.";
+    return;
+  }
+  code.textContent = result.recipe[look.code].replaceAll("@thickness", String(state.thickness));
+  $("needs").textContent = `Save ${result.recipe.needs} in the same folder (Crystal .cif).`;
 }

@@ -3,26 +3,9 @@
 import { setCrystal } from "./act.js";
 import { isMeasured } from "./fit.js";
 import { complain, say, stop } from "./jobs.js";
-import { $, busy, current, holds, knobs, look, run, shown, state, stem } from "./state.js";
+import { $, busy, current, knobs, look, shown, state, stem } from "./state.js";
 import { post } from "./stream.js";
 import { element } from "./structure.js";
-
-/** Commands and files belong to an exact result. */
-export function showCode() {
-  const result = { discs: shown.discs, fit: shown.fit, pattern: shown.pattern }[look.view];
-  const isWhole = look.view === "pattern" ? result?.stage === "exact" && holds(result) : look.view === "fit" || result?.stage === "exact";
-  const ready = Boolean(result) && isWhole && result.turn === run.turn;
-  for (const button of document.querySelectorAll("[data-format], #save-picture, #copy")) button.disabled = !ready;
-  $("whole-row").hidden = look.view !== "pattern";
-  $("needs").hidden = !ready || !result.recipe.needs;
-  const code = $("code").firstElementChild;
-  if (!ready) {
-    code.textContent = look.view === "fit" ? "The commands appear with the fit." : "The commands appear with the exact pattern.";
-    return;
-  }
-  code.textContent = result.recipe[look.code].replaceAll("@thickness", String(state.thickness));
-  $("needs").textContent = `Save ${result.recipe.needs} in the same folder (Crystal .cif).`;
-}
 
 /** Take a CIF as the crystal. */
 async function openCif(file) {
@@ -39,13 +22,25 @@ async function openCif(file) {
   }
   const title = file.name.replace(/\.(m?cif|txt)$/i, "");
   const select = $("crystal");
-  select.querySelector("[data-own]")?.remove();
-  select.prepend(element("option", { value: "", textContent: `${title} (your CIF)` }));
-  select.firstElementChild.dataset.own = "1";
+  for (const option of select.querySelectorAll("[data-own]")) option.remove();
+  const blocks = blocksOf(text);
+  const own = (blocks.length > 1 ? blocks : [""]).map((block) => {
+    const name = block ? `${title} ${block}` : title;
+    const option = element("option", { value: "", textContent: `${name} (your CIF)` });
+    Object.assign(option.dataset, { own: "1", block, title: name });
+    return option;
+  });
+  select.prepend(...own);
   select.selectedIndex = 0;
   openCif.text = text;
-  openCif.title = title;
-  setCrystal({ cif: text, title });
+  setCrystal({ cif: text, title: own[0].dataset.title, block: own[0].dataset.block });
+}
+
+/** Names of the data blocks of a CIF that hold atoms; none if they cannot be told apart by their names. */
+function blocksOf(text) {
+  const parts = text.split(/^data_(\S+)/im).slice(1); // name, content, name, content ...
+  const names = parts.filter((_, i) => i % 2 === 0 && /^\s*_atom_site[._]fract_x\b/im.test(parts[i + 1]));
+  return new Set(names.map((name) => name.toLowerCase())).size === names.length ? names : [];
 }
 
 /** Files that were dropped: a CIF, measured patterns, or both; what lies beside them in a folder is left alone. */
@@ -149,7 +144,7 @@ export function wireDrop(ready) {
 export function wireFiles() {
   $("crystal").addEventListener("change", () => {
     const option = $("crystal").selectedOptions[0];
-    if (option.dataset.own) setCrystal({ cif: openCif.text, title: openCif.title });
+    if (option.dataset.own) setCrystal({ cif: openCif.text, title: option.dataset.title, block: option.dataset.block });
     else setCrystal({ name: option.value });
   });
   $("cif").addEventListener("change", () => { openCif($("cif").files[0]); $("cif").value = ""; });

@@ -1,10 +1,9 @@
 // The probe: what is read under the pointer, scale bar and Bragg lines over the picture.
 
-import { chooseReflection } from "./act.js";
 import { disc, discAt } from "./discs.js";
 import { digits, indices, roundLength } from "./picture.js";
 import { showCurve } from "./series.js";
-import { $, current, look, probe, shown, state } from "./state.js";
+import { $, chosen, current, look, probe, shown, state } from "./state.js";
 import { element, svg } from "./structure.js";
 
 /** Scale bar, Bragg lines and probe over the picture. */
@@ -125,7 +124,7 @@ export function wireProbe() {
     place(event);
     if (look.view === "discs") {
       const hit = shown.discs && discAt(shown.discs, probe.x, probe.y);
-      if (hit) chooseReflection(shown.discs.hkl[hit.index]);
+      if (hit) chosen.reflection(shown.discs.hkl[hit.index]);
       return;
     }
     probe.pinned = !probe.pinned || event.pointerType !== "mouse";

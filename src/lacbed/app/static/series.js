@@ -1,10 +1,9 @@
 // The series of thicknesses: thumbnails, and the intensity at the probe.
 
-import { setThickness } from "./act.js";
 import { drawChart } from "./chart.js";
 import { table } from "./colormaps.js";
 import { digits, draw, percentiles } from "./picture.js";
-import { $, imageAt, look, plain, probe, shown, state } from "./state.js";
+import { $, chosen, imageAt, look, plain, probe, shown, state } from "./state.js";
 import { element } from "./structure.js";
 
 const THUMBNAILS = 10;
@@ -13,7 +12,7 @@ const THUMBNAILS = 10;
 export function showSeries() {
   const pattern = look.view === "pattern" ? shown.pattern : null;
   const series = pattern && pattern.thicknesses.length > 1;
-  const crystal = `${state.name}\n${state.cif}`;
+  const crystal = `${state.name}\n${state.block}\n${state.cif}`;
   for (const id of ["strip", "curve"]) {
     $(id).hidden = look.view === "discs" || (!series && $(id).hidden);
     $(id).classList.toggle("stale", !series); // of the settings before; it keeps its room, so that nothing jumps
@@ -33,18 +32,18 @@ const seriesOf = (pattern) => pattern.thicknesses.filter((t) => t <= state.thick
 function showStrip(pattern) {
   const last = seriesOf(pattern).at(-1);
   const colours = table(look.colours, look.inverted);
-  const chosen = Array.from({ length: THUMBNAILS }, (_, i) => imageAt(pattern, (last * (i + 1)) / THUMBNAILS));
+  const images = Array.from({ length: THUMBNAILS }, (_, i) => imageAt(pattern, (last * (i + 1)) / THUMBNAILS));
   $("strip").replaceChildren(
-    ...chosen.map((image) => {
+    ...images.map((image) => {
       const canvas = element("canvas", {});
       draw(canvas, image.values, pattern.pixels, percentiles(image.values), look.logarithmic, colours);
       const button = element("button", { type: "button" }, canvas, element("small", {}, `${plain(image.thickness)} Å`));
       button.setAttribute("aria-label", `${plain(image.thickness)} Å`);
-      button.onclick = () => setThickness(image.thickness, false);
+      button.onclick = () => chosen.thickness(image.thickness, false);
       return button;
     }),
   );
-  showStrip.thicknesses = chosen.map((image) => image.thickness);
+  showStrip.thicknesses = images.map((image) => image.thickness);
   markStrip();
 }
 
@@ -64,6 +63,6 @@ export function showCurve() {
   const count = pattern.pixels * pattern.pixels;
   const thicknesses = seriesOf(pattern);
   const values = thicknesses.map((_, i) => pattern.data[i * count + place]);
-  drawChart($("chart"), thicknesses, values, state.thickness, (t) => setThickness(t, false));
+  drawChart($("chart"), thicknesses, values, state.thickness, (t) => chosen.thickness(t, false));
   $("curve-note").textContent = `Intensity at the probe against thickness, up to ${digits(Math.max(...values), 3)}`;
 }

@@ -7,6 +7,7 @@ export const state = {
   name: "SrTiO3",
   cif: "",
   title: "",
+  block: "",
   zone_axis: [0, 0, 1],
   voltage: 200,
   extent: 4,
@@ -51,6 +52,9 @@ export function busy(step) {
 
 /** Put a value into a slider and its field, or take a tab; set when they are made. */
 export const knobs = { thickness: () => {}, thermal: () => {}, view: () => {} };
+
+/** What choosing a thickness or a reflection in a figure does; set by act.js, so that figures need not know it. */
+export const chosen = { thickness: () => {}, reflection: () => {} };
 
 /** The image at the thickness that is looked at, from a series. */
 export function imageAt(pattern, thickness = state.thickness) {

@@ -2,8 +2,7 @@
 
 import { stops, table } from "./colormaps.js";
 import { drawDiscs } from "./discs.js";
-import { showTitles } from "./facts.js";
-import { showCode } from "./files.js";
+import { showCode, showTitles } from "./facts.js";
 import { showFit } from "./fit.js";
 import { NOTHING, bounds, digits, draw, histogram, percentiles, zncc } from "./picture.js";
 import { showOverlay, showReadout } from "./probe.js";

@@ -21,11 +21,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lacbed.catalog.fetch.pages import Cursor, RawPage, Source, read_json, write_json
-from lacbed.catalog.fetch.query import Query
+from lacbed.catalog.fetch.pages import Cursor, Query, RawPage, Source, read_json, write_json
 from lacbed.catalog.fetch.web import AnswerTooLargeError, PoliteSession
+from lacbed.catalog.files import Row
 from lacbed.catalog.imports import Provenance, row_of_cif
-from lacbed.catalog.schema import Row
 from lacbed.crystals.cif import MAX_BYTES
 from lacbed.crystals.cif_text import decode_cif
 from lacbed.errors import CrystalError, FetchError, SettingError

@@ -24,12 +24,11 @@ from urllib.parse import quote
 
 import numpy as np
 
-from lacbed.catalog.fetch.pages import Cursor, RawPage, Source
-from lacbed.catalog.fetch.query import Query
+from lacbed.catalog.fetch.pages import Cursor, Query, RawPage, Source
 from lacbed.catalog.fetch.web import PoliteSession, host_of, user_agent
+from lacbed.catalog.files import Row
 from lacbed.catalog.imports import Provenance
 from lacbed.catalog.rows import row_of
-from lacbed.catalog.schema import Row
 from lacbed.catalog.standard import standardised
 from lacbed.crystals.adaptors import from_lattice
 from lacbed.crystals.cell import FloatArray

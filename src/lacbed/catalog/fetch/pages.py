@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -13,9 +13,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from lacbed.catalog.schema import FORMAT_VERSION, Row
-from lacbed.errors import FileFormatError
+from lacbed.catalog.files import FORMAT_VERSION, Row
+from lacbed.crystals.site import is_element
+from lacbed.errors import FileFormatError, SettingError
 from lacbed.io.atomic import reason, replacing
+from lacbed.io.numbers import check_number
 
 Cursor = dict[str, Any]
 """Where the next page begins, as JSON; a fetch goes on from the one in its last finished page."""
@@ -212,3 +214,80 @@ def _only_one(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+FIRST_CUBIC = 195
+"""The cubic space groups are 195 to 230."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """The filters of a fetch.
+
+    Attributes:
+        contains: elements that a structure must contain, all of them.
+        only: elements that a structure may contain; empty for any.
+        cubic: cubic structures only.
+        experimental: only measured structures, or those that the database links to a measurement.
+        max_atoms: largest number of atoms in the conventional cell; None for no limit.
+        count: number of structures after which to stop; None for all.
+
+    Raises:
+        SettingError: if a symbol is not an element, or the filters contradict each other.
+    """
+
+    contains: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    cubic: bool = True
+    experimental: bool = False
+    max_atoms: int | None = None
+    count: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no structure can satisfy."""
+        for symbol in (*self.contains, *self.only):
+            if not is_element(symbol):
+                raise SettingError(f"expected chemical elements such as Fe,O, got {symbol!r}")
+        outside = [symbol for symbol in self.contains if self.only and symbol not in self.only]
+        if outside:
+            raise SettingError(
+                f"{', '.join(outside)} is required (--elements) but not among the elements allowed (--only)"
+            )
+        for name, value in (("atoms per cell", self.max_atoms), ("structures", self.count)):
+            if value is not None:
+                check_number(f"the number of {name}", value, 1)
+
+    def as_request(self) -> dict[str, Any]:
+        """The filters that tell two fetches apart; `count` does not, it only ends one earlier."""
+        return {
+            "contains": sorted(self.contains),
+            "only": sorted(self.only),
+            "cubic": self.cubic,
+            "experimental": self.experimental,
+            "max_atoms": self.max_atoms,
+        }
+
+    def allows_elements(self, elements: Collection[str]) -> bool:
+        """Whether a structure of these elements may match; deuterium counts as hydrogen."""
+        present = _as_hydrogen(elements)
+        if not _as_hydrogen(self.contains) <= present:
+            return False
+        return not self.only or present <= _as_hydrogen(self.only)
+
+    def allows_space_group(self, number: int | None) -> bool:
+        """Whether a structure of this space group may match; one of unknown space group (None) may."""
+        return not self.cubic or number is None or number >= FIRST_CUBIC
+
+    def matches(self, row: Row) -> bool:
+        """Whether a finished row passes every filter."""
+        measured = row["kind"] == "experimental" or row["experimentally_known"] is True
+        return (
+            self.allows_elements(row["elements"])
+            and self.allows_space_group(row["space_group"])
+            and (self.max_atoms is None or row["n_atoms_conv"] <= self.max_atoms + 1e-6)
+            and (measured or not self.experimental)
+        )
+
+
+def _as_hydrogen(elements: Collection[str]) -> set[str]:
+    return {"H" if symbol == "D" else symbol for symbol in elements}

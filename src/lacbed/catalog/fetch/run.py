@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lacbed.catalog.fetch.pages import Cursor, Page, Pages, RawPage, Source, pages_for
-from lacbed.catalog.fetch.query import Query
-from lacbed.catalog.files import check_output, write_catalog
+from lacbed.catalog.fetch.pages import Cursor, Page, Pages, Query, RawPage, Source, pages_for
+from lacbed.catalog.files import Row, check_output, table_of, write_catalog
 from lacbed.catalog.imports import Imported, Progress
 from lacbed.catalog.rows import deduplicated
-from lacbed.catalog.schema import Row, table_of
 from lacbed.errors import CrystalError, FetchError, FileFormatError
 
 

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lacbed.errors import SettingError
-from lacbed.learn.origin import heaviest_at_origin
-from lacbed.learn.symmetry import symmetrise
+from lacbed.learn.symmetry import heaviest_at_origin, symmetrise
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from lacbed.constants import wavelength
-from lacbed.patterns.labels import axis_step, number_text, round_length
+from lacbed.patterns.schema import axis_step, number_text, round_length
 
 PAPER = "#0d0f12"
 INK = "#e8e6e1"
@@ -55,6 +55,12 @@ def add_text(figure: Figure, left: float, top: float, text: str, **style: Any) -
     width, height = figure.get_size_inches()
     look = {"color": INK, "fontsize": 8.0, "va": "center", **FONT, **style}
     figure.text(left / width, 1.0 - top / height, text, **look)
+
+
+def add_foot(figure: Figure, text: str) -> None:
+    """One quiet line at the lower edge: what is shown."""
+    bottom = float(figure.get_size_inches()[1]) - 0.17
+    add_text(figure, 0.22, bottom, text.strip(), color=QUIET, fontsize=7.0)
 
 
 def grey_map() -> Colormap:

@@ -20,7 +20,7 @@ import numpy as np
 import xarray as xr
 
 from lacbed.constants import wavelength
-from lacbed.errors import FileFormatError
+from lacbed.errors import CrystalError, FileFormatError
 from lacbed.io.atomic import reason
 
 if TYPE_CHECKING:
@@ -57,14 +57,19 @@ def holds_images(folder: Path) -> bool:
     return bool(folder.is_dir() and _image_folders(folder))
 
 
-def read(folder: Path) -> xr.DataArray:
+def read(folder: Path, block: str | None = None) -> xr.DataArray:
     """A folder of images, or one with such folders for several thicknesses, as a pattern.
 
     Thicknesses come from the names of the folders (of several iterations of a refinement, the last counts), those
     of measured images are NaN.
 
+    Args:
+        folder: of the images, or of the folders.
+        block: data block of felix.cif, if that has several crystals.
+
     Raises:
-        FileFormatError: if no felix.inp is near, or images are missing, damaged or of different sizes.
+        FileFormatError: if no felix.inp is near, images are missing, damaged or of different sizes, or felix.cif
+            cannot be used.
     """
     from lacbed.felix.input import read_felix
 
@@ -80,7 +85,7 @@ def read(folder: Path) -> xr.DataArray:
         raise FileFormatError(
             f"its images have {images.shape[-1]} pixels per side, but felix.inp gives 2 x {felix.radius}"
         )
-    return _labelled(images, thicknesses, hkl, felix)
+    return _labelled(images, thicknesses, hkl, felix, block)
 
 
 def _image_folders(folder: Path) -> list[Path]:
@@ -164,11 +169,17 @@ def _order(stacks: dict[float, dict[HKL, np.ndarray]], felix: FelixInput) -> lis
     return listed + sorted(common - set(listed))
 
 
-def _labelled(images: np.ndarray, thicknesses: list[float], hkl: list[HKL], felix: FelixInput) -> xr.DataArray:
+def _labelled(
+    images: np.ndarray, thicknesses: list[float], hkl: list[HKL], felix: FelixInput, block: str | None
+) -> xr.DataArray:
     from lacbed.felix.recipe import crystal_of, frame_of
     from lacbed.geometry.tilts import TiltGrid
 
-    crystal, _ = crystal_of(felix)
+    try:
+        crystal, _ = crystal_of(felix, block)
+    except CrystalError as error:
+        how = "; lacbed convert --images takes --block" if block is None and "--block" in str(error) else ""
+        raise FileFormatError(f"{error}{how}") from None
     frame, energy = frame_of(felix, crystal), felix.voltage * 1e3
     kx, ky = TiltGrid(felix.pixels, k_max=felix.half_width).axes(frame, energy)
     indices, angle = np.array(hkl), wavelength(energy)

@@ -21,8 +21,7 @@ from lacbed.errors import FileFormatError, MissingExtraError
 from lacbed.io.sizes import COMPRESSED
 from lacbed.patterns.formats import hdf5
 from lacbed.patterns.formats.netcdf import require as require_hdf5
-from lacbed.patterns.labels import axis_step
-from lacbed.patterns.schema import labels_from_json, labels_to_json, rebuild
+from lacbed.patterns.schema import axis_step, labels_from_json, labels_to_json, rebuild
 
 _ZSPY_TEXT = b'"lacbed"'
 

@@ -28,8 +28,7 @@ import xarray as xr
 
 from lacbed.errors import FileFormatError
 from lacbed.io.sizes import check_size
-from lacbed.patterns.labels import axis_step, number_text
-from lacbed.patterns.schema import SEAL, labels_from_json, labels_to_json, rebuild
+from lacbed.patterns.schema import SEAL, axis_step, labels_from_json, labels_to_json, number_text, rebuild
 
 _AXES = {"thickness": "T", "hkl": "C"}
 _MIN_MAX = 1e-30

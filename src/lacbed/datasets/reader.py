@@ -15,12 +15,12 @@ import pyarrow as pa
 import zarr
 
 from lacbed.catalog.files import read_catalog
-from lacbed.datasets.codec import decode_intensity, decode_potential
+from lacbed.datasets.compute import decode_intensity, decode_potential
 from lacbed.datasets.config import DatasetConfig
 from lacbed.datasets.consistency import MOST_ROWS, config_changed, contradictions, members, record_problem
 from lacbed.datasets.manifest import read_journal, read_manifest
-from lacbed.datasets.storage import CATALOG, TYPES, chunk_name, read_record
 from lacbed.datasets.worker import quantities
+from lacbed.datasets.writer import CATALOG, TYPES, chunk_name, read_record
 from lacbed.errors import FileFormatError
 from lacbed.io.atomic import reason
 from lacbed.io.checks import read_bytes, regular_file
