@@ -43,7 +43,11 @@ def command(
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option("--start", metavar="FILE", help="Initial potential, such as that of a similar crystal."),
+        typer.Option(
+            "--start",
+            metavar="FILE",
+            help="Initial potential; by default that of the known crystal with the most similar pattern.",
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -65,7 +69,7 @@ def command(
 ) -> None:
     """Find the projected potential of a square zone, such as cubic [001], from its pattern of 000.
 
-    Example: lacbed potential BaTiO3 -o similar.nc && lacbed retrieve pattern.nc --start similar.nc -o retrieved
+    Example: lacbed retrieve pattern.nc -o retrieved
     """
     from lacbed.experiment.folder import load_experiment
     from lacbed.identification.predictors import target_of
@@ -78,13 +82,11 @@ def command(
         given_potential,
         learned_potential,
         load_inverse,
+        similar_potential,
     )
 
-    if (start is None) == (model is None):
-        raise SettingError(
-            "retrieval needs one start: the potential of a similar crystal (lacbed potential CRYSTAL -o "
-            "similar.nc, then --start similar.nc) or a learned inverse (lacbed train inverse, then --model FOLDER)"
-        )
+    if start is not None and model is not None:
+        raise SettingError("give --start or --model, not both; without them the most similar crystal is the start")
     check_folder(out)
     reporter = Reporter(quiet, as_json)
     reaches = [r for r in REACHES if r < reach] + [reach]
@@ -96,11 +98,14 @@ def command(
             _thickness(thickness, data),
             target.energy if voltage is None else parse.energy(voltage),
         )
-        if model is not None:
+        if start is not None:
+            first = given_potential(load_array(start))
+        elif model is not None:
             first = learned_potential(target, foil, load_inverse(model))
         else:
-            assert start is not None
-            first = given_potential(load_array(start))
+            with reporter.progress("Comparing with known crystals") as progress:
+                first, name = similar_potential(target, foil, progress)
+            reporter.say(f"start: the potential of {name}, whose pattern is the most similar")
         with reporter.progress("Retrieving") as progress:
             result = retrieve(
                 target,
