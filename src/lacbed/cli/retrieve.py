@@ -83,7 +83,7 @@ def command(
     if (start is None) == (model is None):
         raise SettingError(
             "retrieval needs one start: the potential of a similar crystal (lacbed potential CRYSTAL -o "
-            "similar.nc, then --start similar.nc), or a learned inverse (lacbed train inverse, then --model FOLDER)"
+            "similar.nc, then --start similar.nc), or a learned inverse (lacbed train inverse, then --model RUN)"
         )
     check_folder(out)
     data = load_experiment(pattern).pattern if pattern.is_dir() else load_pattern(pattern)
