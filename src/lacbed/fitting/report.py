@@ -33,9 +33,9 @@ COLUMNS = (
 
 _EXPLANATION = (
     "Z is 1 \N{MINUS SIGN} zero-mean normalised cross-correlation over all unmasked pixels of a measured image: 0 "
-    "is perfect, 1 is uncorrelated. Z: one common geometry for all reflections. Z aligned: each simulated image also "
-    "shifted separately. Z weighted: the same with the weights and the background that were requested. Z stated: "
-    "the geometry that the experiment states, without shifts."
+    "is perfect, 1 is uncorrelated. Z: one common geometry for all reflections. Z aligned: each simulated image "
+    "also shifted separately. Z weighted: the same with the weights and the background that were requested. Z "
+    "stated: the geometry that the experiment states, without shifts."
 )
 
 
