@@ -22,7 +22,7 @@ from functools import cache
 import numpy as np
 
 from lacbed.catalog.bond_lengths import bond_geometry, fit_prototype, nearest_distances
-from lacbed.catalog.elements import (
+from lacbed.catalog.chemistry import (
     OCTAHEDRAL,
     OCTAHEDRAL_3,
     TETRAHEDRAL,

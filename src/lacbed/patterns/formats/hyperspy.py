@@ -19,7 +19,7 @@ import xarray as xr
 
 from lacbed.errors import FileFormatError, MissingExtraError
 from lacbed.io.sizes import COMPRESSED
-from lacbed.patterns.formats import hdf5
+from lacbed.patterns.formats.netcdf import opened, read_values, write_sealed
 from lacbed.patterns.formats.netcdf import require as require_hdf5
 from lacbed.patterns.schema import axis_step, labels_from_json, labels_to_json, rebuild
 
@@ -71,7 +71,7 @@ def write(array: xr.DataArray, path: Path) -> None:
     # In memory first: HDF5 may crash the whole process when a disk runs full under it.
     buffer = _Buffer(str(path))
     _write_signal(module, array, buffer)
-    hdf5.write_sealed(path, buffer.getbuffer())
+    write_sealed(path, buffer.getbuffer())
 
 
 class _Buffer(io.BytesIO):
@@ -121,8 +121,8 @@ def read(path: Path) -> xr.DataArray:
 def _read_hspy(path: Path) -> xr.DataArray:
     """By h5py alone, which is told what to read and how much of it."""
     require_hdf5()
-    with hdf5.opened(path) as file:
-        return rebuild(hdf5.read(_signal_of(file), "data", COMPRESSED), labels_from_json(_ours(_text_of(file))))
+    with opened(path) as file:
+        return rebuild(read_values(_signal_of(file), "data", COMPRESSED), labels_from_json(_ours(_text_of(file))))
 
 
 def is_ours(path: Path) -> bool:
@@ -130,7 +130,7 @@ def is_ours(path: Path) -> bool:
     if path.is_dir():
         return _ZSPY_TEXT in path.joinpath(".zmetadata").read_bytes()
     require_hdf5()
-    with hdf5.opened(path) as file:
+    with opened(path) as file:
         return isinstance(_text_of(file), str)
 
 
