@@ -96,7 +96,10 @@ def forecast(crystal: Crystal, settings: Settings) -> Forecast:
     if frame.is_flat and not settings.laue_zones and not settings.weak_beams and settings.paraxial:
         work = _fast_operations(full) + (_fast_operations(coarse) * (1.0 + GROWTH**3) if searches else 0.0)
         interpolated = replace(full, matrices=min(full.matrices, _nodes(crystal, frame, settings)))
-        fast = (work / (_RATE * side_by_side()) + prepared / _RATE, _bytes("fast", interpolated, settings, reflections))
+        fast = (
+            work / (_RATE * side_by_side()) + prepared / _RATE,
+            _bytes("fast", interpolated, settings, reflections),
+        )
     seconds = seconds / (_RATE * side_by_side()) + prepared / _RATE  # which one thread does
     if settings.solver == "fast" and fast is not None:
         return Forecast(beams, *fast, None)

@@ -53,7 +53,9 @@ def likely_pairs(crystal: Crystal, frame: Frame, settings: Settings, pixels: int
     same = alike(crystal, frame, settings)
     if same == 1 or not np.any(hkl):
         return math.ceil(pixels * len(hkl) / same)
-    images = [hkl @ o.hkl.T for o in pattern_operations(crystal, frame, settings.laue_zones == 0) if not o.reversed]
+    images = [
+        hkl @ o.hkl.T for o in pattern_operations(crystal, frame, settings.laue_zones == 0) if not o.reversed
+    ]
     orbits = {frozenset(map(tuple, row)) for row in np.stack(images, axis=1).tolist()}
     return math.ceil(pixels * sum(map(len, orbits)) / same)
 

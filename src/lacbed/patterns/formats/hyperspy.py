@@ -143,7 +143,9 @@ def read_zspy(path: Path) -> list[dict[str, Any]]:
                 for name, group in sorted(groups.items())
             ]
     except (KeyError, AttributeError):
-        raise FileFormatError("it does not have the groups of a HyperSpy signal; parts of it are missing") from None
+        raise FileFormatError(
+            "it does not have the groups of a HyperSpy signal; parts of it are missing"
+        ) from None
     if not signals:
         raise FileFormatError("it holds no HyperSpy signal")
     return signals
