@@ -123,7 +123,7 @@ def read_zspy(path: Path) -> list[dict[str, Any]]:
     By Zarr alone: RosettaSciIO takes chunks that are missing for fill values, and needs Zarr 2.
 
     Raises:
-        FileFormatError: if it is no such folder, parts of it are missing, or it asks for more memory than it should.
+        FileFormatError: if it is no such folder, parts of it are missing, or it asks for too much memory.
     """
     import zarr
 
