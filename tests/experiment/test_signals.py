@@ -225,14 +225,14 @@ def test_damaged_zspy(tmp_path):
 
     for change, words in (
         (lambda s: chunk(s).unlink(), "chunks of its array are missing"),
-        (lambda s: chunk(s).write_bytes(chunk(s).read_bytes()[:20]), "damaged, cut short"),
+        (lambda s: chunk(s).write_bytes(b""), "damaged, cut short"),
         (lambda s: (s / "data" / ".zarray").unlink(), "the array of its signal '__unnamed__' is missing"),
         (lambda s: (s / "data" / ".zarray").write_text("{"), "damaged, cut short"),
         (lambda s: (s / "axis-1" / ".zattrs").unlink(), "metadata of its signal .*: axis-1"),
         (lambda s: shutil.rmtree(s / "axis-0"), "metadata of its signal .*: axis-0"),
         (lambda s: shutil.rmtree(s.parent), "lacks the groups of a HyperSpy signal"),
         (shutil.rmtree, "holds no HyperSpy signal"),
-        (lambda s: (s.parent.parent / ".zgroup").unlink(), "damaged, cut short"),
+        (lambda s: (s.parent.parent / ".zgroup").unlink(), "without a Zarr store"),
     ):
         with pytest.raises(FileFormatError, match=words) as caught:
             read_noted(hurt(change))
