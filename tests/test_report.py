@@ -53,7 +53,7 @@ def test_a_report_is_one_file_and_its_text(tmp_path):
     write_report(tmp_path, "A & B", parts, [("mean Z", "1 %")], ["look <here>"])
     page, text = ((tmp_path / name).read_text("utf-8") for name in ("report.html", "report.md"))
     assert "<title>A &amp; B</title>" in page
-    assert "<dd>1 %</dd>" in page
+    assert "<dd>1\N{NO-BREAK SPACE}%</dd>" in page
     assert "look &lt;here&gt;" in page
     assert page.count("data:image/png;base64,") == 1
     assert "<figcaption>A &lt;small&gt; figure.</figcaption>" in page

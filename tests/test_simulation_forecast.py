@@ -10,6 +10,7 @@ from lacbed import Crystal, Site, TiltGrid, convergence, simulate
 from lacbed.errors import MemoryLimitError, SettingError
 from lacbed.forecast import LONG, Forecast, duration, forecast
 from lacbed.settings import Settings
+from lacbed.setup import likely_pairs, prepare
 from lacbed.solvers import blocks
 
 
@@ -27,6 +28,23 @@ def test_a_long_axis_gets_its_estimate_for_nothing(axis: float, gigabytes) -> No
     assert found.seconds > LONG
     assert "GiB" in found.note()
     assert "--g-max" in found.note()
+
+
+def test_the_matrices_of_many_beams_are_in_the_forecast() -> None:
+    settings = Settings(zone_axis=(1, 0, 0), grid=TiltGrid(pixels=4), beams=15_000)
+    found = forecast(long_cell(9000.0), settings)
+    assert found.seconds > LONG
+    assert 3.0 < found.memory / 2**30 < 8.0  # 24 bytes for every pair of beams are 5.0
+    assert "GiB" in found.note()
+
+
+def test_pairs_that_symmetry_shares_are_counted_by_reflection() -> None:
+    crystal, grid = Crystal.named("MgO"), TiltGrid(pixels=16)
+    for hkl in (((0, 0, 0),), ((0, 0, 0), (2, 0, 0), (2, 2, 0)), ((2, 0, 0), (0, 2, 0), (-2, 0, 0), (0, -2, 0))):
+        settings = Settings(grid=grid, beams=20, hkl=hkl)
+        setup = prepare(crystal, settings)
+        likely = likely_pairs(crystal, setup.frame, settings, 256)
+        assert likely == pytest.approx(len(setup.problem.pair_tilt), rel=0.4)
 
 
 @pytest.mark.parametrize("run", [simulate, convergence])

@@ -21,7 +21,7 @@ from lacbed.errors import SettingError
 from lacbed.geometry.folding import is_allowed, zone_of_allowed
 from lacbed.geometry.frame import Frame, IntArray
 from lacbed.geometry.wave import ElectronWave
-from lacbed.io.numbers import check_number
+from lacbed.io.checks import check_number
 
 HKL = tuple[int, int, int]
 MAX_BEAMS = 20_000

@@ -17,7 +17,7 @@ from lacbed.errors import SettingError
 from lacbed.geometry.frame import make_frame
 from lacbed.geometry.symmetry import matrix_count
 from lacbed.geometry.tilts import TiltGrid
-from lacbed.io.numbers import check_number
+from lacbed.io.checks import check_number
 from lacbed.patterns.metrics import zncc_loss
 from lacbed.settings import Settings
 from lacbed.setup import prepare, solve

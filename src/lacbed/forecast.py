@@ -17,7 +17,7 @@ from lacbed.geometry.interpolation import node_spacing
 from lacbed.geometry.symmetry import matrix_count
 from lacbed.geometry.wave import electron_wave
 from lacbed.settings import Settings
-from lacbed.setup import alike, chooses_beams_by_convergence, wanted_reflections
+from lacbed.setup import alike, chooses_beams_by_convergence, likely_pairs, wanted_reflections
 from lacbed.solvers.blocks import gibibytes, quick_block, side_by_side
 from lacbed.solvers.choose import diagonalisation_operations
 from lacbed.solvers.convolution import FEWEST, TOGETHER, box_cost
@@ -90,12 +90,16 @@ def forecast(crystal: Crystal, settings: Settings) -> Forecast:
         wider = _size(crystal, frame, narrow, math.ceil(GROWTH * beams))
         seconds += 1.7 * _exact(crystal, frame, settings, wider)[1]
         prepared *= 1.0 + GROWTH**4 / (GROWTH**2 - 1.0)  # every rung up to the one above makes its own
-    memory = _bytes(solver, full, settings)
+    reflections = len(wanted_reflections(crystal, frame, settings))
+    memory = _bytes(solver, full, settings, reflections)
     fast = None
     if frame.is_flat and not settings.laue_zones and not settings.weak_beams and settings.paraxial:
         work = _fast_operations(full) + (_fast_operations(coarse) * (1.0 + GROWTH**3) if searches else 0.0)
         interpolated = replace(full, matrices=min(full.matrices, _nodes(crystal, frame, settings)))
-        fast = (work / (_RATE * side_by_side()) + prepared / _RATE, _bytes("fast", interpolated, settings))
+        fast = (
+            work / (_RATE * side_by_side()) + prepared / _RATE,
+            _bytes("fast", interpolated, settings, reflections),
+        )
     seconds = seconds / (_RATE * side_by_side()) + prepared / _RATE  # which one thread does
     if settings.solver == "fast" and fast is not None:
         return Forecast(beams, *fast, None)
@@ -139,7 +143,7 @@ def _size(crystal: Crystal, frame: Frame, settings: Settings, beams: int) -> Siz
         beams=beams,
         tilts=-(-len(tilts) // same),
         matrices=-(-distinct // same) if frame.is_flat and not settings.laue_zones else -(-len(tilts) // same),
-        pairs=-(-len(tilts) * len(wanted_reflections(crystal, frame, settings)) // same),
+        pairs=likely_pairs(crystal, frame, settings, len(tilts)),
         thicknesses=len(settings.thicknesses),
         is_real=bool(np.any(np.all(crystal.rotations == -np.eye(3, dtype=int), axis=(1, 2)))),
         absorbs=settings.absorption is not None,
@@ -161,14 +165,13 @@ def _nodes(crystal: Crystal, frame: Frame, settings: Settings) -> int:
     return math.prod(math.ceil(float(n) / spacing) for n in np.linalg.norm(lattice, axis=1))
 
 
-def _bytes(name: str, size: Size, settings: Settings) -> int:
+def _bytes(name: str, size: Size, settings: Settings, reflections: int) -> int:
     word, threads = 8 if settings.dtype == "float64" else 4, side_by_side()
     once, work, each = solver_bytes(name, size, word)
     count = size.matrices if name in ("zone", "fast") else size.tilts
     aim = TOGETHER if name == "chebyshev" and size.sides else None
     solving = once + threads * (work + each * quick_block(count, threads * each, aim))
     pixels, thicknesses = settings.grid.pixels**2, len(settings.thicknesses)
-    reflections = max(1, round(size.pairs / max(1, size.tilts)))
     values = result_bytes(pixels, reflections, size.pairs, thicknesses, word, settings.output == "amplitude")
     return max(OVERHEAD + preparation_bytes(size.beams, size.absorbs, size.is_real), solving + values)
 

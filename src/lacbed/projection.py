@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lacbed.constants import H2_OVER_2M
 from lacbed.geometry.frame import Frame, make_frame
-from lacbed.io.numbers import check_number, check_whole
+from lacbed.io.checks import check_number, check_whole
 from lacbed.potential import Absorption, check_absorption, structure_factors
 
 if TYPE_CHECKING:

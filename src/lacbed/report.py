@@ -22,38 +22,34 @@ MARKDOWN, PAGE = "report.md", "report.html"
 _STYLE = """
 :root { color-scheme: light dark;
   --paper: light-dark(#faf8f4, #0d0f12); --card: light-dark(#ffffff, #14171b);
-  --ink: light-dark(#1b1d20, #e8e6e1);
-  --quiet: light-dark(#62676e, #979ca4); --line: light-dark(#e4e0d8, #282c32);
-  --rule: light-dark(#b9b3a7, #4a4f57);
+  --ink: light-dark(#1b1d20, #e8e6e1); --quiet: light-dark(#62676e, #979ca4);
+  --line: light-dark(#e4e0d8, #282c32); --rule: light-dark(#b9b3a7, #4a4f57);
   --accent: light-dark(#9a4c08, #ffb454); --wash: light-dark(#fbf0dd, #2a2114); }
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.6 Charter, "Bitstream Charter",
-  "Iowan Old Style", "Source Serif 4", Cambria, Georgia, "Noto Serif", "DejaVu Serif", serif; }
-main { max-width: 62rem; margin: 0 auto; padding: 3rem 1.5rem 5rem; }
-h1, h2, table, figcaption, .facts, .warnings { font-family: system-ui, -apple-system, "Segoe UI", Roboto,
-  "Noto Sans", "DejaVu Sans", sans-serif; }
-h1 { font-size: 1.75rem; line-height: 1.25; font-weight: 650; letter-spacing: -.01em; margin: 0 0 .4rem; }
-h2 { font-size: 1.1rem; font-weight: 650; margin: 2.8rem 0 .8rem; padding-top: 1rem;
+body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.6 system-ui, -apple-system,
+  "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif; font-variant-numeric: tabular-nums; }
+main { max-width: 66rem; margin: 0 auto; padding: 3rem 1.5rem 5rem; }
+h1 { font-size: 1.8rem; line-height: 1.25; font-weight: 650; letter-spacing: -.01em; margin: 0 0 .4rem; }
+h2 { font-size: 1.13rem; font-weight: 650; margin: 2.8rem 0 .9rem; padding-top: 1.1rem;
   border-top: 1px solid var(--line); }
-p, li { max-width: 44rem; } p { margin: .7rem 0; } a { color: var(--accent); }
-.facts { display: flex; flex-wrap: wrap; gap: 1rem 2.6rem; margin: 1.6rem 0 .6rem; padding: 0; }
+p, li { max-width: 46rem; } p { margin: .8rem 0; } a { color: var(--accent); } code { font-size: .9em; }
+.facts { display: flex; flex-wrap: wrap; gap: 1rem 2.8rem; margin: 1.6rem 0 1.5rem; }
 .facts div { display: flex; flex-direction: column-reverse; }
 .facts dt { color: var(--quiet); font-size: .8rem; line-height: 1.4; }
-.facts dd { margin: 0; font-size: 1.5rem; font-weight: 600; line-height: 1.3; font-variant-numeric: tabular-nums; }
-.warnings { margin: 1.6rem 0; padding: .8rem 1.1rem; border-left: 3px solid var(--accent); background: var(--wash);
-  border-radius: 0 6px 6px 0; font-size: .88rem; }
+.facts dd { margin: 0; font-size: 1.5rem; font-weight: 600; line-height: 1.3; }
+.warnings { margin: 1.6rem 0; padding: .8rem 1.1rem; border-left: 3px solid var(--accent);
+  background: var(--wash); border-radius: 0 6px 6px 0; font-size: .88rem; }
 .warnings h2 { border: 0; margin: 0 0 .3rem; padding: 0; font-size: .88rem; color: var(--accent); }
-.warnings ul { margin: 0; padding-left: 1.1rem; }
-.wide { overflow-x: auto; margin: 1rem 0; }
-table { border-collapse: collapse; font-size: .85rem; line-height: 1.35; font-variant-numeric: tabular-nums;
+.warnings ul { margin: 0; padding-left: 1.1rem; } .warnings li { max-width: none; }
+.wide { overflow-x: auto; margin: 1.1rem 0; }
+table { border-collapse: collapse; font-size: .86rem; line-height: 1.35;
   border-top: 1.5px solid var(--rule); border-bottom: 1.5px solid var(--rule); }
 th { color: var(--quiet); font-weight: 550; vertical-align: bottom; border-bottom: 1px solid var(--rule); }
-th, td { padding: .34rem .95rem; text-align: left; white-space: nowrap; }
+th, td { padding: .36rem .85rem; text-align: left; } td { white-space: nowrap; }
 th:first-child, td:first-child { padding-left: .3rem; } th:last-child, td:last-child { padding-right: .3rem; }
 tbody tr + tr td { border-top: 1px solid var(--line); } tbody tr:hover td { background: var(--card); }
 figure { margin: 1.6rem 0; } figure img { display: block; max-width: 100%; height: auto; border-radius: 6px; }
-figcaption { color: var(--quiet); font-size: .84rem; line-height: 1.5; margin-top: .55rem; max-width: 44rem; }
-code { font-size: .88em; }
+figcaption { color: var(--quiet); font-size: .86rem; line-height: 1.5; margin-top: .55rem; max-width: 46rem; }
 @media print { main { max-width: none; padding: 0; } figure, tr { break-inside: avoid; } }
 """
 _MARKUP = re.compile(r"([\\`*\[\]<>|&]|(?<!\w)_|_(?!\w)|(?<!\w)~~|^\s*[#>+-](?=\s))")
@@ -152,6 +148,7 @@ def write_report(
     if warnings:
         blocks.append(f'<div class="warnings">{_html("## Warnings")}{_html(listed)}</div>')
     body = "\n".join([*blocks, _html("\n\n".join(parts))])
+    body = re.sub(" (?=[%Å])", "\N{NO-BREAK SPACE}", body)
     body = body.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
     body = _FIGURE.sub(lambda found: _embedded(folder / found[1], found[2]), body)
     page = (

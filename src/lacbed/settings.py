@@ -12,7 +12,7 @@ import numpy as np
 from lacbed.errors import SettingError
 from lacbed.geometry.tilts import TiltGrid
 from lacbed.geometry.wave import electron_wave
-from lacbed.io.numbers import check_number, check_one_of, check_whole
+from lacbed.io.checks import check_number, check_one_of, check_whole
 from lacbed.potential import Absorption, check_absorption
 from lacbed.scattering import FACTOR_TABLES
 from lacbed.solvers.choose import SOLVERS

@@ -30,7 +30,7 @@ def check_request(crystal: Crystal, settings: Settings) -> None:
     reflections = len(wanted_reflections(crystal, frame, settings))
     word = 8 if settings.dtype == "float64" else 4
     pixels, thicknesses = settings.grid.pixels**2, len(settings.thicknesses)
-    pairs = math.ceil(pixels * reflections / alike(crystal, frame, settings))
+    pairs = likely_pairs(crystal, frame, settings, pixels)
     check_result_size(pixels, reflections, pairs, thicknesses, word, settings.output == "amplitude")
     choose_device(settings.device)
 
@@ -42,6 +42,22 @@ def alike(crystal: Crystal, frame: Frame, settings: Settings) -> int:
     operations = pattern_operations(crystal, frame, settings.laue_zones == 0)
     moves = {o.plane.tobytes() if not o.reversed else (-o.plane + 0.0).tobytes() for o in operations}
     return len(moves) if settings.hkl == ((0, 0, 0),) else sum(not o.reversed for o in operations)
+
+
+def likely_pairs(crystal: Crystal, frame: Frame, settings: Settings, pixels: int) -> int:
+    """About how many pairs of a pixel and a reflection are solved, where symmetry makes the others equal to them.
+
+    A group of N operations has N / m that leave a reflection with m equivalent ones as it is.
+    """
+    hkl = np.array(wanted_reflections(crystal, frame, settings))
+    same = alike(crystal, frame, settings)
+    if same == 1 or not np.any(hkl):
+        return math.ceil(pixels * len(hkl) / same)
+    images = [
+        hkl @ o.hkl.T for o in pattern_operations(crystal, frame, settings.laue_zones == 0) if not o.reversed
+    ]
+    orbits = {frozenset(map(tuple, row)) for row in np.stack(images, axis=1).tolist()}
+    return math.ceil(pixels * sum(map(len, orbits)) / same)
 
 
 def chooses_beams_by_convergence(settings: Settings) -> bool:

@@ -91,3 +91,13 @@ def test_half_numbers_give_a_whole_number_of_pixels_per_vector(extent, detail):
 def test_the_series_holds_what_is_looked_at():
     view = parse_view({"name": "Si", "thickness": 333.5, "thickness_step": 100, "thickness_max": 400})
     assert view.thicknesses == (100, 200, 300, 333.5, 400)
+
+
+def test_a_data_block_of_a_cif():
+    from lacbed.app.structure import crystal_of
+    from lacbed.crystals import Crystal
+
+    text = "".join(Crystal.named(name).to_cif() for name in ("Si", "Ge"))
+    assert crystal_of(parse_view({"cif": text, "title": "two", "block": "Ge"})).formula == "Ge"
+    with pytest.raises(LacbedError, match="2 data blocks hold atoms"):
+        crystal_of(parse_view({"cif": text, "title": "two"}))

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
+from lacbed.catalog.chemistry import Orbit, anonymous_prototype, reduced_formula, wyckoff_signature
 from lacbed.catalog.files import read_catalog, rows_of
-from lacbed.catalog.labels import Orbit, anonymous_prototype, reduced_formula, wyckoff_signature
 from lacbed.catalog.rows import crystal_of, nearest_distance, row_of
 from lacbed.crystals import Crystal, Site
 from lacbed.crystals.wyckoff import locate, operations, positions_of, relabelings

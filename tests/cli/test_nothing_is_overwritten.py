@@ -111,6 +111,18 @@ def test_files_and_parts_of_data_sets_stay(lacbed, places, words):
     assert state(places) == before
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_place_is_looked_at_before_the_input_is_read(lacbed, places, command):
+    """Inputs that are not there are not even looked for where the results cannot go."""
+    words = COMMANDS[command]
+    for name in ("p.nc", "data.zarr", "model ", "vae-seed", "Cu"):
+        words = words.replace(name, name.strip() + "-absent ")
+    found = lacbed(*words.split(), "mine")
+    assert (found.code, found.err.count("\n")) == (2, 1), found
+    assert "mine" in found.err
+    assert "absent" not in found.err
+
+
 def test_a_split_may_be_written_again(lacbed, places):
     from lacbed.cli.dataset import _is_split
 

@@ -59,7 +59,9 @@ def test_mixed_site_overfilled():
 
 def test_three_thirds_are_one():
     thirds = [Site(e, e, (0, 0, 0), 0.3333) for e in ("Fe", "Co", "Ni")]
-    Crystal.build("alloy", 3.6, 225, thirds)
+    atoms = Crystal.build("alloy", 3.6, 225, thirds).atoms
+    assert len(atoms.xyz) == 12
+    assert atoms.occupancy.sum() == pytest.approx(4 * 0.9999)
 
 
 def test_collision_across_a_face():

@@ -99,4 +99,6 @@ def test_cell_against_group(cell, group):
 
 
 def test_rounded_cell_is_accepted():
-    Crystal.build("box", (4.0, 4.0005, 3.9995, 90.01, 90.0, 89.99), 221, [Site("O", "O", (0, 0, 0))])
+    crystal = Crystal.build("box", (4.0, 4.0005, 3.9995, 90.01, 90.0, 89.99), 221, [Site("O", "O", (0, 0, 0))])
+    assert crystal.cell == pytest.approx((4.0, 4.0, 4.0, 90.0, 90.0, 90.0), abs=0.011)
+    assert len(crystal.atoms.xyz) == 1

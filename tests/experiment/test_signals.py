@@ -1,8 +1,11 @@
 """The axes of a signal say which of them counts the images; what leaves that open is refused."""
 
+import shutil
+
 import h5py
 import numpy as np
 import pytest
+import zarr
 from dm_files import write_dm
 
 from lacbed.errors import FileFormatError
@@ -184,3 +187,55 @@ def test_bytes_changed_by_chance_end_in_one_line_or_in_images(tmp_path, ending):
             assert read_noted(path)[0].ndim in (2, 3)
         except FileFormatError as error:
             assert "\n" not in str(error)  # noqa: PT017
+
+
+def write_zspy(path, data, navigate="nss", original=None):
+    """What HyperSpy 2.5 writes, by Zarr alone."""
+    signal = zarr.open_group(path, mode="w", zarr_format=2).create_group("Experiments/__unnamed__")
+    for i, letter in enumerate(navigate):
+        axis = {"_type": "UniformDataAxis", "name": "abcdef"[i], "navigate": letter == "n", "offset": 0.0}
+        signal.create_group(f"axis-{i}").attrs.update(
+            axis | {"scale": 1.0, "size": data.shape[i], "units": "_None_"}
+        )
+    for name in ("attributes", "metadata", "learning_results", "original_metadata"):
+        signal.create_group(name).attrs.update(original or {} if name == "original_metadata" else {})
+    chunks = (1, *data.shape[1:])
+    stored = signal.create_array("data", shape=data.shape, chunks=chunks, dtype=data.dtype, fill_value=0)
+    stored[...] = data
+    return path
+
+
+def test_zspy_is_read_without_hyperspy(tmp_path):
+    for name in ("first", "last", "in the middle"):
+        data, navigate, _ = READ[name]
+        images, notes = read_noted(write_zspy(tmp_path / f"{name}.zspy", data, navigate))
+        np.testing.assert_array_equal(images, STACK)
+        assert notes == []
+
+
+def test_damaged_zspy(tmp_path):
+    def hurt(change):
+        path = write_zspy(tmp_path / "s.zspy", STACK)
+        change(path / "Experiments" / "__unnamed__")
+        return path
+
+    def chunk(signal):
+        return next(p for p in sorted((signal / "data").rglob("*")) if p.is_file() and not p.name.startswith("."))
+
+    for change, words in (
+        (lambda s: chunk(s).unlink(), "chunks of its array are missing"),
+        (lambda s: chunk(s).write_bytes(b""), "damaged, cut short"),
+        (lambda s: (s / "data" / ".zarray").unlink(), "the array of its signal '__unnamed__' is missing"),
+        (lambda s: (s / "data" / ".zarray").write_text("{"), "damaged, cut short"),
+        (lambda s: (s / "axis-1" / ".zattrs").unlink(), "metadata of its signal .*: axis-1"),
+        (lambda s: shutil.rmtree(s / "axis-0"), "metadata of its signal .*: axis-0"),
+        (lambda s: shutil.rmtree(s.parent), "lacks the groups of a HyperSpy signal"),
+        (shutil.rmtree, "holds no HyperSpy signal"),
+        (lambda s: (s.parent.parent / ".zgroup").unlink(), "without a Zarr store"),
+    ):
+        with pytest.raises(FileFormatError, match=words) as caught:
+            read_noted(hurt(change))
+        assert "\n" not in str(caught.value)
+    (tmp_path / "file.zspy").write_bytes(b"abc")
+    with pytest.raises(FileFormatError, match=r"a \.zspy is a folder, but this is a file"):
+        read_noted(tmp_path / "file.zspy")

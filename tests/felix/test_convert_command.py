@@ -99,3 +99,27 @@ def test_a_published_run_of_felix(reference_folder: Path, tmp_path: Path, capsys
     capsys.readouterr()
     assert main(["compare", "ours.nc", "in", "--intersect", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["Z_max"] <= 2e-3
+
+
+def test_a_data_block_of_felix_cif(tmp_path: Path, capsys) -> None:
+    folder = make_folder(tmp_path / "in", GAAS)
+    other = lacbed.Crystal.named("GaP").to_cif()
+    cif = folder / "felix.cif"
+    cif.write_text(
+        cif.read_text("utf-8").replace("data_", "data_one_", 1) + other.replace("data_", "data_two_", 1)
+    )
+    names = [line[5:] for line in cif.read_text("utf-8").splitlines() if line.startswith("data_")]
+    assert main(["convert", "in"]) == 2
+    assert f"choose one with --block {names[0]}" in capsys.readouterr().err
+    assert main(["convert", "in", "--block", names[0], "--solver", "fast", "-o", "ours.nc", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert f"--block {names[0]}" in said["shell"]
+    assert f"block={names[0]!r}" in said["python"]
+    ours = lacbed.load_pattern("ours.nc")
+    assert ours.attrs["formula"] == GAAS.formula
+    for name, images in zip(("A_Sim_0300A_012x012", "A_Sim_0400A_012x012"), ours.values, strict=True):
+        write_images(folder / name, images)
+    assert main(["compare", "ours.nc", "in"]) == 2
+    assert "lacbed convert --images takes --block" in capsys.readouterr().err
+    assert main(["convert", "in", "--images", "--block", names[0], "-o", "felix.nc"]) == 0
+    assert lacbed.load_pattern("felix.nc").attrs["formula"] == GAAS.formula

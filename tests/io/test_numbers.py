@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lacbed.errors import FileFormatError, SettingError
-from lacbed.io.numbers import check_number, check_one_of, check_whole, is_list, is_number, is_whole
+from lacbed.io.checks import check_number, check_one_of, check_whole, is_list, is_number, is_whole
 
 NO_NUMBERS = [True, False, np.True_, None, "1", "", math.nan, math.inf, -math.inf, 1j, np.complex128(1), [1]]
 NO_NUMBERS += [10**400, np.float32("nan"), np.float32("inf"), Fraction(10**400)]

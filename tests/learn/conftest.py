@@ -12,7 +12,7 @@ from synthetic import EXTENT, PIXELS, SyntheticData, small_config
 
 from lacbed.learn import data
 from lacbed.learn.config import config_from_dict
-from lacbed.learn.package_model import finish
+from lacbed.learn.export import finish
 from lacbed.learn.train import train
 
 DATA_CONFIG = {

@@ -87,7 +87,7 @@ def test_it_goes_into_onnx(tmp_path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     from lacbed.learn.checkpoint import LoadedModel
-    from lacbed.learn.onnx import TOLERANCE, export_onnx
+    from lacbed.learn.export import TOLERANCE, export_onnx
 
     torch.manual_seed(0)
     model = build_model(SYMMETRIC).eval()

@@ -195,8 +195,8 @@ def test_onnx_equals_the_model(tmp_path, name):
     from synthetic import SMALL
 
     from lacbed.learn.checkpoint import LoadedModel
+    from lacbed.learn.export import TOLERANCE, export_onnx
     from lacbed.learn.models import build_model
-    from lacbed.learn.onnx import TOLERANCE, export_onnx
 
     torch.manual_seed(0)
     model = build_model(SMALL[name]).eval()

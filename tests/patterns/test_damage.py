@@ -21,7 +21,7 @@ from lacbed.errors import FileFormatError
 from lacbed.io.atomic import replacing
 from lacbed.io.sizes import check_size
 from lacbed.patterns import check_writable, load_pattern, save_pattern, schema
-from lacbed.patterns.formats import hdf5, zarr_folder
+from lacbed.patterns.formats import netcdf, zarr_folder
 
 FILES = (".nc", ".npz", ".tif", ".hspy")
 ALL = (*FILES, ".zarr")
@@ -213,7 +213,7 @@ def test_nothing_is_printed_about_damaged_hdf5(small, tmp_path, capfd):
         with contextlib.suppress(FileFormatError):
             load_pattern(path)
     assert capfd.readouterr().err == ""
-    with hdf5.quiet():
+    with netcdf.quiet():
         assert sys.unraisablehook is not sys.__unraisablehook__
     assert sys.excepthook is before
 

@@ -63,8 +63,14 @@ def test_many_reflections_wrap(make_pattern, tmp_path):
 def test_constant_and_missing_images(make_pattern, tmp_path):
     pattern = make_pattern()
     pattern[0, 0], pattern[0, 1], pattern[0, 2] = 0.0, np.nan, 0.3
-    save_figure(montage(pattern), tmp_path / "p.png")
+    figure = montage(pattern)
+    save_figure(figure, tmp_path / "p.png")
+    limits = np.array([image.get_clim() for axes in figure.axes for image in axes.images])
+    assert len(limits) == pattern.sizes["thickness"] * pattern.sizes["hkl"]
+    assert np.all(np.isfinite(limits))
+    assert np.all(limits[:, 0] < limits[:, 1])
     save_figure(montage(make_pattern(1)), tmp_path / "q.png")
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("p.png", "q.png"))
 
 
 def test_unknown_scales_are_refused(make_pattern):

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from lacbed.errors import FileFormatError
-from lacbed.io import lock
+from lacbed.io import atomic, lock
 from lacbed.io.lock import claimed, is_empty, locked
+from lacbed.patterns.files import check_writable
 
 HOLD = """
 import sys, time
@@ -88,3 +89,20 @@ def test_errors_of_the_work_itself_pass(tmp_path):
     with pytest.raises(OSError, match="mine"), claimed(tmp_path / "out", "fit", inside=True):
         raise OSError("mine")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a file without a name is a thing of Linux")
+def test_the_place_is_tried_by_a_file_without_a_name(tmp_path, monkeypatch):
+    """So that nothing is left when a signal comes in between."""
+    seen = []
+    real = atomic.tempfile.TemporaryFile
+
+    def looking(**named: object) -> object:
+        file = real(**named)
+        seen.append(list(tmp_path.iterdir()))
+        return file
+
+    monkeypatch.setattr(atomic.tempfile, "TemporaryFile", looking)
+    check_writable(tmp_path / "p.nc")
+    assert seen == [[]]
+    assert list(tmp_path.iterdir()) == []

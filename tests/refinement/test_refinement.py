@@ -359,6 +359,22 @@ def test_folder_and_state(tmp_path):
         load_progress(folder, mark)
 
 
+def test_the_fingerprint_is_that_of_the_numbers_and_not_of_a_cif(monkeypatch):
+    crystal, data, _ = measured()
+    mark = fingerprint(data, crystal, RefinementOptions())
+    monkeypatch.setattr(type(crystal), "to_cif", lambda self: "another way to write it")
+    again = replace(crystal, name="x", notes=("read otherwise",), source="elsewhere")
+    assert fingerprint(data, again, RefinementOptions()) == mark
+    first = crystal.sites[0]
+    for changed in (
+        replace(crystal, cell=(crystal.cell[0] * 1.001,) * 3 + crystal.cell[3:]),
+        replace(crystal, sites=(replace(first, occupancy=0.9), *crystal.sites[1:])),
+        replace(crystal, sites=(replace(first, u_iso=0.011), *crystal.sites[1:])),
+        crystal.with_b_iso(0.7),
+    ):
+        assert fingerprint(data, changed, RefinementOptions()) != mark
+
+
 @pytest.mark.parametrize(
     ("value", "su", "text"),
     [

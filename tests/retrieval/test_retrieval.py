@@ -157,6 +157,34 @@ def test_bad_values_are_refused(measured):
         given_potential(lacbed.projected_potential(lacbed.Crystal.named("GaAs"), (1, 1, 0), 16, 2.0))
 
 
+def test_starts_that_are_none(measured):
+    whole = lacbed.projected_potential(lacbed.Crystal.named("SrTiO3"), pixels=16, g_max=2.0)
+
+    def hurt(value=None, **attributes):
+        values = whole.values.copy()
+        values[3, 4] = values[3, 4] if value is None else value
+        return whole.copy(data=values).assign_attrs(attributes)
+
+    for bad, words in (
+        (hurt(np.nan), "1 of the 256 pixels of the start are NaN or infinite"),
+        (hurt(np.inf), "1 of the 256 pixels of the start are NaN or infinite"),
+        (hurt(units="counts"), "in V Å or V .*'counts'"),
+        (hurt(period=0.0), "period along the beam in Å, above 0, got 0"),
+        (hurt(period="x"), "period along the beam in Å, above 0, got 'x'"),
+        (hurt(1e9), "no crystal exceeds"),
+        (whole.copy(data=np.ones((16, 16))), "the same everywhere"),
+        (whole.copy(data=whole.values + 0j), "real numbers"),
+        (whole[:4, :4], "n at least 8, got 4 x 4"),
+        (whole[:, :8], "a square potential"),
+    ):
+        with pytest.raises(SettingError, match=words):
+            given_potential(bad)
+    with pytest.raises(SettingError, match="NaN or infinite"):
+        retrieve(target_of(measured), FOIL, torch.full((16, 16), torch.nan))
+    with pytest.raises(SettingError, match="n x n pixels"):
+        retrieve(target_of(measured), FOIL, torch.rand(16, 17))
+
+
 def test_command(measured, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     lacbed.save_pattern(measured, "sto.nc")

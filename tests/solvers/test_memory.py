@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from lacbed.solvers.blocks import stack_rows
 
 SCRIPT = """
 import sys, torch
@@ -58,6 +61,7 @@ print(max(said) / 2**20, status("VmHWM") - before)
         ("zone", "none", "float64", 700, 2, 1),
         ("chebyshev", "thomas", "float64", 1100, 2, 1),
         ("zone", "none", "float64", 30, 128, 250),
+        ("chebyshev", "none", "float64", 300, 96, 1),
     ],
 )
 def test_the_estimate_is_within_a_factor_of_the_truth(words) -> None:
@@ -67,3 +71,14 @@ def test_the_estimate_is_within_a_factor_of_the_truth(words) -> None:
     said, truth = (float(number) for number in done.stdout.split())
     assert truth > 30.0
     assert (truth - 15.0) / 1.5 <= said <= 1.5 * (truth + 15.0)
+
+
+def test_rows_that_are_stacked_as_they_come() -> None:
+    rows = [torch.rand(4, 3, dtype=torch.float64) for _ in range(5)]
+    assert torch.equal(stack_rows(iter(rows), 5), torch.stack(rows))
+    scale = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    mixed = stack_rows((row if i < 2 else scale * row for i, row in enumerate(rows)), 5)
+    assert torch.equal(mixed.detach(), torch.stack([*rows[:2], *(2.0 * row for row in rows[2:])]))
+    mixed.sum().backward()
+    assert scale.grad is not None
+    assert float(scale.grad) == pytest.approx(float(sum(row.sum() for row in rows[2:])))

@@ -15,7 +15,7 @@ import numpy as np
 
 from lacbed.app.request import View
 from lacbed.errors import SettingError
-from lacbed.io.numbers import is_number, is_whole
+from lacbed.io.checks import is_number, is_whole
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -11,7 +11,7 @@ from typing import Any
 
 from lacbed.app.limits import MAX_CIF_BYTES, MAX_PIXELS, MAX_THICKNESSES
 from lacbed.errors import SettingError
-from lacbed.io.numbers import check_number, is_list, is_number, is_whole
+from lacbed.io.checks import check_number, is_list, is_number, is_whole
 
 THINNEST, CLOSEST = 100.0, 20.0
 """Å; where the search for the thickness of an experiment begins, and its smallest step."""

@@ -11,8 +11,7 @@ import gemmi
 import numpy as np
 from scipy.spatial import cKDTree
 
-from lacbed.catalog.files import Row
-from lacbed.catalog.labels import (
+from lacbed.catalog.chemistry import (
     Orbit,
     amounts_of,
     anonymous_prototype,
@@ -20,6 +19,7 @@ from lacbed.catalog.labels import (
     reduced_formula,
     wyckoff_signature,
 )
+from lacbed.catalog.files import Row
 from lacbed.crystals import Crystal, Site
 from lacbed.crystals.cell import Cell
 from lacbed.crystals.site import B_PER_U, DEFAULT_B_ISO

@@ -11,7 +11,7 @@ import typer
 from lacbed.cli import options as o
 from lacbed.cli.console import Reporter, columns
 from lacbed.errors import FileFormatError, LacbedError, SettingError
-from lacbed.io.numbers import check_number
+from lacbed.io.checks import check_number
 
 if TYPE_CHECKING:
     from lacbed.datasets.build import Built

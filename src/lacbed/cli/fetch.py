@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from lacbed.cli import options as o
 from lacbed.cli.console import Reporter, size_text
 from lacbed.errors import LacbedError, SettingError
-from lacbed.io.numbers import check_number
+from lacbed.io.checks import check_number
 
 if TYPE_CHECKING:
     from lacbed.catalog.fetch.pages import Query, Source

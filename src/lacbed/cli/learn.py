@@ -57,7 +57,7 @@ def train_command(
     from lacbed.learn.config import load_config
     from lacbed.learn.data import open_data
     from lacbed.learn.distributed import processes
-    from lacbed.learn.package_model import finish
+    from lacbed.learn.export import finish
     from lacbed.learn.train import check_run_folder, train
 
     check_run_folder(out, resume)
@@ -270,7 +270,7 @@ def export_command(
     """
     from lacbed.io.lock import claimed
     from lacbed.learn.checkpoint import load_model
-    from lacbed.learn.onnx import check_file, export_onnx
+    from lacbed.learn.export import check_file, export_onnx
     from lacbed.learn.surrogate import find_model
 
     check_file(out)

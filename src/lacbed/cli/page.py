@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lacbed.errors import MissingExtraError, SettingError
-from lacbed.io.numbers import check_number
+from lacbed.io.checks import check_number
 
 if TYPE_CHECKING:
     from lacbed.app.limits import Limits

@@ -36,8 +36,8 @@ def compare_command(
     as_json: o.JsonOption = False,
 ) -> None:
     """Compare two patterns: Z, R factor, relative L2 and max |dI| for each thickness and reflection."""
-    from lacbed.patterns.compare import align_patterns, compare_patterns
     from lacbed.patterns.files import check_writable, load_pattern
+    from lacbed.patterns.metrics import align_patterns, compare_patterns
 
     if thickness is not None and out is None:
         raise SettingError("--thickness selects what is plotted; add -o FILE.png")

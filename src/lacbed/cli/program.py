@@ -27,7 +27,6 @@ from lacbed.cli import (
     patterns,
     predict,
     refine,
-    retrieve,
     simulate,
 )
 from lacbed.cli.leaving import INTERRUPTED, TERMINATED, Terminated, listen, say_stopped
@@ -64,8 +63,8 @@ for _name, _command in (
     ("export", learn.export_command),
     ("fit", fit.command),
     ("refine", refine.command),
-    ("identify", identify.command),
-    ("retrieve", retrieve.command),
+    ("identify", identify.identify_command),
+    ("retrieve", identify.retrieve_command),
 ):
     app.command(name=_name)(_command)
 catalog.app.add_typer(fetch.app)

@@ -78,10 +78,8 @@ _KINDS = (
 def _symmetry_tags(data: cif.Block) -> Tags:
     """The tags about symmetry that have a value, by what they say; those not known are "unread"."""
     found: Tags = defaultdict(list)
-    for tag, raw in values_by_tag(data):
+    for tag, raw in values_by_tag(data, "_space_group", "_symmetry"):
         name = tag.lower()
-        if not name.startswith(("_space_group", "_symmetry")):
-            continue
         values = [text for text in map(text_of, raw) if text]
         if values:
             found[_kind_of(name)].append((tag, values))

@@ -57,7 +57,7 @@ def parse_blocks(text: str, origin: str) -> list[cif.Block]:
 def has_atoms(block: cif.Block) -> bool:
     """Whether at least one atom has numbers for coordinates; a blank template has none."""
     columns: dict[str, list[str]] = {}
-    for tag, values in values_by_tag(block):
+    for tag, values in values_by_tag(block, "_atom_site_fract_", "_atom_site.fract_"):
         name = tag.lower().replace(".", "_")
         if name.startswith("_atom_site_fract_"):
             columns[name] = columns.get(name, []) + values
@@ -68,16 +68,19 @@ def _is_number(value: str) -> bool:
     return math.isfinite(cif.as_number(text_of(value)))
 
 
-def values_by_tag(block: cif.Block) -> Iterator[tuple[str, list[str]]]:
-    """Each tag, as it is spelled, with its raw values, in the order of the file."""
+def values_by_tag(block: cif.Block, *starts: str) -> Iterator[tuple[str, list[str]]]:
+    """Each tag that starts so (in lower case; else all), as it is spelled, with its raw values, in order."""
     for item in block:
         pair: Any = item.pair
         if pair is not None:
-            yield pair[0], [pair[1]]
+            if not starts or pair[0].lower().startswith(starts):
+                yield pair[0], [pair[1]]
         elif item.loop is not None:
-            width, values = item.loop.width(), item.loop.values
-            for column, tag in enumerate(item.loop.tags):
-                yield tag, values[column::width]
+            tags = item.loop.tags
+            wanted = [i for i, tag in enumerate(tags) if not starts or tag.lower().startswith(starts)]
+            values = item.loop.values if wanted else []
+            for column in wanted:
+                yield tags[column], values[column :: len(tags)]
 
 
 def tidied(block: cif.Block, notes: list[str]) -> cif.Block:
@@ -139,7 +142,9 @@ def _check_equal(name: str, first: list[str], second: list[str]) -> None:
 # -- values -------------------------------------------------------------------------------------------------
 def text_of(value: str | None) -> str:
     """The string of a CIF value without its quotes; "" for a missing value, ? and a dot, quoted or not."""
-    text = "" if value is None else str(cif.as_string(value)).strip()
+    if not value:
+        return ""
+    text = str(cif.as_string(value) if value[0] in "'\";" else value).strip()
     return "" if text in ("?", ".") else text
 
 

@@ -16,7 +16,7 @@ from lacbed.crystals.expand import Atoms, check_distances, expand_sites
 from lacbed.crystals.site import B_PER_U, MAX_U_ISO, STANDING_STILL, Site
 from lacbed.crystals.symmetry import IDENTITY, check_metric, find_space_group, matrices_of, operations_of
 from lacbed.errors import CrystalError
-from lacbed.io.numbers import check_number
+from lacbed.io.checks import check_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import gemmi
 import numpy as np
@@ -26,8 +27,13 @@ MAX_U_ISO = 10.0
 
 def is_element(symbol: str) -> bool:
     """True for the exact symbol of an element or "D"; "si", "Fe3+" and "X" are none."""
-    found = gemmi.Element(symbol) if isinstance(symbol, str) and symbol.isascii() else gemmi.Element("X")
-    return bool(found.atomic_number > 0 and found.name == symbol)
+    return isinstance(symbol, str) and symbol in _symbols()
+
+
+@cache
+def _symbols() -> frozenset[str]:
+    known = (gemmi.Element(number).name for number in range(1, 119))
+    return frozenset({*known, "D"})
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 
 import gemmi
 
@@ -33,6 +33,7 @@ _E_GLIDE = (39, 41, 64, 67, 68)
 """Groups with a plane of two glides, which the International Tables call e since 1992."""
 
 
+@lru_cache(maxsize=1024)
 def settings_of(symbol: str) -> tuple[gemmi.SpaceGroup, ...]:
     """The settings that a Hermann-Mauguin symbol can mean, the most usual one first; none if it has no meaning.
 
@@ -56,6 +57,7 @@ def settings_of(symbol: str) -> tuple[gemmi.SpaceGroup, ...]:
     return ()
 
 
+@lru_cache(maxsize=256)
 def settings_of_number(number: int) -> tuple[gemmi.SpaceGroup, ...]:
     """All tabulated settings of a space group from 1 to 230, the reference setting first."""
     return tuple(sorted((g for g in gemmi.spacegroup_table() if g.number == number), key=_rank))

@@ -132,6 +132,7 @@ def _parse(operations: tuple[str, ...]) -> tuple[IntArray, IntArray, int]:
     return scaled // gemmi.Op.DEN, np.array(steps, dtype=np.int64) % unit, unit
 
 
+@lru_cache(maxsize=4096)
 def canonical_triplet(text: str) -> str:
     """A triplet in one spelling: "-Y, X, 1/4+z" as "-y,x,z+1/4", translations in [0, 1).
 

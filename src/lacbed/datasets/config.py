@@ -12,8 +12,8 @@ from typing import Any
 
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.geometry.tilts import TiltGrid
+from lacbed.io.checks import check_number, check_whole, is_list, is_whole
 from lacbed.io.config_files import CONFIG_ENDINGS, read_config, refuse_unknown
-from lacbed.io.numbers import check_number, check_whole, is_list, is_whole
 from lacbed.potential import Absorption
 from lacbed.settings import Settings, plain
 

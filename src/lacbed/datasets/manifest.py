@@ -23,8 +23,7 @@ from lacbed.datasets.plan import Plan, describe_plan
 from lacbed.datasets.writer import LARGEST_JSON, json_file, write_bytes
 from lacbed.errors import FileFormatError
 from lacbed.io.atomic import reason
-from lacbed.io.checks import read_bytes, read_json_text, regular_file
-from lacbed.io.numbers import is_number, is_whole
+from lacbed.io.checks import is_number, is_whole, read_bytes, read_json_text, regular_file
 from lacbed.patterns.result import software
 
 _FREE = ("CC0-1.0", "public domain")

@@ -26,7 +26,7 @@ from lacbed.datasets.config import DatasetConfig
 from lacbed.datasets.orbits import Symmetry, symmetry_of
 from lacbed.errors import CrystalError, SettingError
 from lacbed.geometry.frame import make_frame
-from lacbed.io.numbers import check_number, check_whole
+from lacbed.io.checks import check_number, check_whole
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from lacbed.errors import SettingError
-from lacbed.io.numbers import check_whole
+from lacbed.io.checks import check_whole
 
 SIDES = ("train", "validation", "test")
 SHARES = (0.85, 0.10, 0.05)

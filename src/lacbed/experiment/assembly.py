@@ -26,7 +26,7 @@ from lacbed.experiment.experiment import (
 )
 from lacbed.geometry.frame import Frame, IntArray, make_frame
 from lacbed.geometry.tilts import MAX_ANGLE, TiltGrid
-from lacbed.io.numbers import check_number
+from lacbed.io.checks import check_number
 from lacbed.patterns.result import hkl_label, software
 
 SMALLEST = 8

@@ -23,7 +23,7 @@ from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
 from lacbed.geometry.frame import Frame, make_frame
 from lacbed.geometry.tilts import TiltGrid
-from lacbed.io.numbers import is_number
+from lacbed.io.checks import is_number
 from lacbed.patterns.result import hkl_label
 from lacbed.patterns.schema import axis_step, check_pattern
 

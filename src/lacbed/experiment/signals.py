@@ -61,11 +61,12 @@ def read_hyperspy(path: Path) -> tuple[np.ndarray, list[str]]:
         FileFormatError: if it holds no images, its axes do not say which they are, or parts of them are missing.
         MissingExtraError: if RosettaSciIO is not installed.
     """
+    if path.suffix.lower() == ".zspy":
+        if path.is_dir():
+            check_folder(path)
+        return _images(hyperspy.read_zspy(path), stated=True)
     module = hyperspy.require(path)
-    if path.suffix.lower() == ".hspy":
-        _check_hdf5(path)
-    elif path.is_dir():
-        check_folder(path)
+    _check_hdf5(path)
     with _quiet():
         return _images(module.file_reader(str(path), lazy=False), stated=True)
 

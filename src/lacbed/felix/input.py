@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lacbed.errors import FileFormatError
-from lacbed.io.numbers import check_number
+from lacbed.io.checks import check_number
 
 HKL = tuple[int, int, int]
 

@@ -32,10 +32,10 @@ COLUMNS = (
 
 
 _EXPLANATION = (
-    "Z is 1 - zero-mean normalised cross-correlation over all unmasked pixels of a measured image: 0 perfect, 1 "
-    "uncorrelated. `Z`: one common geometry for all reflections. `Z_aligned`: each simulated image also shifted "
-    "separately. `Z_weighted`: the same with the weights and the background that were requested. `Z_stated`: "
-    "geometry as stated by the experiment, without shifts."
+    "Z is 1 \N{MINUS SIGN} zero-mean normalised cross-correlation over all unmasked pixels of a measured image: 0 "
+    "is perfect, 1 is uncorrelated. Z: one common geometry for all reflections. Z aligned: each simulated image "
+    "also shifted separately. Z weighted: the same with the weights and the background that were requested. Z "
+    "stated: the geometry that the experiment states, without shifts."
 )
 
 
@@ -119,7 +119,7 @@ def _write_text(result: FitResult, folder: Path) -> None:
         "## Thickness",
         figure("scan.png", "Mean Z against the thickness; the line marks the best one."),
         "## Reflections",
-        table(COLUMNS, [_cells(row) for row in s["reflections"]]),
+        table([name.replace("_", " ") for name in COLUMNS], [_cells(row) for row in s["reflections"]]),
     ]
     report.write_report(folder, f"{s['experiment']} compared with {s['crystal']}", parts, facts, s["warnings"])
 
@@ -143,7 +143,14 @@ def _geometry(s: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
     name = str(row["hkl"]).replace(",", " ")
-    return [name if row["used"] else f"{name} (no contrast)", *(number(row.get(c)) for c in COLUMNS[1:])]
+    z = [percent(row.get(c, math.nan)) for c in COLUMNS[1:5]]
+    shift = [number(row.get(c), "+.2f") for c in COLUMNS[5:7]]
+    return [
+        name if row["used"] else f"{name} (no contrast)",
+        *z,
+        *shift,
+        *(number(row.get(c)) for c in COLUMNS[7:]),
+    ]
 
 
 def _rows(result: FitResult) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from lacbed.constants import wavelength
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
 from lacbed.geometry.frame import Frame
-from lacbed.io.numbers import check_number, check_whole
+from lacbed.io.checks import check_number, check_whole
 
 MAX_PIXELS = 4096
 MAX_ANGLE = 0.35  # rad; beyond about 20 degrees a projection along one zone axis makes no sense

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lacbed.constants import ELECTRON_REST_ENERGY, PLANCK_TIMES_C, relativistic_gamma, wavelength
-from lacbed.io.numbers import check_number
+from lacbed.io.checks import check_number
 
 MIN_ENERGY = 1e3
 MAX_ENERGY = 1e7

@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.io.atomic import reason
-from lacbed.io.checks import read_bytes, read_json_text
-from lacbed.io.numbers import is_number
+from lacbed.io.checks import is_number, read_bytes, read_json_text
 
 CONFIG_ENDINGS = (".toml", ".json")
 _LARGEST = 10**7  # bytes

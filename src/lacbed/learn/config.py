@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lacbed.errors import SettingError
+from lacbed.io.checks import check_number, check_one_of, check_whole
 from lacbed.io.config_files import CONFIG_ENDINGS, build_section, read_config, refuse_unknown
-from lacbed.io.numbers import check_number, check_one_of, check_whole
 from lacbed.learn.losses import LossSettings
 
 MOST_WORKERS = 1024

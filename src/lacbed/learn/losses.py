@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lacbed.io.numbers import check_number
+from lacbed.io.checks import check_number
 from lacbed.learn.symmetry import aligned, canonical, resampled
 from lacbed.patterns.metrics import max_difference, relative_l2, zncc_loss
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lacbed.errors import FileFormatError, MissingExtraError, SettingError
-from lacbed.io.numbers import is_number, is_whole
+from lacbed.io.checks import is_number, is_whole
 
 _RUN_KEYS = ("epochs", "patience", "checkpoint_steps", "workers", "tensorboard")
 """What a resumed run may change."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lacbed.errors import FileFormatError, LacbedError
+from lacbed.io.checks import is_list, is_number, is_whole
 from lacbed.io.config_files import build_section
-from lacbed.io.numbers import is_list, is_number, is_whole
 from lacbed.learn.config import DataSettings
 from lacbed.potential import check_absorption
 from lacbed.scattering import FACTOR_TABLES

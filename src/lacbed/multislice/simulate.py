@@ -26,7 +26,7 @@ from lacbed.errors import MemoryLimitError, MissingExtraError, SettingError
 from lacbed.geometry.frame import Frame, make_frame
 from lacbed.geometry.symmetry import Reduction, pattern_operations, reduce_pairs
 from lacbed.geometry.wave import electron_wave, internal_wave_vectors
-from lacbed.io.numbers import check_number, check_whole
+from lacbed.io.checks import check_number, check_whole
 from lacbed.multislice.cell import Supercell, find_supercell, spectral_potential
 from lacbed.multislice.phonons import displaced_slices, phonon_cell
 from lacbed.multislice.propagate import Optics, Stack, propagate

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lacbed.patterns.cbed import assemble_cbed
-    from lacbed.patterns.compare import align_patterns, compare_patterns
     from lacbed.patterns.figures import (
         cbed_figure,
         difference_figure,
@@ -20,7 +19,14 @@ if TYPE_CHECKING:
         save_figure,
     )
     from lacbed.patterns.files import check_writable, load_array, load_pattern, save_array, save_pattern
-    from lacbed.patterns.metrics import max_difference, r_factor, relative_l2, zncc_loss
+    from lacbed.patterns.metrics import (
+        align_patterns,
+        compare_patterns,
+        max_difference,
+        r_factor,
+        relative_l2,
+        zncc_loss,
+    )
     from lacbed.patterns.schema import check_pattern
 
 __all__ = [
@@ -46,10 +52,16 @@ __all__ = [
 
 _HOMES = {
     "cbed": ("assemble_cbed",),
-    "compare": ("align_patterns", "compare_patterns"),
     "figures": ("cbed_figure", "difference_figure", "montage", "potential_figure", "save_figure"),
     "files": ("check_writable", "load_array", "load_pattern", "save_array", "save_pattern"),
-    "metrics": ("max_difference", "r_factor", "relative_l2", "zncc_loss"),
+    "metrics": (
+        "align_patterns",
+        "compare_patterns",
+        "max_difference",
+        "r_factor",
+        "relative_l2",
+        "zncc_loss",
+    ),
     "schema": ("check_pattern",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

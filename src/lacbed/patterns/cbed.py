@@ -11,7 +11,7 @@ import xarray as xr
 
 from lacbed.constants import wavelength
 from lacbed.errors import SettingError
-from lacbed.io.numbers import check_number, check_whole
+from lacbed.io.checks import check_number, check_whole
 from lacbed.patterns.schema import axis_step, check_pattern, intensities
 
 MAX_PIXELS = 8192

@@ -12,8 +12,7 @@ import numpy as np
 import xarray as xr
 
 from lacbed.errors import FileFormatError, SettingError
-from lacbed.io.checks import read_json_text
-from lacbed.io.numbers import is_whole
+from lacbed.io.checks import is_whole, read_json_text
 
 PATTERN_DIMS = ("thickness", "hkl", "ky", "kx")
 SCHEMA_VERSION = 1

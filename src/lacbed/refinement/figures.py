@@ -84,7 +84,7 @@ def correlation_figure(names: Sequence[str], matrix: Sequence[Sequence[float]]) 
     """
     count, left, cell = len(names), 0.3 + 0.075 * max(map(len, names)), 0.34
     side = count * cell
-    figure = style.new_figure(left + side + 0.2, side + left + 0.1)
+    figure = style.new_figure(left + side + 0.2, 0.8 * left + side + 0.15)
     panel = style.add_panel(figure, left, 0.15, side, side)
     panel.imshow(np.array(matrix), cmap=style.DIFFERENCE, vmin=-1.4, vmax=1.4, aspect="auto")
     for row in range(count):

@@ -24,7 +24,7 @@ from lacbed.retrieval.forward import (
     pattern_values,
 )
 from lacbed.retrieval.refine import State, computed, refine
-from lacbed.retrieval.start import check_start, half_width, sample
+from lacbed.retrieval.start import check_start, half_width, sample, similar_potential
 from lacbed.retrieval.symmetry_constraints import Symmetry, symmetry_of
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Retrieval:
 def retrieve(
     pattern: Target | xr.DataArray,
     foil: Foil,
-    start: Tensor,
+    start: Tensor | None = None,
     *,
     refined: bool = True,
     absorption: bool = True,
@@ -103,8 +103,8 @@ def retrieve(
         pattern: with 000 among its reflections; of several thicknesses choose one with
             `lacbed.identification.predictors.target_of`.
         foil: lattice parameter, thickness and energy.
-        start: mean potential along the beam in V, (n, n), such as that of a similar crystal; see
-            `lacbed.retrieval.start`.
+        start: mean potential along the beam in V, (n, n); by default that of the crystal with the most similar
+            pattern, see `lacbed.retrieval.start.similar_potential`.
         refined: whether to refine it; otherwise it is only compared with the pattern.
         absorption: whether absorption is fitted.
         reaches: |g| in a* up to which coefficients are free, stage by stage.
@@ -116,6 +116,8 @@ def retrieve(
     """
     _check(reaches, divisions)
     target = pattern if isinstance(pattern, Target) else target_of(pattern)
+    if start is None:
+        start = similar_potential(target, foil)[0]
     check_start(start)
     extent = min(4, math.floor(half_width(target, foil) + 1e-3))
     if extent < 1:

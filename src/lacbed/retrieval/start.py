@@ -1,8 +1,11 @@
-"""The start of a retrieval: any image of a potential, or the answer of a learned inverse."""
+"""The start of a retrieval: the potential of a similar crystal, any image, or the answer of a learned inverse."""
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +15,88 @@ import xarray as xr
 from scipy.interpolate import RectBivariateSpline, RegularGridInterpolator
 from torch import Tensor
 
+from lacbed.catalog.generate import all_candidates, crystal_of_candidate
+from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
+from lacbed.crystals.named import named_rows
 from lacbed.errors import FileFormatError, SettingError
-from lacbed.identification.predictors import Target
+from lacbed.identification.identify import identify
+from lacbed.identification.predictors import Target, learned_where_known
 from lacbed.learn.checkpoint import LoadedModel, load_model
-from lacbed.learn.domain import range_text
+from lacbed.learn.domain import is_cubic, range_text
 from lacbed.learn.models import predicts
 from lacbed.learn.surrogate import find_model
+from lacbed.projection import projected_potential
 from lacbed.retrieval.forward import Foil
 
 _FEWEST = 8
 _LARGEST = 1e4
+
+
+SIMPLE = frozenset(
+    {
+        "antifluorite", "antiperovskite", "B2", "bcc", "CsCl", "Cu2O", "diamond", "fcc", "fluorite",
+        "half-Heusler", "Heusler L2_1", "L1_2", "perovskite", "ReO3", "rock salt", "zinc blende",
+    }
+)  # fmt: skip
+"""Prototypes of which thousands of crystals are made in a second."""
+
+COMPARED = 100
+"""So many generated crystals are compared with the pattern, beside the built-in ones."""
+
+STRAIN = 0.06
+"""Largest relative change of the lattice parameter by which a crystal is brought to that of the foil."""
+
+
+def similar_potential(
+    target: Target, foil: Foil, progress: Callable[[float], None] | None = None
+) -> tuple[Tensor, str]:
+    """The potential in V, (n, n), of the cubic crystal whose pattern is most similar, and its name.
+
+    Built-in crystals and generated ones of `SIMPLE` with nearly the lattice parameter of the foil are strained to
+    it and compared with the inner part of the pattern by the learned simulator, or by few beams outside its range.
+
+    Raises:
+        SettingError: if none of them has nearly this lattice parameter.
+    """
+    crystals = similar_crystals(foil.lattice_parameter)
+    found = identify(
+        replace(target, energy=foil.energy, zone_axis=(0, 0, 1)),
+        crystals,
+        [foil.thickness],
+        keep=0,
+        predictor=learned_where_known(),
+        progress=progress,
+    )
+    best = crystals[found.candidates[0].index]
+    return given_potential(projected_potential(best)), best.name
+
+
+def similar_crystals(lattice_parameter: float) -> list[Crystal]:
+    """Cubic crystals that need a strain of at most `STRAIN`, brought to a lattice parameter in Å.
+
+    Raises:
+        SettingError: if there is none.
+    """
+    near = [c for c in all_candidates(SIMPLE) if abs(c.a / lattice_parameter - 1.0) <= STRAIN]
+    near.sort(key=lambda c: abs(c.a - lattice_parameter))
+    by_prototype = [[c for c in near if c.prototype == name] for name in sorted(SIMPLE)]
+    turns = itertools.chain.from_iterable(
+        itertools.zip_longest(*by_prototype)
+    )  # all prototypes, the closest first
+    chosen = itertools.islice((c for c in turns if c is not None), COMPARED)
+    crystals = [crystal_of_candidate(c) for c in chosen]
+    named = [
+        Crystal.named(row.name) for row in named_rows() if abs(row.cell[0] / lattice_parameter - 1.0) <= STRAIN
+    ]
+    crystals += [crystal for crystal in named if is_cubic(crystal)]
+    if not crystals:
+        raise SettingError(
+            f"no cubic crystal with a lattice parameter near {lattice_parameter:g} Å is at hand as a start; give "
+            "the potential of a similar crystal (--start)"
+        )
+    a = lattice_parameter
+    return [replace(crystal, cell=(a, a, a, *crystal.cell[3:])) for crystal in crystals]
 
 
 def load_inverse(model: str | Path) -> LoadedModel:
@@ -35,8 +109,8 @@ def load_inverse(model: str | Path) -> LoadedModel:
     """
     if not Path(model).exists() and str(model) == "inverse":
         raise FileFormatError(
-            "no learned inverse is packaged; train one (lacbed train inverse --data DATA.zarr --out run) and name "
-            "its folder (--model run), or start from the potential of a similar crystal (--start)"
+            "no learned inverse is packaged; leave --model out to start from the most similar crystal, or train "
+            "one (lacbed train inverse --data DATA.zarr --out run) and name its folder (--model run)"
         )
     folder = find_model(model)
     loaded = load_model(folder)

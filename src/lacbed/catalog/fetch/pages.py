@@ -17,7 +17,7 @@ from lacbed.catalog.files import FORMAT_VERSION, Row
 from lacbed.crystals.site import is_element
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.io.atomic import reason, replacing
-from lacbed.io.numbers import check_number
+from lacbed.io.checks import check_number
 
 Cursor = dict[str, Any]
 """Where the next page begins, as JSON; a fetch goes on from the one in its last finished page."""

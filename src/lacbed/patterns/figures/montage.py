@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lacbed.errors import SettingError
-from lacbed.patterns.compare import align_patterns, compare_patterns
 from lacbed.patterns.figures import style
+from lacbed.patterns.metrics import align_patterns, compare_patterns
 from lacbed.patterns.schema import axis_step, caption, check_pattern, hkl_math, intensities, number_text
 
 Scale = Literal["each", "reflection", "shared"]

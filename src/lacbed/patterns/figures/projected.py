@@ -10,7 +10,7 @@ from matplotlib.patches import Polygon
 from matplotlib.transforms import Affine2D
 
 from lacbed.errors import SettingError
-from lacbed.io.numbers import check_number
+from lacbed.io.checks import check_number
 from lacbed.patterns.figures import style
 from lacbed.patterns.schema import axis_step, caption, number_text
 

@@ -1,4 +1,4 @@
-"""HyperSpy signals (.hspy, .zspy) through RosettaSciIO, an optional extra.
+"""HyperSpy signals (.hspy, .zspy), written through RosettaSciIO, an optional extra, and read without it.
 
 Thickness and reflection are navigation axes, ky and kx are calibrated signal axes in 1/Å. A thickness series
 without one step, and the reflections, are numbered; their values are in the original metadata, from which
@@ -19,7 +19,7 @@ import xarray as xr
 
 from lacbed.errors import FileFormatError, MissingExtraError
 from lacbed.io.sizes import COMPRESSED
-from lacbed.patterns.formats import hdf5
+from lacbed.patterns.formats.netcdf import opened, read_values, write_sealed
 from lacbed.patterns.formats.netcdf import require as require_hdf5
 from lacbed.patterns.schema import axis_step, labels_from_json, labels_to_json, rebuild
 
@@ -71,7 +71,7 @@ def write(array: xr.DataArray, path: Path) -> None:
     # In memory first: HDF5 may crash the whole process when a disk runs full under it.
     buffer = _Buffer(str(path))
     _write_signal(module, array, buffer)
-    hdf5.write_sealed(path, buffer.getbuffer())
+    write_sealed(path, buffer.getbuffer())
 
 
 class _Buffer(io.BytesIO):
@@ -111,18 +111,65 @@ def read(path: Path) -> xr.DataArray:
     """
     if path.suffix.lower() == ".hspy":
         return _read_hspy(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        signals = require(path).file_reader(str(path), lazy=False)
-    text = signals[0].get("original_metadata", {}).get("lacbed") if len(signals) == 1 else None
-    return rebuild(np.asarray(signals[0]["data"]), labels_from_json(_ours(text)))
+    signals = read_zspy(path)
+    text = signals[0]["original_metadata"].get("lacbed") if len(signals) == 1 else None
+    return rebuild(signals[0]["data"], labels_from_json(_ours(text)))
+
+
+def read_zspy(path: Path) -> list[dict[str, Any]]:
+    """The signals of a .zspy folder: "data", "axes" in the order of the array, and "original_metadata".
+
+    By Zarr alone: RosettaSciIO takes chunks that are missing for fill values, and needs Zarr 2.
+
+    Raises:
+        FileFormatError: if it is no such folder, parts of it are missing, or it asks for too much memory.
+    """
+    import zarr
+
+    from lacbed.patterns.formats.zarr_folder import check_files, is_store, read_array
+
+    if not path.is_dir():
+        raise FileFormatError("a .zspy is a folder, but this is a file")
+    if not is_store(path):
+        raise FileFormatError("it is a folder without a Zarr store in it")
+    size = check_files(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about parts that it cannot read; the error says it
+            groups = dict(zarr.open_group(path, mode="r", use_consolidated=False)["Experiments"].groups())
+            signals = [
+                _zspy_signal(name, dict(group.members()), size, read_array)
+                for name, group in sorted(groups.items())
+            ]
+    except (KeyError, AttributeError):
+        raise FileFormatError(
+            "it does not have the groups of a HyperSpy signal; parts of it are missing"
+        ) from None
+    if not signals:
+        raise FileFormatError("it holds no HyperSpy signal")
+    return signals
+
+
+def _zspy_signal(name: str, parts: dict[str, Any], size: int, read_array: Any) -> dict[str, Any]:
+    if not hasattr(parts.get("data"), "chunks"):
+        raise FileFormatError(f"the array of its signal {name!r} is missing or damaged")
+    dims = len(parts["data"].shape)
+    missing = [f"axis-{i}" for i in range(dims) if f"axis-{i}" not in parts or not dict(parts[f"axis-{i}"].attrs)]
+    if missing:
+        raise FileFormatError(f"the metadata of its signal {name!r} are missing or damaged: {', '.join(missing)}")
+    axes = [
+        {key: None if value == "_None_" else value for key, value in parts[f"axis-{i}"].attrs.items()}
+        for i in range(dims)
+    ]
+    original = dict(parts["original_metadata"].attrs) if "original_metadata" in parts else {}
+    return {"data": read_array(parts["data"], "its array", size), "axes": axes, "original_metadata": original}
 
 
 def _read_hspy(path: Path) -> xr.DataArray:
     """By h5py alone, which is told what to read and how much of it."""
     require_hdf5()
-    with hdf5.opened(path) as file:
-        return rebuild(hdf5.read(_signal_of(file), "data", COMPRESSED), labels_from_json(_ours(_text_of(file))))
+    with opened(path) as file:
+        return rebuild(read_values(_signal_of(file), "data", COMPRESSED), labels_from_json(_ours(_text_of(file))))
 
 
 def is_ours(path: Path) -> bool:
@@ -130,7 +177,7 @@ def is_ours(path: Path) -> bool:
     if path.is_dir():
         return _ZSPY_TEXT in path.joinpath(".zmetadata").read_bytes()
     require_hdf5()
-    with hdf5.opened(path) as file:
+    with opened(path) as file:
         return isinstance(_text_of(file), str)
 
 
