@@ -21,6 +21,7 @@ from lacbed.errors import SettingError
 from lacbed.geometry.folding import is_allowed, zone_of_allowed
 from lacbed.geometry.frame import Frame, IntArray
 from lacbed.geometry.wave import ElectronWave
+from lacbed.io.numbers import check_number
 
 HKL = tuple[int, int, int]
 MAX_BEAMS = 20_000
@@ -303,8 +304,7 @@ def reflections_within(crystal: Crystal, frame: Frame, limit: float) -> tuple[HK
     Raises:
         SettingError: if the limit is not a positive number, or holds over 2,000 reflections.
     """
-    if not math.isfinite(limit) or limit <= 0:
-        raise SettingError(f"the limit of |g| for all reflections must be a positive number in 1/Å, got {limit}")
+    check_number("the limit of |g| for all reflections", limit, above=0, unit="1/Å")
     found = _pool(crystal, frame, limit, 0)
     if len(found) > 2000:
         raise SettingError(f"{len(found)} reflections lie within {limit:g} 1/Å; the limit is 2000: lower it")

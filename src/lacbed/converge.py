@@ -17,6 +17,7 @@ from lacbed.errors import SettingError
 from lacbed.geometry.frame import make_frame
 from lacbed.geometry.symmetry import matrix_count
 from lacbed.geometry.tilts import TiltGrid
+from lacbed.io.numbers import check_number
 from lacbed.patterns.metrics import zncc_loss
 from lacbed.settings import Settings
 from lacbed.setup import prepare, solve
@@ -149,8 +150,7 @@ def converge(
 ) -> ConvergenceReport:
     """`convergence` for settings that are already checked."""
     for name, value in (("tolerance_z", tolerance_z), ("tolerance_intensity", tolerance_intensity)):
-        if not value > 0:
-            raise SettingError(f"{name} must be positive, got {value}")
+        check_number(name, value, above=0)
     likely = likely_beams(crystal, settings)
     is_fast = settings.solver == "fast"
     count = max(24, likely) if is_fast else SMALLEST

@@ -10,8 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from lacbed.constants import H2_OVER_2M
-from lacbed.errors import SettingError
 from lacbed.geometry.frame import Frame, make_frame
+from lacbed.io.numbers import check_number, check_whole
 from lacbed.potential import Absorption, check_absorption, structure_factors
 
 if TYPE_CHECKING:
@@ -124,10 +124,8 @@ def _zone_image(
     crystal: Crystal, frame: Frame, pixels: int, g_max: float, coefficients: Callable[[np.ndarray], Tensor]
 ) -> tuple[np.ndarray, float]:
     """Σ over the zone of coefficients in Å as an image in V Å, and the period along the beam in Å."""
-    if isinstance(pixels, bool) or int(pixels) != pixels or not 2 <= pixels <= 8192:
-        raise SettingError(f"pixels must be a whole number between 2 and 8192, got {pixels}")
-    if not math.isfinite(g_max) or not 0 < g_max <= 50:
-        raise SettingError(f"g_max must be above 0 and at most 50 1/Å, got {g_max}")
+    check_whole("pixels", pixels, 2, 8192)
+    check_number("g_max", g_max, above=0, high=50, unit="1/Å")
     terms = _zone_terms(frame.zone_vectors, g_max)
     period = float(np.linalg.norm(crystal.direct @ np.array(frame.zone_axis)))
     period /= _centring_divisor(crystal, frame.zone_axis)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -13,6 +12,7 @@ import numpy as np
 from lacbed.errors import SettingError
 from lacbed.geometry.tilts import TiltGrid
 from lacbed.geometry.wave import electron_wave
+from lacbed.io.numbers import check_number, check_one_of, check_whole
 from lacbed.potential import Absorption, check_absorption
 from lacbed.scattering import FACTOR_TABLES
 from lacbed.solvers.choose import SOLVERS
@@ -60,29 +60,29 @@ class Settings:
         if not isinstance(self.grid, TiltGrid):
             raise SettingError(f"grid must be a TiltGrid, got {type(self.grid).__name__}")
         for name in ("hkl", "absorption", "beams"):
-            object.__setattr__(self, name, _plain(getattr(self, name)))
+            object.__setattr__(self, name, plain(getattr(self, name)))
         self._check_beams()
         check_absorption(self.absorption)
-        _one_of("factors", self.factors, FACTOR_TABLES)
+        check_one_of("factors", self.factors, FACTOR_TABLES)
         if not isinstance(self.device, str):
             raise SettingError(f"device must be 'auto', 'cpu' or 'cuda', got {self.device!r}")
-        _one_of("output", self.output, ("intensity", "amplitude"))
-        _one_of("solver", self.solver, SOLVERS)
+        check_one_of("output", self.output, ("intensity", "amplitude"))
+        check_one_of("solver", self.solver, SOLVERS)
         object.__setattr__(self, "dtype", str(self.dtype).removeprefix("torch."))
-        _one_of("dtype", self.dtype, ("float32", "float64"))
+        check_one_of("dtype", self.dtype, ("float32", "float64"))
 
     def _check_beams(self) -> None:
         for name in ("g_max", "sg_max"):
             value = getattr(self, name)
-            if value is not None and not (_is_number(value) and value > 0):
-                raise SettingError(f"{name} must be a positive number in 1/Å, got {value}")
+            if value is not None:
+                check_number(name, value, above=0, unit="1/Å")
         if self.beams != "auto":
-            _whole("beams", self.beams, 1, 20_000)
-        _whole("weak_beams", self.weak_beams, 0, 20_000)
-        _whole("frozen_phonons", self.frozen_phonons, 0, 10_000)
+            check_whole("beams", self.beams, 1, 20_000)
+        check_whole("weak_beams", self.weak_beams, 0, 20_000)
+        check_whole("frozen_phonons", self.frozen_phonons, 0, 10_000)
         if self.frozen_phonons and self.solver != "multislice":
             raise SettingError("frozen_phonons needs solver='multislice'; Bloch waves have Debye-Waller factors")
-        _whole("laue_zones", self.laue_zones, 0, MAX_LAUE_ZONES)
+        check_whole("laue_zones", self.laue_zones, 0, MAX_LAUE_ZONES)
 
     def to_attributes(self) -> dict[str, Any]:
         """The settings as flat values that every file format can hold."""
@@ -100,14 +100,8 @@ class Settings:
             elif isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
                 flat[field.name] = [float(v) for v in value]
             elif value is not None:
-                flat[field.name] = _plain(value)
+                flat[field.name] = plain(value)
         return flat
-
-
-def _is_number(value: Any) -> bool:
-    return (
-        isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(float(value))
-    )
 
 
 def _thicknesses(values: Sequence[float]) -> tuple[float, ...]:
@@ -117,24 +111,11 @@ def _thicknesses(values: Sequence[float]) -> tuple[float, ...]:
         raise SettingError(f"thicknesses must be numbers in Å, got {values!r}") from None
     if numbers.ndim != 1 or len(numbers) == 0:
         raise SettingError("thicknesses must be a list of at least one number in Å")
-    for t in numbers:
-        if not math.isfinite(t) or not 0 < t <= MAX_THICKNESS:
-            raise SettingError(f"a thickness must be above 0 and at most {MAX_THICKNESS:g} Å, got {t:g}")
-    return tuple(float(t) for t in numbers)
+    return tuple(check_number("a thickness", t, above=0, high=MAX_THICKNESS, unit="Å") for t in numbers)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Arrays and numbers of NumPy as tuples and plain numbers, which JSON can hold."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
-    return tuple(_plain(v) for v in value) if isinstance(value, list | tuple) else value
-
-
-def _one_of(name: str, value: Any, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise SettingError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-
-
-def _whole(name: str, value: Any, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
-        raise SettingError(f"{name} must be a whole number between {low} and {high}, got {value!r}")
+    return tuple(plain(v) for v in value) if isinstance(value, list | tuple) else value

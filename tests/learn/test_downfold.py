@@ -10,9 +10,8 @@ from lacbed import Crystal, TiltGrid, simulate, zncc_loss
 from lacbed.errors import SettingError
 from lacbed.geometry.interpolation import PAD
 from lacbed.learn.downfold import solve
-from lacbed.learn.downfold.centre import centred
-from lacbed.learn.downfold.parity import mirror_lines
-from lacbed.learn.downfold.plan import LATTICES, make_plan, on_lattice
+from lacbed.learn.downfold.plan import make_plan
+from lacbed.learn.downfold.symmetry import LATTICES, centred, mirror_lines, on_lattice
 from lacbed.learn.models import build_model, needs_of
 from lacbed.learn.surrogate import crystal_inputs
 from lacbed.learn.symmetry import pattern_symmetry

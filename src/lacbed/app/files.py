@@ -15,6 +15,7 @@ import numpy as np
 
 from lacbed.app.request import View
 from lacbed.errors import SettingError
+from lacbed.io.numbers import is_number, is_whole
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -69,9 +70,7 @@ def parse_export(request: Mapping[str, Any]) -> tuple[str, float | None]:
     ending, thickness = request.get("format"), request.get("thickness")
     if not isinstance(ending, str) or ending not in MEDIA_TYPES:
         raise SettingError(f"the format of a file is one of {', '.join(MEDIA_TYPES)}")
-    if thickness is not None and (
-        isinstance(thickness, bool) or not isinstance(thickness, int | float) or not -1e300 < thickness < 1e300
-    ):
+    if thickness is not None and not is_number(thickness):
         raise SettingError("the thickness of a file is a number in Å")
     return ending, None if thickness is None else float(thickness)
 
@@ -173,7 +172,7 @@ def _entry(entry: Any) -> tuple[str, int]:
     ending, size = (entry.get("ending"), entry.get("size")) if isinstance(entry, Mapping) else (None, None)
     if ending not in ENDINGS:
         raise SettingError(f"files of the kind {str(ending)[:12]!r} are not measured patterns; {HINT}")
-    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+    if not is_whole(size, 0):
         raise SettingError("the files arrived incomplete; drop them again")
     return ending, size
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from lacbed.app.limits import MAX_CIF_BYTES, MAX_PIXELS, MAX_THICKNESSES
 from lacbed.errors import SettingError
+from lacbed.io.numbers import check_number, is_list, is_number, is_whole
 
 THINNEST, CLOSEST = 100.0, 20.0
 """Å; where the search for the thickness of an experiment begins, and its smallest step."""
@@ -130,20 +131,13 @@ def _text(data: Mapping[str, Any], key: str) -> str:
 
 
 def _number(data: Mapping[str, Any], key: str, default: float, low: float, high: float) -> float:
-    value = data.get(key, default)
-    label = key.replace("_", " ")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -1e300 < value < 1e300:
-        raise SettingError(f"{label} must be a number, got {value!r:.40}")
-    if not low <= value <= high:
-        raise SettingError(f"{label} must be between {low:g} and {high:g}, got {value:g}")
-    return float(value)
+    return check_number(key.replace("_", " "), data.get(key, default), low, high)
 
 
 def _three(data: Mapping[str, Any], key: str, default: tuple[int, int, int]) -> tuple[int, int, int]:
     value = data.get(key, default)
     label = "a reflection" if key == "hkl" else "a zone axis"
-    is_list = isinstance(value, list | tuple) and len(value) == 3
-    if not is_list or not all(isinstance(v, int) and not isinstance(v, bool) and abs(v) <= 1000 for v in value):
+    if not is_list(value, lambda v: is_whole(v, -1000, 1000), 3):
         raise SettingError(f"{label} must be three whole numbers, got {value!r:.60}")
     first, second, third = value
     return first, second, third
@@ -154,7 +148,7 @@ def _absorption(value: Any) -> Absorption:
         return None
     if value == "thomas":
         return "thomas"
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 100:
+    if is_number(value, 0, 100):
         return ("proportional", float(value))
     raise SettingError(f"absorption must be none, thomas, or 0 to 100 per cent, got {value!r:.40}")
 

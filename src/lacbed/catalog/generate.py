@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from lacbed.catalog.rows import nearest_distance, row_of
 from lacbed.crystals import Crystal, Site
 from lacbed.crystals.wyckoff import locate
 from lacbed.errors import SettingError
+from lacbed.io.numbers import check_whole
 
 GENERATOR, LICENCE, KIND = "lacbed generate", "CC0-1.0", "generated"
 
@@ -166,7 +166,7 @@ def generate_rows(count: int, seed: int = 0, progress: Callable[[float], None] |
     Raises:
         SettingError: if count or seed cannot be used, with the largest count.
     """
-    count, seed = _checked(count, "count", 1), _checked(seed, "seed", 0)
+    count, seed = check_whole("count", count, 1), check_whole("seed", seed, 0)
     found = all_candidates()
     if count > len(found):
         raise SettingError(f"count must be at most {len(found)}, the number of structures there are; got {count}")
@@ -176,16 +176,6 @@ def generate_rows(count: int, seed: int = 0, progress: Callable[[float], None] |
         if progress is not None and len(rows) % 50 == 0:
             progress(len(rows) / count)
     return rows
-
-
-def _checked(value: int, name: str, least: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise SettingError(f"{name} must be a whole number, got {value!r}") from None
-    if not least <= number < 2**63:
-        raise SettingError(f"{name} must be a whole number from {least}, got {number}")
-    return number
 
 
 def _order(found: tuple[Candidate, ...], seed: int) -> list[int]:

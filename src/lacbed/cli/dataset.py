@@ -11,6 +11,7 @@ import typer
 from lacbed.cli import options as o
 from lacbed.cli.console import Reporter, columns
 from lacbed.errors import FileFormatError, LacbedError, SettingError
+from lacbed.io.numbers import check_number
 
 if TYPE_CHECKING:
     from lacbed.datasets.build import Built
@@ -87,8 +88,7 @@ def build_command(
     from lacbed.datasets.plan import Selection, make_plan, select_rows
     from lacbed.datasets.workers import build_device
 
-    if not 1 <= batch <= 4096:
-        raise SettingError(f"--batch must be between 1 and 4096, got {batch}")
+    check_number("--batch", batch, 1, 4096)
     chosen = _config(preset, config)
     selection = Selection(count, seed, max_atoms, known, per_prototype)
     check_place(out)
@@ -118,8 +118,8 @@ def _crew(workers: int | None, scheduler: str | None, device: str) -> tuple[Any,
     from lacbed.datasets.workers import GPU_TOGETHER, cores, worker_memory
     from lacbed.setup import choose_device
 
-    if workers is not None and workers < 1:
-        raise SettingError(f"--workers must be at least 1, got {workers}")
+    if workers is not None:
+        check_number("--workers", workers, 1)
     if scheduler is None:
         on_gpu = choose_device(device).type == "cuda"
         count = workers or (1 if on_gpu else cores())

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from lacbed.cli import options as o
 from lacbed.cli.console import Reporter, size_text
 from lacbed.errors import LacbedError, SettingError
+from lacbed.io.numbers import check_number
 
 if TYPE_CHECKING:
     from lacbed.catalog.fetch.pages import Query, Source
@@ -135,8 +136,7 @@ def optimade(
     Example: lacbed catalog fetch optimade https://oqmd.org/optimade --elements Fe,O -o oqmd.parquet
     """
     query = _query(elements, only, cubic, experimental, max_atoms, count)
-    if page_size < 1:
-        raise SettingError(f"the page size must be at least 1, got {page_size}")
+    check_number("the page size", page_size, 1)
 
     def source(session: PoliteSession) -> Source:
         from lacbed.catalog.fetch.optimade import optimade_source
@@ -179,8 +179,7 @@ def _fetch(
     from lacbed.catalog.files import check_output
 
     check_output(out)
-    if not 0.0 <= delay <= 3600.0:
-        raise SettingError(f"the pause between requests must be between 0 and 3600 s, got {delay:g}")
+    check_number("the pause between requests", delay, 0, 3600, unit="s")
     from lacbed.catalog.fetch.pages import folder_of
     from lacbed.catalog.fetch.run import fetch_catalog
     from lacbed.catalog.fetch.web import polite_session

@@ -12,6 +12,7 @@ from lacbed.cli import options as o
 from lacbed.cli import parse
 from lacbed.cli.console import Reporter, columns
 from lacbed.errors import SettingError
+from lacbed.io.numbers import check_number
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -74,8 +75,7 @@ def identify_command(
     from lacbed.patterns.files import load_pattern
 
     for option, value in (("--keep", keep), ("--top", top)):
-        if value < 1:
-            raise SettingError(f"{option} must be at least 1, got {value}")
+        check_number(option, value, 1)
     final = exact(parse.absorption(absorption))
     thicknesses = parse.thicknesses(thickness)
     data = load_experiment(pattern).pattern if pattern.is_dir() else load_pattern(pattern)
@@ -246,11 +246,7 @@ def retrieve_command(
 
 def _thickness(asked: float | None, data: xr.DataArray) -> float:
     value = float(data["thickness"][0]) if asked is None else asked
-    if not math.isfinite(value) or not 0 < value <= 1e5:
-        raise SettingError(
-            f"retrieval needs the thickness in Å (--thickness), above 0 and at most 1e5, got {value:g}"
-        )
-    return value
+    return check_number("retrieval needs the thickness (--thickness), which", value, above=0, high=1e5, unit="Å")
 
 
 def _lattice(asked: float | None, data: xr.DataArray) -> float:
@@ -269,9 +265,7 @@ def _lattice(asked: float | None, data: xr.DataArray) -> float:
                 "the square cell (--lattice) if its projection is a square"
             )
         asked = crystal.cell[0]
-    if not math.isfinite(asked) or not 1.0 <= asked <= 40.0:
-        raise SettingError(f"--lattice must be between 1 and 40 Å, got {asked:g}")
-    return asked
+    return check_number("--lattice", asked, 1, 40, unit="Å")
 
 
 def _report_retrieval(result: Retrieval, out: Path, reporter: Reporter) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lacbed.errors import MissingExtraError, SettingError
+from lacbed.io.numbers import check_number
 
 if TYPE_CHECKING:
     from lacbed.app.limits import Limits
@@ -67,12 +68,10 @@ def _limits(workers: int, memory: float | None, time_limit: float) -> Limits:
     from lacbed.app.limits import Limits, fair_share
     from lacbed.io.sizes import free_memory
 
-    if not 1 <= workers <= 64:
-        raise SettingError(f"--workers must be between 1 and 64, got {workers}")
-    if not 1 <= time_limit <= 86_400:
-        raise SettingError(f"--time-limit must be between 1 and 86400 s, got {time_limit:g}")
-    if memory is not None and not 0.25 <= memory <= 4096:
-        raise SettingError(f"--memory must be between 0.25 and 4096 GiB, got {memory:g}")
+    check_number("--workers", workers, 1, 64)
+    check_number("--time-limit", time_limit, 1, 86_400, unit="s")
+    if memory is not None:
+        check_number("--memory", memory, 0.25, 4096, unit="GiB")
     share = fair_share(workers, free_memory()) if memory is None else int(memory * 2**30)
     return Limits(workers=workers, job_bytes=share, job_seconds=time_limit)
 
@@ -83,8 +82,7 @@ def _listen(host: str, port: int) -> socket.socket:
     Raises:
         SettingError: if the address cannot be used.
     """
-    if not 0 <= port <= 65_535:
-        raise SettingError(f"--port must be between 0 and 65535, got {port}")
+    check_number("--port", port, 0, 65_535)
     with ExitStack() as undo:
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]

@@ -16,6 +16,7 @@ from lacbed.crystals.expand import Atoms, check_distances, expand_sites
 from lacbed.crystals.site import B_PER_U, MAX_U_ISO, STANDING_STILL, Site
 from lacbed.crystals.symmetry import IDENTITY, check_metric, find_space_group, matrices_of, operations_of
 from lacbed.errors import CrystalError
+from lacbed.io.numbers import check_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -187,8 +188,7 @@ class Crystal:
         Raises:
             CrystalError: if B is negative or far beyond that of any crystal.
         """
-        if not 0 <= b_iso <= MAX_U_ISO * B_PER_U:
-            raise CrystalError(f"B must be between 0 and {MAX_U_ISO * B_PER_U:.0f} Å², got {b_iso:g}")
+        check_number("B", b_iso, 0, MAX_U_ISO * B_PER_U, unit="Å²", error=CrystalError)
         sites = tuple(replace(s, u_iso=b_iso / B_PER_U, u_aniso=None) for s in self.sites)
         return replace(self, sites=sites, notes=(*self.notes, f"B = {b_iso:g} Å² set on every site"))
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.geometry.tilts import TiltGrid
-from lacbed.io.config_files import CONFIG_ENDINGS, read_config
+from lacbed.io.config_files import CONFIG_ENDINGS, read_config, refuse_unknown
+from lacbed.io.numbers import check_number, check_whole, is_list, is_whole
 from lacbed.potential import Absorption
-from lacbed.settings import Settings
+from lacbed.settings import Settings, plain
 
 HASH_VERSION = 1
 """Raised when the same config comes to mean other values."""
@@ -41,11 +42,11 @@ class Range:
     def __post_init__(self) -> None:
         """Check the bounds."""
         for name in ("low", "high"):
-            object.__setattr__(self, name, _number(name, getattr(self, name)))
+            object.__setattr__(self, name, check_number(name, getattr(self, name)))
         if not 0 < self.low < self.high:
             raise SettingError(f"a range needs 0 < low < high, got low = {self.low:g}, high = {self.high:g}")
-        _whole("count of a range", self.count, 1, 1000)
-        _whole("seed of a range", self.seed, 0, 2**63 - 1)
+        object.__setattr__(self, "count", check_whole("count of a range", self.count, 1, 1000))
+        object.__setattr__(self, "seed", check_whole("seed of a range", self.seed, 0))
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class DatasetConfig:
     def __post_init__(self) -> None:
         """Check everything that does not depend on a crystal."""
         for field in fields(self):
-            object.__setattr__(self, field.name, _tuples(getattr(self, field.name)))
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
         if isinstance(self.energy, Range) and self.energy.count != 1:
             raise SettingError(f"a range of energies gives one value per crystal, got count = {self.energy.count}")
         _vector("zone_axis", self.zone_axis)
@@ -105,13 +106,10 @@ class DatasetConfig:
         for name in ("refraction", "paraxial"):
             if not isinstance(getattr(self, name), bool):
                 raise SettingError(f"{name} must be true or false, got {getattr(self, name)!r}")
-        _whole("max_beams", self.max_beams, 40, 20_000)
-        _whole("potential_pixels", self.potential_pixels, 2, 8192)
+        check_whole("max_beams", self.max_beams, 40, 20_000)
+        check_whole("potential_pixels", self.potential_pixels, 2, 8192)
         for name in ("extent", "default_b_iso", "tolerance_z", "tolerance_intensity", "potential_g_max"):
-            value = _number(name, getattr(self, name))
-            if not value > 0:
-                raise SettingError(f"{name} must be positive, got {value:g}")
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, name, check_number(name, getattr(self, name), above=0))
         self._check_conditions()
         self._check_zones()
 
@@ -171,13 +169,13 @@ class DatasetConfig:
         Raises:
             SettingError: on an unknown key or an impossible value.
         """
-        _check_keys(values, [field.name for field in fields(cls)], "a config")
+        refuse_unknown(values, [field.name for field in fields(cls)], "a config")
         read = dict(values)
         if read.get("absorption") == "none":  # TOML has no null
             read["absorption"] = None
         for name in ("thicknesses", "energy"):
             if isinstance(read.get(name), Mapping):
-                _check_keys(read[name], [field.name for field in fields(Range)], f"the range of {name}")
+                refuse_unknown(read[name], [field.name for field in fields(Range)], f"the range of {name}")
                 try:
                     read[name] = Range(**read[name])
                 except TypeError:
@@ -208,31 +206,9 @@ def load_config(path: str | Path) -> DatasetConfig:
         raise SettingError(f"{path}: {error}") from None
 
 
-def _check_keys(values: Mapping[str, Any], known: list[str], what: str) -> None:
-    unknown = [str(name) for name in values if name not in known]
-    if unknown:
-        raise SettingError(f"{what} has no key {', '.join(map(repr, unknown))}; its keys are {', '.join(known)}")
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value
-
-
 def _vector(name: str, value: Any) -> None:
-    whole = isinstance(value, tuple) and len(value) == 3 and all(type(i) is int for i in value)
-    if not whole:
+    if not is_list(value, is_whole, 3):
         raise SettingError(f"{name} must be three whole numbers, got {value!r}")
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise SettingError(f"{name} must be a number, got {value!r}")
-    return float(value)
-
-
-def _whole(name: str, value: Any, low: int, high: int) -> None:
-    if type(value) is not int or not low <= value <= high:
-        raise SettingError(f"{name} must be a whole number between {low} and {high}, got {value!r}")
 
 
 SEED = DatasetConfig(

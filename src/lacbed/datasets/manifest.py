@@ -24,6 +24,7 @@ from lacbed.datasets.writer import LARGEST_JSON, json_file, write_bytes
 from lacbed.errors import FileFormatError
 from lacbed.io.atomic import reason
 from lacbed.io.checks import read_bytes, read_json_text, regular_file
+from lacbed.io.numbers import is_number, is_whole
 from lacbed.patterns.result import software
 
 _FREE = ("CC0-1.0", "public domain")
@@ -104,15 +105,15 @@ def _entry(line: bytes, path: Path) -> Entry:
         values["rows"] = tuple(_whole(row) for row in values["rows"])
         entry = Entry(**values)
         _whole(entry.group), _whole(entry.batch), _digests(entry.files)
-        if isinstance(entry.seconds, bool) or not isinstance(entry.seconds, int | float) or entry.seconds < 0:
+        if not is_number(entry.seconds, 0):
             raise ValueError(entry.seconds)
         return entry
     except (ValueError, TypeError, KeyError, AttributeError):
         raise FileFormatError(f"{path} has a line that lacbed did not write; the data set is damaged") from None
 
 
-def _whole(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < 2**31:
+def _whole(value: Any) -> Any:
+    if not is_whole(value, 0, 2**31 - 1):
         raise ValueError(value)
     return value
 

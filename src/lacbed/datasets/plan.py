@@ -19,14 +19,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lacbed.beams import zone_area
 from lacbed.catalog.files import Row, rows_of
 from lacbed.catalog.rows import crystal_of
-from lacbed.crystals import Crystal
 from lacbed.datasets.config import DatasetConfig
 from lacbed.datasets.orbits import Symmetry, symmetry_of
 from lacbed.errors import CrystalError, SettingError
-from lacbed.geometry.folding import zone_of_allowed
 from lacbed.geometry.frame import make_frame
+from lacbed.io.numbers import check_number, check_whole
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,9 @@ class Selection:
         """Check the numbers."""
         for name in ("count", "max_atoms", "per_prototype"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise SettingError(f"{name} must be positive, got {value}")
-        if not 0 <= self.seed < 2**63:
-            raise SettingError(f"seed must be a whole number from 0, got {self.seed}")
+            if value is not None:
+                check_number(name, value, above=0)
+        check_whole("seed", self.seed, 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -291,20 +290,16 @@ class _Shapes:
         cubic = all(row.get(name) is None for name in ("b", "c", "alpha", "beta", "gamma"))
         group = int(row["space_group"])
         if not (cubic and group in self._cubic):
-            symmetry, area = symmetry_of(crystal, self.config), _zone_area(crystal, self.config)
+            symmetry, area = (
+                symmetry_of(crystal, self.config),
+                zone_area(crystal, make_frame(crystal, self.config.zone_axis)),
+            )
             symmetry = self.known.setdefault(symmetry.name, symmetry)
             if not cubic:
                 return symmetry, _size(area, self.config.max_beams)
             self._cubic[group] = symmetry, area * crystal.cell[0] ** 2
         symmetry, scaled = self._cubic[group]
         return symmetry, _size(scaled / crystal.cell[0] ** 2, self.config.max_beams)
-
-
-def _zone_area(crystal: Crystal, config: DatasetConfig) -> float:
-    """Area in 1/Å² of the Brillouin zone of the zero-order Laue zone."""
-    frame = make_frame(crystal, config.zone_axis)
-    vectors = frame.vectors(zone_of_allowed(crystal, frame))[:, :2]
-    return abs(float(np.linalg.det(vectors)))
 
 
 def _size(area: float, max_beams: int) -> Size:

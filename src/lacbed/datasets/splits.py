@@ -17,6 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from lacbed.errors import SettingError
+from lacbed.io.numbers import check_whole
 
 SIDES = ("train", "validation", "test")
 SHARES = (0.85, 0.10, 0.05)
@@ -45,8 +46,7 @@ def split_rows(
     """
     if kind not in KINDS:
         raise SettingError(f"a split is by {', '.join(KINDS)}, got {kind!r}")
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise SettingError(f"the seed of a split must be a whole number from 0, got {seed!r}")
+    check_whole("the seed of a split", seed, 0)
     label = np.arange(len(groups)) if kind == "row" else _components(groups, joined)
     count = int(label.max(initial=-1)) + 1
     sizes = np.bincount(label, minlength=count)

@@ -22,11 +22,11 @@ from lacbed.experiment.experiment import (
     grid_axes,
     images_to_pattern,
     is_direction,
-    is_number,
     on_axes,
 )
 from lacbed.geometry.frame import Frame, IntArray, make_frame
 from lacbed.geometry.tilts import MAX_ANGLE, TiltGrid
+from lacbed.io.numbers import check_number
 from lacbed.patterns.result import hkl_label, software
 
 SMALLEST = 8
@@ -62,10 +62,7 @@ class Geometry:
             SettingError: saying what was expected and what came.
         """
         for name in ("energy", "half_width"):
-            if not (is_number(getattr(self, name)) and getattr(self, name) > 0):
-                raise SettingError(
-                    f"{name} of an experiment must be a positive number, got {getattr(self, name)!r}"
-                )
+            check_number(f"{name} of an experiment", getattr(self, name), above=0)
         for name in ("zone_axis", "x_direction", "foil_normal"):
             value = getattr(self, name)
             whole = name == "zone_axis"

@@ -8,7 +8,6 @@ background of each reflection are unknown.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
 from lacbed.geometry.frame import Frame, make_frame
 from lacbed.geometry.tilts import TiltGrid
+from lacbed.io.numbers import is_number
 from lacbed.patterns.result import hkl_label
 from lacbed.patterns.schema import axis_step, check_pattern
 
@@ -262,11 +262,6 @@ class Experiment:
         pattern = self.pattern.copy(data=images_to_pattern(stored, orientation))
         pattern.attrs = {**self.pattern.attrs, "orientation": check_orientation(orientation)}
         return Experiment(pattern)
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a finite number, and not true or false."""
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def is_direction(value: Any, whole: bool = False) -> bool:

@@ -24,10 +24,11 @@ import numpy as np
 from lacbed.crystals import Crystal
 from lacbed.errors import CrystalError, FileFormatError, LacbedError, SettingError
 from lacbed.experiment.assembly import Geometry, make_experiment
-from lacbed.experiment.experiment import Experiment, is_direction, is_number
+from lacbed.experiment.experiment import Experiment, is_direction
 from lacbed.experiment.tiff import LARGEST, array_header
 from lacbed.io.atomic import reason
 from lacbed.io.checks import kind_of, read_json, regular_file
+from lacbed.io.numbers import is_number
 from lacbed.io.sizes import check_size
 from lacbed.patterns.formats.npz import check_archive, read_member
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lacbed.errors import FileFormatError
+from lacbed.io.numbers import check_number
 
 HKL = tuple[int, int, int]
 
@@ -203,10 +204,8 @@ def _number(values: dict[str, str], key: str, file: Path, default: float | None 
 
 
 def _positive(values: dict[str, str], key: str, file: Path) -> float:
-    value = _number(values, key, file)
-    if value <= 0:
-        raise FileFormatError(f"the entry for {_shown(key)} in {str(file)!r} must be positive, got {value:g}")
-    return value
+    name = f"the entry for {_shown(key)} in {str(file)!r}"
+    return check_number(name, _number(values, key, file), above=0, error=FileFormatError)
 
 
 def _whole(values: dict[str, str], key: str, file: Path, low: int, high: int) -> int:

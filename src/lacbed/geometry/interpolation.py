@@ -231,5 +231,4 @@ def kriging(count: int, places: FloatArray) -> FloatArray:
     system[:-1, :-1] = alike(node, node) + _NOISE * np.eye(count)
     system[-1, -1] = 0.0
     wanted = np.vstack([alike(node, places), np.ones(len(places))])
-    weights: FloatArray = np.linalg.solve(system, wanted)[:-1].T
-    return weights
+    return np.asarray(np.linalg.solve(system, wanted)[:-1].T)

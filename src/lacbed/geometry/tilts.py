@@ -13,6 +13,7 @@ from lacbed.constants import wavelength
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
 from lacbed.geometry.frame import Frame
+from lacbed.io.numbers import check_number, check_whole
 
 MAX_PIXELS = 4096
 MAX_ANGLE = 0.35  # rad; beyond about 20 degrees a projection along one zone axis makes no sense
@@ -57,15 +58,10 @@ class TiltGrid:
         if isinstance(half, np.number):
             half = half.item()
             object.__setattr__(self, given[0], half)
-        if isinstance(half, bool) or not isinstance(half, int | float) or not math.isfinite(half) or half <= 0:
-            raise SettingError(f"{given[0]} must be a positive number, got {half}")
+        check_number(given[0], half, above=0)
         if given[0] == "semi_angle" and half > 1e3 * MAX_ANGLE:
             raise SettingError(f"semi_angle must be at most {1e3 * MAX_ANGLE:.0f} mrad, got {half:g}")
-        if isinstance(self.pixels, bool) or not isinstance(self.pixels, int | np.integer):
-            raise SettingError(f"pixels must be a whole number, got {self.pixels}")
-        object.__setattr__(self, "pixels", int(self.pixels))
-        if not 1 <= self.pixels <= MAX_PIXELS:
-            raise SettingError(f"pixels must be between 1 and {MAX_PIXELS}, got {self.pixels}")
+        object.__setattr__(self, "pixels", check_whole("pixels", self.pixels, 1, MAX_PIXELS))
         if self.shape not in ("square", "disc"):
             raise SettingError(f"shape must be 'square' or 'disc', got {self.shape!r}")
         try:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lacbed.constants import ELECTRON_REST_ENERGY, PLANCK_TIMES_C, relativistic_gamma, wavelength
-from lacbed.errors import SettingError
+from lacbed.io.numbers import check_number
 
 MIN_ENERGY = 1e3
 MAX_ENERGY = 1e7
@@ -36,13 +35,8 @@ def electron_wave(energy: float) -> ElectronWave:
     Raises:
         SettingError: outside 1 keV to 10 MeV; the likely cause is a voltage given in kV.
     """
-    if isinstance(energy, bool) or not isinstance(energy, int | float | np.number):
-        raise SettingError(f"energy must be a number in eV, got {energy!r}")
-    if not np.isfinite(energy) or not MIN_ENERGY <= energy <= MAX_ENERGY:
-        raise SettingError(
-            f"energy must be between {MIN_ENERGY:g} and {MAX_ENERGY:g} eV, got {energy:g}; 200 kV is 200e3"
-        )
-    return ElectronWave(float(energy), 1.0 / wavelength(energy), relativistic_gamma(energy))
+    energy = check_number("energy", energy, MIN_ENERGY, MAX_ENERGY, unit="eV", hint="; 200 kV is 200e3")
+    return ElectronWave(energy, 1.0 / wavelength(energy), relativistic_gamma(energy))
 
 
 def wave_number(energy: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.io.atomic import reason
 from lacbed.io.checks import read_bytes, read_json_text
+from lacbed.io.numbers import is_number
 
 CONFIG_ENDINGS = (".toml", ".json")
 _LARGEST = 10**7  # bytes
-_HUGE = 1e300  # whole numbers in TOML and JSON may have any number of digits
 
 Section = TypeVar("Section")
 
@@ -73,10 +73,9 @@ def refuse_unknown(values: Mapping[str, Any], known: Sequence[str], what: str) -
 def _typed(name: str, value: Any, kind: Any) -> Any:
     """The value as the annotated type; whole numbers may stand for decimal ones, and lists for tuples."""
     wanted = str(kind if isinstance(kind, str) else getattr(kind, "__name__", kind))
-    number = isinstance(value, int | float) and not isinstance(value, bool) and -_HUGE < value < _HUGE
-    if wanted == "float" and number:
+    if wanted == "float" and is_number(value):
         return float(value)
-    if wanted == "int" and number and value == int(value):
+    if wanted == "int" and is_number(value) and value == int(value):
         return int(value)
     if (wanted == "bool" and isinstance(value, bool)) or (wanted == "str" and isinstance(value, str)):
         return value

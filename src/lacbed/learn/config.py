@@ -10,9 +10,9 @@ from typing import Any
 
 from lacbed.errors import SettingError
 from lacbed.io.config_files import CONFIG_ENDINGS, build_section, read_config, refuse_unknown
+from lacbed.io.numbers import check_number, check_one_of, check_whole
 from lacbed.learn.losses import LossSettings
 
-LARGEST_SEED = 2**63 - 1
 MOST_WORKERS = 1024
 SPLIT_KINDS = ("row", "compound", "prototype")
 
@@ -37,12 +37,9 @@ class DataSettings:
         Raises:
             SettingError: naming the key.
         """
-        if self.kind not in SPLIT_KINDS:
-            raise SettingError(f"data.kind must be one of {', '.join(SPLIT_KINDS)}, got {self.kind!r}")
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise SettingError(f"data.seed must be from 0 to {LARGEST_SEED}, got {self.seed}")
-        if not 0 < self.fraction <= 1:
-            raise SettingError(f"data.fraction must be above 0 and at most 1, got {self.fraction:g}")
+        check_one_of("data.kind", self.kind, SPLIT_KINDS)
+        check_whole("data.seed", self.seed, 0)
+        check_number("data.fraction", self.fraction, above=0, high=1)
 
 
 @dataclass(frozen=True)
@@ -99,20 +96,16 @@ class TrainingSettings:
             "precision": ("float32", "bfloat16"),
         }
         for name, values in allowed.items():
-            if getattr(self, name) not in values:
-                shown = ", ".join(values)
-                raise SettingError(f"training.{name} must be one of {shown}, got {getattr(self, name)!r}")
+            check_one_of(f"training.{name}", getattr(self, name), values)
         for name in ("epochs", "batch", "checkpoint_steps"):
-            if getattr(self, name) < 1:
-                raise SettingError(f"training.{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("warmup", "weight_decay", "clip", "patience", "thicknesses", "seed", "workers"):
-            if getattr(self, name) < 0:
-                raise SettingError(f"training.{name} must not be negative, got {getattr(self, name)}")
-        for name, most in (("seed", LARGEST_SEED), ("workers", MOST_WORKERS)):
-            if getattr(self, name) > most:
-                raise SettingError(f"training.{name} must be at most {most}, got {getattr(self, name)}")
-        if not self.learning_rate > 0 or not 0 <= self.ema < 1:
-            raise SettingError("training.learning_rate must be positive and training.ema from 0 to below 1")
+            check_number(f"training.{name}", getattr(self, name), 1)
+        for name in ("warmup", "weight_decay", "clip", "patience", "thicknesses"):
+            check_number(f"training.{name}", getattr(self, name), 0)
+        check_whole("training.seed", self.seed, 0)
+        check_whole("training.workers", self.workers, 0, MOST_WORKERS)
+        check_number("training.learning_rate", self.learning_rate, above=0)
+        if not 0 <= self.ema < 1:
+            raise SettingError(f"training.ema must be from 0 to below 1, got {self.ema:g}")
 
 
 @dataclass(frozen=True)

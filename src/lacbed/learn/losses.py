@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lacbed.errors import SettingError
+from lacbed.io.numbers import check_number
 from lacbed.learn.symmetry import aligned, canonical, resampled
 from lacbed.patterns.metrics import max_difference, relative_l2, zncc_loss
 
@@ -70,8 +70,7 @@ class LossSettings:
             SettingError: naming the key.
         """
         for name, value in vars(self).items():
-            if value < 0:
-                raise SettingError(f"loss.{name} must not be negative, got {value:g}")
+            check_number(f"loss.{name}", value, 0)
 
 
 def loss_terms(output: Mapping[str, Tensor], truth: Tensor) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lacbed.errors import FileFormatError, MissingExtraError, SettingError
-from lacbed.learn.record import is_number
+from lacbed.io.numbers import is_number, is_whole
 
 _RUN_KEYS = ("epochs", "patience", "checkpoint_steps", "workers", "tensorboard")
 """What a resumed run may change."""
@@ -46,7 +46,7 @@ def progress_of(values: Any, path: Path) -> Progress:
     found: dict[str, Any] = {}
     for name, least in _COUNTS.items():
         value = values.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 2**53:
+        if not is_whole(value, least, 2**53):
             raise damaged(path, f"progress.{name} must be a whole number from {least} on, got {value!r:.60}")
         found[name] = value
     try:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lacbed.errors import FileFormatError, LacbedError
 from lacbed.io.config_files import build_section
+from lacbed.io.numbers import is_list, is_number, is_whole
 from lacbed.learn.config import DataSettings
 from lacbed.potential import check_absorption
 from lacbed.scattering import FACTOR_TABLES
@@ -46,31 +47,26 @@ def check_record(record: Mapping[str, Any], descriptors: Mapping[str, Tensor], p
             _check_descriptors(descriptors, path)
 
 
-def is_number(value: Any) -> bool:
-    """Whether a value of JSON is a finite number that fits into a floating-point one."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
-
-
 def _check_domain(domain: Mapping[str, Any], path: Path) -> None:
     """What `lacbed.learn.domain.domain_of` makes."""
     axis = domain.get("zone_axis")
-    if not isinstance(axis, list) or len(axis) != 3 or not all(map(is_number, axis)) or not any(axis):
+    if not is_list(axis, is_number, 3) or not any(axis):
         raise _wrong(path, f"domain.zone_axis must be three numbers that are not all 0, got {axis!r:.60}")
     for name, unit in _RANGES.items():
         value = domain.get(name)
-        if not isinstance(value, list) or len(value) != 2 or not all(map(is_number, value)):
+        if not is_list(value, is_number, 2):
             raise _wrong(path, f"domain.{name} must be two numbers in {unit}, got {value!r:.60}")
         if not 0 < value[0] <= value[1]:
             raise _wrong(path, f"domain.{name} must be two positive, rising numbers in {unit}, got {value!r:.60}")
     for name, (least, most) in _WHOLE.items():
         value = domain.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        if not is_whole(value, least, most):
             raise _wrong(path, f"domain.{name} must be a whole number from {least} to {most}, got {value!r:.60}")
     for name in ("extent", "potential_g_max"):
         value = domain.get(name)
         if not is_number(value) or not 0 < domain[name] <= 1000:
             raise _wrong(path, f"domain.{name} must be a number above 0 and at most 1000, got {value!r:.60}")
-    if domain.get("factors") not in FACTOR_TABLES:
+    if domain.get("factors") not in list(FACTOR_TABLES):  # no hash of what came
         known = ", ".join(FACTOR_TABLES)
         raise _wrong(path, f"domain.factors must be one of {known}, got {domain.get('factors')!r:.60}")
     if "absorption" not in domain:
@@ -100,7 +96,7 @@ def _check_warning(fitted: Mapping[str, Any], path: Path) -> None:
     if not isinstance(signs, list) or not all(isinstance(name, str) and name in SIGNS for name in signs):
         raise _wrong(path, f"warning.signs must be a list of {', '.join(SIGNS)}, got {signs!r:.60}")
     numbers = fitted.get("coefficients")
-    if not isinstance(numbers, list) or len(numbers) != len(signs) + 1 or not all(map(is_number, numbers)):
+    if not is_list(numbers, is_number, len(signs) + 1):
         raise _wrong(path, f"warning.coefficients must be {len(signs) + 1} numbers, got {numbers!r:.60}")
     if not is_number(fitted.get("threshold")):
         raise _wrong(path, f"warning.threshold must be a number, got {fitted.get('threshold')!r:.60}")

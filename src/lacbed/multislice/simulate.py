@@ -26,6 +26,7 @@ from lacbed.errors import MemoryLimitError, MissingExtraError, SettingError
 from lacbed.geometry.frame import Frame, make_frame
 from lacbed.geometry.symmetry import Reduction, pattern_operations, reduce_pairs
 from lacbed.geometry.wave import electron_wave, internal_wave_vectors
+from lacbed.io.numbers import check_number, check_whole
 from lacbed.multislice.cell import Supercell, find_supercell, spectral_potential
 from lacbed.multislice.phonons import displaced_slices, phonon_cell
 from lacbed.multislice.propagate import Optics, Stack, propagate
@@ -129,12 +130,10 @@ def _import_abtem() -> Any:
 
 
 def _check(settings: Settings, slice_thickness: float, frozen_phonons: int) -> None:
-    if not math.isfinite(slice_thickness) or not 0.01 <= slice_thickness <= 10:
-        raise SettingError(f"slice_thickness must be between 0.01 and 10 Å, got {slice_thickness}")
+    check_number("slice_thickness", slice_thickness, 0.01, 10, unit="Å")
     if settings.beams != "auto" or settings.sg_max is not None or settings.weak_beams:
         raise SettingError("multislice takes all waves on its grid: give g_max in place of beams or sg_max")
-    if isinstance(frozen_phonons, bool) or frozen_phonons != int(frozen_phonons) or frozen_phonons < 0:
-        raise SettingError(f"frozen_phonons must be a whole number of configurations, got {frozen_phonons}")
+    check_whole("frozen_phonons", frozen_phonons, 0)
     if not frozen_phonons:
         return
     if frozen_phonons < 2:

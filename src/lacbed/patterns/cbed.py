@@ -11,6 +11,7 @@ import xarray as xr
 
 from lacbed.constants import wavelength
 from lacbed.errors import SettingError
+from lacbed.io.numbers import check_number, check_whole
 from lacbed.patterns.schema import axis_step, check_pattern, intensities
 
 MAX_PIXELS = 8192
@@ -95,12 +96,8 @@ def _semi_angle(data: xr.DataArray, wanted: float | None, wave_length: float) ->
         raise SettingError("the pattern does not contain the direction k = 0, the centre of the probe")
     if wanted is None:
         return largest
-    if not (math.isfinite(wanted) and 0 < wanted <= largest * (1 + 1e-9)):
-        raise SettingError(
-            f"semi_angle must be above 0 and at most the {largest:.4g} mrad that the pattern covers, "
-            f"got {wanted:g}"
-        )
-    return float(wanted)
+    hint = f"; the pattern covers {largest:.4g} mrad"
+    return check_number("semi_angle", wanted, above=0, high=largest * (1 + 1e-9), unit="mrad", hint=hint)
 
 
 def _edges(axis: xr.DataArray) -> np.ndarray:
@@ -122,16 +119,10 @@ def _image_axis(data: xr.DataArray, radius: float, pixels: int | None) -> np.nda
         count = 2 * math.ceil(reach / pitch)
         count += (data.sizes["kx"] - count) % 2
     else:
-        count, pitch = _whole(pixels), 2 * reach / pixels
+        count, pitch = check_whole("pixels", pixels, 1, MAX_PIXELS), 2 * reach / pixels
     if count > MAX_PIXELS:
         raise SettingError(f"the image would have {count} pixels per side; the limit is {MAX_PIXELS}; give pixels")
     return np.asarray((np.arange(count) - count / 2 + 0.5) * pitch)
-
-
-def _whole(pixels: int) -> int:
-    if isinstance(pixels, bool) or int(pixels) != pixels or not 1 <= pixels <= MAX_PIXELS:
-        raise SettingError(f"pixels must be a whole number between 1 and {MAX_PIXELS}, got {pixels}")
-    return int(pixels)
 
 
 def _add_discs(data: xr.DataArray, radius: float, axis: np.ndarray, resampling: Resampling) -> np.ndarray:

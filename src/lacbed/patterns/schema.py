@@ -13,6 +13,7 @@ import xarray as xr
 
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.io.checks import read_json_text
+from lacbed.io.numbers import is_whole
 
 PATTERN_DIMS = ("thickness", "hkl", "ky", "kx")
 SCHEMA_VERSION = 1
@@ -131,7 +132,7 @@ def labels_from_json(text: str) -> dict[str, Any]:
     except FileFormatError:
         raise FileFormatError("its metadata are damaged") from None
     version = header.get("lacbed")
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+    if not is_whole(version, 1):
         raise FileFormatError("it was not written by lacbed")
     if version > SCHEMA_VERSION:
         raise FileFormatError("it was written by a newer version of lacbed; upgrade with pip install -U lacbed")

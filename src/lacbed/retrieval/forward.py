@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from lacbed.learn.symmetry import OPERATIONS
 from lacbed.refinement.layout import Layout, make_layout
 from lacbed.refinement.waves import EigensystemCache, differentiable_intensities, intensities, tangents
 from lacbed.retrieval.cell import resized
-from lacbed.solvers.hamiltonian import ProjectedHamiltonian
+from lacbed.solvers.hamiltonian import ProjectedHamiltonian, project
 from lacbed.solvers.subspace import wave_basis
 
 Operation = tuple[bool, bool, bool]
@@ -94,13 +94,13 @@ class Basis:
 
     Attributes:
         vectors: V, orthonormal columns: (n, m).
-        slopes: V† diag h V for both components of h: (2, m, m).
+        hamiltonian: all matrices of that potential in it, without absorption.
         rows: V at the beams that are incident: (seen, m).
         layout: tilts, matrices and pairs.
     """
 
     vectors: Tensor
-    slopes: Tensor
+    hamiltonian: ProjectedHamiltonian
     rows: Tensor
     layout: Layout
 
@@ -158,8 +158,9 @@ def make_basis(grid: Grid, table: Tensor) -> Basis:
     vectors = wave_basis(hermitian, grid.beams, grid.energy, near=FURTHER, order=1)
     group, incoming = grid.incoming
     layout = make_layout(vectors.shape[1], group, incoming, np.arange(len(group)), incoming)
-    slopes = torch.stack([vectors.mH @ (h[:, None] * vectors) for h in grid.beams.T])
-    return Basis(vectors, slopes, vectors[layout.seen], layout)
+    return Basis(
+        vectors, project(vectors, hermitian, None, grid.beams, grid.reduced), vectors[layout.seen], layout
+    )
 
 
 def _matrix_of(operation: Operation) -> np.ndarray:
@@ -227,13 +228,16 @@ def pattern_with_slopes(
     """
     hamiltonian, phase = _projected(grid, basis, table, absorptive), phases(grid, table)
     systems = EigensystemCache(hamiltonian, basis.rows, basis.layout)
-    still, here = torch.zeros_like(hamiltonian.slopes), torch.zeros_like(hamiltonian.reduced)
+    still = replace(
+        hamiltonian,
+        slopes=torch.zeros_like(hamiltonian.slopes),
+        reduced=torch.zeros_like(hamiltonian.reduced),
+    )
     steps = [
-        ProjectedHamiltonian(
-            _inside(grid, basis, change),
-            None if damping is None else _inside(grid, basis, damping),
+        replace(
             still,
-            here,
+            elastic=_inside(grid, basis, change),
+            damping=None if damping is None else _inside(grid, basis, damping),
         )
         for change, damping in directions
     ]
@@ -244,7 +248,7 @@ def pattern_with_slopes(
 def _projected(grid: Grid, basis: Basis, table: Tensor, absorptive: Tensor | None) -> ProjectedHamiltonian:
     elastic = basis.vectors.mH @ _hermitian(grid, table) @ basis.vectors
     damping = None if absorptive is None else _inside(grid, basis, absorptive)
-    return ProjectedHamiltonian(elastic, damping, basis.slopes, grid.reduced)
+    return replace(basis.hamiltonian, elastic=elastic, damping=damping)
 
 
 def _hermitian(grid: Grid, table: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from lacbed.catalog.files import FORMAT_VERSION, Row
 from lacbed.crystals.site import is_element
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.io.atomic import reason, replacing
+from lacbed.io.numbers import check_number
 
 Cursor = dict[str, Any]
 """Where the next page begins, as JSON; a fetch goes on from the one in its last finished page."""
@@ -253,8 +254,8 @@ class Query:
                 f"{', '.join(outside)} is required (--elements) but not among the elements allowed (--only)"
             )
         for name, value in (("atoms per cell", self.max_atoms), ("structures", self.count)):
-            if value is not None and value < 1:
-                raise SettingError(f"the number of {name} must be at least 1, got {value}")
+            if value is not None:
+                check_number(f"the number of {name}", value, 1)
 
     def as_request(self) -> dict[str, Any]:
         """The filters that tell two fetches apart; `count` does not, it only ends one earlier."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lacbed.geometry.folding import fold_images
 from lacbed.geometry.interpolation import PAD, kriging
+from lacbed.learn.downfold.symmetry import LATTICES
 
 _CPU = torch.device("cpu")
 
@@ -24,15 +25,6 @@ _OPERATIONS = [
     for signs in ((1, 1), (-1, 1), (1, -1), (-1, -1))
 ]
 """2mm, and with its second half 4mm."""
-
-LATTICES: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {
-    "every fourth": ((4, 0), (0, 4)),
-    "diamond": ((2, 2), (2, -2)),
-    "face": ((2, 0), (0, 2)),
-    "body": ((1, 1), (1, -1)),
-    "primitive": ((1, 0), (0, 1)),
-}
-"""Lattices of the (h, k) that a projection can have, the sparsest first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,45 +44,6 @@ class Plan:
     square: Tensor
     place: Tensor
     weights: Tensor
-
-
-def area_of(lattice: str) -> int:
-    """Of a cell of a lattice of `LATTICES`, in a*²."""
-    (p, q), (r, s) = LATTICES[lattice]
-    return abs(p * s - q * r)
-
-
-def on_lattice(hkl: Tensor, name: str) -> Tensor:
-    """Whether (h, k) lie on a lattice of `LATTICES`: (..., 2) integers to (...)."""
-    first, second, determinant = _coordinates(hkl, name)
-    return (first % determinant == 0) & (second % determinant == 0)
-
-
-def alternating(hkl: Tensor, name: str, odd: tuple[int, int]) -> Tensor:
-    """(-1)^(α m + β n) of (h, k) = m b₁ + n b₂, the phase of a shift by half a vector of the crystal's lattice.
-
-    Args:
-        hkl: points of the lattice: (..., 2) integers.
-        name: of a lattice in `LATTICES`, with basis b₁, b₂.
-        odd: (α, β), each 0 or 1.
-
-    Returns:
-        (...), 1 or -1.
-    """
-    if odd == (0, 0):
-        return torch.ones(hkl.shape[:-1], device=hkl.device)
-    first, second, determinant = _coordinates(hkl, name)
-    steps = odd[0] * first.div(determinant, rounding_mode="floor") + odd[1] * second.div(
-        determinant, rounding_mode="floor"
-    )
-    return 1.0 - 2.0 * (steps % 2).to(torch.float32)
-
-
-def _coordinates(hkl: Tensor, name: str) -> tuple[Tensor, Tensor, int]:
-    """M and n of (h, k) = m b₁ + n b₂, both times the determinant of the basis, and the determinant."""
-    (a, b), (c, d) = LATTICES[name]
-    h, k = hkl.unbind(dim=-1)
-    return h * d - k * c, k * a - h * b, a * d - b * c
 
 
 @lru_cache(maxsize=256)

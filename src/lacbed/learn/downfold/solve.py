@@ -14,15 +14,12 @@ import torch
 from torch import Tensor
 
 from lacbed.geometry.interpolation import node_spacing
-from lacbed.learn.downfold.centre import REAL
-from lacbed.learn.downfold.parity import mirror_lines, parity_space, symmetric
-from lacbed.learn.downfold.plan import LATTICES, Plan, alternating, area_of, make_plan, on_lattice
+from lacbed.learn.downfold.plan import Plan, make_plan
+from lacbed.learn.downfold.symmetry import REAL, alternating, area_of, mirror_lines, on_lattice, symmetric
 from lacbed.solvers.exponential import matrix_exponential, scaled
 from lacbed.solvers.hamiltonian import ProjectedHamiltonian, project
+from lacbed.solvers.parity import parity_space
 from lacbed.solvers.subspace import wave_basis
-
-_EXTINCT = 2e-4  # of the largest coefficient: what images of finite resolution leave of a forbidden one
-
 
 _BEYOND = 2.2
 """Beams reach at least this many 1/Å beyond the highest tilt; matters for cells below 5 Å, such as W."""
@@ -76,19 +73,6 @@ class Cell:
     def size(self) -> tuple[int, float]:
         """Sorts cells by the work that they make, roughly: by reciprocal points in a*², then by a."""
         return -area_of(self.lattice), float(self.lattice_parameter.detach())
-
-
-def lattices_of(tables: Tensor) -> list[str]:
-    """For each of many tables (B, 2r + 1, 2r + 1) the sparsest lattice that holds all that is not extinct."""
-    r = tables.shape[-1] // 2
-    orders = torch.arange(-r, r + 1, device=tables.device)
-    k, h = torch.meshgrid(orders, orders, indexing="ij")
-    size = tables.abs()
-    strong = size > _EXTINCT * size.amax(dim=(1, 2), keepdim=True)
-    places = torch.stack([h, k], dim=-1)
-    held = [~(strong & ~on_lattice(places, name)).flatten(1).any(dim=1) for name in LATTICES]
-    first = torch.stack(held, dim=1).int().argmax(dim=1)  # the last one holds everything
-    return [list(LATTICES)[number] for number in first.tolist()]
 
 
 def solve_cell(cell: Cell, thickness: Tensor, pixels: int, extent: int, reach: Reach) -> tuple[Tensor, Tensor]:

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from lacbed.constants import ELECTRON_REST_ENERGY, H2_OVER_2M
 from lacbed.errors import SettingError
-from lacbed.learn.downfold.centre import centred
-from lacbed.learn.downfold.solve import Cell, Reach, lattices_of, solve_cell
+from lacbed.learn.downfold.solve import Cell, Reach, solve_cell
+from lacbed.learn.downfold.symmetry import centred, lattices_of
 from lacbed.learn.features import wavelength
 from lacbed.solvers.blocks import one_thread_each, own_stream
 

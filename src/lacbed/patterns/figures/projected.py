@@ -10,6 +10,7 @@ from matplotlib.patches import Polygon
 from matplotlib.transforms import Affine2D
 
 from lacbed.errors import SettingError
+from lacbed.io.numbers import check_number
 from lacbed.patterns.figures import style
 from lacbed.patterns.schema import axis_step, caption, number_text
 
@@ -29,8 +30,7 @@ def cbed_figure(cbed: xr.DataArray, gamma: float = 0.5, clip: float = 0.02) -> F
     """
     if cbed.dims != ("thickness", "qy", "qx"):
         raise SettingError(f"expected a CBED pattern (thickness, qy, qx), got {cbed.dims}; see assemble_cbed")
-    if not gamma > 0:
-        raise SettingError(f"gamma must be positive, got {gamma}")
+    check_number("gamma", gamma, above=0)
     count = cbed.sizes["thickness"]
     if count > 12:
         raise SettingError(f"a figure of {count} CBED patterns is not readable; select at most 12 thicknesses")
@@ -107,8 +107,7 @@ def potential_figure(potential: xr.DataArray, repeat: int = 2, colours: str = "i
     """
     if potential.dims != ("v", "u") or "cell" not in potential.attrs:
         raise SettingError(f"expected a projected potential with dims ('v', 'u'), got {potential.dims}")
-    if not 1 <= repeat <= 20:
-        raise SettingError(f"repeat must be between 1 and 20, got {repeat}")
+    check_number("repeat", repeat, 1, 20)
     cell = np.asarray(potential.attrs["cell"], dtype=float).reshape(2, 2)
     corners = repeat * np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) @ cell.T
     span = np.ptp(corners, axis=0)

@@ -1,4 +1,4 @@
-"""The subspace of a crystal whose projection has mirror or glide lines along both axes, made in four parts.
+"""The subspace of a square zone whose projection has mirror or glide lines along both axes, made in four parts.
 
 Both lines act on beams as |h, k⟩ → s(h, k) |-h, k⟩ and s(h, k) |h, -k⟩, with s = 1 for mirrors through the
 origin and s = ±1 for glides, or mirrors beside it. Beams (±h, ±k) combine, even or odd under each of them, into
@@ -14,56 +14,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from lacbed.learn.downfold.plan import alternating
 from lacbed.solvers.hamiltonian import ProjectedHamiltonian
 from lacbed.solvers.subspace import bound_change, kept_waves, orthonormal
 
 PARITIES = ((0, 0), (0, 1), (1, 0), (1, 1))
 """(p_x, p_y), 1 for odd; in the order of 2 p_x + p_y."""
 
-_EQUAL = 1e-5  # of the largest coefficient: rounding of images in single precision
-
 Entries = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Beams (m, 2) and (..., n, 2) to U and U' at their differences, (..., m, n) each."""
-
-
-def mirror_lines(lattice: str, *tables: Tensor) -> tuple[int, int] | None:
-    """The (α, β) of `lacbed.learn.downfold.plan.alternating` with U(-h, k) = U(h, -k) = s(h, k) U(h, k).
-
-    Args:
-        lattice: of the (h, k) with coefficients.
-        tables: U_hk, orders -r ... r, first k, then h, that all must have the lines: (2r + 1, 2r + 1).
-
-    Returns:
-        (0, 0) for mirrors through the origin; None if there are no such lines or the coefficients are not real.
-    """
-    for odd in PARITIES:
-        if all(_has_lines(table, _sign(table, lattice, odd)) for table in tables):
-            return odd
-    return None
-
-
-def _has_lines(table: Tensor, sign: Tensor | float) -> bool:
-    bound = _EQUAL * float(table.abs().max())
-    images = [sign * table.flip(0), sign * table.flip(1)]
-    if table.is_complex():
-        images.append(table.conj())
-    return all(float((table - image).abs().max()) <= bound for image in images)
-
-
-def symmetric(table: Tensor, lattice: str, odd: tuple[int, int]) -> Tensor:
-    """Mean over the images of a table that equals them: the same, with symmetric derivatives."""
-    sign = _sign(table, lattice, odd)
-    return 0.25 * (table + table.flip(0, 1) + sign * (table.flip(0) + table.flip(1)))
-
-
-def _sign(table: Tensor, lattice: str, odd: tuple[int, int]) -> Tensor | float:
-    """The s of every coefficient, (2r + 1, 2r + 1); 1 for mirrors."""
-    if odd == (0, 0):
-        return 1.0
-    orders = torch.arange(len(table), device=table.device) - len(table) // 2
-    k, h = torch.meshgrid(orders, orders, indexing="ij")
-    return alternating(torch.stack([h, k], dim=-1), lattice, odd)
 
 
 def parity_space(
@@ -93,7 +51,7 @@ def parity_space(
     plane = first / lattice_parameter
     size = plane.square().sum(dim=1)
     members = (1 + (first > 0)).prod(dim=1)
-    elastic, absorptive = _parts(entries, first, members, sign)
+    elastic, absorptive = _parts(entries, first, members.to(plane.dtype), sign)
     # A beam on a line is its own image, times s: only parity s is there.
     parities = torch.tensor(PARITIES, device=hk.device)[:, None]
     there = ~((first == 0) & (parities != (sign < 0)[:, None])).any(dim=2)
@@ -125,7 +83,7 @@ def _parts(
     entries: Entries, first: Tensor, members: Tensor, sign: Tensor
 ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
     """⟨r, p| U |q, p⟩ = √(|r| |q|) / 4 Σ_g χ_p(g) s_g(q) U(r - g q) for U, without its mean, and U': four each."""
-    root = torch.sqrt(members.to(torch.float32))
+    root = torch.sqrt(members)
     weight = root[:, None] * root[None, :] / 4.0
     signs = torch.tensor([[[1, 1], [1, -1]], [[-1, 1], [-1, -1]]], device=first.device)
     images = entries(first, signs[:, :, None] * first)  # (sign of h, sign of k, r, q)
@@ -169,7 +127,7 @@ def _spread(hk: Tensor, first: Tensor, members: Tensor, sign: Tensor, waves: Ten
     number[first[:, 0], first[:, 1]] = torch.arange(len(first), device=first.device)
     place = number[hk[:, 0].abs(), hk[:, 1].abs()]
     odd_h, odd_k = (hk < 0).unbind(dim=1)
-    scale = torch.rsqrt(members.to(torch.float32))[place]
+    scale = torch.rsqrt(members.to(waves.dtype))[place]
     scale = torch.where(odd_h != odd_k, scale * sign[place], scale)
     parities = torch.tensor(PARITIES, device=hk.device)[part].bool()
     turned = (odd_h[:, None] & parities[:, 0]) != (odd_k[:, None] & parities[:, 1])
