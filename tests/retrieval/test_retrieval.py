@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from lacbed.retrieval.cell import image_of_table, inverted, lengths, shifted, ta
 from lacbed.retrieval.forward import RECIPROCITY, Foil, make_basis, make_grid, pattern, pattern_values
 from lacbed.retrieval.refine import refine
 from lacbed.retrieval.retrieve import pattern_group, retrieve
-from lacbed.retrieval.start import given_potential, half_width
+from lacbed.retrieval.start import given_potential, half_width, similar_crystals, similar_potential
 from lacbed.retrieval.symmetry_constraints import free_directions, symmetrised, symmetry_of
 
 FOIL = Foil(3.90528, 400.0, 200e3)
@@ -185,6 +186,20 @@ def test_starts_that_are_none(measured):
         retrieve(target_of(measured), FOIL, torch.rand(16, 17))
 
 
+def test_the_most_similar_crystal_is_the_start():
+    truth = replace(lacbed.Crystal.named("GaAs"), cell=(5.6, 5.6, 5.6, 90.0, 90.0, 90.0))
+    grid = lacbed.TiltGrid(16, extent=4)
+    pattern = lacbed.simulate(truth, thicknesses=[400], grid=grid, beams=120, absorption="thomas", solver="fast")
+    crystals = similar_crystals(5.6)
+    assert all(crystal.cell[:3] == (5.6, 5.6, 5.6) for crystal in crystals)
+    assert {"GaAs", "Ge"} < {crystal.name for crystal in crystals}
+    potential, name = similar_potential(target_of(pattern), Foil(5.6, 400.0, 200e3))
+    assert "As" in name or "Ge" in name  # Ge, ZnSe and the like have nearly the same pattern of 000
+    expected = lacbed.projected_potential(truth)
+    expected = torch.as_tensor(expected.values / expected.attrs["period"])
+    assert float(lacbed.zncc_loss(potential, aligned(expected, potential, grid=64))) < 0.03
+
+
 def test_command(measured, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     lacbed.save_pattern(measured, "sto.nc")
@@ -213,9 +228,9 @@ def test_command(measured, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["sto.nc", "-o", "out"], "retrieval needs one start"),
-        (["sto.nc", "-o", "out", "--start", "bto.nc", "--model", "run"], "retrieval needs one start"),
-        (["sto.nc", "-o", "out", "--model", "inverse"], "no learned inverse is packaged; train one"),
+        (["sto.nc", "-o", "out", "--start", "bto.nc", "--model", "run"], "--start or --model, not both"),
+        (["sto.nc", "-o", "out", "--model", "inverse"], "no learned inverse is packaged"),
+        (["sto.nc", "-o", "out", "--lattice", "2"], "no cubic crystal with a lattice parameter near 2"),
         (["none.nc", "-o", "out", "--start", "bto.nc"], "no such file"),
         (["sto.nc", "-o", "nowhere/out", "--start", "bto.nc"], "no such folder"),
         (["sto.nc", "-o", "full", "--start", "bto.nc"], "not a retrieval written by lacbed"),
