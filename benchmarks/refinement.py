@@ -21,7 +21,7 @@ import lacbed
 from common import measure, number, parser, publish, table, verdict
 from lacbed.beams import reflections_within
 from lacbed.geometry.frame import make_frame
-from lacbed.refinement.measured import Measured
+from lacbed.refinement.problem import Measured
 from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.parameters import build_parameters
 from lacbed.refinement.problem import beams_within
@@ -195,7 +195,7 @@ def _trial(name, zone, free, seed, chosen):
         thicknesses=tuple(np.arange(300.0, 1001.0, 25.0)),
         beams=beams,
         absorption=None,
-        align=False,
+        align="none",
         weights="poisson",
         common_scale=True,
         blur=0.02,

@@ -35,7 +35,6 @@ ROOMS = (
     "datasets",
     "learn",
     "experiment",
-    "fitting",
     "refinement",
     "identification",
     "retrieval",

@@ -20,11 +20,12 @@ from lacbed.refinement.constraints import (
     position_directions,
 )
 from lacbed.refinement.files import check_folder, fingerprint, load_progress, save_progress
-from lacbed.refinement.measured import Measured, usable
+from lacbed.refinement.model import BlochModel
 from lacbed.refinement.objective import compare, make_target, residual_of, reweighted, z_of
 from lacbed.refinement.options import Progress, RefinementOptions
 from lacbed.refinement.parameter import state_function
 from lacbed.refinement.parameters import build_parameters, split_names
+from lacbed.refinement.problem import Measured, usable
 from lacbed.refinement.refine import Refinement, refine
 from lacbed.refinement.report import refined_cif, summary
 from lacbed.refinement.structure import coefficients, make_structure
@@ -189,7 +190,7 @@ def finished() -> Finished:
     options = RefinementOptions(
         ("thickness", "half_width", "tilt", "B"),
         (560.0, 600.0, 660.0, 700.0),
-        align=False,
+        align="none",
         weights="poisson",
         common_scale=True,
         **FAST,
@@ -268,7 +269,7 @@ def test_residual_is_what_correlation_leaves(finished):
     rho = 1.0 - zncc_loss(model, target.images)
     torch.testing.assert_close(left, 1.0 - rho**2)
     fit = compare(
-        result.plan,
+        BlochModel(result.plan),
         make_target(torch.as_tensor(result.measured.images)),
         lambda _: result.state,
         torch.zeros(0, dtype=torch.float64),
@@ -282,7 +283,7 @@ def test_robust_weights_leave_a_speck_out(finished):
     images = result.measured.images.copy()
     images[1, 4:7, 9:12] = 3.0 * images[1].max()
     target = make_target(torch.as_tensor(images))
-    fit = compare(result.plan, target, lambda _: result.state, torch.zeros(0, dtype=torch.float64))
+    fit = compare(BlochModel(result.plan), target, lambda _: result.state, torch.zeros(0, dtype=torch.float64))
     ratio = reweighted(target, fit, robust=True).root / target.root
     assert float(ratio[1, 4:7, 9:12].max()) < 0.1
     assert float(ratio[0].median()) > 0.9

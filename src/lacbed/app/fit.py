@@ -19,7 +19,7 @@ from lacbed.errors import FileFormatError, MemoryLimitError
 
 if TYPE_CHECKING:
     from lacbed.experiment.experiment import Experiment
-    from lacbed.fitting.fit import FitResult
+    from lacbed.refinement.fit import FitResult
 
 
 def fit(view: View, files: Mapping[str, bytes], send: Send, budget: int) -> None:
@@ -32,8 +32,8 @@ def fit(view: View, files: Mapping[str, bytes], send: Send, budget: int) -> None
         SettingError: if the crystal cannot show the measured reflections.
         MemoryLimitError: if the images are more than one computation may hold.
     """
-    from lacbed.fitting.fit import fit
-    from lacbed.fitting.settings import FitSettings
+    from lacbed.refinement.fit import fit
+    from lacbed.refinement.options import FitSettings
 
     send({"kind": "progress", "phase": "reading the measured patterns", "fraction": None}, b"")
     crystal = crystal_of(view)

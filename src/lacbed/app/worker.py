@@ -67,7 +67,7 @@ def abilities() -> Header:
     """What this installation can do beside the exact simulation."""
     from lacbed.app import learned
 
-    return {"learned": learned.surrogate() is not None, "fit": find_spec("lacbed.fitting.fit") is not None}
+    return {"learned": learned.surrogate() is not None, "fit": find_spec("lacbed.refinement.fit") is not None}
 
 
 def answer(request: Header, payload: bytes, send: Send) -> None:

@@ -14,12 +14,12 @@ from lacbed.constants import wavelength
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
-from lacbed.fitting.lattice import LatticePattern, simulate_lattice, tilt_lattice
 from lacbed.geometry.frame import make_frame
 from lacbed.geometry.nodes import node_spacing
 from lacbed.identification.target import Target
 from lacbed.patterns.metrics import zncc_loss
 from lacbed.potential import Absorption
+from lacbed.refinement.lattice import LatticePattern, simulate_lattice, tilt_lattice
 from lacbed.settings import Settings
 
 FIRST_REACH = 2.0

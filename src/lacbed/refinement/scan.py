@@ -1,8 +1,8 @@
-"""Where a refinement starts: thickness, half-width and blur on a grid, then a few steps from the best minima."""
+"""Where fits and refinements start: thickness, half-width and blur on a grid, then steps from the best minima."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,15 +10,14 @@ import torch
 
 from lacbed.crystals.cell import FloatArray
 from lacbed.differentiable import blur
-from lacbed.fitting.minima import local_minima
 from lacbed.refinement.minimise import Minimiser, least_squares_fit
-from lacbed.refinement.model import images, thickness_series
-from lacbed.refinement.objective import mean_z
+from lacbed.refinement.model import BlochModel, Model, images
+from lacbed.refinement.objective import Target, mean_z
 from lacbed.refinement.options import Progress
 from lacbed.refinement.parameter import Parameter, state_function
-from lacbed.refinement.plan import Plan
 from lacbed.refinement.problem import Problem
 from lacbed.refinement.sampling import binned_sigma
+from lacbed.state import ModelState
 
 OnProgress = Callable[[str, float], None]
 """Called with what is done and the fraction of the whole."""
@@ -43,11 +42,12 @@ HOPELESS = 0.5
 
 def first_progress(problem: Problem, say: OnProgress) -> Progress:
     """The best start: enough beams, the scan, and a few steps with the geometry from the best minima."""
-    plan = enough_beams(problem)
-    thicknesses = problem.options.thicknesses
+    model = enough_beams(problem)
+    thicknesses, target = problem.options.thicknesses, problem.target(problem.small)
     widths = WIDTHS if any(p.kind == "half_width" for p in problem.parameters) else (1.0,)
     blurs = BLURS if problem.options.blur is None else (problem.options.blur,)
-    table = _scan(problem, plan, widths, blurs, lambda f: say("thickness scan", 0.2 * f))
+    states = [problem.base.changed(half_width=w * problem.base.half_width) for w in widths]
+    table = scan(model, target, states, thicknesses, blurs, lambda f: say("thickness scan", 0.2 * f))
     blur_start = blurs[int(np.argmin(table.min(axis=(0, 1))))]
     by_width = table[:, :, blurs.index(blur_start)]
     scores = by_width.min(axis=1)
@@ -56,7 +56,9 @@ def first_progress(problem: Problem, say: OnProgress) -> Progress:
     outcomes = []
     for number, index in enumerate(minima):
         width = widths[int(np.argmin(by_width[index]))] * problem.measured.half_width
-        outcomes.append(_follow(problem, plan, thicknesses[index], width, blur_start))
+        begin = {"thickness": thicknesses[index], "half_width": width, "blur": blur_start}
+        kinds = ("thickness", "half_width", "tilt", "blur")
+        outcomes.append(follow(model, target, problem.base, problem.parameters, begin, kinds))
         say(f"start {number + 1} of {len(minima)}", 0.2 + 0.1 * (number + 1) / len(minima))
     best = min(outcomes, key=lambda pair: pair[0])[1]
     return Progress(
@@ -66,57 +68,65 @@ def first_progress(problem: Problem, say: OnProgress) -> Progress:
         blur_start,
         problem.beams,
         scan=np.column_stack([thicknesses, scores]),
-        notes=_doubts(thicknesses, scores),
+        notes=scan_notes(thicknesses, scores),
     )
 
 
-def enough_beams(problem: Problem) -> Plan:
-    """The plan of the small images; unless their number was given, beams are added until they are enough."""
-    plan = problem.plan(problem.small)
+def enough_beams(problem: Problem) -> BlochModel:
+    """The model of the small images; unless their number was given, beams are added until they are enough."""
+    model = problem.model(problem.small)
     if problem.options.beams is not None:
-        return plan
+        return model
     with torch.no_grad():
-        here = images(plan, problem.base)
+        here = images(model.plan, problem.base)
         while problem.beams < MOST_BEAMS:
             few = problem.beams
             problem.beams = round(1.5 * few)
-            more = problem.plan(problem.small)
-            there = images(more, problem.base)
+            more = problem.model(problem.small)
+            there = images(more.plan, problem.base)
             if float((there - here).abs().max()) <= ENOUGH:
                 problem.beams = few
                 break
-            plan, here = more, there
-    return plan
+            model, here = more, there
+    return model
 
 
-def _scan(
-    problem: Problem, plan: Plan, widths: Sequence[float], blurs: Sequence[float], tick: Callable[[float], None]
+def scan(
+    model: Model,
+    target: Target,
+    states: Sequence[ModelState],
+    thicknesses: Sequence[float],
+    blurs: Sequence[float],
+    tick: Callable[[float], None],
 ) -> FloatArray:
-    """Mean Z: (thickness, width, blur)."""
-    target = problem.target(problem.small)
-    states = [problem.base.changed(half_width=w * problem.base.half_width) for w in widths]
-    sigmas = [binned_sigma(torch.tensor(b).double(), plan.binning) for b in blurs]
-    series = thickness_series(plan, states, problem.options.thicknesses, tick)
+    """Mean Z: (thickness, state, blur)."""
+    sigmas = [binned_sigma(torch.tensor(b).double(), model.binning) for b in blurs]
+    series = model.series(states, thicknesses, tick)
     return np.array([[[mean_z(blur(sharp, s), target) for s in sigmas] for sharp in found] for found in series])
 
 
-def _follow(
-    problem: Problem, plan: Plan, thickness: float, width: float, blur_start: float
+def local_minima(scores: FloatArray) -> list[int]:
+    """Places of the local minima, the deepest first."""
+    padded = np.concatenate([[np.inf], scores, [np.inf]])
+    lows = [i for i in range(len(scores)) if padded[i + 1] <= padded[i] and padded[i + 1] < padded[i + 2]]
+    return sorted(lows, key=lambda i: scores[i]) or [int(np.argmin(scores))]
+
+
+def follow(
+    model: Model,
+    target: Target,
+    base: ModelState,
+    parameters: Sequence[Parameter],
+    begin: Mapping[str, float],
+    kinds: Collection[str],
+    steps: int = STEPS,
 ) -> tuple[float, FloatArray]:
-    """Cost and parameters after a few steps with the geometry alone."""
-    begin = {"thickness": thickness, "half_width": width, "blur": blur_start}
-    values = np.array([begin.get(p.name, p.value) for p in problem.parameters])
-    early = [i for i, p in enumerate(problem.parameters) if p.kind in ("thickness", "half_width", "tilt", "blur")]
-    minimiser = Minimiser(
-        plan,
-        problem.target(problem.small),
-        state_function(problem.base, problem.parameters),
-        around(problem.parameters, thickness),
-        values,
-        early,
-        None,
-    )
-    values = least_squares_fit(minimiser, STEPS)
+    """Cost and parameters after a few steps with some kinds of parameters, from a start by their names."""
+    values = np.array([begin.get(p.name, p.value) for p in parameters])
+    early = [i for i, p in enumerate(parameters) if p.kind in kinds]
+    local = around(parameters, begin["thickness"])
+    minimiser = Minimiser(model, target, state_function(base, parameters), local, values, early)
+    values = least_squares_fit(minimiser, steps)
     return minimiser.best_cost, values
 
 
@@ -127,11 +137,11 @@ def around(parameters: Sequence[Parameter], thickness: float) -> tuple[Parameter
     return tuple(replace(p, low=low, high=thickness + reach) if p.kind == "thickness" else p for p in parameters)
 
 
-def _doubts(thicknesses: Sequence[float], scores: FloatArray) -> tuple[str, ...]:
-    """Warnings about the scan."""
+def scan_notes(thicknesses: Sequence[float], scores: FloatArray) -> tuple[str, ...]:
+    """Warnings about a scan."""
     notes = []
     best = int(np.argmin(scores))
-    if len(scores) > 2 and best in (0, len(scores) - 1):
+    if len(scores) > 1 and thicknesses[best] in (min(thicknesses), max(thicknesses)):
         notes.append(f"the best thickness is at the end of the scan ({thicknesses[best]:g} Å): widen it")
     if float(scores[best]) > HOPELESS:
         notes.append(

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from lacbed.errors import FileFormatError
-from lacbed.fitting.fit import FitResult
 from lacbed.io.atomic import check_replaceable, holds_only, replacing
 from lacbed.patterns.files import save_pattern
+from lacbed.refinement.fit import FitResult
 
 SUMMARY = "fit.json"
 _FILES = ("report.md", "table.csv", "montage.png", "scan.png", "simulation.nc", "experiment.nc")
@@ -84,8 +84,8 @@ def summary(result: FitResult) -> dict[str, Any]:
 
 def write_report(result: FitResult, folder: Path, extra: Mapping[str, Any] | None = None) -> list[str]:
     """Write a folder with everything, whole or not at all, and say what is in it."""
-    from lacbed.fitting.figures import fit_montage, scan_figure  # matplotlib takes its time
     from lacbed.patterns.figures import save_figure
+    from lacbed.refinement.figures import fit_montage, fit_scan_figure  # matplotlib takes its time
 
     with replacing(check_folder(folder)) as temporary:
         temporary.mkdir()
@@ -94,7 +94,7 @@ def write_report(result: FitResult, folder: Path, extra: Mapping[str, Any] | Non
         (temporary / "report.md").write_text(markdown(result))
         _write_csv(result, temporary / "table.csv")
         save_figure(fit_montage(result), temporary / "montage.png")
-        save_figure(scan_figure(result), temporary / "scan.png")
+        save_figure(fit_scan_figure(result), temporary / "scan.png")
         save_pattern(result.simulation, temporary / "simulation.nc")
         save_pattern(result.experiment.pattern, temporary / "experiment.nc")
         return sorted(p.name for p in temporary.iterdir())
