@@ -21,10 +21,9 @@ import lacbed
 from common import measure, number, parser, publish, table, verdict
 from lacbed.beams import reflections_within
 from lacbed.geometry.frame import make_frame
-from lacbed.refinement.problem import Measured
 from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.parameters import build_parameters
-from lacbed.refinement.problem import beams_within
+from lacbed.refinement.problem import Measured, beams_within
 from lacbed.refinement.refine import refine
 from lacbed.refinement.uncertainties import standard_uncertainties, with_uncertainty
 from lacbed.state import crystal_state

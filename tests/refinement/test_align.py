@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 from experiment_helpers import HKL, experiment_of
+from given_images import score
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 import lacbed
-from lacbed.refinement.merit import Match, score
+from lacbed.refinement.merit import Match
 from lacbed.refinement.objective import explain, make_target, weighted_z
 from lacbed.refinement.options import FitSettings
 

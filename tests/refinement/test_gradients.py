@@ -7,7 +7,7 @@ from gradient_cases import FIELDS, finite_difference, parts, small_plan, with_pa
 
 from lacbed import Crystal, Site, TiltGrid, simulate
 from lacbed.geometry.frame import make_frame
-from lacbed.refinement.model import images, jacobian
+from lacbed.refinement.model import BlochModel, images
 from lacbed.refinement.planning import make_plan
 from lacbed.state import ModelState, crystal_state
 
@@ -40,7 +40,7 @@ def test_every_parameter_against_finite_differences(name):
             changed = with_part(changed, field, index, number)
         return changed
 
-    same, columns, _ = jacobian(plan, state_of, start)
+    same, columns, _ = BlochModel(plan).jacobian(state_of, start)
     torch.testing.assert_close(same, value.detach(), rtol=0, atol=1e-12)
     for column, (field, index, step) in zip(columns, numbers, strict=True):
 

@@ -350,7 +350,7 @@ def test_folder_and_state(tmp_path):
     assert back.stage == 2
     assert (back.history, back.notes) == (progress.history, progress.notes)
     assert (back.thickness, back.blur, back.beams) == (300.0, 0.7, 90)
-    np.testing.assert_array_equal(back.shifts, progress.shifts)
+    np.testing.assert_array_equal(back.moves, progress.moves)
     with pytest.raises(FileFormatError, match="another experiment"):
         load_progress(folder, "other")
     with pytest.raises(FileFormatError, match="not empty"):

@@ -111,6 +111,8 @@ def _listed(text: str) -> tuple[tuple[int, ...], ...]:
 
 
 def _print(result: FitResult, reporter: Reporter) -> None:
+    from lacbed.refinement.uncertainties import with_uncertainty
+
     rows: list[tuple[str, ...]] = [("hkl", "Z stated", "Z", "Z aligned", "shift x, y (pixels)")]
     stated = result.stated.z
     for label, match, z in zip(result.merits.labels, result.merits.matches, stated, strict=True):
@@ -123,9 +125,12 @@ def _print(result: FitResult, reporter: Reporter) -> None:
     for line in columns(rows):
         reporter.say(line)
     merits, place = result.merits, result.placement
+    thickness = f"{result.thickness:.5g}"
+    if "thickness" in result.uncertainties:
+        thickness = with_uncertainty(result.thickness, result.uncertainties["thickness"])
     half, width_ratio = result.experiment.half_width, result.experiment.half_width / result.stated_half_width
     reporter.say(
-        f"{result.experiment.name}: thickness {result.thickness:.5g} Å; mean Z {_percent(merits.mean_z)}, aligned "
+        f"{result.experiment.name}: thickness {thickness} Å; mean Z {_percent(merits.mean_z)}, aligned "
         f"{_percent(merits.mean_z_aligned)}, with the geometry as stated {_percent(result.stated.mean_z)}"
     )
     reporter.say(

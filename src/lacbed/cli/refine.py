@@ -84,7 +84,6 @@ def command(
     for name, value, low, high in (("--starts", starts, 1, 20), ("--steps", steps, 1, 500)):
         if not low <= value <= high:
             raise SettingError(f"{name} must be between {low} and {high}, got {value}")
-    count = parse.beams(beams)
     model = parse.absorption(absorption)
     names = split_names(free)
     if free == USUAL and model is None:
@@ -92,7 +91,7 @@ def command(
     options = RefinementOptions(
         free=names,
         thicknesses=parse.thicknesses(thickness),
-        beams=None if count == "auto" else count,
+        beams=parse.beams(beams),
         absorption=model,
         factors=factors,
         method=method,  # type: ignore[arg-type]

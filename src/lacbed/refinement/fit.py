@@ -32,7 +32,7 @@ from lacbed.refinement.options import FitSettings
 from lacbed.refinement.parameter import Parameter, begin_at, state_function
 from lacbed.refinement.parameters import build_parameters
 from lacbed.refinement.problem import FIRST_BLUR, SMALL, measured_of, usable
-from lacbed.refinement.scan import BLURS, HOPELESS, follow, local_minima, scan, scan_notes
+from lacbed.refinement.scan import BLURS, HOPELESS, scan, scan_notes, search
 from lacbed.refinement.stages import LAST
 from lacbed.refinement.uncertainties import covariance, standard_uncertainties
 from lacbed.solvers.blocks import Tick, one_thread_each
@@ -243,27 +243,23 @@ def _search(
     frame: Frame,
     tick: Tick,
 ) -> tuple[ModelState, Sequence[Parameter], FloatArray, FloatArray]:
-    """First state, parameters, their values and mean Z at every thickness, in large pixels where there are many.
-
-    With a geometry that is a little wrong the deepest minimum may be the wrong fringe of the thickness, so that
-    several are followed.
-    """
+    """First state, parameters, their values and mean Z at every thickness, in large pixels if there are many."""
     factor = largest_binning(experiment.pixels, 0.8 * SMALL)
-    tried = settings.thicknesses
+    tried, target = settings.thicknesses, target_of(experiment.binned(factor))
     model = simulate_model(experiment, crystal, settings, tried, SCAN_STEP, frame, factor, lambda f: tick(0.6 * f))
-    target = target_of(experiment.binned(factor))
-    blurs = BLURS if settings.blur is None else (settings.blur,)
-    table = scan(model, target, [base], tried, blurs, lambda f: tick(0.6 + 0.1 * f))[:, 0]
-    place = int(np.argmin(table.min(axis=0)))
-    curve = table[:, place]
-    minima = local_minima(curve)[: STARTS if settings.free else 1]
-    base, parameters = begin_at(base, parameters, tried[minima[0]], blurs[place])
-    outcomes = []
-    for at in minima:
-        begin = {"thickness": tried[at]}
-        outcomes.append(follow(model, target, base, parameters, begin, settings.free, STEPS))
-        tick(0.7 + 0.3 * len(outcomes) / len(minima))
-    values = min(outcomes, key=lambda pair: pair[0])[1]
+    thickness, blur, values, curve = search(
+        model,
+        target,
+        base,
+        parameters,
+        tried,
+        settings.free,
+        blurs=BLURS if settings.blur is None else (settings.blur,),
+        starts=STARTS if settings.free else 1,
+        steps=STEPS,
+        say=lambda _, f: tick(0.6 + f),
+    )
+    base, parameters = begin_at(base, parameters, thickness, blur)
     if settings.free:
         state = state_function(base, parameters)(torch.as_tensor(values))
         curve = scan(model, target, [state], tried, [float(state.blur)], lambda _: None)[:, 0, 0]

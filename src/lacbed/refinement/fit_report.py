@@ -59,6 +59,7 @@ def summary(result: FitResult) -> dict[str, Any]:
         "experiment": experiment.name,
         "crystal": str(result.simulation.attrs["crystal"]),
         "thickness": result.thickness,
+        "uncertainties": result.uncertainties,
         "mean_Z": result.merits.mean_z,
         "mean_Z_aligned": result.merits.mean_z_aligned,
         "mean_Z_weighted": result.merits.mean_z_weighted,
@@ -117,7 +118,7 @@ def markdown(result: FitResult) -> str:
         f"| half-width | {s['half_width']:.5g} 1/Å (x {s['half_width_scale']:.4f} of the stated) |",
         f"| tilt of the centre | {s['tilt'][0]:+.5f}, {s['tilt'][1]:+.5f} 1/Å |",
         f"| rotation | {s['rotation_degrees']:+.3f}° |",
-        f"| blur | {s['blur_pixels']:.2f} pixels (σ), besides the average over a pixel |",
+        f"| blur | {s['blur_pixels']:.2f} pixels (σ), the average over a pixel included |",
         f"| beams | {s['beams']}; {s['convergence']} |",
         f"| Bragg lines | correlation {_number(s['bragg']['correlation'])}, best half-width x "
         f"{s['bragg']['best_scale']:.3f}, best orientation {s['bragg']['best_orientation']} |",

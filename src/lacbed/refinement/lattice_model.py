@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,19 +23,16 @@ from lacbed.experiment.experiment import Experiment
 from lacbed.geometry.frame import Frame
 from lacbed.geometry.moving import grid_positions
 from lacbed.patterns.metrics import zncc_loss
-from lacbed.refinement.lattice import LatticePattern, TiltLattice, simulate_lattice, tilt_lattice
-from lacbed.refinement.model import StateOf, along_each, by_moves, displacement
+from lacbed.refinement.lattice import LatticePattern, simulate_lattice, tilt_lattice
+from lacbed.refinement.model import StateOf, along_each, read_points
 from lacbed.refinement.options import FitSettings
-from lacbed.refinement.sampling import binned_sigma
+from lacbed.refinement.sampling import InterpolationMatrix, binned_sigma
 from lacbed.solvers.blocks import Tick
 from lacbed.state import ModelState
 
 SMALLEST, GROWTH, LARGEST = 40, 1.5, 2000
 TOLERANCE_Z, TOLERANCE_INTENSITY = 1e-3, 3e-2
 """Largest changes with one and a half times as many beams; measured patterns are met to a few percent."""
-
-RIM = 8
-"""Pixels by which given images are mirrored at their edges."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,46 +65,24 @@ class LatticeModel:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See `lacbed.refinement.model.Model`."""
 
-        def where(parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        def inner(parameters: Tensor) -> tuple[Tensor, Tensor]:
             s = state_of(parameters)
-            return grid_positions(s.half_width, s.tilt, s.distortion, self.pixels), s.thickness, self._sigma(s)
+            return s.thickness[None], self._sigma(s)[None]
 
-        (places, thickness, sigma), steps = where(values), along_each(where, values)
-        t, width = float(thickness), float(sigma)
-        splines = [self._spline(t, width)]
-        if any(bool(step[2]) for step in steps):
-            splines.append(self._spline(t, width, by_width=True))
-        if any(bool(step[1]) for step in steps):
-            splines.append(self._spline(t, width, by_thickness=True))
-        g, pixel = len(self.pattern.hkl), _per_pixel(places, self.pixels)
-        value, along = np.empty((len(splines), g, len(places))), np.empty((2, g, len(places)))
-        fields = [None] * g if moves is None else [displacement(m, self.pixels) for m in moves]
-        read = self._matrices(places) if moves is None else None
-        for i, u in enumerate(fields):
-            matrix, *slopes = read or self._matrices(places - u @ pixel)
-            for number, spline in enumerate(splines):
-                value[number, i] = matrix @ spline[i]
-            for axis, slope in enumerate(slopes):
-                along[axis, i] = slope @ splines[0][i]
-        total = torch.zeros(len(steps), g, len(places), dtype=torch.float64)
-        slope_k, rest = torch.as_tensor(along), list(torch.as_tensor(value[1:]))
-        by_width = rest.pop(0) if any(bool(step[2]) for step in steps) else 0.0
-        by_thickness = rest.pop(0) if rest else 0.0
-        for row, (place, d_thickness, d_sigma) in enumerate(steps):
-            total[row] = d_sigma * by_width + d_thickness * by_thickness
-            if bool(place.any()):
-                turned = _per_pixel(place, self.pixels)
-                for i, u in enumerate(fields):
-                    step = place if u is None else place - u @ turned
-                    total[row, i] += (step.T * slope_k[:, i]).sum(dim=0)
-        by_shift = -torch.einsum("sk,kgn->sgn", pixel, slope_k)
-        shape = (-1, self.pixels, self.pixels)
-        by_move = by_moves(by_shift, moves)
-        return (
-            torch.as_tensor(value[0]).reshape(shape),
-            total.reshape(len(steps), g, *shape[1:]),
-            by_move.reshape(len(by_move), g, *shape[1:]),
-        )
+        def where(parameters: Tensor) -> tuple[Tensor, Tensor]:
+            s = state_of(parameters)
+            step = torch.eye(2, dtype=torch.float64) * (2.0 * s.half_width / self.pixels)
+            return grid_positions(s.half_width, s.tilt, s.distortion, self.pixels), step
+
+        (thickness, sigma), steps = map(float, inner(values)), along_each(inner, values)
+        spline = self._spline(thickness, sigma)
+        points = torch.zeros(1 + len(steps), *spline.shape, dtype=torch.float64)
+        points[0] = torch.as_tensor(spline)
+        for i, by in ((0, "thickness"), (1, "width")):
+            if any(bool(step[i]) for step in steps):
+                slope = torch.as_tensor(self._spline(thickness, sigma, by))
+                points[1:] += torch.stack([step[i] for step in steps])[:, :, None] * slope
+        return read_points(points, self._reader, where, values, moves)
 
     def series(
         self,
@@ -117,7 +93,7 @@ class LatticeModel:
         """See `lacbed.refinement.model.Model`."""
         shape = (-1, self.pixels, self.pixels)
         grids = [grid_positions(s.half_width, s.tilt, s.distortion, self.pixels) for s in states]
-        matrices = [self._matrices(grid)[0] for grid in grids]
+        matrices = [self._reader(grid).value for grid in grids]
         for number, t in enumerate(thicknesses):
             flat = np.ascontiguousarray(self._spline(t, 0.0).T)
             yield [torch.as_tensor(matrix @ flat).T.reshape(shape) for matrix in matrices]
@@ -128,28 +104,24 @@ class LatticeModel:
         """The blur in 1/Å."""
         return binned_sigma(state.blur, self.binning) * (2.0 * state.half_width / self.pixels)
 
-    def _spline(
-        self, thickness: float, sigma: float, by_width: bool = False, by_thickness: bool = False
-    ) -> FloatArray:
+    def _spline(self, thickness: float, sigma: float, by: Literal["", "thickness", "width"] = "") -> FloatArray:
         """Coefficients of the cubic splines through the blurred images, or their slopes: (g, point)."""
-        plain = not by_width and not by_thickness
-        if plain and (thickness, sigma) in self._kept:
+        if not by and (thickness, sigma) in self._kept:
             return self._kept[thickness, sigma]
         first, weights, slopes = _between(self.pattern.thicknesses, thickness)
         chosen = self.pattern.values[first : first + len(weights)]
-        raw = np.tensordot(slopes if by_thickness else weights, chosen, axes=1)
+        raw = np.tensordot(slopes if by == "thickness" else weights, chosen, axes=1)
         response = self.pattern.response(0.0, sigma)
-        if by_width:
+        if by == "width":
             response = response * (-4.0 * math.pi**2 * sigma * self.pattern.frequencies)
         smooth = np.fft.irfft2(np.fft.rfft2(raw) * response, s=self.pattern.lattice.shape)
         flat = np.ascontiguousarray(smooth.reshape(len(smooth), -1))
-        if plain and sigma > 0.0:
-            if len(self._kept) > 1:
-                self._kept.pop(next(iter(self._kept)))
+        if not by and sigma > 0.0:
+            self._kept.clear()
             self._kept[thickness, sigma] = flat
         return flat
 
-    def _matrices(self, places: Tensor) -> tuple[csr_matrix, csr_matrix, csr_matrix]:
+    def _reader(self, places: Tensor) -> InterpolationMatrix:
         """From spline coefficients to values, and their slopes along kx and ky, at directions in 1/Å."""
         lattice, middle = self.pattern.lattice, np.array(self.center)
         offset = places.numpy() - middle
@@ -166,11 +138,11 @@ class LatticeModel:
         def sparse(first: FloatArray, second: FloatArray) -> FloatArray:
             return np.asarray(first[:, :, None] * second[:, None, :]).reshape(len(places), -1)
 
-        value, by_i, by_j = sparse(wi, wj), sparse(di, wj), sparse(wi, dj)
+        by_i, by_j = sparse(di, wj), sparse(wi, dj)
         inverse, inside = np.linalg.inv(lattice.vectors), near == offset
-        slopes = [(inverse[0, axis] * by_i + inverse[1, axis] * by_j) * inside[:, axis, None] for axis in range(2)]
-        x, y, z = (csr_matrix((w.ravel(), index, starts), size) for w in (value, *slopes))
-        return x, y, z
+        slopes = [(inverse[0, k] * by_i + inverse[1, k] * by_j) * inside[:, k, None] for k in range(2)]
+        value, by_x, by_y = (csr_matrix((w.ravel(), index, starts), size) for w in (sparse(wi, wj), *slopes))
+        return InterpolationMatrix(value, (by_x, by_y))
 
 
 def _cubic(fraction: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -179,11 +151,6 @@ def _cubic(fraction: FloatArray) -> tuple[FloatArray, FloatArray]:
     weights = [r**3, 3 * f**3 - 6 * f**2 + 4, 3 * r**3 - 6 * r**2 + 4, f**3]
     slopes = [-3 * r**2, 9 * f**2 - 12 * f, 12 * r - 9 * r**2, 3 * f**2]
     return np.stack(weights, axis=1) / 6.0, np.stack(slopes, axis=1) / 6.0
-
-
-def _per_pixel(places: Tensor, pixels: int) -> Tensor:
-    """Steps for one pixel along x and along y, as rows, of places that are linear in the pixels: (2, 2)."""
-    return torch.stack([places[1] - places[0], places[pixels] - places[0]])
 
 
 def _between(nodes: tuple[float, ...], at: float) -> tuple[int, FloatArray, FloatArray]:
@@ -228,18 +195,6 @@ def simulate_model(
     pattern = simulate_lattice(crystal, wanted, lattice, progress)
     reach = experiment.half_width + margin
     return LatticeModel(pattern, experiment.pixels // binning, binning, experiment.center, reach)
-
-
-def image_model(stack: FloatArray) -> LatticeModel:
-    """Given images as a model: (reflection, ky, kx), finite. Directions are in pixels, (0, 0) the first pixel."""
-    n = stack.shape[-1]
-    rim = min(RIM, n - 1)
-    values = np.pad(stack, ((0, 0), (rim, rim), (rim, rim)), mode="reflect").transpose(0, 2, 1)[None]
-    side = n + 2 * rim
-    lattice = TiltLattice(np.eye(2), (1, 1), (-rim, -rim), (side, side), np.ones((side, side), dtype=bool))
-    pattern = LatticePattern(lattice, values, (1.0,), ((0, 0, 0),) * len(stack), 0, 0, ())
-    middle = (n - 1) / 2
-    return LatticeModel(pattern, n, 1, (middle, middle), middle + rim - 2)
 
 
 def enough_beams(experiment: Experiment, crystal: Crystal, frame: Frame, settings: FitSettings) -> tuple[int, str]:

@@ -11,17 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-import xarray as xr
 from scipy.signal import fftconvolve
 from torch import Tensor
 
 from lacbed.crystals.cell import FloatArray
-from lacbed.errors import SettingError
 from lacbed.experiment.assembly import has_contrast
 from lacbed.experiment.experiment import Experiment
-from lacbed.refinement.lattice_model import image_model
 from lacbed.refinement.model import Model, offsets
 from lacbed.refinement.objective import Target, explain, make_target, reweighted, weighted_z, z_of
 from lacbed.refinement.options import FitSettings
@@ -134,39 +130,6 @@ class FigureOfMerit:
 def _mean(values: FloatArray) -> float:
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else math.nan
-
-
-def score(
-    experiment: Experiment,
-    simulated: xr.DataArray | npt.ArrayLike,
-    settings: FitSettings | None = None,
-    blur: float = 0.0,
-) -> FigureOfMerit:
-    """Figures of merit of one simulated stack on the grid of an experiment.
-
-    Args:
-        experiment: what was measured.
-        simulated: (reflection, ky, kx), in the order of the experiment, or a pattern with one thickness.
-        settings: whose `align`, `max_shift`, `background` and `robust` say how.
-        blur: standard deviation in pixels of a Gaussian to fold the simulation with.
-
-    Raises:
-        SettingError: if the stacks do not belong together.
-    """
-    stack = np.asarray(simulated.values if isinstance(simulated, xr.DataArray) else simulated, dtype=float)
-    stack = stack[0] if stack.ndim == 4 and len(stack) == 1 else stack
-    if stack.shape != experiment.images.shape:
-        raise SettingError(
-            f"expected simulated images {experiment.images.shape} (reflection, ky, kx), got {stack.shape}"
-        )
-    return match_images(experiment, image_model(stack), image_state(stack.shape[-1], blur), settings)
-
-
-def image_state(pixels: int, blur: float = 0.0) -> ModelState:
-    """The state in which `image_model` shows its images as they were given."""
-    numbers = {"half_width": pixels / 2, "blur": blur, "tilt": [(pixels - 1) / 2] * 2, "distortion": [0.0] * 3}
-    fields = dict.fromkeys(ModelState.__dataclass_fields__, 1.0) | numbers
-    return ModelState(**{name: torch.as_tensor(value, dtype=torch.float64) for name, value in fields.items()})
 
 
 def match_images(

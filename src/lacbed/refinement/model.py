@@ -25,12 +25,11 @@ from torch import Tensor
 
 from lacbed.differentiable import blur
 from lacbed.refinement.plan import ModelInputs, Plan, hamiltonian, numbers, pixel_positions, rows, zone_vectors
-from lacbed.refinement.sampling import binned_sigma, interpolate, reading
+from lacbed.refinement.sampling import InterpolationMatrix, binned_sigma, interpolate, reading
 from lacbed.refinement.waves import KEPT_BYTES, EigensystemCache, differentiable_intensities, intensities, tangents
 from lacbed.state import ModelState
 
 StateOf = Callable[[Tensor], ModelState]
-Kept = dict[int, EigensystemCache]
 
 
 class Model(Protocol):
@@ -59,14 +58,14 @@ class Model(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class BlochModel:
-    """The model in which everything may change.
+    """The model in which everything may change; the eigenvectors of its last state are kept.
 
     Attributes:
         plan: beams, points and matrices.
     """
 
     plan: Plan
-    _kept: Kept = field(default_factory=dict)
+    _kept: dict[str, EigensystemCache] = field(default_factory=dict)
 
     @property
     def binning(self) -> int:
@@ -75,13 +74,41 @@ class BlochModel:
 
     def read(self, state: ModelState, moves: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """See `Model`."""
-        return read_with_moves(self.plan, state, moves, self._kept)
+        with torch.no_grad():
+            systems, phase = self._systems(state)
+            points = _from_pairs(self.plan, intensities(systems, [phase])[None, 0])
+            nothing = torch.zeros(0, dtype=torch.float64)
+            sharp, _, by_move = self._read_points(lambda _: state, nothing, points, moves)
+            sigma = binned_sigma(state.blur, self.plan.binning)
+            return blur(sharp, sigma), blur(by_move, sigma)
 
     def jacobian(
         self, state_of: StateOf, values: Tensor, moves: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """See `Model`."""
-        return jacobian(self.plan, state_of, values, moves, self._kept)
+        """See `Model`; slopes by moves are 0 where the points are the pixels themselves."""
+        plan, state = self.plan, state_of(values)
+        systems, phase = self._systems(state)
+
+        def upstream(parameters: Tensor) -> tuple[Tensor, ...]:
+            found = numbers(plan, state_of(parameters))
+            absorptive = torch.zeros(0) if found.absorptive is None else found.absorptive
+            return found.elastic, absorptive, found.plane, found.squares, found.reduced, found.phase
+
+        changes = [
+            ModelInputs(elastic, absorptive if len(absorptive) else None, *rest)
+            for elastic, absorptive, *rest in along_each(upstream, values)
+        ]
+        directions = [hamiltonian(plan, change) for change in changes]
+        pairs, slopes = tangents(systems, phase, directions, [change.phase for change in changes])
+        points = _from_pairs(plan, torch.cat([pairs[None], slopes]))
+        sharp, change, by_move = self._read_points(state_of, values, points, moves)
+        sigma = binned_sigma(state.blur, plan.binning)
+        by_blur = along_each(lambda p: (binned_sigma(state_of(p).blur, plan.binning),), values)
+        total = blur(change, sigma)
+        if any(bool(step) for (step,) in by_blur):
+            ((spread,),) = along_each(lambda s: (blur(sharp, s[0]),), sigma[None])
+            total += torch.stack([step for (step,) in by_blur])[:, None, None, None] * spread
+        return blur(sharp, sigma), total, blur(by_move, sigma)
 
     def series(
         self,
@@ -89,8 +116,94 @@ class BlochModel:
         thicknesses: Sequence[float],
         tick: Callable[[float], None] | None = None,
     ) -> Iterator[list[Tensor]]:
-        """See `Model`; the states may differ in their half-width and tilt."""
-        return thickness_series(self.plan, states, thicknesses, tick)
+        """See `Model`.
+
+        The states may differ in their half-width and tilt; on a lattice one diagonalisation serves them all.
+        """
+        plan = self.plan
+        shape = (len(plan.reflections), plan.pixels, plan.pixels)
+        with torch.no_grad():
+            solved = []
+            for state in states[:1] if plan.divisions else states:
+                found = numbers(plan, state)
+                systems = EigensystemCache(
+                    hamiltonian(plan, found), rows(plan), plan.layout, 2 * KEPT_BYTES, single=True
+                )
+                solved.append((systems, found.phase / state.thickness))
+            reads = [reading(plan.table, plan.corner, places(plan, s)).value for s in states if plan.divisions]
+            for number, t in enumerate(thicknesses):
+                points = [_from_pairs(plan, intensities(systems, [t * phase])[0]) for systems, phase in solved]
+                if reads:
+                    flat = np.ascontiguousarray(points[0].numpy().T)
+                    points = [torch.as_tensor(read @ flat).T for read in reads]
+                yield [p.reshape(shape) for p in points]
+                if tick is not None:
+                    tick((number + 1) / len(thicknesses))
+
+    def _systems(self, state: ModelState) -> tuple[EigensystemCache, Tensor]:
+        """Eigensystems of a state and τ; those of the last state if the matrices are the same."""
+        found = numbers(self.plan, state)
+        matrices = hamiltonian(self.plan, found)
+        last = self._kept.get("last")
+        if last is None or not last.hamiltonian.same_as(matrices):
+            self._kept.clear()
+            last = EigensystemCache(matrices, rows(self.plan), self.plan.layout, KEPT_BYTES)
+            self._kept["last"] = last
+        return last, found.phase
+
+    def _read_points(
+        self, state_of: StateOf, values: Tensor, points: Tensor, moves: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """`read_points` on the plan's lattice; pixels themselves as they are."""
+        plan = self.plan
+        if plan.divisions:
+
+            def where(parameters: Tensor) -> tuple[Tensor, Tensor]:
+                return places(plan, state_of(parameters)), _per_pixel(plan, state_of(parameters))
+
+            return read_points(points, lambda at: reading(plan.table, plan.corner, at), where, values, moves)
+        images = points.reshape(len(points), -1, plan.pixels, plan.pixels)
+        still = torch.zeros(2 if moves is None else moves.shape[1], *images.shape[1:], dtype=images.dtype)
+        return images[0], images[1:], still
+
+
+def read_points(
+    points: Tensor,
+    reader: Callable[[Tensor], InterpolationMatrix],
+    where: Callable[[Tensor], tuple[Tensor, Tensor]],
+    values: Tensor,
+    moves: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Images from values at points, with derivatives, see `Model.jacobian`.
+
+    Args:
+        points: the values at the points and their derivatives by the parameters: (1 + p, g, point).
+        reader: what gives the matrices that read places.
+        where: places of the pixels, and steps for one pixel along x and along y as rows, of parameters.
+        values: the parameters: (p,).
+        moves: of the images or None: (g, 2 or 6).
+    """
+    (here, step), moved = where(values), along_each(where, values)
+    side = round(len(here) ** 0.5)
+    common = reader(here) if moves is None else None
+    filled = [0, *(1 + i for i, slope in enumerate(points[1:]) if bool(slope.any()))]
+    result = torch.zeros(len(points), points.shape[1], len(here), dtype=points.dtype)
+    by_shift = torch.empty(2, points.shape[1], len(here), dtype=points.dtype)
+    for g in range(points.shape[1]):
+        u = torch.zeros(1, 2, dtype=points.dtype) if moves is None else displacement(moves[g], side)
+        read = common or reader(here - u @ step)
+        result[filled, g] = torch.as_tensor(read.value @ np.ascontiguousarray(points[filled, g].numpy().T)).T
+        by_place = torch.as_tensor(np.stack([slope @ points[0, g].numpy() for slope in read.slopes]))
+        for number, (place, per_pixel) in enumerate(moved):
+            if bool(place.any()) or bool(per_pixel.any()):
+                result[1 + number, g] += ((place - u @ per_pixel).T * by_place).sum(dim=0)
+        by_shift[:, g] = -step @ by_place
+    images = result.reshape(*result.shape[:2], side, side)
+    by_move = by_shift.reshape(2, -1, side, side)
+    if moves is not None and moves.shape[1] == 6:
+        x, y = offsets(side).reshape(side, side, 2).unbind(dim=-1)
+        by_move = torch.cat([by_move, torch.stack([d * o for d in by_move for o in (x, y)])])
+    return images[0], images[1:], by_move
 
 
 @cache
@@ -108,14 +221,6 @@ def displacement(move: Tensor, pixels: int) -> Tensor:
     return move[:2] + offsets(pixels) @ move[2:].reshape(2, 2).T
 
 
-def by_moves(slope: Tensor, moves: Tensor | None) -> Tensor:
-    """Slopes by moves from those by a shift: (2, g, pixel) to (2 or 6, g, pixel)."""
-    if moves is None or moves.shape[1] == 2:
-        return slope
-    x, y = offsets(round(slope.shape[-1] ** 0.5)).T
-    return torch.cat([slope, torch.stack([slope[0] * x, slope[0] * y, slope[1] * x, slope[1] * y])])
-
-
 def images(plan: Plan, state: ModelState, moves: Tensor | None = None, keep: int = KEPT_BYTES) -> Tensor:
     """Blurred intensities as fractions of the incident current, differentiable in the state: (g, ky, kx).
 
@@ -128,11 +233,9 @@ def images(plan: Plan, state: ModelState, moves: Tensor | None = None, keep: int
     found = numbers(plan, state)
     pairs = differentiable_intensities(plan.layout, rows(plan), hamiltonian(plan, found), found.phase, keep)
     sharp = _read(plan, state, _from_pairs(plan, pairs), moves)
-    return blur(sharp.reshape(len(plan.reflections), plan.pixels, plan.pixels), _sigma(plan, state))
-
-
-def _sigma(plan: Plan, state: ModelState) -> Tensor:
-    return binned_sigma(state.blur, plan.binning)
+    return blur(
+        sharp.reshape(len(plan.reflections), plan.pixels, plan.pixels), binned_sigma(state.blur, plan.binning)
+    )
 
 
 def _from_pairs(plan: Plan, pairs: Tensor) -> Tensor:
@@ -166,115 +269,6 @@ def _per_pixel(plan: Plan, state: ModelState) -> Tensor:
     return step
 
 
-def thickness_series(
-    plan: Plan,
-    states: Sequence[ModelState],
-    thicknesses: Sequence[float],
-    tick: Callable[[float], None] | None = None,
-) -> Iterator[list[Tensor]]:
-    """Images without blur for many thicknesses, one after the other: (g, ky, kx) for every state.
-
-    The states may differ in their half-width and tilt; on a lattice one diagonalisation serves them all.
-    """
-    shape = (len(plan.reflections), plan.pixels, plan.pixels)
-    with torch.no_grad():
-        solved = []
-        for state in states[:1] if plan.divisions else states:
-            found = numbers(plan, state)
-            systems = EigensystemCache(
-                hamiltonian(plan, found), rows(plan), plan.layout, 2 * KEPT_BYTES, single=True
-            )
-            solved.append((systems, found.phase / state.thickness))
-        reads = [reading(plan.table, plan.corner, places(plan, s)).value for s in states if plan.divisions]
-        for number, t in enumerate(thicknesses):
-            points = [_from_pairs(plan, intensities(systems, [t * phase])[0]) for systems, phase in solved]
-            if reads:
-                flat = np.ascontiguousarray(points[0].numpy().T)
-                points = [torch.as_tensor(read @ flat).T for read in reads]
-            yield [p.reshape(shape) for p in points]
-            if tick is not None:
-                tick((number + 1) / len(thicknesses))
-
-
-def jacobian(
-    plan: Plan, state_of: StateOf, values: Tensor, moves: Tensor | None = None, kept: Kept | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Images, their derivatives by every parameter, and by the moves of each image.
-
-    Args:
-        plan: beams, points and matrices.
-        state_of: the state of a vector of parameters.
-        values: the parameters: (p,).
-        moves: as for `images`.
-        kept: a dictionary in which the eigenvectors of the last state stay, or None.
-
-    Returns:
-        (g, ky, kx), (p, g, ky, kx), and (2 or 6, g, ky, kx) by moves (zero where the points are the pixels
-        themselves).
-    """
-    state = state_of(values)
-    systems, phase = _systems(plan, state, kept)
-
-    def upstream(parameters: Tensor) -> tuple[Tensor, ...]:
-        found = numbers(plan, state_of(parameters))
-        absorptive = torch.zeros(0) if found.absorptive is None else found.absorptive
-        return found.elastic, absorptive, found.plane, found.squares, found.reduced, found.phase
-
-    changes = [
-        ModelInputs(elastic, absorptive if len(absorptive) else None, *rest)
-        for elastic, absorptive, *rest in along_each(upstream, values)
-    ]
-    directions = [hamiltonian(plan, change) for change in changes]
-    pairs, slopes = tangents(systems, phase, directions, [change.phase for change in changes])
-    together = _from_pairs(plan, torch.cat([pairs[None], slopes]))
-    sharp, change, by_move = _read_jacobian(plan, state_of, values, together, moves)
-    shape = (len(plan.reflections), plan.pixels, plan.pixels)
-    sigma = _sigma(plan, state)
-    by_blur = along_each(lambda p: (_sigma(plan, state_of(p)),), values)
-    total = blur(change.reshape(-1, *shape), sigma)
-    if any(bool(step) for (step,) in by_blur):
-        ((spread,),) = along_each(lambda s: (blur(sharp.reshape(shape), s[0]),), sigma[None])
-        total += torch.stack([step for (step,) in by_blur])[:, None, None, None] * spread
-    return blur(sharp.reshape(shape), sigma), total, blur(by_move.reshape(-1, *shape), sigma)
-
-
-def _read_jacobian(
-    plan: Plan, state_of: StateOf, values: Tensor, points: Tensor, moves: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """`_read` with derivatives: (g, pixel), (p, g, pixel), (2 or 6, g, pixel).
-
-    Args:
-        plan: where the points are.
-        state_of: the state of a vector of parameters.
-        values: the parameters: (p,).
-        points: the values at the points and their derivatives by the parameters: (1 + p, g, point).
-        moves: of the images or None: (g, 2 or 6).
-    """
-    if not plan.divisions:
-        return points[0], points[1:], by_moves(torch.zeros(2, *points[0].shape, dtype=points.dtype), moves)
-    state = state_of(values)
-
-    def to_lattice(parameters: Tensor) -> tuple[Tensor, Tensor]:
-        changed = state_of(parameters)
-        return places(plan, changed), _per_pixel(plan, changed)
-
-    moved = along_each(to_lattice, values)
-    here, step = places(plan, state), _per_pixel(plan, state)  # the step of the lattice per pixel of shift
-    common = reading(plan.table, plan.corner, here) if moves is None else None
-    result = torch.empty(len(points), points.shape[1], len(here), dtype=points.dtype)
-    by_shift = torch.empty(2, points.shape[1], len(here), dtype=points.dtype)
-    for g in range(points.shape[1]):
-        moved_by = torch.zeros(1, 2, dtype=points.dtype) if moves is None else displacement(moves[g], plan.pixels)
-        read = common or reading(plan.table, plan.corner, here - moved_by @ step)
-        result[:, g] = torch.as_tensor(read.value @ np.ascontiguousarray(points[:, g].numpy().T)).T
-        by_place = torch.as_tensor(np.stack([slope @ points[0, g].numpy() for slope in read.slopes]))
-        for number, (place, per_pixel) in enumerate(moved):
-            if bool(place.any()) or bool(per_pixel.any()):
-                result[1 + number, g] += ((place - moved_by @ per_pixel).T * by_place).sum(dim=0)
-        by_shift[:, g] = -step @ by_place
-    return result[0], result[1:], by_moves(by_shift, moves)
-
-
 def along_each(function: Callable[[Tensor], tuple[Tensor, ...]], values: Tensor) -> list[tuple[Tensor, ...]]:
     """Derivatives of all outputs of a cheap function by each parameter: one tuple like the outputs a parameter.
 
@@ -298,31 +292,3 @@ def along_each(function: Callable[[Tensor], tuple[Tensor, ...]], values: Tensor)
                 columns[i] = columns[i] if column is None else column.detach()
         result.append(tuple(columns))
     return result
-
-
-def _systems(plan: Plan, state: ModelState, kept: Kept | None) -> tuple[EigensystemCache, Tensor]:
-    """Eigensystems of a state and τ; those of the last state if the matrices are the same."""
-    found = numbers(plan, state)
-    matrices = hamiltonian(plan, found)
-    last = None if kept is None else kept.get(id(plan))
-    if last is not None and last.hamiltonian.same_as(matrices):
-        return last, found.phase
-    systems = EigensystemCache(matrices, rows(plan), plan.layout, KEPT_BYTES if kept is not None else 0)
-    if kept is not None:
-        kept.clear()
-        kept[id(plan)] = systems
-    return systems, found.phase
-
-
-def read_with_moves(
-    plan: Plan, state: ModelState, moves: Tensor | None = None, kept: Kept | None = None
-) -> tuple[Tensor, Tensor]:
-    """Images and their slopes by moves, without gradient: (g, ky, kx), (2 or 6, g, ky, kx)."""
-    with torch.no_grad():
-        systems, phase = _systems(plan, state, kept)
-        points = _from_pairs(plan, intensities(systems, [phase]))
-        nothing = torch.zeros(0, dtype=torch.float64)
-        sharp, _, by_move = _read_jacobian(plan, lambda _: state, nothing, points, moves)
-        shape = (len(plan.reflections), plan.pixels, plan.pixels)
-        sigma = _sigma(plan, state)
-        return blur(sharp.reshape(shape), sigma), blur(by_move.reshape(-1, *shape), sigma)

@@ -92,7 +92,7 @@ class RefinementOptions:
     Attributes:
         free: parameters, see `KINDS` in parameter.py; empty for `default_parameters` in parameters.py.
         thicknesses: to scan, in Å; a single one is the start as it stands.
-        beams: number of beams; None for as many as it takes, see `lacbed.refinement.problem`.
+        beams: number of beams, or "auto" for as many as convergence needs, see `lacbed.refinement.problem`.
         absorption: model of absorption.
         factors: scattering factors.
         method: "lm" (Levenberg-Marquardt with bounds) or "lbfgs" (gradient only).
@@ -110,7 +110,7 @@ class RefinementOptions:
 
     free: tuple[str, ...] = ()
     thicknesses: tuple[float, ...] = tuple(float(t) for t in range(200, 3001, 25))
-    beams: int | None = None
+    beams: int | Literal["auto"] = "auto"
     absorption: Absorption = "thomas"
     factors: str = "kirkland"
     method: Literal["lm", "lbfgs"] = "lm"
@@ -142,6 +142,8 @@ def _check_images(wanted: FitSettings | RefinementOptions) -> None:
     Raises:
         SettingError: saying what was expected and what came.
     """
+    if wanted.beams != "auto" and not (isinstance(wanted.beams, int) and wanted.beams > 0):
+        raise SettingError(f"beams must be 'auto' or a positive whole number, got {wanted.beams!r}")
     align: Any = wanted.align
     if align not in ("none", "shift", "affine"):
         new = (

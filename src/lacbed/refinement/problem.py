@@ -126,7 +126,7 @@ class Problem:
         free = options.free or default_parameters(options.absorption)
         self.names = tuple(name for name in free if not name.startswith("Ug:"))
         self.families = [name for name in free if name.startswith("Ug:")]
-        self.beams = options.beams or beams_within(crystal, measured.frame)
+        self.beams = beams_within(crystal, measured.frame) if options.beams == "auto" else options.beams
         self.parameters, self.notes = self._parameters()
 
     def begin_at(self, thickness: float, blur: float, beams: int) -> None:

@@ -158,7 +158,7 @@ def check_state(progress: Progress, problem: Problem) -> None:
     for p, value in zip(parameters, progress.values.tolist(), strict=True):
         low, high = (1.0, MAX_THICKNESS) if p.kind == "thickness" else (p.low, p.high)
         found.append((p.name, value, low, high, p.unit))
-    if problem.options.beams is not None:
+    if problem.options.beams != "auto":
         found.append(("beams", progress.beams, problem.options.beams, problem.options.beams, ""))
     for name, value, low, high, unit in found:
         slack = 1e-6 * (high - low) + 1e-9

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from lacbed.refinement.minimise import Minimiser, least_squares_fit
 from lacbed.refinement.model import BlochModel, Model, images
 from lacbed.refinement.objective import Target, mean_z
 from lacbed.refinement.options import Progress
-from lacbed.refinement.parameter import Parameter, state_function
+from lacbed.refinement.parameter import Parameter, begin_at, state_function
 from lacbed.refinement.problem import Problem
 from lacbed.refinement.sampling import binned_sigma
 from lacbed.state import ModelState
@@ -41,41 +41,87 @@ HOPELESS = 0.5
 
 
 def first_progress(problem: Problem, say: OnProgress) -> Progress:
-    """The best start: enough beams, the scan, and a few steps with the geometry from the best minima."""
-    model = enough_beams(problem)
-    thicknesses, target = problem.options.thicknesses, problem.target(problem.small)
+    """The best start of a refinement: enough beams, then `search` on small images."""
+    model, o = enough_beams(problem), problem.options
     widths = WIDTHS if any(p.kind == "half_width" for p in problem.parameters) else (1.0,)
-    blurs = BLURS if problem.options.blur is None else (problem.options.blur,)
-    states = [problem.base.changed(half_width=w * problem.base.half_width) for w in widths]
+    thickness, blur_start, values, scores = search(
+        model,
+        problem.target(problem.small),
+        problem.base,
+        problem.parameters,
+        o.thicknesses,
+        ("thickness", "half_width", "tilt", "blur"),
+        blurs=BLURS if o.blur is None else (o.blur,),
+        widths=widths,
+        starts=o.starts,
+        say=say,
+    )
+    problem.begin_at(thickness, blur_start, problem.beams)
+    table, notes = np.column_stack([o.thicknesses, scores]), scan_notes(o.thicknesses, scores)
+    return Progress(0, values, thickness, blur_start, problem.beams, scan=table, notes=notes)
+
+
+def search(
+    model: Model,
+    target: Target,
+    base: ModelState,
+    parameters: Sequence[Parameter],
+    thicknesses: Sequence[float],
+    kinds: Collection[str],
+    *,
+    blurs: Sequence[float] = BLURS,
+    widths: Sequence[float] = (1.0,),
+    starts: int = 3,
+    steps: int = STEPS,
+    say: OnProgress,
+) -> tuple[float, float, FloatArray, FloatArray]:
+    """A scan, and a few steps from its best minima.
+
+    With a geometry that is a little wrong the deepest minimum may be the wrong fringe of the thickness, so that
+    several are followed.
+
+    Args:
+        model: what gives images.
+        target: what was measured.
+        base: the first state.
+        parameters: what may change; `base` belongs to their values.
+        thicknesses: to scan, in Å.
+        kinds: of the parameters that change on the way from a minimum.
+        blurs: to scan, in pixels of the experiment.
+        widths: factors on the half-width, to scan.
+        starts: number of minima that are followed.
+        steps: evaluations from each.
+        say: called with what is done, up to the fraction 0.3.
+
+    Returns:
+        Thickness and blur of the deepest minimum, the parameters at the end of the best way, and the lowest mean Z
+        at every thickness.
+    """
+    states = [base.changed(half_width=w * base.half_width) for w in widths]
     table = scan(model, target, states, thicknesses, blurs, lambda f: say("thickness scan", 0.2 * f))
-    blur_start = blurs[int(np.argmin(table.min(axis=(0, 1))))]
-    by_width = table[:, :, blurs.index(blur_start)]
-    scores = by_width.min(axis=1)
-    minima = local_minima(scores)[: problem.options.starts]
-    problem.begin_at(thicknesses[minima[0]], blur_start, problem.beams)
+    place = int(np.argmin(table.min(axis=(0, 1))))
+    scores = table[:, :, place].min(axis=1)
+    minima = local_minima(scores)[:starts]
+    found = thicknesses[minima[0]], blurs[place]
+    base, parameters = begin_at(base, parameters, *found)
     outcomes = []
     for number, index in enumerate(minima):
-        width = widths[int(np.argmin(by_width[index]))] * problem.measured.half_width
-        begin = {"thickness": thicknesses[index], "half_width": width, "blur": blur_start}
-        kinds = ("thickness", "half_width", "tilt", "blur")
-        outcomes.append(follow(model, target, problem.base, problem.parameters, begin, kinds))
+        width = widths[int(np.argmin(table[index, :, place]))] * float(base.half_width)
+        begin = {"thickness": thicknesses[index], "half_width": width, "blur": blurs[place]}
+        values = np.array([begin.get(p.name, p.value) for p in parameters])
+        early = [i for i, p in enumerate(parameters) if p.kind in kinds]
+        local = around(parameters, thicknesses[index])
+        minimiser = Minimiser(model, target, state_function(base, parameters), local, values, early)
+        values = least_squares_fit(minimiser, steps)
+        outcomes.append((minimiser.best_cost, values))
         say(f"start {number + 1} of {len(minima)}", 0.2 + 0.1 * (number + 1) / len(minima))
-    best = min(outcomes, key=lambda pair: pair[0])[1]
-    return Progress(
-        0,
-        best,
-        thicknesses[minima[0]],
-        blur_start,
-        problem.beams,
-        scan=np.column_stack([thicknesses, scores]),
-        notes=scan_notes(thicknesses, scores),
-    )
+    return *found, min(outcomes, key=lambda pair: pair[0])[1], scores
 
 
 def enough_beams(problem: Problem) -> BlochModel:
     """The model of the small images; unless their number was given, beams are added until they are enough."""
     model = problem.model(problem.small)
-    if problem.options.beams is not None:
+    if problem.options.beams != "auto":
         return model
     with torch.no_grad():
         here = images(model.plan, problem.base)
@@ -110,24 +156,6 @@ def local_minima(scores: FloatArray) -> list[int]:
     padded = np.concatenate([[np.inf], scores, [np.inf]])
     lows = [i for i in range(len(scores)) if padded[i + 1] <= padded[i] and padded[i + 1] < padded[i + 2]]
     return sorted(lows, key=lambda i: scores[i]) or [int(np.argmin(scores))]
-
-
-def follow(
-    model: Model,
-    target: Target,
-    base: ModelState,
-    parameters: Sequence[Parameter],
-    begin: Mapping[str, float],
-    kinds: Collection[str],
-    steps: int = STEPS,
-) -> tuple[float, FloatArray]:
-    """Cost and parameters after a few steps with some kinds of parameters, from a start by their names."""
-    values = np.array([begin.get(p.name, p.value) for p in parameters])
-    early = [i for i, p in enumerate(parameters) if p.kind in kinds]
-    local = around(parameters, begin["thickness"])
-    minimiser = Minimiser(model, target, state_function(base, parameters), local, values, early)
-    values = least_squares_fit(minimiser, steps)
-    return minimiser.best_cost, values
 
 
 def around(parameters: Sequence[Parameter], thickness: float) -> tuple[Parameter, ...]:
