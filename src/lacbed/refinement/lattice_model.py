@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -104,8 +103,8 @@ class LatticeModel:
         """The blur in 1/Å."""
         return binned_sigma(state.blur, self.binning) * (2.0 * state.half_width / self.pixels)
 
-    def _spline(self, thickness: float, sigma: float, by: Literal["", "thickness", "width"] = "") -> FloatArray:
-        """Coefficients of the cubic splines through the blurred images, or their slopes: (g, point)."""
+    def _spline(self, thickness: float, sigma: float, by: str = "") -> FloatArray:
+        """Coefficients of splines through the blurred images, or slopes by "thickness" or "width": (g, point)."""
         if not by and (thickness, sigma) in self._kept:
             return self._kept[thickness, sigma]
         first, weights, slopes = _between(self.pattern.thicknesses, thickness)

@@ -19,7 +19,7 @@ from lacbed.crystals.cell import FloatArray
 from lacbed.experiment.assembly import has_contrast
 from lacbed.experiment.experiment import Experiment
 from lacbed.refinement.model import Model, offsets
-from lacbed.refinement.objective import Target, explain, make_target, reweighted, weighted_z, z_of
+from lacbed.refinement.objective import Background, Target, explain, make_target, reweighted, weighted_z, z_of
 from lacbed.refinement.options import FitSettings
 from lacbed.refinement.stages import refine_moves
 from lacbed.state import ModelState
@@ -144,32 +144,27 @@ def match_images(
         settings: whose `align`, `max_shift`, `background` and `robust` say how.
     """
     wanted = settings or FitSettings()
-    target = target_of(experiment)
+    target = target_of(experiment, wanted.background)
     still = model.read(state)[0]
     moves = _moves(model, target, state, still, wanted)
-    image = still if moves is None else model.read(state, moves)[0]
-    z, aligned = z_of(still, target).tolist(), z_of(image, target).tolist()
-    weighted = target_of(experiment, wanted)
-    equal = weighted.root
+    image, weighted = still if moves is None else model.read(state, moves)[0], target
     for _ in range(ROBUST_ROUNDS if wanted.robust else 0):
-        weighted = reweighted(target_of(experiment, wanted), explain(weighted, image), robust=True)
+        weighted = reweighted(target, explain(weighted, image), robust=True)
         if moves is not None:
             moves = _refined(model, weighted, state, moves, wanted)
             image = model.read(state, moves)[0]
-    if wanted.robust:
-        aligned = z_of(image, target).tolist()
     fit = explain(weighted, image)
-    z_weighted = weighted_z(weighted, fit).tolist()
-    weights = torch.nan_to_num(torch.square(weighted.root / equal)).numpy()
+    z, aligned, z_weighted = z_of(still, target), z_of(image, target), weighted_z(weighted, fit)
+    weights = torch.nan_to_num(torch.square(weighted.root / target.root)).numpy()
     matches: list[Match | None] = []
     for i, measured in enumerate(experiment.images):
         move = np.zeros(2) if moves is None else moves[i].numpy()
         bend = move[2:].reshape(2, 2) if len(move) == 6 else np.zeros((2, 2))
         plane = (float(fit.background[i]), float(fit.tilted[i, 0]), float(fit.tilted[i, 1]))
         match = Match(
-            z[i],
-            aligned[i],
-            z_weighted[i],
+            float(z[i]),
+            float(aligned[i]),
+            float(z_weighted[i]),
             (float(move[0]), float(move[1])),
             np.eye(2) - bend,
             float(fit.scale[i]),
@@ -181,15 +176,14 @@ def match_images(
     return FigureOfMerit(experiment.labels, tuple(matches))
 
 
-def target_of(experiment: Experiment, settings: FitSettings | None = None) -> Target:
+def target_of(experiment: Experiment, background: Background = "constant") -> Target:
     """The images of an experiment as the objective takes them, without those that have no contrast."""
     images = np.where([[[has_contrast(i)]] for i in experiment.images], experiment.images, np.nan)
-    background = "constant" if settings is None else settings.background
     return make_target(torch.as_tensor(images), background=background)
 
 
 def _moves(model: Model, target: Target, state: ModelState, still: Tensor, wanted: FitSettings) -> Tensor | None:
-    """The moves of least Z under equal weights and a constant background; none where they do not help."""
+    """The moves of least Z under equal weights; none where they do not help."""
     if wanted.align == "none":
         return None
     pairs = zip(target.images.numpy(), target.root.numpy() > 0, still.numpy(), strict=True)
@@ -197,7 +191,8 @@ def _moves(model: Model, target: Target, state: ModelState, still: Tensor, wante
     if wanted.align == "affine":
         moves = torch.cat([moves, torch.zeros(len(moves), 4, dtype=moves.dtype)], dim=1)
     found = _refined(model, target, state, moves, wanted)
-    helps = z_of(model.read(state, found)[0], target) < z_of(still, target)
+    after, before = (weighted_z(target, explain(target, i)) for i in (model.read(state, found)[0], still))
+    helps = after < before
     return torch.where(helps[:, None], found, 0.0)
 
 

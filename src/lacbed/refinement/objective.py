@@ -249,7 +249,8 @@ def residual_of(target: Target, images: Tensor) -> Tensor:
         measured, model = (x - (Q @ (Q.mT @ x[:, :, None]))[:, :, 0] for x in (measured, model))
         square = torch.square(model).sum(dim=1, keepdim=True).clamp(min=1e-300)
         return (measured * model).sum(dim=1, keepdim=True) / square * model - measured
-    return (model * measured).sum() / torch.square(model).sum() * model - measured
+    residual: Tensor = (model * measured).sum() / torch.square(model).sum() * model - measured
+    return residual
 
 
 def weighted_z(target: Target, fit: Fit) -> Tensor:
@@ -270,8 +271,8 @@ def weighted_z(target: Target, fit: Fit) -> Tensor:
 
 
 def mean_z(images: Tensor, target: Target) -> float:
-    """Mean over the reflections of Z = 1 - ρ at the pixels that are used."""
-    return float(z_of(images, target).mean())
+    """Mean over the reflections with any used pixels of Z = 1 - ρ at these."""
+    return float(z_of(images, target).nanmean())
 
 
 def z_of(images: Tensor, target: Target) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -142,7 +143,7 @@ def _check_images(wanted: FitSettings | RefinementOptions) -> None:
     Raises:
         SettingError: saying what was expected and what came.
     """
-    if wanted.beams != "auto" and not (isinstance(wanted.beams, int) and wanted.beams > 0):
+    if wanted.beams != "auto" and not (isinstance(wanted.beams, Integral) and wanted.beams > 0):
         raise SettingError(f"beams must be 'auto' or a positive whole number, got {wanted.beams!r}")
     align: Any = wanted.align
     if align not in ("none", "shift", "affine"):
