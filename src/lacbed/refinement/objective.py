@@ -247,9 +247,9 @@ def residual_of(target: Target, images: Tensor) -> Tensor:
     if not target.common_scale:
         Q = torch.linalg.qr(torch.stack(_under(target, root), dim=2))[0]
         measured, model = (x - (Q @ (Q.mT @ x[:, :, None]))[:, :, 0] for x in (measured, model))
-        square = torch.square(model).sum(dim=1, keepdim=True).clamp(min=1e-300)
-        return (measured * model).sum(dim=1, keepdim=True) / square * model - measured
-    residual: Tensor = (model * measured).sum() / torch.square(model).sum() * model - measured
+    axes = None if target.common_scale else 1
+    square = torch.square(model).sum(dim=axes, keepdim=True).clamp(min=1e-300)
+    residual: Tensor = (model * measured).sum(dim=axes, keepdim=True) / square * model - measured
     return residual
 
 
