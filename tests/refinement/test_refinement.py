@@ -259,6 +259,21 @@ def test_lbfgs_finds_it_too_and_images_are_aligned():
     assert float(aligned[1]) < 0.5 * float(plain[1])
 
 
+def test_affine_moves_and_a_plane_are_options_of_the_refinement():
+    crystal, data, thickness = measured()
+    images = data.images + 0.01 * np.arange(20)
+    images[1] = np.roll(images[1], 1, axis=0)  # one pixel along y
+    options = RefinementOptions(
+        ("thickness",), (635.0,), align="affine", background="plane", **FAST | {"steps": 3}
+    )
+    result = refine(replace(data, images=images), crystal, options)
+    assert abs(result.values[0] - thickness) < 2.0
+    assert result.moves.shape == (4, 6)
+    np.testing.assert_allclose(result.shifts[1], [0.0, 1.0], atol=0.15)
+    np.testing.assert_allclose(result.fit_aligned.tilted.numpy(), [[0.01, 0.0]] * 4, atol=1e-3)
+    assert float(np.abs(result.moves[[0, 2, 3]]).max()) < 0.05
+
+
 def test_residual_is_what_correlation_leaves(finished):
     result = finished.result
     generator = torch.Generator().manual_seed(4)
@@ -351,6 +366,8 @@ def test_folder_and_state(tmp_path):
     assert (back.history, back.notes) == (progress.history, progress.notes)
     assert (back.thickness, back.blur, back.beams) == (300.0, 0.7, 90)
     np.testing.assert_array_equal(back.moves, progress.moves)
+    save_progress(folder, replace(progress, moves=np.full((4, 6), 0.01)), mark)
+    assert load_progress(folder, mark).moves.shape == (4, 6)
     with pytest.raises(FileFormatError, match="another experiment"):
         load_progress(folder, "other")
     with pytest.raises(FileFormatError, match="not empty"):
