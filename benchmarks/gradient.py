@@ -16,7 +16,7 @@ import lacbed
 from common import measure, number, parser, publish, table, verdict
 from lacbed.beams import reflections_within
 from lacbed.geometry.frame import make_frame
-from lacbed.refinement.model import images, jacobian
+from lacbed.refinement.model import BlochModel, images
 from lacbed.refinement.parameter import state_function
 from lacbed.refinement.parameters import build_parameters
 from lacbed.refinement.planning import make_plan
@@ -99,7 +99,9 @@ def _row(name, zone, absorption, sampling, pixels, chosen):
     values = torch.tensor([p.value for p in parameters], dtype=torch.float64)
     one, _ = measure(simulation, chosen.repeats)
     gradient, _ = measure(lambda: _gradient(plan, state), chosen.repeats)
-    columns, _ = measure(lambda: jacobian(plan, state_function(state, parameters), values), chosen.repeats)
+    columns, _ = measure(
+        lambda: BlochModel(plan).jacobian(state_function(state, parameters), values), chosen.repeats
+    )
     numbers = sum(getattr(state, f.name).numel() for f in fields(ModelState))
     ratio = gradient.cpu / one.cpu
     return [

@@ -20,7 +20,7 @@ from lacbed.experiment.assembly import Geometry, make_experiment
 from lacbed.experiment.experiment import Experiment
 from lacbed.refinement.constraints import cartesian_displacement
 from lacbed.refinement.options import RefinementOptions
-from lacbed.refinement.parameters import usual
+from lacbed.refinement.parameters import default_parameters
 from lacbed.refinement.refine import refine
 from lacbed.refinement.report import summary
 from lacbed.refinement.uncertainties import with_uncertainty
@@ -83,7 +83,7 @@ def _trial(stack: Stack, rng: np.random.Generator) -> tuple[str, ...]:
     half = stack.half_width * (1 + rng.uniform(-0.02, 0.02))
     experiment = _measured(stack, truth, half, rng)
     start = replace(truth, sites=tuple(_changed(site, rng) for site in truth.sites))
-    options = RefinementOptions(free=usual("thomas"))
+    options = RefinementOptions(free=default_parameters("thomas"))
     timing, result = measure(lambda: refine(experiment, start, options), 1, warm=False)
     found = summary(result, options)
     free = found["free"]

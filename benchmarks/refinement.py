@@ -21,10 +21,9 @@ import lacbed
 from common import measure, number, parser, publish, table, verdict
 from lacbed.beams import reflections_within
 from lacbed.geometry.frame import make_frame
-from lacbed.refinement.measured import Measured
 from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.parameters import build_parameters
-from lacbed.refinement.problem import beams_within
+from lacbed.refinement.problem import Measured, beams_within
 from lacbed.refinement.refine import refine
 from lacbed.refinement.uncertainties import standard_uncertainties, with_uncertainty
 from lacbed.state import crystal_state
@@ -195,7 +194,7 @@ def _trial(name, zone, free, seed, chosen):
         thicknesses=tuple(np.arange(300.0, 1001.0, 25.0)),
         beams=beams,
         absorption=None,
-        align=False,
+        align="none",
         weights="poisson",
         common_scale=True,
         blur=0.02,

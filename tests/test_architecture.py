@@ -37,7 +37,6 @@ ROOMS = (
     "datasets",
     "learn",
     "experiment",
-    "fitting",
     "refinement",
     "identification",
     "retrieval",

@@ -67,7 +67,7 @@ def test_a_stack_is_fitted(stack: lacbed.Experiment) -> None:
 
 def test_a_stack_is_refined(stack: lacbed.Experiment) -> None:
     options = lacbed.RefinementOptions(
-        ("thickness",), (450.0,), beams=60, absorption=None, blur=0.05, align=False, steps=4
+        ("thickness",), (450.0,), beams=60, absorption=None, blur=0.05, align="none", steps=4
     )
     steps: list[float] = []
     saved = []

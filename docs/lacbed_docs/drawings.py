@@ -187,7 +187,7 @@ def architecture() -> Drawing:
     d.line((428, 275), (626, 275), (626, 111), arrow=True, colour=QUIET)
     d.box(490, 160, 130, 78, fill=PALE)
     d.text(555, 181, "crystal from data", anchor="middle", bold=True)
-    for i, where in enumerate(("experiment/, fitting/,", "refinement/, retrieval/,", "identification/")):
+    for i, where in enumerate(("experiment/,", "refinement/, retrieval/,", "identification/")):
         d.text(555, 198 + 15 * i, where, anchor="middle", size=11, colour=QUIET)
     d.line((560, 160), (560, 136), (617, 136), (617, 111), arrow=True, colour=QUIET)
     d.line((490, 195), (455, 232), (160, 232), (95, 111), arrow=True, colour=ACCENT, dash="5 4")

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from lacbed.errors import LacbedError
     from lacbed.experiment.experiment import Experiment
     from lacbed.experiment.folder import load_experiment
-    from lacbed.fitting.fit import FitResult, fit
-    from lacbed.fitting.settings import FitSettings
     from lacbed.geometry.tilts import TiltGrid
     from lacbed.identification.identify import Identification, identify
     from lacbed.learn.surrogate import Surrogate, predict
@@ -37,7 +35,8 @@ if TYPE_CHECKING:
         zncc_loss,
     )
     from lacbed.projection import projected_potential
-    from lacbed.refinement.options import RefinementOptions
+    from lacbed.refinement.fit import FitResult, fit
+    from lacbed.refinement.options import FitSettings, RefinementOptions
     from lacbed.refinement.refine import Refinement, refine
     from lacbed.retrieval.forward import Foil
     from lacbed.retrieval.retrieve import Retrieval, retrieve
@@ -52,8 +51,6 @@ _NAMES = {
     "errors": ("LacbedError",),
     "experiment.experiment": ("Experiment",),
     "experiment.folder": ("load_experiment",),
-    "fitting.fit": ("FitResult", "fit"),
-    "fitting.settings": ("FitSettings",),
     "geometry.tilts": ("TiltGrid",),
     "identification.identify": ("Identification", "identify"),
     "learn.surrogate": ("Surrogate", "predict"),
@@ -69,7 +66,8 @@ _NAMES = {
         "zncc_loss",
     ),
     "projection": ("projected_potential",),
-    "refinement.options": ("RefinementOptions",),
+    "refinement.fit": ("FitResult", "fit"),
+    "refinement.options": ("FitSettings", "RefinementOptions"),
     "refinement.refine": ("Refinement", "refine"),
     "retrieval.forward": ("Foil",),
     "retrieval.retrieve": ("Retrieval", "retrieve"),

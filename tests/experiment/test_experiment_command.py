@@ -151,6 +151,8 @@ BAD_FITS = [
     (("--thickness", "-5"), "--thickness"),
     (("--geometry", "focus"), "focus"),
     (("--align", "best"), "--align"),
+    (("--no-align",), "--no-align is now --align none"),
+    (("--align", "--robust"), "--align alone is now --align shift"),
     (("--blur", "nan"), "blur"),
     (("--max-shift", "0"), "max_shift"),
     (("--background", "curved"), "background"),

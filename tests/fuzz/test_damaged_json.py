@@ -34,9 +34,8 @@ from lacbed.learn.models import build_model
 from lacbed.learn.surrogate import Surrogate
 from lacbed.learn.train import train
 from lacbed.refinement import files
-from lacbed.refinement.measured import Measured
 from lacbed.refinement.options import RefinementOptions
-from lacbed.refinement.problem import Problem
+from lacbed.refinement.problem import Measured, Problem
 from lacbed.refinement.refine import check_state
 
 Use = Callable[[bytes, Path], None]

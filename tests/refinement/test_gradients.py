@@ -7,7 +7,7 @@ from gradient_cases import FIELDS, finite_difference, parts, small_plan, with_pa
 
 from lacbed import Crystal, Site, TiltGrid, simulate
 from lacbed.geometry.frame import make_frame
-from lacbed.refinement.model import images, jacobian
+from lacbed.refinement.model import BlochModel, images
 from lacbed.refinement.planning import make_plan
 from lacbed.state import ModelState, crystal_state
 
@@ -40,7 +40,7 @@ def test_every_parameter_against_finite_differences(name):
             changed = with_part(changed, field, index, number)
         return changed
 
-    same, columns, _ = jacobian(plan, state_of, start)
+    same, columns, _ = BlochModel(plan).jacobian(state_of, start)
     torch.testing.assert_close(same, value.detach(), rtol=0, atol=1e-12)
     for column, (field, index, step) in zip(columns, numbers, strict=True):
 
@@ -144,3 +144,19 @@ def test_start_state_is_the_crystal():
     state = crystal_state(crystal, 200e3, 0.5)
     assert state.cell.tolist() == list(crystal.cell)
     assert state.occupancy.tolist() == [s.occupancy for s in crystal.sites]
+
+
+@pytest.mark.parametrize("size", [2, 6])
+def test_moves_against_finite_differences(size):
+    plan, state = small_plan(Crystal.named("GaAs"), (1, 1, 0), "thomas", "lattice", pixels=5)
+    model = BlochModel(plan)
+    between = np.random.default_rng(0).uniform(0.05, 0.08, (len(plan.reflections), size))  # points of the lattice
+    moves = torch.as_tensor(between)
+    _, slopes = model.read(state, moves)
+    for i in range(size):
+
+        def at(x, i=i):
+            return model.read(state, moves + x * (torch.arange(size) == i))[0]
+
+        expected = finite_difference(at, 0.0, 1e-3)
+        torch.testing.assert_close(slopes[i], expected, rtol=0, atol=1e-6 * float(expected.abs().max()))

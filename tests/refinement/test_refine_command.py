@@ -150,11 +150,15 @@ def test_bad_input_is_one_line_before_any_work(lacbed, tmp_path, images):
     for words, expected in (
         (("e", "GaAs", "--free", "x", "-o", "out"), "symmetry fixes"),
         (("e", "GaAs", "--free", "speed", "-o", "out"), "'speed'"),
-        (("e", "GaAs", "--blur", "0", "-o", "out"), "--blur"),
+        (("e", "GaAs", "--blur", "0", "-o", "out"), "blur must be above 0"),
         (("e", "GaAs", "--free", "absorption", "--absorption", "none", "-o", "out"), "without a model"),
         (("e", "NaCl", "--free", "Ug:1,2,3", "-o", "out"), "does not affect these images"),
         (("e", "GaAs", "-o", "no/such/out"), "there is no folder"),
         (("tilted", "GaAs", "-o", "out"), "foil normal"),
+        (("e", "GaAs", "--no-align", "-o", "out"), "--no-align is now --align none"),
+        (("e", "GaAs", "--align", "--robust", "-o", "out"), "--align alone is now --align shift"),
+        (("e", "GaAs", "--align", "best", "-o", "out"), "none, shift or affine, got 'best'"),
+        (("e", "GaAs", "--common-scale", "--background", "plane", "-o", "out"), "not both"),
     ):
         code, out, err = lacbed("refine", *words)
         assert (code, out) == (2, "")

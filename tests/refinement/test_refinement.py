@@ -20,11 +20,12 @@ from lacbed.refinement.constraints import (
     position_directions,
 )
 from lacbed.refinement.files import check_folder, fingerprint, load_progress, save_progress
-from lacbed.refinement.measured import Measured, usable
+from lacbed.refinement.model import BlochModel
 from lacbed.refinement.objective import compare, make_target, residual_of, reweighted, z_of
 from lacbed.refinement.options import Progress, RefinementOptions
 from lacbed.refinement.parameter import state_function
 from lacbed.refinement.parameters import build_parameters, split_names
+from lacbed.refinement.problem import Measured, usable
 from lacbed.refinement.refine import Refinement, refine
 from lacbed.refinement.report import refined_cif, summary
 from lacbed.refinement.structure import coefficients, make_structure
@@ -189,7 +190,7 @@ def finished() -> Finished:
     options = RefinementOptions(
         ("thickness", "half_width", "tilt", "B"),
         (560.0, 600.0, 660.0, 700.0),
-        align=False,
+        align="none",
         weights="poisson",
         common_scale=True,
         **FAST,
@@ -258,6 +259,21 @@ def test_lbfgs_finds_it_too_and_images_are_aligned():
     assert float(aligned[1]) < 0.5 * float(plain[1])
 
 
+def test_affine_moves_and_a_plane_are_options_of_the_refinement():
+    crystal, data, thickness = measured()
+    images = data.images + 0.01 * np.arange(20)
+    images[1] = np.roll(images[1], 1, axis=0)  # one pixel along y
+    options = RefinementOptions(
+        ("thickness",), (635.0,), align="affine", background="plane", **FAST | {"steps": 3}
+    )
+    result = refine(replace(data, images=images), crystal, options)
+    assert abs(result.values[0] - thickness) < 2.0
+    assert result.moves.shape == (4, 6)
+    np.testing.assert_allclose(result.shifts[1], [0.0, 1.0], atol=0.15)
+    np.testing.assert_allclose(result.fit_aligned.tilted.numpy(), [[0.01, 0.0]] * 4, atol=1e-3)
+    assert float(np.abs(result.moves[[0, 2, 3]]).max()) < 0.05
+
+
 def test_residual_is_what_correlation_leaves(finished):
     result = finished.result
     generator = torch.Generator().manual_seed(4)
@@ -268,7 +284,7 @@ def test_residual_is_what_correlation_leaves(finished):
     rho = 1.0 - zncc_loss(model, target.images)
     torch.testing.assert_close(left, 1.0 - rho**2)
     fit = compare(
-        result.plan,
+        BlochModel(result.plan),
         make_target(torch.as_tensor(result.measured.images)),
         lambda _: result.state,
         torch.zeros(0, dtype=torch.float64),
@@ -282,7 +298,7 @@ def test_robust_weights_leave_a_speck_out(finished):
     images = result.measured.images.copy()
     images[1, 4:7, 9:12] = 3.0 * images[1].max()
     target = make_target(torch.as_tensor(images))
-    fit = compare(result.plan, target, lambda _: result.state, torch.zeros(0, dtype=torch.float64))
+    fit = compare(BlochModel(result.plan), target, lambda _: result.state, torch.zeros(0, dtype=torch.float64))
     ratio = reweighted(target, fit, robust=True).root / target.root
     assert float(ratio[1, 4:7, 9:12].max()) < 0.1
     assert float(ratio[0].median()) > 0.9
@@ -349,7 +365,9 @@ def test_folder_and_state(tmp_path):
     assert back.stage == 2
     assert (back.history, back.notes) == (progress.history, progress.notes)
     assert (back.thickness, back.blur, back.beams) == (300.0, 0.7, 90)
-    np.testing.assert_array_equal(back.shifts, progress.shifts)
+    np.testing.assert_array_equal(back.moves, progress.moves)
+    save_progress(folder, replace(progress, moves=np.full((4, 6), 0.01)), mark)
+    assert load_progress(folder, mark).moves.shape == (4, 6)
     with pytest.raises(FileFormatError, match="another experiment"):
         load_progress(folder, "other")
     with pytest.raises(FileFormatError, match="not empty"):

@@ -242,7 +242,7 @@ def _comma(values: tuple[int, ...]) -> str:
 
 
 def fit_recipe(view: View) -> dict[str, str]:
-    """Commands that hold the crystal of a view against the experiment in a folder or file called `experiment`.
+    """Commands that compare the crystal of a view with the experiment in a folder or file called `experiment`.
 
     Returns:
         "python", "shell" and "needs" as `recipe` does; a crystal with another B is read from its CIF.
@@ -256,14 +256,11 @@ def fit_recipe(view: View) -> dict[str, str]:
     python = [
         "import lacbed",
         "import numpy as np",
-        "from lacbed.experiment.folder import load_experiment",
-        "from lacbed.fitting.fit import fit",
-        "from lacbed.fitting.settings import FitSettings",
         "",
         f"crystal = lacbed.Crystal.{read}",
-        'experiment = load_experiment("experiment")  # the folder, or the file, of the measured patterns',
+        'experiment = lacbed.load_experiment("experiment")  # the folder, or the file, of the measured patterns',
         f"thicknesses = tuple(np.arange({first:g}, {last + 0.5 * step:g}, {step:g}))  # Å",
-        f"result = fit(experiment, crystal, FitSettings(thicknesses, {_absorption_code(view)}))",
+        f"result = lacbed.fit(experiment, crystal, lacbed.FitSettings(thicknesses, {_absorption_code(view)}))",
         "print(result.thickness, result.merits.z)",
     ]
     absorption = ["--absorption", _absorption_option(view)]

@@ -31,7 +31,7 @@ from lacbed.errors import FileFormatError, LacbedError, MemoryLimitError
 
 if TYPE_CHECKING:
     from lacbed.experiment.experiment import Experiment
-    from lacbed.fitting.fit import FitResult
+    from lacbed.refinement.fit import FitResult
 
 
 def main() -> None:
@@ -77,7 +77,7 @@ def abilities() -> Header:
     """What this installation can do beside the exact simulation."""
     from lacbed.app.compute import surrogate
 
-    return {"learned": surrogate() is not None, "fit": find_spec("lacbed.fitting.fit") is not None}
+    return {"learned": surrogate() is not None, "fit": find_spec("lacbed.refinement.fit") is not None}
 
 
 def answer(request: Header, payload: bytes, send: Send) -> None:
@@ -132,8 +132,8 @@ def fit(view: View, files: Mapping[str, bytes], send: Send, budget: int) -> None
         SettingError: if the crystal cannot show the measured reflections.
         MemoryLimitError: if the images are more than one computation may hold.
     """
-    from lacbed.fitting.fit import fit
-    from lacbed.fitting.settings import FitSettings
+    from lacbed.refinement.fit import fit
+    from lacbed.refinement.options import FitSettings
 
     send({"kind": "progress", "phase": "reading the measured patterns", "fraction": None}, b"")
     crystal = crystal_of(view)

@@ -14,7 +14,7 @@ from lacbed.cli.console import Reporter, columns
 from lacbed.errors import SettingError
 
 if TYPE_CHECKING:
-    from lacbed.fitting.fit import FitResult
+    from lacbed.refinement.fit import FitResult
 
 GEOMETRY = "half_width,tilt,rotation,blur"
 
@@ -34,24 +34,19 @@ def command(
     thickness: o.ThicknessOption = "200:2000:20",
     absorption: o.AbsorptionOption = "thomas",
     factors: o.FactorsOption = "kirkland",
-    beams: Annotated[str, typer.Option("--beams", metavar="auto|N", help="Number of beams, or auto.")] = "auto",
+    beams: o.BeamsOption = "auto",
     geometry: Annotated[
         str,
         typer.Option(
             "--geometry", metavar="LIST", help=f"Geometry common to all images to fit: none, or any of {GEOMETRY}."
         ),
     ] = GEOMETRY,
-    blur: Annotated[float, typer.Option("--blur", metavar="PIXELS", help="Initial blur (σ).")] = 0.7,
-    align: Annotated[
-        str, typer.Option("--align", help="Alignment of each image: none, shift or affine.")
-    ] = "shift",
-    max_shift: Annotated[
-        float, typer.Option("--max-shift", metavar="PIXELS", help="Largest shift of an image.")
-    ] = 3.0,
-    background: Annotated[
-        str, typer.Option("--background", help="Background in Z_weighted: constant or plane.")
-    ] = "constant",
-    robust: Annotated[bool, typer.Option("--robust", help="Give outliers less weight in Z_weighted.")] = False,
+    blur: o.BlurOption = None,
+    align: o.AlignOption = "shift",
+    no_align: o.NoAlignOption = False,
+    max_shift: o.MaxShiftOption = 3.0,
+    background: o.BackgroundOption = "constant",
+    robust: o.RobustOption = False,
     hkl: Annotated[str | None, typer.Option("--hkl", metavar="LIST", help="Use only these reflections.")] = None,
     mask_zeros: Annotated[
         bool, typer.Option("--mask-zeros", help="Exclude pixels that are exactly zero, as not recorded.")
@@ -68,14 +63,11 @@ def command(
     """
     from lacbed.crystals.load import load_crystal
     from lacbed.experiment.folder import load_experiment
-    from lacbed.fitting.align import Matching
-    from lacbed.fitting.fit import fit
-    from lacbed.fitting.report import check_folder, summary, write_report
-    from lacbed.fitting.settings import FitSettings
     from lacbed.io.lock import claimed
+    from lacbed.refinement.fit import fit
+    from lacbed.refinement.fit_report import check_folder, summary, write_report
+    from lacbed.refinement.options import FitSettings
 
-    if align not in ("none", "shift", "affine"):
-        raise SettingError(f"--align must be none, shift or affine, got {align!r}")
     free = () if geometry.strip().lower() == "none" else tuple(geometry.replace(",", " ").split())
     settings = FitSettings(
         parse.thicknesses(thickness),
@@ -84,7 +76,10 @@ def command(
         parse.beams(beams),
         free,
         blur,
-        Matching(align != "none", align == "affine", max_shift, background, robust),  # type: ignore[arg-type]
+        parse.align(align, no_align),
+        max_shift,
+        background,  # type: ignore[arg-type]
+        robust,
         device,
         dtype,
     )
@@ -115,6 +110,8 @@ def _listed(text: str) -> tuple[tuple[int, ...], ...]:
 
 
 def _print(result: FitResult, reporter: Reporter) -> None:
+    from lacbed.refinement.uncertainties import with_uncertainty
+
     rows: list[tuple[str, ...]] = [("hkl", "Z stated", "Z", "Z aligned", "shift x, y (pixels)")]
     stated = result.stated.z
     for label, match, z in zip(result.merits.labels, result.merits.matches, stated, strict=True):
@@ -122,14 +119,17 @@ def _print(result: FitResult, reporter: Reporter) -> None:
         if match is None:
             rows.append((name, "-", "-", "-", "no contrast, not used"))
             continue
-        shift = f"{match.shift[1]:+.2f}, {match.shift[0]:+.2f}"
+        shift = f"{match.shift[0]:+.2f}, {match.shift[1]:+.2f}"
         rows.append((name, _percent(float(z)), _percent(match.z), _percent(match.z_aligned), shift))
     for line in columns(rows):
         reporter.say(line)
     merits, place = result.merits, result.placement
+    thickness = f"{result.thickness:.5g}"
+    if "thickness" in result.uncertainties:
+        thickness = with_uncertainty(result.thickness, result.uncertainties["thickness"])
     half, width_ratio = result.experiment.half_width, result.experiment.half_width / result.stated_half_width
     reporter.say(
-        f"{result.experiment.name}: thickness {result.thickness:.5g} Å; mean Z {_percent(merits.mean_z)}, aligned "
+        f"{result.experiment.name}: thickness {thickness} Å; mean Z {_percent(merits.mean_z)}, aligned "
         f"{_percent(merits.mean_z_aligned)}, with the geometry as stated {_percent(result.stated.mean_z)}"
     )
     reporter.say(

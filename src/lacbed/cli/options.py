@@ -86,3 +86,26 @@ RefractionOption = Annotated[
     bool, typer.Option("--refraction/--no-refraction", help="Include refraction by the mean inner potential.")
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
+
+BeamsOption = Annotated[
+    str,
+    typer.Option("--beams", metavar="auto|N", help="Number of beams, or auto for as many as convergence needs."),
+]
+BlurOption = Annotated[
+    float | None,
+    typer.Option("--blur", metavar="PIXELS", help="Initial blur (σ); by default found by the scan."),
+]
+AlignOption = Annotated[
+    str,
+    typer.Option(
+        "--align",
+        metavar="HOW",
+        help="Move each image separately in the end: none, shift or affine.",
+    ),
+]
+NoAlignOption = Annotated[bool, typer.Option("--no-align", hidden=True)]
+MaxShiftOption = Annotated[float, typer.Option("--max-shift", metavar="PIXELS", help="Largest shift of an image.")]
+BackgroundOption = Annotated[
+    str, typer.Option("--background", metavar="KIND", help="Background of each image: constant or plane.")
+]
+RobustOption = Annotated[bool, typer.Option("--robust", help="Give outliers less weight (Cauchy weights).")]

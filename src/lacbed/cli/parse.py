@@ -134,6 +134,20 @@ def beams(text: str) -> int | Literal["auto"]:
         raise SettingError(f"--beams must be auto or a whole number, got {text!r}") from None
 
 
+def align(text: str, none: bool) -> Any:
+    """How each image may move: "none", "shift" or "affine"; `none` if the old spelling --no-align came.
+
+    Raises:
+        SettingError: if it is something else.
+    """
+    if none:
+        raise SettingError("--no-align is now --align none")
+    if text not in ("none", "shift", "affine"):
+        alone = " (--align alone is now --align shift)" if text.startswith("-") else ""
+        raise SettingError(f"--align must be none, shift or affine, got {text!r}{alone}")
+    return text
+
+
 def energy(kilovolts: float) -> float:
     """Kinetic energy in eV from a voltage in kV.
 

@@ -17,8 +17,8 @@ from lacbed.errors import SettingError
 if TYPE_CHECKING:
     from lacbed.crystals import Crystal
     from lacbed.experiment.experiment import Experiment
-    from lacbed.refinement.measured import Measured
     from lacbed.refinement.options import Progress, RefinementOptions
+    from lacbed.refinement.problem import Measured
 
 USUAL = "thickness,half_width,tilt,rotation,stretch,shear,blur,B,absorption"
 """What is free if nothing is said; absorption only where there is a model of it."""
@@ -47,20 +47,17 @@ def command(
     thickness: o.ThicknessOption = "200:3000:25",
     absorption: o.AbsorptionOption = "thomas",
     factors: o.FactorsOption = "kirkland",
-    beams: Annotated[
-        str,
-        typer.Option("--beams", metavar="N", help="Number of beams, or auto for as many as convergence needs."),
-    ] = "auto",
+    beams: o.BeamsOption = "auto",
     method: Annotated[str, typer.Option("--method", help="lm (Levenberg-Marquardt) or lbfgs.")] = "lm",
     starts: Annotated[
         int, typer.Option("--starts", help="Number of minima of the thickness scan to refine from.")
     ] = 3,
-    align: Annotated[bool, typer.Option("--align/--no-align", help="Let each image shift separately.")] = True,
-    blur: Annotated[
-        float | None,
-        typer.Option("--blur", metavar="PIXELS", help="Initial blur (σ); by default found by the scan."),
-    ] = None,
-    robust: Annotated[bool, typer.Option("--robust", help="Give outliers less weight (Cauchy weights).")] = False,
+    blur: o.BlurOption = None,
+    align: o.AlignOption = "shift",
+    no_align: o.NoAlignOption = False,
+    max_shift: o.MaxShiftOption = 3.0,
+    background: o.BackgroundOption = "constant",
+    robust: o.RobustOption = False,
     poisson: Annotated[
         bool, typer.Option("--poisson", help="Values are electron counts: weight by Poisson statistics.")
     ] = False,
@@ -85,9 +82,6 @@ def command(
     for name, value, low, high in (("--starts", starts, 1, 20), ("--steps", steps, 1, 500)):
         if not low <= value <= high:
             raise SettingError(f"{name} must be between {low} and {high}, got {value}")
-    count = parse.beams(beams)
-    if blur is not None and not 0.0 < blur <= 10.0:
-        raise SettingError(f"--blur must be above 0 and at most 10 pixels, got {blur:g}")
     model = parse.absorption(absorption)
     names = split_names(free)
     if free == USUAL and model is None:
@@ -95,17 +89,19 @@ def command(
     options = RefinementOptions(
         free=names,
         thicknesses=parse.thicknesses(thickness),
-        beams=None if count == "auto" else count,
+        beams=parse.beams(beams),
         absorption=model,
         factors=factors,
         method=method,  # type: ignore[arg-type]
         starts=starts,
-        align=align,
+        align=parse.align(align, no_align),
         weights="poisson" if poisson else "correlation",
         common_scale=common_scale,
         robust=robust,
         blur=blur,
         steps=steps,
+        max_shift=max_shift,
+        background=background,  # type: ignore[arg-type]
     )
     run(experiment, crystal, options, out, resume, Reporter(quiet, as_json), block)
 
@@ -124,7 +120,7 @@ def run(
     from lacbed.experiment.folder import load_experiment
     from lacbed.io.lock import claimed
     from lacbed.refinement import files
-    from lacbed.refinement.measured import measured_of
+    from lacbed.refinement.problem import measured_of
 
     files.check_folder(out, resume)
     with claimed(out, "refinement", inside=True):

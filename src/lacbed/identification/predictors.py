@@ -17,12 +17,12 @@ from lacbed.converge import climb
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
-from lacbed.fitting.lattice import LatticePattern, simulate_lattice, tilt_lattice
 from lacbed.geometry.frame import make_frame
 from lacbed.geometry.interpolation import node_spacing
 from lacbed.patterns.metrics import zncc_loss
 from lacbed.patterns.schema import axis_step, check_pattern, intensities
 from lacbed.potential import Absorption
+from lacbed.refinement.lattice import LatticePattern, simulate_lattice, tilt_lattice
 from lacbed.settings import Settings
 
 INNER = 0.5

@@ -1,77 +1,129 @@
-"""Pictures of a refinement: experiment, simulation and difference of every reflection; Z over thickness."""
+"""Pictures of fits and refinements: reflections as measured, simulated and their difference; Z over thickness.
+
+As everywhere, the difference is simulated - measured: red where the simulation is brighter, blue where darker.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 from matplotlib.figure import Figure
 
+from lacbed.crystals.cell import FloatArray
 from lacbed.patterns.figures import style
 from lacbed.patterns.result import hkl_label
-from lacbed.patterns.schema import hkl_math
-from lacbed.refinement.refine import Refinement
+from lacbed.patterns.schema import axis_step, caption, hkl_math, number_text
 
-_SIDE, _GAP, _TEXT, _MARGIN = 0.92, 0.04, 0.24, 0.2
+if TYPE_CHECKING:
+    from lacbed.refinement.fit import FitResult
+    from lacbed.refinement.refine import Refinement
+
+_MARGIN, _GAP, _BAND, _BETWEEN, _HEAD, _FOOT = 0.22, 0.03, 0.20, 0.16, 0.24, 0.34
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A measured image, what the model says of it in counts, and the text above both."""
+
+    measured: FloatArray
+    model: FloatArray
+    text: str
+
+
+def fit_montage(result: FitResult) -> Figure:
+    """Draw measured image, simulation and difference of every used reflection of a fit, with its Z.
+
+    The simulation is as aligned for its reflection, with the fitted scale and background.
+    """
+    rows = zip(result.merits.labels, result.experiment.images, result.merits.matches, strict=True)
+    pairs = [
+        Pair(image, m.model, f"{hkl_math(label)}   Z {100 * m.z_aligned:.3g} %") for label, image, m in rows if m
+    ]
+    pattern = result.experiment.pattern
+    foot = (
+        f"{caption(pattern.attrs)}   {number_text(result.thickness)} Å   mean Z "
+        f"{100 * result.merits.mean_z:.3g} %, aligned {100 * result.merits.mean_z_aligned:.3g} %"
+    )
+    return montage_of_pairs(pairs, foot, pattern)
 
 
 def comparison_figure(result: Refinement, z: np.ndarray) -> Figure:
-    """Experiment, simulation (scaled, shifted) and their difference for every reflection.
-
-    The first two share their greys; the difference spans the same range about its middle.
+    """Draw measured image, simulation (scaled, moved) and difference of every reflection of a refinement.
 
     Args:
         result: the refinement.
         z: of every reflection, aligned: (g,).
     """
-    measured = result.measured
-    count = len(measured.hkl)
-    columns = max(1, min(5, math.ceil(math.sqrt(count / 2.2))))
-    rows = math.ceil(count / columns)
-    wide, high = 3 * (_SIDE + _GAP) + 0.16, _SIDE + _TEXT + 0.06
-    figure = style.new_figure(2 * _MARGIN + columns * wide, 2 * _MARGIN + 0.25 + rows * high)
-    head = "each group: experiment, simulation, difference (orange: simulation too bright)"
-    style.add_text(figure, _MARGIN, _MARGIN, head, color=style.QUIET, fontsize=7.0)
-    fit = result.fit_aligned
-    for i, hkl in enumerate(measured.hkl):
-        left = _MARGIN + (i % columns) * wide
-        top = _MARGIN + 0.25 + (i // columns) * high
-        model = (fit.scale[i] * fit.images[i] + fit.background[i]).numpy()
-        style.add_text(figure, left, top + 0.1, hkl_math(hkl_label(hkl)), fontsize=8.0)
-        style.add_text(
-            figure,
-            left + wide - 0.2,
-            top + 0.1,
-            f"Z {100 * z[i]:.1f} %",
-            fontsize=6.5,
-            color=style.ACCENT,
-            ha="right",
-        )
-        low, high_value = style.limits(measured.images[i], 0.3)
-        greys: dict[str, Any] = {"cmap": style.grey_map(), "vmin": low, "vmax": high_value}
-        span = 0.5 * (high_value - low)
-        difference: dict[str, Any] = {"cmap": style.DIFFERENCE, "vmin": -span, "vmax": span}
-        shown = ((measured.images[i], greys), (model, greys), (model - measured.images[i], difference))
-        for column, (image, look) in enumerate(shown):
-            panel = style.add_panel(figure, left + column * (_SIDE + _GAP), top + _TEXT, _SIDE, _SIDE)
-            panel.imshow(image, origin="lower", interpolation="nearest", **look)
+    measured, models = result.measured, result.fit_aligned.model.numpy()
+    pairs = [
+        Pair(measured.images[i], models[i], f"{hkl_math(hkl_label(hkl))}   Z {100 * z[i]:.3g} %")
+        for i, hkl in enumerate(measured.hkl)
+    ]
+    return montage_of_pairs(
+        pairs, f"{number_text(float(result.state.thickness))} Å   mean Z {100 * z.mean():.3g} %"
+    )
+
+
+def montage_of_pairs(pairs: Sequence[Pair], foot: str, scaled: xr.DataArray | None = None) -> Figure:
+    """Draw measured images, models and differences in triples.
+
+    Measured and simulated images share their greys; the difference has limits of half their range.
+
+    Args:
+        pairs: one for each triple.
+        foot: text below.
+        scaled: a pattern whose axes give the scale bar of the first image.
+    """
+    across = _triples_across(len(pairs))
+    down = math.ceil(len(pairs) / across)
+    width = float(np.clip(11.5 / (3 * across), 0.5, 1.6))
+    triple = 3 * (width + _GAP) + _BETWEEN
+    row = width + _BAND + _GAP
+    size = max(2 * _MARGIN + across * triple - _BETWEEN, 4.2), _MARGIN + _HEAD + down * row + _FOOT
+    figure = style.new_figure(*size)
+    for column in range(min(across, len(pairs))):
+        for i, text in enumerate(("measured", "simulated", "difference")):
+            middle = _MARGIN + column * triple + i * (width + _GAP) + width / 2
+            style.add_text(figure, middle, _MARGIN + 0.1, text, ha="center", color=style.QUIET, fontsize=6.0)
+    for number, pair in enumerate(pairs):
+        line, column = divmod(number, across)
+        left, top = _MARGIN + column * triple, _MARGIN + _HEAD + line * row
+        style.add_text(figure, left, top + 0.09, pair.text, fontsize=6.5)
+        _draw(figure, left, top + _BAND, width, pair, scaled if number == 0 else None)
+    style.add_text(figure, _MARGIN, size[1] - 0.17, foot, color=style.QUIET, fontsize=7.0)
     return figure
 
 
+def fit_scan_figure(result: FitResult) -> Figure:
+    """Draw the mean Z of the scan of a fit against thickness."""
+    title = f"{caption(result.experiment.pattern.attrs)}   best {number_text(result.thickness)} Å"
+    return _scan(np.array(sorted(result.scan)), result.thickness, title)
+
+
 def scan_figure(result: Refinement) -> Figure:
-    """Mean Z over the scanned thickness, and where the refinement ended."""
-    figure = style.new_figure(4.6, 2.8)
-    panel = figure.add_axes((0.14, 0.18, 0.82, 0.74))
-    panel.plot(result.progress.scan[:, 0], result.progress.scan[:, 1], color=style.ACCENT, lw=1.2)
-    panel.axvline(float(result.state.thickness), color=style.INK, lw=0.8, ls=":")
-    panel.set_facecolor(style.PAPER)
-    panel.set_xlabel("thickness / Å", color=style.INK, fontsize=8)
-    panel.set_ylabel("mean Z before refinement", color=style.INK, fontsize=8)
-    panel.tick_params(colors=style.INK, labelsize=7)
-    for spine in panel.spines.values():
-        spine.set_color(style.QUIET)
+    """Draw the mean Z of the scan before refinement against thickness, and where the refinement ended."""
+    thickness = float(result.state.thickness)
+    return _scan(result.progress.scan, thickness, f"before refinement   refined {number_text(thickness)} Å")
+
+
+def _scan(table: FloatArray, found: float, title: str) -> Figure:
+    figure = style.new_figure(5.2, 3.2)
+    axes = figure.add_axes((0.13, 0.17, 0.83, 0.73))
+    axes.set_facecolor(style.PAPER)
+    axes.plot(table[:, 0], 100 * table[:, 1], color=style.INK, lw=1.2, marker="o", ms=2.5)
+    axes.axvline(found, color=style.ACCENT, lw=0.9)
+    axes.set_xlabel("thickness (Å)", color=style.INK, fontsize=8)
+    axes.set_ylabel("mean Z (%)", color=style.INK, fontsize=8)
+    axes.set_ylim(bottom=0)
+    axes.tick_params(colors=style.QUIET, labelsize=7)
+    for spine in axes.spines.values():
+        spine.set_color(style.EDGE)
+    style.add_text(figure, 0.68, 0.14, title, color=style.QUIET, fontsize=7.0)
     return figure
 
 
@@ -102,3 +154,25 @@ def correlation_figure(names: Sequence[str], matrix: Sequence[Sequence[float]]) 
                 fontsize=5.5,
             )
     return figure
+
+
+def _triples_across(count: int) -> int:
+    """How many triples in a row make the page nearest to 4 : 3."""
+    return min(
+        range(1, max(1, count) + 1), key=lambda n: abs(math.log(3.2 * n / (1.25 * math.ceil(count / n)) / (4 / 3)))
+    )
+
+
+def _draw(figure: Figure, left: float, top: float, width: float, pair: Pair, scaled: xr.DataArray | None) -> None:
+    low, high = style.limits(np.stack([pair.measured, pair.model]), 0.3)
+    reach = 0.5 * (high - low)
+    for i, image in enumerate((pair.measured, pair.model, pair.model - pair.measured)):
+        panel = style.add_panel(figure, left + i * (width + _GAP), top, width, width)
+        kind: dict[str, Any] = {"cmap": style.grey_map(), "vmin": low, "vmax": high}
+        if i == 2:
+            kind = {"cmap": style.DIFFERENCE, "vmin": -reach, "vmax": reach}
+        panel.imshow(image, origin="lower", interpolation="antialiased", aspect="auto", **kind)
+        if i == 0 and scaled is not None:
+            span = axis_step(scaled["kx"]) * scaled.sizes["kx"]
+            panel.set_xlim(-0.5, scaled.sizes["kx"] - 0.5)
+            style.scale_bar(panel, span, "mrad", style.mrad_per_length(scaled), size=5.0)

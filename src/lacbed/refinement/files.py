@@ -19,9 +19,9 @@ from lacbed.io.atomic import replacing
 from lacbed.io.checks import read_json
 from lacbed.io.lock import is_empty
 from lacbed.patterns.files import save_pattern
-from lacbed.refinement.measured import Measured
 from lacbed.refinement.objective import make_target, z_of
 from lacbed.refinement.options import Progress, RefinementOptions
+from lacbed.refinement.problem import Measured
 from lacbed.refinement.refine import Refinement
 from lacbed.refinement.report import refined_cif, summary, write_text
 from lacbed.report import MARKDOWN, PAGE, finite
@@ -75,7 +75,7 @@ def save_progress(folder: Path, progress: Progress, mark: str) -> None:
         "thickness": progress.thickness,
         "blur": progress.blur,
         "beams": progress.beams,
-        "shifts": None if progress.shifts is None else progress.shifts.tolist(),
+        "shifts": None if progress.moves is None else progress.moves.tolist(),
         "scan": progress.scan.tolist(),
         "history": [list(entry) for entry in progress.history],
         "notes": list(progress.notes),
@@ -110,7 +110,7 @@ def load_progress(folder: Path, mark: str) -> Progress:
             f"{str(path)!r} belongs to another experiment, crystal, settings or version of lacbed; choose another "
             "folder"
         )
-    shifts = part("shifts", "null, or two numbers for each image", lambda v: v is None or _is_table(v, _is_number))
+    moves = part("shifts", "null, or two or six numbers for each image", lambda v: v is None or _is_moves(v))
     scan = part("scan", "pairs of a thickness and Z", lambda v: _is_table(v, lambda x: _is_number(x) and x >= 0))
     return Progress(
         part("stage", "a whole number from 0 on", lambda v: _is_whole(v, 0, 100)),
@@ -118,7 +118,7 @@ def load_progress(folder: Path, mark: str) -> Progress:
         float(part("thickness", f"a number above 0 and at most {MAX_THICKNESS:g} (Å)", _is_thickness)),
         float(part("blur", "a number above 0 and at most 10 (pixels)", lambda v: _is_number(v) and 0 < v <= 10)),
         part("beams", f"a whole number from 1 to {MOST_BEAMS}", lambda v: _is_whole(v, 1, MOST_BEAMS)),
-        None if shifts is None else np.array(shifts, dtype=float).reshape(-1, 2),
+        None if moves is None else np.array(moves, dtype=float).reshape(len(moves), -1),
         np.array(scan, dtype=float).reshape(-1, 2),
         tuple(
             (n, float(z)) for n, z in part("history", "pairs of a stage and Z", lambda v: _is_list(v, _is_entry))
@@ -146,6 +146,10 @@ def _is_list(value: Any, good: Callable[[Any], bool]) -> bool:
 def _is_table(value: Any, good: Callable[[Any], bool]) -> bool:
     """Whether a value is a list of pairs."""
     return _is_list(value, lambda row: _is_list(row, good) and len(row) == 2)
+
+
+def _is_moves(value: Any) -> bool:
+    return any(_is_list(value, lambda row: _is_list(row, _is_number) and len(row) == n) for n in (2, 6))  # noqa: B023
 
 
 def _is_entry(value: Any) -> bool:
@@ -188,7 +192,7 @@ def write_results(
 
 
 def _simulated(experiment: Experiment, result: Refinement) -> Any:
-    """The model without shifts as a pattern on the fitted grid, fractions of the incident intensity."""
+    """The model without moves as a pattern on the fitted grid, fractions of the incident intensity."""
     state = result.state
     centre = float(state.tilt[0]), float(state.tilt[1])
     base = experiment.select(result.measured.hkl).on_grid(float(state.half_width), centre).pattern

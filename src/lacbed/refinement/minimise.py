@@ -10,10 +10,9 @@ from scipy.optimize import least_squares, minimize
 from torch import Tensor
 
 from lacbed.crystals.cell import FloatArray
-from lacbed.refinement.model import Kept, StateOf, images
+from lacbed.refinement.model import BlochModel, Model, StateOf, images
 from lacbed.refinement.objective import Fit, Target, compare, mean_z, residual_of
 from lacbed.refinement.parameter import Parameter
-from lacbed.refinement.plan import Plan
 from lacbed.state import ModelState
 
 
@@ -23,33 +22,32 @@ class Minimiser:
     `failures` counts the evaluations that gave no finite cost.
 
     Args:
-        plan: of the model.
+        model: what gives images.
         target: what was measured.
         state_of: the state of all parameters.
         parameters: all of them, with bounds.
         start: their values.
         active: which of them may change.
-        shifts: of the images, or None.
+        moves: of the images, or None.
         better: called with parameters and mean Z whenever they are better than before.
     """
 
     def __init__(
         self,
-        plan: Plan,
+        model: Model,
         target: Target,
         state_of: StateOf,
         parameters: Sequence[Parameter],
         start: FloatArray,
         active: Sequence[int],
-        shifts: Tensor | None,
+        moves: Tensor | None = None,
         better: Callable[[FloatArray, float], None] | None = None,
     ) -> None:
-        self.plan, self.target, self.shifts, self.better = plan, target, shifts, better
+        self.model, self.target, self.moves, self.better = model, target, moves, better
         self.active = list(active)
         self.best = np.array(start, dtype=float)
         self.best_cost = np.inf
         self.failures = 0
-        self._kept: Kept = {}
         self._all_state_of = state_of
         low = np.array([parameters[i].low for i in self.active])
         high = np.array([parameters[i].high for i in self.active])
@@ -72,9 +70,7 @@ class Minimiser:
 
     def fit(self, active: FloatArray, with_slopes: bool = False) -> Fit:
         """Model against target; a better one than before is remembered."""
-        result = compare(
-            self.plan, self.target, self.state_of, torch.as_tensor(active), self.shifts, with_slopes, self._kept
-        )
+        result = compare(self.model, self.target, self.state_of, torch.as_tensor(active), self.moves, with_slopes)
         self.remember(active, result.cost, result.images)
         return result
 
@@ -120,12 +116,14 @@ def least_squares_fit(minimiser: Minimiser, steps: int, tolerance: float = 2e-4)
 
 
 def quasi_newton_fit(minimiser: Minimiser, steps: int) -> FloatArray:
-    """All parameters at the minimum found by L-BFGS-B: one gradient a step, whatever the number of parameters."""
+    """All parameters at the minimum found by L-BFGS-B: one gradient per step for any number of parameters."""
+    bloch = minimiser.model
+    assert isinstance(bloch, BlochModel)
 
     def value(scaled: FloatArray) -> tuple[float, FloatArray]:
         active = minimiser.low + scaled * (minimiser.high - minimiser.low)
         leaf = torch.as_tensor(active).requires_grad_()
-        model = images(minimiser.plan, minimiser.state_of(leaf))
+        model = images(bloch.plan, minimiser.state_of(leaf))
         cost = torch.square(residual_of(minimiser.target, model)).sum()
         cost.backward()  # type: ignore[no-untyped-call]
         minimiser.remember(active, float(cost.detach()), model.detach())

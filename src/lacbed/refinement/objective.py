@@ -1,10 +1,11 @@
 """What is made small: the part of the measured images that the model cannot explain.
 
-Each measured image m is explained as scale · s + background, and, where images may be shifted, + γ_x ∂s/∂x +
-γ_y ∂s/∂y, with the best linear coefficients (variable projection; Golub & Pereyra, Inverse Problems 19 (2003) R1).
-The residual is
+Each measured image m is explained as scale · s + background, and, where images may be moved, + Σ γ_i ∂s/∂u_i, u
+being a shift and, if wanted, a distortion; the background is a constant or a plane. The linear coefficients are
+the best ones (variable projection; Golub & Pereyra, Inverse Problems 19 (2003) R1). The residual is, as every
+difference in lacbed, simulated - measured:
 
-    r = W^½ (m - N c),    c = argmin |r|²,
+    r = W^½ (N c - m),    c = argmin |r|²,
 
 and its derivative, to the order that Gauss-Newton uses (Kaufman, BIT 15 (1975) 49), scale · ds/dp without its part
 along the columns of N. With equal weights W = 1 / |m - mean|² the sum of squares is Σ (1 - ρ²) ≈ 2 Σ Z, ρ being
@@ -20,10 +21,10 @@ import torch
 from torch import Tensor
 
 from lacbed.patterns.metrics import zncc_loss
-from lacbed.refinement.model import Kept, StateOf, jacobian, read_with_shifts
-from lacbed.refinement.plan import Plan
+from lacbed.refinement.model import Model, StateOf, offsets
 
 Weights = Literal["correlation", "poisson"]
+Background = Literal["constant", "plane"]
 
 LEAST_COUNT = 0.25
 """Smallest variance of a pixel that Poisson weights believe in."""
@@ -39,16 +40,26 @@ class Target:
         weights: how they were made.
         common_scale: whether one scale serves all images and there is no background (electron counts of one
             incident dose).
+        background: of every image where there is one: "constant", or "plane" for one that slopes.
     """
 
     images: Tensor
     root: Tensor
     weights: Weights
     common_scale: bool
+    background: Background = "constant"
+
+    def with_root(self, root: Tensor) -> Target:
+        """The same images under other weights."""
+        return replace(self, root=root)
 
 
 def make_target(
-    images: Tensor, weights: Weights = "correlation", common_scale: bool = False, expected: Tensor | None = None
+    images: Tensor,
+    weights: Weights = "correlation",
+    common_scale: bool = False,
+    expected: Tensor | None = None,
+    background: Background = "constant",
 ) -> Target:
     """The target of measured images: (g, ky, kx), NaN where masked.
 
@@ -65,7 +76,7 @@ def make_target(
         centred = torch.where(used, values - values.sum(dim=(1, 2), keepdim=True) / count, 0.0)
         norm = torch.linalg.vector_norm(centred, dim=(1, 2), keepdim=True)
         root = used / norm.clamp(min=1e-300)
-    return Target(values, root, weights, common_scale)
+    return Target(values, root, weights, common_scale, background)
 
 
 def reweighted(target: Target, fit: Fit, robust: bool = False) -> Target:
@@ -77,18 +88,16 @@ def reweighted(target: Target, fit: Fit, robust: bool = False) -> Target:
     """
     used = target.root > 0
     measured = torch.where(used, target.images, torch.nan)
-    expected = None
-    if target.weights == "poisson":
-        expected = fit.scale[:, None, None] * fit.images + fit.background[:, None, None]
-        target = make_target(measured, "poisson", target.common_scale, expected)
+    expected = fit.model if target.weights == "poisson" else None
+    if expected is not None:
+        target = make_target(measured, target.weights, target.common_scale, expected, target.background)
     if not robust:
         return target
-    left = target.images - fit.scale[:, None, None] * fit.images - fit.background[:, None, None]
-    left = torch.where(used, left * make_target(measured, target.weights, False, expected).root, torch.nan)
+    root = make_target(measured, target.weights, target.common_scale, expected).root
+    left = torch.where(used, (fit.model - target.images) * root, torch.nan)
     sigma = 1.4826 * left.abs().flatten(1).nanmedian(dim=1).values.clamp(min=1e-30)
     weight = 1.0 / (1.0 + torch.square(left / (2.385 * sigma[:, None, None])))
-    root = make_target(measured, target.weights, target.common_scale, expected).root
-    return replace(target, root=root * torch.sqrt(torch.nan_to_num(weight)))
+    return target.with_root(root * torch.sqrt(torch.nan_to_num(weight)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +108,9 @@ class Fit:
         residual: r: (g, pixel).
         slopes: dr/dp: (p, g, pixel), or None.
         scale: of every image: (g,).
-        background: of every image: (g,).
-        moves: by which each image ought to be shifted further, along x and y in pixels: (g, 2).
+        background: of every image, in the middle of it: (g,).
+        tilted: slopes of the background per pixel along x and y: (g, 2).
+        moves: by which each image ought to be moved further, see `lacbed.refinement.model`: (g, 2 or 6).
         images: the model's images: (g, ky, kx).
     """
 
@@ -108,6 +118,7 @@ class Fit:
     slopes: Tensor | None
     scale: Tensor
     background: Tensor
+    tilted: Tensor
     moves: Tensor
     images: Tensor
 
@@ -116,54 +127,78 @@ class Fit:
         """Sum of squares."""
         return float(torch.square(self.residual).sum())
 
+    @property
+    def model(self) -> Tensor:
+        """The images in counts, with scale and background: (g, ky, kx)."""
+        flat = self.scale[:, None, None] * self.images + self.background[:, None, None]
+        if not bool(self.tilted.any()):
+            return flat
+        return flat + (self.tilted @ offsets(self.images.shape[-1]).T).reshape(self.images.shape)
+
 
 def compare(
-    plan: Plan,
+    model: Model,
     target: Target,
     state_of: StateOf,
     values: Tensor,
-    shifts: Tensor | None = None,
+    moves: Tensor | None = None,
     with_slopes: bool = False,
-    kept: Kept | None = None,
 ) -> Fit:
     """Model and target for a vector of parameters.
 
     Args:
-        plan: of the model.
+        model: what gives images.
         target: what was measured.
         state_of: the state of a vector of parameters.
         values: the parameters: (p,).
-        shifts: shifts of the images in pixels, which may go on changing linearly; None for no shifts: (g, 2).
+        moves: of the images, which may go on changing linearly; None for none: (g, 2 or 6).
         with_slopes: whether the Jacobian is wanted.
-        kept: see `lacbed.refinement.model.jacobian`.
     """
     if with_slopes:
-        images, slopes, by_shift = jacobian(plan, state_of, values, shifts, kept)
-    else:
-        images, by_shift = read_with_shifts(plan, state_of(values), shifts, kept)
-        slopes = None
+        images, slopes, by_move = model.jacobian(state_of, values, moves)
+        return explain(target, images, None if moves is None else by_move, slopes)
+    images, by_move = model.read(state_of(values), moves)
+    return explain(target, images, None if moves is None else by_move)
+
+
+def explain(target: Target, images: Tensor, by_move: Tensor | None = None, slopes: Tensor | None = None) -> Fit:
+    """The best scale, background and further moves of model images.
+
+    Args:
+        target: what was measured.
+        images: of the model: (g, ky, kx).
+        by_move: their derivatives by moves that may go on changing, or None: (2 or 6, g, ky, kx).
+        slopes: their derivatives by the parameters, or None: (p, g, ky, kx).
+    """
     g = len(images)
     root = target.root.reshape(g, -1)
     measured = root * target.images.reshape(g, -1)
     model = root * images.reshape(g, -1)
-    columns = [model]
-    if not target.common_scale:
-        columns.append(root)
-    if shifts is not None:
-        columns += [root * by_shift[0].reshape(g, -1), root * by_shift[1].reshape(g, -1)]
+    rest = [] if by_move is None else [root * change.reshape(g, -1) for change in by_move]
     if target.common_scale:
-        return _common(columns, measured, root, slopes, images, shifts)
-    basis = torch.stack(columns, dim=2)  # (g, pixel, column)
+        return _common([model, *rest], measured, root, slopes, images)
+    under = _under(target, root)
+    basis = torch.stack([model, *under, *rest], dim=2)  # (g, pixel, column)
     size = torch.linalg.vector_norm(basis, dim=1, keepdim=True).clamp(min=1e-300)
     Q, R = torch.linalg.qr(basis / size)
     inside = Q.mT @ measured[:, :, None]
     found = torch.linalg.solve_triangular(_safe(R), inside, upper=True)[:, :, 0] / size[:, 0]
-    residual = measured - (Q @ inside)[:, :, 0]
+    residual = (Q @ inside)[:, :, 0] - measured
     moved = None
     if slopes is not None:
-        change = -found[:, :1] * root * slopes.reshape(len(slopes), g, -1)
+        change = found[:, :1] * root * slopes.reshape(len(slopes), g, -1)
         moved = change - torch.einsum("gnc,pgc->pgn", Q, torch.einsum("gnc,pgn->pgc", Q, change))
-    return Fit(residual, moved, found[:, 0], found[:, 1], _moves(found[:, 2:], found[:, 0], shifts), images)
+    tilted = found[:, 2:4] if len(under) == 3 else torch.zeros(g, 2, dtype=images.dtype)
+    moves = _moves(found[:, 1 + len(under) :], found[:, 0])
+    return Fit(residual, moved, found[:, 0], found[:, 1], tilted, moves, images)
+
+
+def _under(target: Target, root: Tensor) -> list[Tensor]:
+    """The columns of the background under weights: 1, and x and y in pixels: (g, pixel) each."""
+    if target.background == "constant":
+        return [root]
+    x, y = offsets(target.images.shape[-1]).T
+    return [root, root * x, root * y]
 
 
 def _safe(R: Tensor) -> Tensor:
@@ -172,15 +207,8 @@ def _safe(R: Tensor) -> Tensor:
     return R + torch.diag_embed(torch.where(diagonal.abs() < 1e-12, 1.0, 0.0))
 
 
-def _common(
-    columns: list[Tensor],
-    measured: Tensor,
-    root: Tensor,
-    slopes: Tensor | None,
-    images: Tensor,
-    shifts: Tensor | None,
-) -> Fit:
-    """One scale for all images, no background; shifts (if any) belong to each image."""
+def _common(columns: list[Tensor], measured: Tensor, root: Tensor, slopes: Tensor | None, images: Tensor) -> Fit:
+    """One scale for all images, no background; moves (if any) belong to each image."""
     model, rest = columns[0], columns[1:]
     Q = torch.linalg.qr(torch.stack(rest, dim=2))[0] if rest else None
 
@@ -190,43 +218,61 @@ def _common(
     model_only, measured_only = clear(model), clear(measured)
     square = torch.square(model_only).sum()
     scale = (model_only * measured_only).sum() / square
-    residual = measured_only - scale * model_only
+    residual = scale * model_only - measured_only
     moved = None
     if slopes is not None:
-        change = clear(-scale * root * slopes.reshape(len(slopes), len(images), -1))
+        change = clear(scale * root * slopes.reshape(len(slopes), len(images), -1))
         moved = change - torch.einsum("pgn,gn->p", change, model_only)[:, None, None] * model_only / square
-    scales = scale.expand(len(images))
-    moves = torch.zeros(len(images), 2, dtype=images.dtype)
+    scales, nothing = scale.expand(len(images)), torch.zeros(len(images), 2, dtype=images.dtype)
+    moves = nothing
     if rest:
-        basis = torch.stack(rest, dim=2)
-        moves = torch.linalg.lstsq(basis, (measured - scale * model)[:, :, None]).solution[:, :, 0] / scale
-    return Fit(residual, moved, scales, torch.zeros_like(scales), moves, images)
+        found = torch.linalg.lstsq(torch.stack(rest, dim=2), (measured - scale * model)[:, :, None]).solution
+        moves = _moves(found[:, :, 0], scales)
+    return Fit(residual, moved, scales, torch.zeros_like(scales), nothing, moves, images)
 
 
-def _moves(coefficients: Tensor, scale: Tensor, shifts: Tensor | None) -> Tensor:
-    if shifts is None:
+def _moves(coefficients: Tensor, scale: Tensor) -> Tensor:
+    """Moves from their coefficients, no further at once than the derivatives can be trusted."""
+    if not coefficients.shape[1]:
         return torch.zeros(len(scale), 2, dtype=scale.dtype)
     ratio = coefficients / torch.where(scale.abs() < 1e-300, 1.0, scale)[:, None]
-    return ratio.clamp(-1.0, 1.0)
+    return torch.cat([ratio[:, :2].clamp(-1.0, 1.0), ratio[:, 2:].clamp(-0.02, 0.02)], dim=1)
 
 
 def residual_of(target: Target, images: Tensor) -> Tensor:
-    """Residual of model images without shifts, differentiable: (g, pixel)."""
+    """Residual of model images without moves, differentiable: (g, pixel)."""
     g = len(images)
     root = target.root.reshape(g, -1)
     measured, model = root * target.images.reshape(g, -1), root * images.reshape(g, -1)
-    if target.common_scale:
-        return measured - (model * measured).sum() / torch.square(model).sum() * model
-    norm = torch.square(root).sum(dim=1, keepdim=True).clamp(min=1e-300)
-    measured = measured - root * ((root * measured).sum(dim=1, keepdim=True) / norm)
-    model = model - root * ((root * model).sum(dim=1, keepdim=True) / norm)
-    square = torch.square(model).sum(dim=1, keepdim=True).clamp(min=1e-300)
-    return measured - (measured * model).sum(dim=1, keepdim=True) / square * model
+    if not target.common_scale:
+        Q = torch.linalg.qr(torch.stack(_under(target, root), dim=2))[0]
+        measured, model = (x - (Q @ (Q.mT @ x[:, :, None]))[:, :, 0] for x in (measured, model))
+    axes = None if target.common_scale else 1
+    square = torch.square(model).sum(dim=axes, keepdim=True).clamp(min=1e-300)
+    residual: Tensor = (model * measured).sum(dim=axes, keepdim=True) / square * model - measured
+    return residual
+
+
+def weighted_z(target: Target, fit: Fit) -> Tensor:
+    """Z under the weights of a target, each image less its best background: 1 - ρ, (g,).
+
+    With equal weights and a constant background that is `lacbed.zncc_loss`.
+    """
+    g = len(fit.images)
+    root = target.root.reshape(g, -1)
+    pair = torch.stack([root * target.images.reshape(g, -1), root * fit.images.reshape(g, -1)])
+    Q = torch.linalg.qr(torch.stack(_under(target, root), dim=2))[0]
+    rest = pair - torch.einsum("gnc,...gc->...gn", Q, torch.einsum("gnc,...gn->...gc", Q, pair))
+    norm = torch.linalg.vector_norm(rest, dim=2, keepdim=True)
+    flat = norm <= 1e-12 * torch.linalg.vector_norm(pair, dim=2, keepdim=True)
+    unit = torch.where(flat, 0.0, rest / torch.where(flat, 1.0, norm))
+    z = 0.5 * torch.square(unit[0] - unit[1]).sum(dim=1)
+    return torch.where(flat.any(dim=0)[:, 0], 1.0, z)
 
 
 def mean_z(images: Tensor, target: Target) -> float:
-    """Mean over the reflections of Z = 1 - ρ at the pixels that are used."""
-    return float(z_of(images, target).mean())
+    """Mean over the reflections with any used pixels of Z = 1 - ρ at these."""
+    return float(z_of(images, target).nanmean())
 
 
 def z_of(images: Tensor, target: Target) -> Tensor:

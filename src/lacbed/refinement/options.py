@@ -1,15 +1,89 @@
-"""How to refine, and where a refinement stands."""
+"""How to fit and how to refine, and where a refinement stands."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Literal
+from numbers import Integral
+from typing import Any, Literal
 
 import numpy as np
 
 from lacbed.crystals.cell import FloatArray
+from lacbed.errors import SettingError
+from lacbed.experiment.experiment import Experiment
 from lacbed.potential import Absorption
-from lacbed.refinement.objective import Weights
+from lacbed.refinement.objective import Background, Weights
+from lacbed.settings import Settings
+
+Align = Literal["none", "shift", "affine"]
+
+GEOMETRY = ("half_width", "tilt", "rotation", "blur")
+"""What a fit can free besides the thickness."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How to fit thickness and geometry; see `lacbed.fit`.
+
+    Attributes:
+        thicknesses: to be tried, in Å; a single one stays as it is.
+        absorption: as in `lacbed.simulate`.
+        factors: scattering factors.
+        beams: number of beams, or "auto" for as many as convergence needs.
+        free: common geometry that is fitted: of "half_width", "tilt", "rotation", "blur".
+        blur: standard deviation in pixels of the first Gaussian, which stands for the average over a pixel too;
+            None for what the scan finds.
+        align: how each image may be moved for Z_aligned: "none", "shift", or "affine" for a shift and a linear
+            distortion up to 5 %.
+        max_shift: largest shift in pixels.
+        background: of each image in Z_weighted: "constant", or "plane" for one that slopes.
+        robust: whether pixels that no model explains lose weight in Z_weighted (Cauchy weights).
+        device: where to compute.
+        dtype: "float32", which changes intensities by 1e-5, or "float64".
+    """
+
+    thicknesses: tuple[float, ...] = tuple(np.arange(200.0, 2001.0, 20.0).tolist())
+    absorption: Absorption = "thomas"
+    factors: str = "kirkland"
+    beams: int | Literal["auto"] = "auto"
+    free: tuple[str, ...] = GEOMETRY
+    blur: float | None = None
+    align: Align = "shift"
+    max_shift: float = 3.0
+    background: Background = "constant"
+    robust: bool = False
+    device: str = "auto"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            SettingError: saying what was expected and what came.
+        """
+        unknown = [name for name in self.free if name not in GEOMETRY]
+        if unknown:
+            raise SettingError(f"the geometry that can be fitted is {', '.join(GEOMETRY)}; got {unknown[0]!r}")
+        _check_images(self)
+
+    def simulation(self, experiment: Experiment, thicknesses: tuple[float, ...]) -> Settings:
+        """The settings of a simulation of an experiment."""
+        return Settings(
+            experiment.zone_axis,
+            experiment.energy,
+            thicknesses,
+            experiment.grid,
+            experiment.hkl,
+            experiment.foil_normal,
+            experiment.x_direction,
+            beams=self.beams,
+            absorption=self.absorption,
+            factors=self.factors,
+            solver="fast",
+            device=self.device,
+            dtype=self.dtype,
+        )
 
 
 @dataclass(frozen=True)
@@ -19,34 +93,72 @@ class RefinementOptions:
     Attributes:
         free: parameters, see `KINDS` in parameter.py; empty for `default_parameters` in parameters.py.
         thicknesses: to scan, in Å; a single one is the start as it stands.
-        beams: number of beams; None for as many as it takes, see `lacbed.refinement.problem`.
+        beams: number of beams, or "auto" for as many as convergence needs, see `lacbed.refinement.problem`.
         absorption: model of absorption.
         factors: scattering factors.
         method: "lm" (Levenberg-Marquardt with bounds) or "lbfgs" (gradient only).
         starts: how many minima of the scan to follow.
-        align: whether each image may be shifted at the end.
+        align: how each image may be moved at the end; this and the next three as in `FitSettings`.
         weights: "correlation" (mean Z) or "poisson" (electron counts).
         common_scale: one scale for all images and no background.
         robust: whether pixels that no model explains lose weight, see `reweighted` in objective.py.
         blur: standard deviation in pixels of the first Gaussian; None for what the scan finds.
         steps: evaluations in each stage at most.
         divisions: points of the lattice per reciprocal vector; default by pixels, blur and thickness.
+        max_shift: largest shift of an image in pixels.
+        background: of each image: "constant", or "plane" for one that slopes.
     """
 
     free: tuple[str, ...] = ()
     thicknesses: tuple[float, ...] = tuple(float(t) for t in range(200, 3001, 25))
-    beams: int | None = None
+    beams: int | Literal["auto"] = "auto"
     absorption: Absorption = "thomas"
     factors: str = "kirkland"
     method: Literal["lm", "lbfgs"] = "lm"
     starts: int = 3
-    align: bool = True
+    align: Align = "shift"
     weights: Weights = "correlation"
     common_scale: bool = False
     robust: bool = False
     blur: float | None = None
     steps: int = 12
     divisions: int | None = None
+    max_shift: float = 3.0
+    background: Background = "constant"
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            SettingError: saying what was expected and what came.
+        """
+        _check_images(self)
+        if self.common_scale and self.background == "plane":
+            raise SettingError("a common scale leaves no background; choose it or background 'plane', not both")
+
+
+def _check_images(wanted: FitSettings | RefinementOptions) -> None:
+    """What both let an image do, checked alike.
+
+    Raises:
+        SettingError: saying what was expected and what came.
+    """
+    if wanted.beams != "auto" and not (isinstance(wanted.beams, Integral) and wanted.beams > 0):
+        raise SettingError(f"beams must be 'auto' or a positive whole number, got {wanted.beams!r}")
+    align: Any = wanted.align
+    if align not in ("none", "shift", "affine"):
+        new = (
+            {True: "; True is now 'shift'", False: "; False is now 'none'"}.get(align, "")
+            if align in (0, 1)
+            else ""
+        )
+        raise SettingError(f"align must be 'none', 'shift' or 'affine', got {align!r}{new}")
+    if wanted.background not in ("constant", "plane"):
+        raise SettingError(f"background must be 'constant' or 'plane', got {wanted.background!r}")
+    if wanted.blur is not None and not (math.isfinite(wanted.blur) and 0 < wanted.blur <= 10):
+        raise SettingError(f"the blur must be above 0 and at most 10 pixels, got {wanted.blur:g}")
+    if not (math.isfinite(wanted.max_shift) and 0 < wanted.max_shift <= 50):
+        raise SettingError(f"max_shift must be above 0 and at most 50 pixels, got {wanted.max_shift:g}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +171,7 @@ class Progress:
         thickness: that the scan found, in Å.
         blur: that the scan found, in pixels.
         beams: number of beams.
-        shifts: of the images, or None before the last stage: (g, 2).
+        moves: of the images, or None before the last stage: (g, 2 or 6).
         scan: thickness in Å and mean Z: (thickness, 2).
         history: (stage, mean Z) after every evaluation that was better than all before.
         notes: warnings so far.
@@ -70,7 +182,7 @@ class Progress:
     thickness: float
     blur: float
     beams: int
-    shifts: FloatArray | None = None
+    moves: FloatArray | None = None
     scan: FloatArray = field(default_factory=lambda: np.zeros((0, 2)))
     history: tuple[tuple[str, float], ...] = ()
     notes: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ on a mirror plane, U_11 = U_22, two atoms on one place) hold exactly and at no c
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -86,3 +86,12 @@ def state_function(base: ModelState, parameters: Sequence[Parameter]) -> Callabl
         return base.changed(**changed)
 
     return state_of
+
+
+def begin_at(
+    base: ModelState, parameters: Sequence[Parameter], thickness: float, blur: float
+) -> tuple[ModelState, tuple[Parameter, ...]]:
+    """State and parameters that start from the thickness (Å) and the blur (pixels) that a scan found."""
+    here = {"thickness": thickness, "blur": blur}
+    moved = base.changed(**{name: torch.tensor(value).double() for name, value in here.items()})
+    return moved, tuple(replace(p, value=here.get(p.name, p.value)) for p in parameters)

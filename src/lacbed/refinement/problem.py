@@ -1,26 +1,32 @@
-"""Plans, targets and parameters of one refinement."""
+"""One refinement: the measured images that it needs, its plans, targets and parameters."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from lacbed.beams import HKL
 from lacbed.crystals import Crystal
+from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
+from lacbed.experiment.assembly import has_contrast
+from lacbed.experiment.experiment import Experiment, binned_images, largest_binning
 from lacbed.geometry.folding import zone_of_allowed
 from lacbed.geometry.frame import Frame
-from lacbed.refinement.families import add_families
-from lacbed.refinement.measured import Measured
+from lacbed.refinement.model import BlochModel
 from lacbed.refinement.objective import Target, compare, make_target
 from lacbed.refinement.options import RefinementOptions
-from lacbed.refinement.parameter import Parameter, state_function
+from lacbed.refinement.parameter import Parameter, begin_at, state_function
 from lacbed.refinement.parameters import build_parameters, default_parameters
-from lacbed.refinement.plan import Plan
 from lacbed.refinement.planning import MARGIN, make_plan
+from lacbed.refinement.structure import add_families
 from lacbed.state import ModelState, crystal_state
+
+SMALL = 44
+"""Scan and first stages work on images of about this many pixels a side."""
 
 REACH = 3.2
 """Beams |h| up to this many 1/Å take part; with 2.45 the B of GeSn was off by its uncertainty."""
@@ -29,6 +35,66 @@ FIRST_BLUR = 1.0  # pixels
 
 ROUGH_MARGIN = 0.75
 """See `lacbed.refinement.planning.MARGIN`: the scan and the first stages need no more waves."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Measured images and how they were taken.
+
+    Attributes:
+        images: counts, NaN where masked: (g, ky, kx).
+        hkl: the reflections.
+        frame: orientation of the crystal.
+        energy: in eV.
+        half_width: of the images in 1/Å.
+        center: of the images in 1/Å.
+    """
+
+    images: FloatArray
+    hkl: tuple[HKL, ...]
+    frame: Frame
+    energy: float
+    half_width: float
+    center: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def pixels(self) -> int:
+        """Along a side."""
+        return int(self.images.shape[1])
+
+    def binned(self) -> Measured:
+        """Means over squares of pixels, with about `SMALL` of them a side; masked where any of them is."""
+        return replace(self, images=binned_images(self.images, largest_binning(self.pixels, 0.8 * SMALL)))
+
+
+def measured_of(experiment: Experiment, crystal: Crystal) -> Measured:
+    """An experiment as refinement takes it."""
+    return Measured(
+        experiment.images,
+        experiment.hkl,
+        experiment.frame(crystal),
+        experiment.energy,
+        experiment.half_width,
+        experiment.center,
+    )
+
+
+def usable(measured: Measured) -> tuple[Measured, list[str]]:
+    """Without images that have no contrast, and a note about these.
+
+    Raises:
+        SettingError: if none is left.
+    """
+    flat = [not has_contrast(image) for image in measured.images]
+    if all(flat):
+        raise SettingError("no measured image has any contrast; there is nothing to refine against")
+    if not any(flat):
+        return measured, []
+    names = " ".join(",".join(str(v) for v in h) for h, f in zip(measured.hkl, flat, strict=True) if f)
+    kept = [i for i, f in enumerate(flat) if not f]
+    smaller = replace(measured, images=measured.images[kept], hkl=tuple(measured.hkl[i] for i in kept))
+    notes = [f"images without contrast left out: {names}"]
+    return smaller, notes
 
 
 class Problem:
@@ -59,22 +125,21 @@ class Problem:
         free = options.free or default_parameters(options.absorption)
         self.names = tuple(name for name in free if not name.startswith("Ug:"))
         self.families = [name for name in free if name.startswith("Ug:")]
-        self.beams = options.beams or beams_within(crystal, measured.frame)
+        self.beams = beams_within(crystal, measured.frame) if options.beams == "auto" else options.beams
         self.parameters, self.notes = self._parameters()
 
     def begin_at(self, thickness: float, blur: float, beams: int) -> None:
         """Take over what a scan found."""
         self.beams = beams
-        self.base = self.base.changed(thickness=torch.tensor(thickness).double(), blur=torch.tensor(blur).double())
-        here = {"thickness": thickness, "blur": blur}
-        self.parameters = tuple(replace(p, value=here.get(p.name, p.value)) for p in self.parameters)
+        self.base, self.parameters = begin_at(self.base, self.parameters, thickness, blur)
 
     def target(self, measured: Measured) -> Target:
         """The images to be explained, with first weights."""
-        return make_target(torch.as_tensor(measured.images), self.options.weights, self.options.common_scale)
+        o = self.options
+        return make_target(torch.as_tensor(measured.images), o.weights, o.common_scale, background=o.background)
 
-    def plan(self, measured: Measured, state: ModelState | None = None, finer: float = 1.0) -> Plan:
-        """A plan near a state (default the first one).
+    def model(self, measured: Measured, state: ModelState | None = None, finer: float = 1.0) -> BlochModel:
+        """A model near a state (default the first one).
 
         Args:
             measured: the images, full or in large pixels.
@@ -91,7 +156,7 @@ class Problem:
             beams=round(finer * self.beams),
             factors=o.factors,
             absorption=o.absorption,
-            sampling="lattice" if o.align else "auto",
+            sampling="auto" if o.align == "none" else "lattice",
             divisions=o.divisions if full else None,
             margin=MARGIN + 2.0 * (finer - 1.0) if full else ROUGH_MARGIN,
             binning=self.measured.pixels // measured.pixels,
@@ -100,30 +165,30 @@ class Problem:
         if self.families:
             structure, _, _ = add_families(self.crystal, plan.structure, self.base, self.families)
             plan = replace(plan, structure=structure)
-        return plan
+        return BlochModel(plan)
 
     def _parameters(self) -> tuple[tuple[Parameter, ...], tuple[str, ...]]:
         """All parameters in the order of their stages, without those that do not change the images."""
         parameters = list(build_parameters(self.crystal, self.base, self.names, self.options.absorption))
-        plan = None
+        model = None
         if self.families:
             families, self.families = self.families, []
-            plan = self.plan(self.small)
+            plan = self.model(self.small).plan
             structure, self.base, more = add_families(self.crystal, plan.structure, self.base, families)
-            self.families, plan = families, replace(plan, structure=structure)
+            self.families, model = families, BlochModel(replace(plan, structure=structure))
             parameters += more
         parameters.sort(key=lambda p: p.stage)
         if all(p.kind not in ("B", "U", "x", "occupancy", "factor", "Ug", "cell") for p in parameters):
             return tuple(parameters), ()
-        return self._seen(tuple(parameters), plan or self.plan(self.small))
+        return self._seen(tuple(parameters), model or self.model(self.small))
 
     def _seen(
-        self, parameters: tuple[Parameter, ...], plan: Plan
+        self, parameters: tuple[Parameter, ...], model: BlochModel
     ) -> tuple[tuple[Parameter, ...], tuple[str, ...]]:
         """Leave out what cannot be seen along this zone axis; refuse it if it was asked for by name."""
         values = torch.tensor([p.value for p in parameters], dtype=torch.float64)
         state_of = state_function(self.base, parameters)
-        fit = compare(plan, self.target(self.small), state_of, values, with_slopes=True)
+        fit = compare(model, self.target(self.small), state_of, values, with_slopes=True)
         assert fit.slopes is not None
         reach = np.array([p.high - p.low for p in parameters])
         size = torch.linalg.vector_norm(fit.slopes.flatten(1), dim=1).numpy() * reach

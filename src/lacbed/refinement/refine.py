@@ -14,15 +14,13 @@ from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
 from lacbed.experiment.experiment import Experiment
 from lacbed.patterns.result import hkl_label
-from lacbed.refinement.measured import Measured, measured_of, usable
-from lacbed.refinement.model import Kept
 from lacbed.refinement.objective import Fit, compare, mean_z, reweighted, z_of
 from lacbed.refinement.options import Progress, RefinementOptions
 from lacbed.refinement.parameter import Parameter, state_function
 from lacbed.refinement.plan import Plan
-from lacbed.refinement.problem import Problem
+from lacbed.refinement.problem import Measured, Problem, measured_of, usable
 from lacbed.refinement.scan import OnProgress, first_progress
-from lacbed.refinement.stages import MAX_SHIFT, OnCheckpoint, run_stages
+from lacbed.refinement.stages import MAX_DISTORTION, OnCheckpoint, run_stages
 from lacbed.refinement.uncertainties import covariance, response, standard_uncertainties
 from lacbed.settings import MAX_THICKNESS
 from lacbed.state import ModelState
@@ -69,9 +67,9 @@ class Refinement:
         covariance: of the fit and of the check together: (p, p).
         state: the final state.
         plan: of the final model.
-        fit: without shifts.
-        fit_aligned: with shifts, or the same.
-        shifts: of the images in pixels: (g, 2).
+        fit: without moves.
+        fit_aligned: with moves, or the same.
+        moves: of the images, see `lacbed.refinement.model`: (g, 2 or 6).
         progress: scan and history.
         notes: warnings.
         check: against a finer model.
@@ -85,10 +83,15 @@ class Refinement:
     plan: Plan
     fit: Fit
     fit_aligned: Fit
-    shifts: FloatArray
+    moves: FloatArray
     progress: Progress
     notes: tuple[str, ...]
     check: Check
+
+    @property
+    def shifts(self) -> FloatArray:
+        """Of the simulated images along x and y in pixels: (g, 2)."""
+        return self.moves[:, :2]
 
 
 def refine(
@@ -104,7 +107,7 @@ def refine(
 
     The thickness is scanned on small images; the best minima are followed for a few steps with the geometry; from
     the best one the parameters are freed in the order of `STAGES` (parameter.py); at last every image may be
-    shifted by itself, while the tilt stands still (a common shift is a tilt). A finer model then says by how much
+    moved by itself, while the tilt stands still (a common shift is a tilt). A finer model then says by how much
     the parameters are biased by what the model leaves out.
 
     Args:
@@ -155,7 +158,7 @@ def check_state(progress: Progress, problem: Problem) -> None:
     for p, value in zip(parameters, progress.values.tolist(), strict=True):
         low, high = (1.0, MAX_THICKNESS) if p.kind == "thickness" else (p.low, p.high)
         found.append((p.name, value, low, high, p.unit))
-    if problem.options.beams is not None:
+    if problem.options.beams != "auto":
         found.append(("beams", progress.beams, problem.options.beams, problem.options.beams, ""))
     for name, value, low, high, unit in found:
         slack = 1e-6 * (high - low) + 1e-9
@@ -165,11 +168,18 @@ def check_state(progress: Progress, problem: Problem) -> None:
                 f"the saved state is impossible: {name} must be {span}, got {value:.6g}; start again in another "
                 "folder"
             )
-    if progress.shifts is not None and (
-        progress.shifts.shape != (images, 2) or np.abs(progress.shifts).max(initial=0.0) > 2.0 * MAX_SHIFT
-    ):
+    if progress.moves is None:
+        return
+    moves, o = progress.moves, problem.options
+    reach = np.array([2.0 * o.max_shift] * 2 + [2.0 * MAX_DISTORTION] * (4 if o.align == "affine" else 0))
+    if moves.shape != (images, len(reach)) or bool((np.abs(moves) > reach).any()):
+        what = (
+            f"{images} pairs of numbers"
+            if len(reach) == 2
+            else f"{len(reach)} numbers for each of {images} images"
+        )
         raise SettingError(
-            f"the saved state is impossible: shifts must be {images} pairs of numbers up to {MAX_SHIFT:g} pixels; "
+            f"the saved state is impossible: shifts must be {what}, the first two up to {o.max_shift:g} pixels; "
             "start again in another folder"
         )
 
@@ -180,27 +190,26 @@ def _finish(problem: Problem, progress: Progress, notes: list[str], say: OnProgr
     state_of = state_function(problem.base, parameters)
     values = torch.as_tensor(progress.values)
     state = state_of(values)
-    plan, target = problem.plan(measured, state), problem.target(measured)
-    shifts = None if progress.shifts is None else torch.as_tensor(progress.shifts)
-    kept: Kept = {}
-    target = reweighted(target, compare(plan, target, state_of, values, shifts, kept=kept), problem.options.robust)
-    fit = compare(plan, target, state_of, values, None, True, kept)
-    aligned = fit if shifts is None else compare(plan, target, state_of, values, shifts, True, kept)
-    kept.clear()
+    model, target = problem.model(measured, state), problem.target(measured)
+    plan, moves = model.plan, None if progress.moves is None else torch.as_tensor(progress.moves)
+    target = reweighted(target, compare(model, target, state_of, values, moves), problem.options.robust)
+    fit = compare(model, target, state_of, values, None, True)
+    aligned = fit if moves is None else compare(model, target, state_of, values, moves, True)
+    del model  # and the eigenvectors that it keeps
     say("checking beams", 0.95)
-    finer = problem.plan(measured, state, FINER)
-    truth = compare(finer, target, state_of, values, shifts)
+    finer = problem.model(measured, state, FINER)
+    truth = compare(finer, target, state_of, values, moves)
     assert fit.slopes is not None
     matrix, slopes = covariance(target, fit.residual, fit.slopes), fit.slopes
-    if aligned.slopes is not None and shifts is not None:
+    if aligned.slopes is not None and moves is not None:
         tilt = torch.tensor([p.kind == "tilt" for p in parameters])
-        slopes = torch.where(tilt[:, None, None], 0.0, aligned.slopes)  # the shifts stand for it
+        slopes = torch.where(tilt[:, None, None], 0.0, aligned.slopes)  # the moves stand for it
         matrix = _merge(tilt.numpy(), matrix, covariance(target, aligned.residual, slopes))
     bias = response(slopes, truth.residual - aligned.residual)
     check = Check(
-        len(finer.beams),
-        finer.basis.shape[1],
-        finer.divisions,
+        len(finer.plan.beams),
+        finer.plan.basis.shape[1],
+        finer.plan.divisions,
         float((truth.images - aligned.images).abs().max()),
         mean_z(truth.images, target) - mean_z(aligned.images, target),
         bias,
@@ -218,7 +227,7 @@ def _finish(problem: Problem, progress: Progress, notes: list[str], say: OnProgr
         plan,
         fit,
         aligned,
-        np.zeros((len(measured.hkl), 2)) if shifts is None else shifts.numpy(),
+        np.zeros((len(measured.hkl), 2)) if moves is None else moves.numpy(),
         progress,
         tuple(dict.fromkeys(notes)),
         check,

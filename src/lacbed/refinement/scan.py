@@ -1,8 +1,8 @@
-"""Where a refinement starts: thickness, half-width and blur on a grid, then a few steps from the best minima."""
+"""Where fits and refinements start: thickness, half-width and blur on a grid, then steps from the best minima."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,14 +11,13 @@ import torch
 from lacbed.converge import climb
 from lacbed.crystals.cell import FloatArray
 from lacbed.differentiable import binned_sigma, blur
-from lacbed.fitting.minima import local_minima
 from lacbed.refinement.minimise import Minimiser, least_squares_fit
-from lacbed.refinement.model import images, thickness_series
-from lacbed.refinement.objective import mean_z
+from lacbed.refinement.model import BlochModel, Model, images
+from lacbed.refinement.objective import Target, mean_z
 from lacbed.refinement.options import Progress
-from lacbed.refinement.parameter import Parameter, state_function
-from lacbed.refinement.plan import Plan
+from lacbed.refinement.parameter import Parameter, begin_at, state_function
 from lacbed.refinement.problem import Problem
+from lacbed.state import ModelState
 
 OnProgress = Callable[[str, float], None]
 """Called with what is done and the fraction of the whole."""
@@ -42,82 +41,121 @@ HOPELESS = 0.5
 
 
 def first_progress(problem: Problem, say: OnProgress) -> Progress:
-    """The best start: enough beams, the scan, and a few steps with the geometry from the best minima."""
-    plan = enough_beams(problem)
-    thicknesses = problem.options.thicknesses
+    """The best start of a refinement: enough beams, then `search` on small images."""
+    model, o = enough_beams(problem), problem.options
     widths = WIDTHS if any(p.kind == "half_width" for p in problem.parameters) else (1.0,)
-    blurs = BLURS if problem.options.blur is None else (problem.options.blur,)
-    table = _scan(problem, plan, widths, blurs, lambda f: say("thickness scan", 0.2 * f))
-    blur_start = blurs[int(np.argmin(table.min(axis=(0, 1))))]
-    by_width = table[:, :, blurs.index(blur_start)]
-    scores = by_width.min(axis=1)
-    minima = local_minima(scores)[: problem.options.starts]
-    problem.begin_at(thicknesses[minima[0]], blur_start, problem.beams)
+    thickness, blur_start, values, scores = search(
+        model,
+        problem.target(problem.small),
+        problem.base,
+        problem.parameters,
+        o.thicknesses,
+        ("thickness", "half_width", "tilt", "blur"),
+        blurs=BLURS if o.blur is None else (o.blur,),
+        widths=widths,
+        starts=o.starts,
+        say=say,
+    )
+    problem.begin_at(thickness, blur_start, problem.beams)
+    table, notes = np.column_stack([o.thicknesses, scores]), scan_notes(o.thicknesses, scores)
+    return Progress(0, values, thickness, blur_start, problem.beams, scan=table, notes=notes)
+
+
+def search(
+    model: Model,
+    target: Target,
+    base: ModelState,
+    parameters: Sequence[Parameter],
+    thicknesses: Sequence[float],
+    kinds: Collection[str],
+    *,
+    blurs: Sequence[float] = BLURS,
+    widths: Sequence[float] = (1.0,),
+    starts: int = 3,
+    steps: int = STEPS,
+    say: OnProgress,
+) -> tuple[float, float, FloatArray, FloatArray]:
+    """A scan, and a few steps from its best minima.
+
+    With a geometry that is a little wrong the deepest minimum may be the wrong fringe of the thickness, so that
+    several are followed.
+
+    Args:
+        model: what gives images.
+        target: what was measured.
+        base: the first state.
+        parameters: what may change; `base` belongs to their values.
+        thicknesses: to scan, in Å.
+        kinds: of the parameters that change on the way from a minimum.
+        blurs: to scan, in pixels of the experiment.
+        widths: factors on the half-width, to scan.
+        starts: number of minima that are followed.
+        steps: evaluations from each.
+        say: called with what is done, up to the fraction 0.3.
+
+    Returns:
+        Thickness and blur of the deepest minimum, the parameters at the end of the best way, and the lowest mean Z
+        at every thickness.
+    """
+    states = [base.changed(half_width=w * base.half_width) for w in widths]
+    table = scan(model, target, states, thicknesses, blurs, lambda f: say("thickness scan", 0.2 * f))
+    place = int(np.argmin(table.min(axis=(0, 1))))
+    scores = table[:, :, place].min(axis=1)
+    minima = local_minima(scores)[:starts]
+    found = thicknesses[minima[0]], blurs[place]
+    base, parameters = begin_at(base, parameters, *found)
     outcomes = []
     for number, index in enumerate(minima):
-        width = widths[int(np.argmin(by_width[index]))] * problem.measured.half_width
-        outcomes.append(_follow(problem, plan, thicknesses[index], width, blur_start))
+        width = widths[int(np.argmin(table[index, :, place]))] * float(base.half_width)
+        begin = {"thickness": thicknesses[index], "half_width": width, "blur": blurs[place]}
+        values = np.array([begin.get(p.name, p.value) for p in parameters])
+        early = [i for i, p in enumerate(parameters) if p.kind in kinds]
+        local = around(parameters, thicknesses[index])
+        minimiser = Minimiser(model, target, state_function(base, parameters), local, values, early)
+        values = least_squares_fit(minimiser, steps)
+        outcomes.append((minimiser.best_cost, values))
         say(f"start {number + 1} of {len(minima)}", 0.2 + 0.1 * (number + 1) / len(minima))
-    best = min(outcomes, key=lambda pair: pair[0])[1]
-    return Progress(
-        0,
-        best,
-        thicknesses[minima[0]],
-        blur_start,
-        problem.beams,
-        scan=np.column_stack([thicknesses, scores]),
-        notes=_doubts(thicknesses, scores),
-    )
+    return *found, min(outcomes, key=lambda pair: pair[0])[1], scores
 
 
-def enough_beams(problem: Problem) -> Plan:
-    """The plan of the small images; unless their number was given, beams are added until they are enough."""
-    if problem.options.beams is not None:
-        return problem.plan(problem.small)
+def enough_beams(problem: Problem) -> BlochModel:
+    """The model of the small images; unless their number was given, beams are added until they are enough."""
+    if problem.options.beams != "auto":
+        return problem.model(problem.small)
 
-    def rungs() -> Iterator[tuple[int, Plan, torch.Tensor]]:
+    def rungs() -> Iterator[tuple[int, BlochModel, torch.Tensor]]:
         while True:
-            plan = problem.plan(problem.small)
-            yield problem.beams, plan, images(plan, problem.base)
+            model = problem.model(problem.small)
+            yield problem.beams, model, images(model.plan, problem.base)
             if problem.beams >= MOST_BEAMS:
                 return
             problem.beams = round(1.5 * problem.beams)
 
     with torch.no_grad():
         end = climb(rungs(), lambda few, more: (float((more[2] - few[2]).abs().max()),), (ENOUGH,))
-    problem.beams, plan, _ = end.lower if end.converged else end.upper
-    return plan
+    problem.beams, model, _ = end.lower if end.converged else end.upper
+    return model
 
 
-def _scan(
-    problem: Problem, plan: Plan, widths: Sequence[float], blurs: Sequence[float], tick: Callable[[float], None]
+def scan(
+    model: Model,
+    target: Target,
+    states: Sequence[ModelState],
+    thicknesses: Sequence[float],
+    blurs: Sequence[float],
+    tick: Callable[[float], None],
 ) -> FloatArray:
-    """Mean Z: (thickness, width, blur)."""
-    target = problem.target(problem.small)
-    states = [problem.base.changed(half_width=w * problem.base.half_width) for w in widths]
-    sigmas = [binned_sigma(torch.tensor(b).double(), plan.binning) for b in blurs]
-    series = thickness_series(plan, states, problem.options.thicknesses, tick)
+    """Mean Z: (thickness, state, blur)."""
+    sigmas = [binned_sigma(torch.tensor(b).double(), model.binning) for b in blurs]
+    series = model.series(states, thicknesses, tick)
     return np.array([[[mean_z(blur(sharp, s), target) for s in sigmas] for sharp in found] for found in series])
 
 
-def _follow(
-    problem: Problem, plan: Plan, thickness: float, width: float, blur_start: float
-) -> tuple[float, FloatArray]:
-    """Cost and parameters after a few steps with the geometry alone."""
-    begin = {"thickness": thickness, "half_width": width, "blur": blur_start}
-    values = np.array([begin.get(p.name, p.value) for p in problem.parameters])
-    early = [i for i, p in enumerate(problem.parameters) if p.kind in ("thickness", "half_width", "tilt", "blur")]
-    minimiser = Minimiser(
-        plan,
-        problem.target(problem.small),
-        state_function(problem.base, problem.parameters),
-        around(problem.parameters, thickness),
-        values,
-        early,
-        None,
-    )
-    values = least_squares_fit(minimiser, STEPS)
-    return minimiser.best_cost, values
+def local_minima(scores: FloatArray) -> list[int]:
+    """Places of the local minima, the deepest first."""
+    padded = np.concatenate([[np.inf], scores, [np.inf]])
+    lows = [i for i in range(len(scores)) if padded[i + 1] <= padded[i] and padded[i + 1] < padded[i + 2]]
+    return sorted(lows, key=lambda i: scores[i]) or [int(np.argmin(scores))]
 
 
 def around(parameters: Sequence[Parameter], thickness: float) -> tuple[Parameter, ...]:
@@ -127,11 +165,11 @@ def around(parameters: Sequence[Parameter], thickness: float) -> tuple[Parameter
     return tuple(replace(p, low=low, high=thickness + reach) if p.kind == "thickness" else p for p in parameters)
 
 
-def _doubts(thicknesses: Sequence[float], scores: FloatArray) -> tuple[str, ...]:
-    """Warnings about the scan."""
+def scan_notes(thicknesses: Sequence[float], scores: FloatArray) -> tuple[str, ...]:
+    """Warnings about a scan."""
     notes = []
     best = int(np.argmin(scores))
-    if len(scores) > 2 and best in (0, len(scores) - 1):
+    if len(scores) > 1 and thicknesses[best] in (min(thicknesses), max(thicknesses)):
         notes.append(f"the best thickness is at the end of the scan ({thicknesses[best]:g} Å): widen it")
     if float(scores[best]) > HOPELESS:
         notes.append(

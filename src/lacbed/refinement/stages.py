@@ -1,4 +1,4 @@
-"""Parameters freed in stages on small images, then once more on the full ones, each with a shift of its own."""
+"""Parameters freed in stages on small images, then once more on the full ones, each moved by itself."""
 
 from __future__ import annotations
 
@@ -9,25 +9,23 @@ import torch
 from torch import Tensor
 
 from lacbed.crystals.cell import FloatArray
-from lacbed.refinement.measured import Measured
 from lacbed.refinement.minimise import Minimiser, least_squares_fit, quasi_newton_fit
-from lacbed.refinement.model import Kept, StateOf
+from lacbed.refinement.model import Model, StateOf
 from lacbed.refinement.objective import Target, compare, reweighted
 from lacbed.refinement.options import Progress
 from lacbed.refinement.parameter import STAGES, state_function
-from lacbed.refinement.plan import Plan
-from lacbed.refinement.problem import Problem
+from lacbed.refinement.problem import Measured, Problem
 from lacbed.refinement.scan import OnProgress, around
 
 OnCheckpoint = Callable[[Progress], None]
 
-MAX_SHIFT = 3.0  # pixels
-
 ROUGH, LAST = 2e-4, 1e-6
 """Where least squares may end, on the small images and on the full ones."""
 
-AT_REST = 0.02
-"""Shifts that change by less than this many pixels are left."""
+AT_REST, ROUNDS = 0.02, 4
+"""Moves that change the rim by less than this many pixels are left, or after so many rounds."""
+
+MAX_DISTORTION = 0.05
 
 
 def run_stages(problem: Problem, progress: Progress, say: OnProgress, keep: OnCheckpoint) -> Progress:
@@ -46,10 +44,10 @@ def run_stages(problem: Problem, progress: Progress, say: OnProgress, keep: OnCh
         say(f"freed {name}{z}", 0.3 + 0.4 * (number + 1) / len(present))
     if progress.stage > len(present):
         return progress
-    align = problem.options.align
+    align = problem.options.align != "none"
     active = [i for i, p in enumerate(parameters) if not (align and p.kind == "tilt")]
-    progress, shifts = _fit(problem, problem.measured, progress, active, "full images", align, keep)
-    progress = replace(progress, stage=len(present) + 1, shifts=None if shifts is None else shifts.numpy())
+    progress, moves = _fit(problem, problem.measured, progress, active, "full images", align, keep)
+    progress = replace(progress, stage=len(present) + 1, moves=None if moves is None else moves.numpy())
     keep(progress)
     say("fitted the full images", 0.9)
     return progress
@@ -64,19 +62,17 @@ def _fit(
     align: bool,
     keep: OnCheckpoint,
 ) -> tuple[Progress, Tensor | None]:
-    """One stage: the new state of affairs, and the shifts of the images if these may move."""
+    """One stage: the new state of affairs, and the moves of the images if these may move."""
     options, parameters = problem.options, problem.parameters
     state_of = state_function(problem.base, parameters)
     start = torch.as_tensor(progress.values)
-    plan, target = problem.plan(measured, state_of(start)), problem.target(measured)
-    kept: Kept = {}
+    model, target = problem.model(measured, state_of(start)), problem.target(measured)
     if measured is problem.measured:  # weights by a model that is far off lead astray
-        target = reweighted(target, compare(plan, target, state_of, start, kept=kept), options.robust)
-    shifts = None
+        target = reweighted(target, compare(model, target, state_of, start), options.robust)
+    moves = None
     if align:
-        shifts = refine_shifts(
-            plan, target, state_of, progress.values, torch.zeros(len(measured.hkl), 2).double(), kept
-        )
+        nowhere = torch.zeros(len(measured.hkl), 2 if options.align == "shift" else 6, dtype=torch.float64)
+        moves = refine_moves(model, target, state_of, progress.values, nowhere, options.max_shift)
     history = list(progress.history)
 
     def better(values: FloatArray, z: float) -> None:
@@ -85,28 +81,45 @@ def _fit(
 
     places = [i for i, p in enumerate(parameters) if p.kind == "thickness"]
     local = around(parameters, float(progress.values[places[0]])) if places else parameters
-    minimiser = Minimiser(plan, target, state_of, local, progress.values, active, shifts, better)
-    if options.method == "lbfgs" and shifts is None:
+    minimiser = Minimiser(model, target, state_of, local, progress.values, active, moves, better)
+    if options.method == "lbfgs" and moves is None:
         values = quasi_newton_fit(minimiser, options.steps)
     else:
         values = least_squares_fit(minimiser, options.steps, LAST if measured is problem.measured else ROUGH)
     notes = progress.notes
     if minimiser.failures:
         notes = (*notes, f"the fit diverged while {name} was freed; the best state before it was kept")
-    if shifts is not None:
-        shifts = refine_shifts(plan, target, state_of, values, shifts)
-    return replace(progress, values=values, history=tuple(history), notes=notes), shifts
+    if moves is not None:
+        moves = refine_moves(model, target, state_of, values, moves, options.max_shift)
+    return replace(progress, values=values, history=tuple(history), notes=notes), moves
 
 
-def refine_shifts(
-    plan: Plan, target: Target, state_of: StateOf, values: FloatArray, shifts: Tensor, kept: Kept | None = None
+def refine_moves(
+    model: Model,
+    target: Target,
+    state_of: StateOf,
+    values: FloatArray,
+    moves: Tensor,
+    max_shift: float,
+    rounds: int = ROUNDS,
 ) -> Tensor:
-    """Shifts of every image, iterated to rest; images that do not come to rest stay where they are."""
-    start, kept = shifts, {} if kept is None else kept
-    for _ in range(4):
-        moves = compare(plan, target, state_of, torch.as_tensor(values), shifts, kept=kept).moves
-        shifts = shifts + moves
-        if float(moves.abs().max()) < AT_REST:
+    """Moves of every image, iterated to rest; images that run away stay where they are.
+
+    Args:
+        model: what gives images.
+        target: what was measured.
+        state_of: the state of a vector of parameters.
+        values: the parameters: (p,).
+        moves: to begin with: (g, 2 or 6).
+        max_shift: largest shift in pixels.
+        rounds: steps at most.
+    """
+    start, rim = moves, target.images.shape[-1] / 2
+    reach = torch.tensor([max_shift] * 2 + [MAX_DISTORTION] * 4)[: moves.shape[1]]
+    for _ in range(rounds):
+        step = compare(model, target, state_of, torch.as_tensor(values), moves).moves
+        moves = moves + step
+        if float(torch.cat([step[:, :2], rim * step[:, 2:]], dim=1).abs().max()) < AT_REST:
             break
-    lost = (shifts.abs() > MAX_SHIFT).any(dim=1) | ~torch.isfinite(shifts).all(dim=1)
-    return torch.where(lost[:, None], start, shifts)
+    lost = (moves.abs() > reach).any(dim=1) | ~torch.isfinite(moves).all(dim=1)
+    return torch.where(lost[:, None], start, moves)

@@ -1,18 +1,25 @@
-"""U_g and U'_g of a refinement: those of `lacbed.potential`, with individual changes and a factor on U'."""
+"""U_g and U'_g of a refinement: those of `lacbed.potential`, with individual changes and a factor on U'.
+
+An individual change is one amount for a family of reflections that symmetry makes equal.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lacbed.crystals import Crystal
-from lacbed.potential import Absorption, potential_coefficients
+from lacbed.errors import SettingError
+from lacbed.potential import Absorption, potential_coefficients, symmetric_change
+from lacbed.refinement.parameter import Parameter
 from lacbed.state import ModelState
 
 THOMAS_LIMIT = 4.0  # Å²; B of the absorptive factors
+
+REACH = 0.02  # 1/Å²; largest change
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,3 +60,44 @@ def coefficients(structure: Structure, state: ModelState) -> tuple[Tensor, Tenso
         if isinstance(structure.absorption, tuple) and absorptive is not None:
             absorptive = absorptive + change * (structure.absorption[1] / 100.0)
     return elastic, None if absorptive is None else state.absorption * absorptive
+
+
+def add_families(
+    crystal: Crystal, structure: Structure, state: ModelState, names: list[str]
+) -> tuple[Structure, ModelState, list[Parameter]]:
+    """Structure, state and parameters with U_g of some families free, amplitude and (if symmetry lets it) phase.
+
+    Args:
+        crystal: the crystal.
+        structure: its torch side.
+        state: the state.
+        names: such as "Ug:1,1,-1".
+
+    Raises:
+        SettingError: on a family that does not exist, is forbidden or plays no part.
+    """
+    elastic = coefficients(structure, state)[0].detach().numpy()
+    shapes, parameters = [], []
+    for name in names:
+        words = name.partition(":")[2].split(",")
+        if len(words) != 3 or not any(int(w) for w in words):
+            raise SettingError(f"a free U_g is written Ug:h,k,l (not 0,0,0), got {name!r}")
+        hkl = (int(words[0]), int(words[1]), int(words[2]))
+        place = np.flatnonzero(np.all(structure.hkl == np.array(hkl), axis=1))
+        if not len(place):
+            raise SettingError(f"U_g of {words} does not affect these images (another zone, or too far out)")
+        size = abs(elastic[place[0]])
+        phase = elastic[place[0]] / size if size > 1e-9 else 1.0
+        for unit, tail in ((phase, ""), (1j * phase, ":phase")):
+            shape = symmetric_change(crystal, hkl, unit, structure.hkl)
+            if np.abs(shape).max() < 1e-6:
+                continue
+            label = f"{name}{tail}"
+            parameters.append(Parameter(label, "Ug", "ug_change", np.zeros(0), 0.0, -REACH, REACH, "1/Å²"))
+            shapes.append(shape)
+        if not shapes:
+            raise SettingError(f"{name} cannot be free: the space group of {crystal.name} forbids that reflection")
+    filled = [replace(p, direction=np.eye(len(parameters))[i]) for i, p in enumerate(parameters)]
+    table = torch.as_tensor(np.array(shapes)) if shapes else structure.shapes
+    ug_change = torch.zeros(len(parameters), dtype=torch.float64)
+    return replace(structure, shapes=table), state.changed(ug_change=ug_change), filled

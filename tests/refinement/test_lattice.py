@@ -6,8 +6,8 @@ from experiment_helpers import BEAMS, GAAS, HALF_WIDTH, HKL, PIXELS, THICKNESS, 
 
 import lacbed
 from lacbed.errors import SettingError
-from lacbed.fitting.lattice import simulate_lattice, tilt_lattice
 from lacbed.geometry.frame import make_frame
+from lacbed.refinement.lattice import simulate_lattice, tilt_lattice
 from lacbed.settings import Settings
 
 FRAME = make_frame(GAAS, ZONE, None, X)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from lacbed import report
-from lacbed.fitting.fit import FitResult
 from lacbed.io.atomic import replacing
 from lacbed.patterns.files import save_pattern
+from lacbed.refinement.fit import FitResult
 from lacbed.report import figure, number, percent, table
 
 SUMMARY = "fit.json"
@@ -55,6 +55,7 @@ def summary(result: FitResult) -> dict[str, Any]:
         "experiment": experiment.name,
         "crystal": str(result.simulation.attrs["crystal"]),
         "thickness": result.thickness,
+        "uncertainties": result.uncertainties,
         "mean_Z": result.merits.mean_z,
         "mean_Z_aligned": result.merits.mean_z_aligned,
         "mean_Z_weighted": result.merits.mean_z_weighted,
@@ -80,8 +81,8 @@ def summary(result: FitResult) -> dict[str, Any]:
 
 def write_report(result: FitResult, folder: Path, extra: Mapping[str, Any] | None = None) -> list[str]:
     """Write a folder with everything, whole or not at all, and say what is in it."""
-    from lacbed.fitting.figures import fit_montage, scan_figure  # matplotlib takes its time
     from lacbed.patterns.figures import save_figure
+    from lacbed.refinement.figures import fit_montage, fit_scan_figure  # matplotlib takes its time
 
     with replacing(check_folder(folder)) as temporary:
         temporary.mkdir()
@@ -89,7 +90,7 @@ def write_report(result: FitResult, folder: Path, extra: Mapping[str, Any] | Non
         (temporary / SUMMARY).write_text(json.dumps(report.finite(found), ensure_ascii=False, indent=1) + "\n")
         _write_csv(result, temporary / "table.csv")
         save_figure(fit_montage(result), temporary / "montage.png")
-        save_figure(scan_figure(result), temporary / "scan.png")
+        save_figure(fit_scan_figure(result), temporary / "scan.png")
         _write_text(result, temporary)
         save_pattern(result.simulation, temporary / "simulation.nc")
         save_pattern(result.experiment.pattern, temporary / "experiment.nc")
@@ -111,7 +112,7 @@ def _write_text(result: FitResult, folder: Path) -> None:
         _EXPLANATION,
         figure(
             "montage.png",
-            "Every reflection as measured and as simulated, and the difference measured \N{MINUS SIGN} simulated. "
+            "Every reflection as measured and as simulated, and the difference simulated \N{MINUS SIGN} measured. "
             "Measured and simulated images share their greys.",
         ),
         "## Geometry",
@@ -130,7 +131,7 @@ def _geometry(s: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("half-width", f"{s['half_width']:.5g} 1/Å ({s['half_width_scale']:.4f} times the stated one)"),
         ("tilt of the centre", f"{s['tilt'][0]:+.5f}, {s['tilt'][1]:+.5f} 1/Å"),
         ("rotation", f"{s['rotation_degrees']:+.3f}°"),
-        ("blur", f"{s['blur_pixels']:.2f} pixels (σ), in addition to the average over a pixel"),
+        ("blur", f"{s['blur_pixels']:.2f} pixels (σ), the average over a pixel included"),
         ("beams", f"{s['beams']}; {s['convergence']}"),
         (
             "Bragg lines",

@@ -108,23 +108,27 @@ class LatticePattern:
             pixel: side in 1/Å of the square to average over; 0 for none.
             blur: standard deviation in 1/Å of the Gaussian to fold with; 0 for none.
         """
-        return self._filtered(self.values[thickness, reflection], self._response(pixel, blur))
+        transformed = np.fft.rfft2(self.values[thickness, reflection]) * self.response(pixel, blur)
+        return np.asarray(np.fft.irfft2(transformed, s=self.lattice.shape))
 
-    def splines(self, thickness: int, pixel: float, blur: float) -> list[FloatArray]:
-        """The splines of all reflections at a thickness; see `spline`."""
-        response = self._response(pixel, blur)
-        return [self._filtered(image, response) for image in self.values[thickness]]
+    @property
+    def frequencies(self) -> FloatArray:
+        """Squares of the spatial frequencies of `response` in Å²."""
+        return np.asarray(np.sum(self._cycles() ** 2, axis=0))
 
-    def _filtered(self, image: np.ndarray, response: FloatArray) -> FloatArray:
-        return np.asarray(np.fft.irfft2(np.fft.rfft2(image) * response, s=self.lattice.shape))
-
-    def _response(self, pixel: float, blur: float) -> FloatArray:
+    def _steps(self) -> FloatArray:
+        """Frequencies in cycles per step of the lattice: (2, rows, half of the columns)."""
         rows, columns = self.lattice.shape
-        f = np.stack(np.meshgrid(np.fft.fftfreq(rows), np.fft.rfftfreq(columns), indexing="ij"))
-        spline = np.prod((4.0 + 2.0 * np.cos(2.0 * math.pi * f)) / 6.0, axis=0)
-        per_length = np.einsum("ji,jmn->imn", np.linalg.inv(self.lattice.vectors), f)  # cycles per 1/Å
-        gauss = np.exp(-2.0 * (math.pi * blur) ** 2 * np.sum(per_length**2, axis=0))
-        return np.asarray(gauss * np.prod(np.sinc(pixel * per_length), axis=0) / spline)
+        return np.stack(np.meshgrid(np.fft.fftfreq(rows), np.fft.rfftfreq(columns), indexing="ij"))
+
+    def _cycles(self) -> FloatArray:
+        return np.asarray(np.einsum("ji,jmn->imn", np.linalg.inv(self.lattice.vectors), self._steps()))
+
+    def response(self, pixel: float, blur: float) -> FloatArray:
+        """What the Fourier transform of an image is multiplied by, see `spline`: (rows, half of the columns)."""
+        spline = np.prod((4.0 + 2.0 * np.cos(2.0 * math.pi * self._steps())) / 6.0, axis=0)
+        gauss = np.exp(-2.0 * (math.pi * blur) ** 2 * self.frequencies)
+        return np.asarray(gauss * np.prod(np.sinc(pixel * self._cycles()), axis=0) / spline)
 
     def sample(self, coefficients: FloatArray, kx: FloatArray, ky: FloatArray) -> FloatArray:
         """Values of a spline at tilts in 1/Å, of any shape."""

@@ -1,1 +1,0 @@
-"""A crystal compared with an experiment: thickness, common geometry, figures of merit."""
