@@ -118,10 +118,6 @@ def explain(error: BaseException) -> Header:
     return {"message": f"a bug in lacbed ({type(error).__name__}); please report it", "yours": False}
 
 
-if __name__ == "__main__":
-    main()
-
-
 def fit(view: View, files: Mapping[str, bytes], send: Send, budget: int) -> None:
     """Read an experiment, find thickness and common geometry, and send both stacks with the figures of merit.
 
@@ -202,3 +198,7 @@ def _numbers(values: np.ndarray) -> list[float | None]:
 def _payload(experiment: Experiment, result: FitResult) -> bytes:
     pairs = np.stack([experiment.images, result.simulation.values[0]], axis=1)
     return pairs.astype("<f4").tobytes()
+
+
+if __name__ == "__main__":
+    main()
