@@ -149,3 +149,19 @@ def test_the_notebooks_are_the_ones_written_in_the_script() -> None:
         sys.path.remove(str(DOCS))
     for name, cells in NOTEBOOKS.items():
         assert (DOCS / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8") == notebook(cells)
+
+
+def test_where_a_change_goes() -> None:
+    """Every path in the table of the contributing page exists, and holds the name that stands before it."""
+    page = (DOCS / "contributing.md").read_text(encoding="utf-8")
+    table = page.split("## Where a change goes")[1].split("\n\n")[2]
+    rows = [line for line in table.splitlines()[2:] if line.startswith("|")]
+    assert len(rows) >= 10
+    for row in rows:
+        paths = re.findall(r"`([\w./]+(?:\.py|\.json|\.md|/))`", row)
+        assert paths, row
+        for path in paths:
+            assert (ROOT / path if path.startswith("docs/") else ROOT / "src" / "lacbed" / path).exists(), path
+        for name, path in re.findall(r"`(\w+)` in `([\w./]+\.py)`", row):
+            source = ROOT / path if path.startswith("docs/") else ROOT / "src" / "lacbed" / path
+            assert re.search(rf"^(?:def |class )?{name}\b", source.read_text(encoding="utf-8"), re.MULTILINE), row
