@@ -103,7 +103,7 @@ def refine_moves(
     max_shift: float,
     rounds: int = ROUNDS,
 ) -> Tensor:
-    """Moves of every image, iterated to rest; images that run away stay where they are.
+    """Moves of every image, iterated to rest; images that are shifted too far stay where they were.
 
     Args:
         model: what gives images.
@@ -115,11 +115,11 @@ def refine_moves(
         rounds: steps at most.
     """
     start, rim = moves, target.images.shape[-1] / 2
-    reach = torch.tensor([max_shift] * 2 + [MAX_DISTORTION] * 4)[: moves.shape[1]]
+    limit = torch.tensor([torch.inf] * 2 + [MAX_DISTORTION] * 4, dtype=moves.dtype)[: moves.shape[1]]
     for _ in range(rounds):
         step = compare(model, target, state_of, torch.as_tensor(values), moves).moves
-        moves = moves + step
+        moves = (moves + step).clamp(-limit, limit)
         if float(torch.cat([step[:, :2], rim * step[:, 2:]], dim=1).abs().max()) < AT_REST:
             break
-    lost = (moves.abs() > reach).any(dim=1) | ~torch.isfinite(moves).all(dim=1)
+    lost = (moves[:, :2].abs() > max_shift).any(dim=1) | ~torch.isfinite(moves).all(dim=1)
     return torch.where(lost[:, None], start, moves)
