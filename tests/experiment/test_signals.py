@@ -18,6 +18,12 @@ STACK = np.random.default_rng(0).integers(0, 60000, (3, 12, 12)).astype(np.uint1
 LAST, MIDDLE = np.moveaxis(STACK, 0, -1).copy(), np.moveaxis(STACK, 0, 1).copy()
 
 
+@pytest.fixture(autouse=True)
+def _without_another_process(monkeypatch):
+    """HDF5 does not crash on these files, and to start Python for each of them would take its time."""
+    monkeypatch.setattr("lacbed.patterns.formats.hdf5._first_reader", lambda *_: "")
+
+
 def write(path, data, navigate, names="abcdef", stored=None, **axis):
     """A HyperSpy signal; `navigate` has one letter for each axis: n (navigation) or s (signal)."""
     axes = [
