@@ -41,12 +41,19 @@ def check_request(crystal: Crystal, settings: Settings) -> None:
 
 
 def alike(crystal: Crystal, frame: Frame, settings: Settings) -> int:
-    """How many pixels of a pattern symmetry makes equal where it can."""
+    """How many pixels of a pattern symmetry makes equal: three-fold axes do nothing for a square of pixels."""
     if settings.output == "amplitude" or settings.solver == "reference":
         return 1
     operations = pattern_operations(crystal, frame, settings.laue_zones == 0)
-    moves = {o.plane.tobytes() if not o.reversed else (-o.plane + 0.0).tobytes() for o in operations}
-    return len(moves) if settings.hkl == ((0, 0, 0),) else sum(not o.reversed for o in operations)
+    if settings.hkl == ((0, 0, 0),):
+        moves = {(o.plane * (-1.0 if o.reversed else 1.0) + 0.0).tobytes(): o for o in operations}
+        planes = [-o.plane if o.reversed else o.plane for o in moves.values()]
+    else:
+        planes = [o.plane for o in operations if not o.reversed]
+    kx, ky = settings.grid.axes(frame, settings.energy)
+    images = np.stack(planes) @ np.array([kx[-1], ky[len(ky) // 4]])  # of a pixel that no operation leaves alone
+    off = np.stack([np.abs(images[:, i, None] - axis).min(axis=1) for i, axis in enumerate((kx, ky))])
+    return max(1, int(np.count_nonzero(off.max(axis=0) < 1e-6 * float(np.ptp(kx)) + 1e-9)))
 
 
 def likely_pairs(crystal: Crystal, frame: Frame, settings: Settings, pixels: int) -> int:
