@@ -22,7 +22,7 @@ from lacbed.crystals import Crystal
 from lacbed.errors import SettingError
 from lacbed.potential import potential_coefficients, symmetric_change
 from lacbed.settings import Settings
-from lacbed.setup import Setup, check_request, chooses_beams_by_convergence, prepare
+from lacbed.setup import Setup, check_gain, check_request, chooses_beams_by_convergence, prepare
 from lacbed.solvers.differentiable import differentiable_intensities
 from lacbed.solvers.problem import Moving, build_problem
 from lacbed.state import ModelState, crystal_state
@@ -124,6 +124,7 @@ def intensities(model: PreparedModel, state: ModelState) -> Tensor:
 
     Raises:
         ScatteringError: if absorptive factors are not known at a displacement.
+        SettingError: if weak beams are so strong that the result is not physical.
     """
     setup = model.setup
     moving = Moving(state, setup.settings.grid.pixels, model.pixel, model.changes)
@@ -143,6 +144,8 @@ def intensities(model: PreparedModel, state: ModelState) -> Tensor:
     )
     places = (state.half_width, state.tilt, state.distortion, state.cell)
     pairs = differentiable_intensities(problem, share=not any(t.requires_grad for t in places))
+    if s.weak_beams:
+        check_gain(setup, float(pairs.detach().max()))
     values = pairs[:, torch.as_tensor(setup.reduction.source)]  # (thickness, hkl, wanted pixel)
     n = s.grid.pixels
     if not setup.inside.all():

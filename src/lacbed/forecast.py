@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
-from lacbed.beams import beams_within, zone_area
+from lacbed.beams import beams_within, reflections_within, zone_area
 from lacbed.constants import wavelength
 from lacbed.converge import GROWTH, LIKELY_G, coarse_grid
 from lacbed.crystals import Crystal
@@ -16,12 +17,14 @@ from lacbed.geometry.frame import Frame, make_frame
 from lacbed.geometry.interpolation import node_spacing
 from lacbed.geometry.symmetry import matrix_count
 from lacbed.geometry.wave import electron_wave
+from lacbed.potential import potential_coefficients
 from lacbed.settings import Settings
 from lacbed.setup import alike, chooses_beams_by_convergence, likely_pairs, wanted_reflections
 from lacbed.solvers.blocks import gibibytes, quick_block, side_by_side
 from lacbed.solvers.choose import diagonalisation_operations
 from lacbed.solvers.convolution import FEWEST, TOGETHER, box_cost
 from lacbed.solvers.memory import OVERHEAD, Size, preparation_bytes, result_bytes, solver_bytes
+from lacbed.solvers.problem import margin_of, unique_differences
 from lacbed.solvers.subspace import MARGIN, NEAR
 
 LONG = 30.0
@@ -38,6 +41,9 @@ _PREPARATION = 1500.0
 
 _ATOM = 300.0
 """Operations for the potential of one difference of beams and one atom; a beam has about four differences."""
+
+_INNER = 150
+"""Beams from which the depth of the potential is found."""
 
 _POTENTIAL = 1.5
 """Depth in 1/Å² of the potential of usual crystals, which widens the spectrum."""
@@ -81,21 +87,22 @@ def forecast(crystal: Crystal, settings: Settings) -> Forecast:
     frame = make_frame(crystal, settings.zone_axis, settings.foil_normal, settings.x_direction)
     searches = chooses_beams_by_convergence(settings)
     beams = _beams(crystal, frame, settings)
-    full = _size(crystal, frame, settings, beams)
+    margin = _tail_margin(crystal, frame, settings, beams)
+    full = _size(crystal, frame, settings, beams, margin)
     narrow = replace(settings, grid=coarse_grid(settings.grid))
-    coarse = _size(crystal, frame, narrow, beams)
     prepared = _preparation_operations(crystal, beams)
     solver, seconds = _exact(crystal, frame, settings, full)
     if searches:
-        wider = _size(crystal, frame, narrow, math.ceil(GROWTH * beams))
+        wider = _size(crystal, frame, narrow, math.ceil(GROWTH * beams), margin)
         seconds += 1.7 * _exact(crystal, frame, settings, wider)[1]
         prepared *= 1.0 + GROWTH**4 / (GROWTH**2 - 1.0)  # every rung up to the one above makes its own
     reflections = len(wanted_reflections(crystal, frame, settings))
     memory = _bytes(solver, full, settings, reflections)
     fast = None
     if frame.is_flat and not settings.laue_zones and not settings.weak_beams and settings.paraxial:
-        work = _fast_operations(full) + (_fast_operations(coarse) * (1.0 + GROWTH**3) if searches else 0.0)
-        interpolated = replace(full, matrices=min(full.matrices, _nodes(crystal, frame, settings)))
+        pixels, coarse = (_size(crystal, frame, which, beams, MARGIN) for which in (settings, narrow))
+        interpolated = replace(pixels, matrices=min(pixels.matrices, _nodes(crystal, frame, settings)))
+        work = _fast_operations(pixels) + (_fast_operations(coarse) * (1.0 + GROWTH**3) if searches else 0.0)
         fast = (
             work / (_RATE * side_by_side()) + prepared / _RATE,
             _bytes("fast", interpolated, settings, reflections),
@@ -127,8 +134,23 @@ def _beams(crystal: Crystal, frame: Frame, settings: Settings) -> int:
     return round(likely * math.sqrt(GROWTH)) if chooses_beams_by_convergence(settings) else likely  # a rung above
 
 
-def _size(crystal: Crystal, frame: Frame, settings: Settings, beams: int) -> Size:
-    """The size of the problem, without making it."""
+def _tail_margin(crystal: Crystal, frame: Frame, settings: Settings, beams: int) -> float:
+    """`Problem.tail_margin`, from the inner ones of the beams; `MARGIN` without absorption."""
+    if settings.absorption is None:
+        return MARGIN
+    reach = math.sqrt(min(beams, _INNER) * zone_area(crystal, frame) / math.pi)
+    difference, index = unique_differences(np.array(reflections_within(crystal, frame, reach)))
+    elastic, absorptive = potential_coefficients(
+        crystal, difference, settings.energy, settings.factors, settings.absorption
+    )
+    assert absorptive is not None
+    elastic[torch.as_tensor(np.all(difference == 0, axis=1))] = 0.0
+    depth = float(torch.linalg.eigvalsh(elastic[index])[-1])
+    return margin_of((0.0, depth, float(torch.linalg.eigvalsh(absorptive[index]).abs().max())))
+
+
+def _size(crystal: Crystal, frame: Frame, settings: Settings, beams: int, margin: float) -> Size:
+    """The size of the problem, without making it; waves are kept up to `margin` above the incident ones."""
     grid, inside = settings.grid.tilts(frame, settings.energy)
     tilts = grid[inside]
     same = alike(crystal, frame, settings)
@@ -147,7 +169,7 @@ def _size(crystal: Crystal, frame: Frame, settings: Settings, beams: int) -> Siz
         thicknesses=len(settings.thicknesses),
         is_real=bool(np.any(np.all(crystal.rotations == -np.eye(3, dtype=int), axis=(1, 2)))),
         absorbs=settings.absorption is not None,
-        inside=min(beams, round(math.pi * (highest + MARGIN) / area)),
+        inside=min(beams, round(math.pi * (highest + margin) / area)),
         near=min(beams, round(math.pi * (highest + MARGIN + NEAR) / area)),
         sides=(sides[0], sides[1], length) if many else None,
     )
@@ -159,10 +181,12 @@ def _places(frame: Frame) -> np.ndarray:
 
 
 def _nodes(crystal: Crystal, frame: Frame, settings: Settings) -> int:
-    """Matrices between which the solver "fast" interpolates; see `lacbed.fast`."""
+    """Matrices between which the solver "fast" interpolates; symmetry counts without phases. See `lacbed.fast`."""
+    same = 1 if np.any(np.array(wanted_reflections(crystal, frame, settings))) else alike(crystal, frame, settings)
     lattice = frame.vectors(zone_of_allowed(crystal, frame))[:, :2]
     spacing = node_spacing(wavelength(settings.energy), max(settings.thicknesses))
-    return math.prod(math.ceil(float(n) / spacing) for n in np.linalg.norm(lattice, axis=1))
+    nodes = math.prod(math.ceil(float(n) / spacing) for n in np.linalg.norm(lattice, axis=1))
+    return -(-nodes // same)
 
 
 def _bytes(name: str, size: Size, settings: Settings, reflections: int) -> int:

@@ -21,6 +21,11 @@ from lacbed.solvers.blocks import Tick
 from lacbed.solvers.choose import check_solver, choose_solver, run_solver
 from lacbed.solvers.memory import check_preparation, check_result_size, result_bytes
 from lacbed.solvers.problem import Problem, build_problem
+from lacbed.solvers.tilted import weak_beam_share
+
+_LARGEST_SHARE = 1.0
+_LARGEST_INTENSITY = 1.01
+"""Of one beam, as a fraction of the incident current; rounding and the solver "fast" need a little room."""
 
 
 def check_request(crystal: Crystal, settings: Settings) -> None:
@@ -36,12 +41,19 @@ def check_request(crystal: Crystal, settings: Settings) -> None:
 
 
 def alike(crystal: Crystal, frame: Frame, settings: Settings) -> int:
-    """How many pixels of a pattern symmetry makes equal where it can."""
+    """How many pixels of a pattern symmetry makes equal: three-fold axes do nothing for a square of pixels."""
     if settings.output == "amplitude" or settings.solver == "reference":
         return 1
     operations = pattern_operations(crystal, frame, settings.laue_zones == 0)
-    moves = {o.plane.tobytes() if not o.reversed else (-o.plane + 0.0).tobytes() for o in operations}
-    return len(moves) if settings.hkl == ((0, 0, 0),) else sum(not o.reversed for o in operations)
+    if settings.hkl == ((0, 0, 0),):
+        moves = {(o.plane * (-1.0 if o.reversed else 1.0) + 0.0).tobytes(): o for o in operations}
+        planes = [-o.plane if o.reversed else o.plane for o in moves.values()]
+    else:
+        planes = [o.plane for o in operations if not o.reversed]
+    kx, ky = settings.grid.axes(frame, settings.energy)
+    images = np.stack(planes) @ np.array([kx[-1], ky[len(ky) // 4]])  # of a pixel that no operation leaves alone
+    off = np.stack([np.abs(images[:, i, None] - axis).min(axis=1) for i, axis in enumerate((kx, ky))])
+    return max(1, int(np.count_nonzero(off.max(axis=0) < 1e-6 * float(np.ptp(kx)) + 1e-9)))
 
 
 def likely_pairs(crystal: Crystal, frame: Frame, settings: Settings, pixels: int) -> int:
@@ -100,6 +112,17 @@ class Setup:
             "beam_sg_max": self.beams.excitation_error,
             "tilts_solved": len(self.reduction.tilts),
         }
+
+    def weak_beams_note(self) -> str:
+        """A line if weak beams are too strong for perturbation, else ""."""
+        share, beam = weak_beam_share(self.problem)
+        if share < _LARGEST_SHARE:
+            return ""
+        hkl = tuple(int(v) for v in self.beams.hkl[beam])
+        return (
+            f"weak beam {hkl} is nearly excited at a tilt: by perturbation it has {share:.2g} times the amplitude "
+            "of a strong one, which should be far below 1; ask for more beams or fewer weak_beams"
+        )
 
 
 def prepare(crystal: Crystal, settings: Settings, nodes: np.ndarray | None = None) -> Setup:
@@ -217,8 +240,34 @@ def solve_amplitudes(setup: Setup, tick: Tick | None = None) -> tuple[str, str, 
     word, complex_out = (8 if settings.dtype == "float64" else 4), settings.output == "amplitude"
     pairs, thicknesses = len(problem.pair_tilt), len(settings.thicknesses)
     result = result_bytes(pixels, reflections, pairs, thicknesses, word, complex_out)
-    amplitude = run_solver(name, problem, device, precision, tick, result)
+    try:
+        amplitude = run_solver(name, problem, device, precision, tick, result)
+    except (np.linalg.LinAlgError, torch.linalg.LinAlgError):
+        if settings.weak_beams:
+            check_gain(setup, math.nan)
+        raise
+    peaks = [float((row.real.square() + row.imag.square()).max()) for row in amplitude]
+    check_gain(setup, max(peaks) if all(map(math.isfinite, peaks)) else math.nan)
     return name, why, amplitude if problem.gauge is None else amplitude * _undo(problem).to(amplitude.dtype)
+
+
+def check_gain(setup: Setup, peak: float) -> None:
+    """Refuse intensities that no crystal has: above that of the incident beam.
+
+    Absorption and Bethe's perturbation may come to a gain: U_hw U'_wh' / (K² - |P_w|²) has no definite sign.
+
+    Args:
+        setup: that was solved.
+        peak: largest intensity of a beam as a fraction of the incident one, NaN if one has no value.
+
+    Raises:
+        SettingError: saying what to change.
+    """
+    if peak <= _LARGEST_INTENSITY:
+        return
+    much = "without a value" if math.isnan(peak) else f"up to {peak:.2g} times the incident one"
+    why = setup.weak_beams_note() or "the absorptive potential amplifies waves; choose another absorption"
+    raise SettingError(f"the result is not physical, with intensities {much}: {why}")
 
 
 def _undo(problem: Problem) -> Tensor:

@@ -88,7 +88,8 @@ def simulate(
         Labelled array (thickness, hkl, ky, kx), coordinates in Å, 1/Å and mrad, with metadata to reproduce it.
 
     Raises:
-        SettingError: on impossible settings; ScatteringError: on elements that a table does not cover;
+        SettingError: on impossible settings, or weak beams so strong that the result is not physical;
+        ScatteringError: on elements that a table does not cover;
         MemoryLimitError: if the request does not fit, with the estimate.
     """
     settings = Settings(
@@ -158,5 +159,5 @@ def _simulate(crystal: Crystal, settings: Settings, tick: Tick | None) -> xr.Dat
         setup.frame,
         settings,
         {"solver": name, **setup.describe()},
-        [*crystal.notes, f"solver {name}: {why}", remark],
+        [*crystal.notes, f"solver {name}: {why}", remark, setup.weak_beams_note()],
     )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import zarr
 from dm_files import write_dm
+from numcodecs import LZ4, Blosc, GZip, Zstd
 
 from lacbed.errors import FileFormatError
 from lacbed.experiment.signals import check_folder
@@ -15,6 +16,12 @@ from lacbed.experiment.stack import read_measured, read_noted
 hspy = pytest.importorskip("rsciio.hspy")
 STACK = np.random.default_rng(0).integers(0, 60000, (3, 12, 12)).astype(np.uint16)
 LAST, MIDDLE = np.moveaxis(STACK, 0, -1).copy(), np.moveaxis(STACK, 0, 1).copy()
+
+
+@pytest.fixture(autouse=True)
+def _without_another_process(monkeypatch):
+    """HDF5 does not crash on these files, and to start Python for each of them would take its time."""
+    monkeypatch.setattr("lacbed.patterns.formats.hdf5._first_reader", lambda *_: "")
 
 
 def write(path, data, navigate, names="abcdef", stored=None, **axis):
@@ -189,7 +196,7 @@ def test_bytes_changed_by_chance_end_in_one_line_or_in_images(tmp_path, ending):
             assert "\n" not in str(error)  # noqa: PT017
 
 
-def write_zspy(path, data, navigate="nss", original=None):
+def write_zspy(path, data, navigate="nss", original=None, compressors="auto"):
     """What HyperSpy 2.5 writes, by Zarr alone."""
     signal = zarr.open_group(path, mode="w", zarr_format=2).create_group("Experiments/__unnamed__")
     for i, letter in enumerate(navigate):
@@ -200,7 +207,9 @@ def write_zspy(path, data, navigate="nss", original=None):
     for name in ("attributes", "metadata", "learning_results", "original_metadata"):
         signal.create_group(name).attrs.update(original or {} if name == "original_metadata" else {})
     chunks = (1, *data.shape[1:])
-    stored = signal.create_array("data", shape=data.shape, chunks=chunks, dtype=data.dtype, fill_value=0)
+    stored = signal.create_array(
+        "data", shape=data.shape, chunks=chunks, dtype=data.dtype, fill_value=0, compressors=compressors
+    )
     stored[...] = data
     return path
 
@@ -211,6 +220,29 @@ def test_zspy_is_read_without_hyperspy(tmp_path):
         images, notes = read_noted(write_zspy(tmp_path / f"{name}.zspy", data, navigate))
         np.testing.assert_array_equal(images, STACK)
         assert notes == []
+
+
+@pytest.mark.parametrize(
+    "codec", [Blosc(), Blosc("zstd", shuffle=2), Blosc(clevel=0), Zstd(), GZip(), LZ4(), None]
+)
+def test_a_chunk_that_is_not_whole(tmp_path, codec):
+    data = np.random.default_rng(0).poisson(3.0, STACK.shape).astype("f4")
+    path = write_zspy(tmp_path / "s.zspy", data, compressors=codec)
+    chunk = path / "Experiments" / "__unnamed__" / "data" / "1.0.0"
+    whole = chunk.read_bytes()
+    np.testing.assert_array_equal(read_noted(path)[0], data)
+    others = [whole[:20], whole[: len(whole) // 2], whole[:-8]]
+    if isinstance(codec, Blosc):
+        others += [whole[:-1], whole[:15], whole + bytes(7), whole + whole]
+        # a bit of the number of bytes of the values, or of that of the chunk
+        others += [
+            whole[:i] + bytes([whole[i] ^ 1 << k]) + whole[i + 1 :] for i in (4, 5, 7, 12, 13, 15) for k in (0, 6)
+        ]
+    for content in others:
+        chunk.write_bytes(content)
+        with pytest.raises(FileFormatError, match="damaged") as caught:
+            read_noted(path)
+        assert "\n" not in str(caught.value)
 
 
 def test_damaged_zspy(tmp_path):
@@ -224,12 +256,12 @@ def test_damaged_zspy(tmp_path):
 
     for change, words in (
         (lambda s: chunk(s).unlink(), "chunks of its array are missing"),
-        (lambda s: chunk(s).write_bytes(b""), "damaged, cut short"),
+        (lambda s: chunk(s).write_bytes(b""), "damaged or cut short"),
         (lambda s: (s / "data" / ".zarray").unlink(), "the array of its signal '__unnamed__' is missing"),
         (lambda s: (s / "data" / ".zarray").write_text("{"), "damaged, cut short"),
         (lambda s: (s / "axis-1" / ".zattrs").unlink(), "metadata of its signal .*: axis-1"),
         (lambda s: shutil.rmtree(s / "axis-0"), "metadata of its signal .*: axis-0"),
-        (lambda s: shutil.rmtree(s.parent), "lacks the groups of a HyperSpy signal"),
+        (lambda s: shutil.rmtree(s.parent), "not have the groups of a HyperSpy signal"),
         (shutil.rmtree, "holds no HyperSpy signal"),
         (lambda s: (s.parent.parent / ".zgroup").unlink(), "without a Zarr store"),
     ):

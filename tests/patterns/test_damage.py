@@ -21,7 +21,7 @@ from lacbed.errors import FileFormatError
 from lacbed.io.atomic import replacing
 from lacbed.io.sizes import check_size
 from lacbed.patterns import check_writable, load_pattern, save_pattern, schema
-from lacbed.patterns.formats import netcdf, zarr_folder
+from lacbed.patterns.formats import hdf5, zarr_folder
 
 FILES = (".nc", ".npz", ".tif", ".hspy")
 ALL = (*FILES, ".zarr")
@@ -143,6 +143,70 @@ def test_hdf5_with_values_in_another_file(small, tmp_path):
     refused(path, "lies in another file")
 
 
+# -- HDF5 without our checksum -------------------------------------------------------------------------
+
+
+def unsealed(pattern, path):
+    """A file as earlier versions wrote it."""
+    content = saved(pattern, path).read_bytes()
+    path.write_bytes(content[: content.index(b"\nlacbed-sha256 ")])
+    return path
+
+
+def look(monkeypatch, end):
+    """Let the process that reads first end with a line of Python, and be tried on files that were tried."""
+    monkeypatch.setattr(hdf5, "_LOOK", hdf5._LOOK.rpartition("    pass")[0] + f"    {end}\n")
+    hdf5._first_reader.cache_clear()
+
+
+CRASH = "import os; os.kill(os.getpid(), 11)"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("ending", [".nc", ".hspy"])
+def test_a_file_without_a_checksum_is_first_read_by_another_process(small, tmp_path, monkeypatch, ending):
+    path = unsealed(small, tmp_path / f"p{ending}")
+    look(monkeypatch, CRASH)  # on an error; this proves that it reads all of a good file without one
+    assert load_pattern(path).identical(small)
+    monkeypatch.setattr(hdf5, "_LOOK", CRASH)
+    assert load_pattern(path).identical(small)  # it is not read twice
+    hdf5._first_reader.cache_clear()
+    refused(path, "damaged: HDF5 crashes on it, or does not come to an end")
+    path.unlink()
+    save_pattern(small, path)
+    assert load_pattern(path).identical(small)  # the checksum is enough
+
+
+def test_a_first_reader_that_does_not_end(small, tmp_path, monkeypatch):
+    path = unsealed(small, tmp_path / "p.nc")
+    monkeypatch.setattr(hdf5, "_LOOK", "while True: pass")
+    monkeypatch.setattr(hdf5, "_PATIENCE", 0.1)
+    hdf5._first_reader.cache_clear()
+    refused(path, "does not come to an end")
+
+
+@pytest.mark.parametrize("program", ["", "/there/is/none"])
+def test_where_no_process_can_be_started_files_are_read_nevertheless(small, tmp_path, monkeypatch, program):
+    path = unsealed(small, tmp_path / "p.nc")
+    hdf5._first_reader.cache_clear()
+    monkeypatch.setattr("sys.executable", program)
+    assert load_pattern(path).identical(small)
+
+
+def test_flipped_bits_in_files_without_a_checksum(small, tmp_path):
+    generator = np.random.default_rng(3)
+    for number in range(6):
+        path = unsealed(small, tmp_path / f"{number}{('.nc', '.hspy')[number % 2]}")
+        content = bytearray(path.read_bytes())
+        for place in generator.integers(0, len(content), 5):
+            content[place] ^= 1 << int(generator.integers(8))
+        path.write_bytes(content)
+        try:
+            assert load_pattern(path).dims == small.dims
+        except FileFormatError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+
+
 def test_npz_that_expands_thirtyfold(tmp_path):
     with zipfile.ZipFile(tmp_path / "p.npz", "w") as archive:
         info = zipfile.ZipInfo("noise.npy")
@@ -213,7 +277,7 @@ def test_nothing_is_printed_about_damaged_hdf5(small, tmp_path, capfd):
         with contextlib.suppress(FileFormatError):
             load_pattern(path)
     assert capfd.readouterr().err == ""
-    with netcdf.quiet():
+    with hdf5.quiet():
         assert sys.unraisablehook is not sys.__unraisablehook__
     assert sys.excepthook is before
 

@@ -12,6 +12,7 @@ from gemmi import cif
 
 from lacbed.crystals.cell import Cell
 from lacbed.crystals.cif_consistency import checked, contradictions
+from lacbed.crystals.cif_loops import forget_loops
 from lacbed.crystals.cif_names import Symmetry
 from lacbed.crystals.cif_sites import read_sites
 from lacbed.crystals.cif_symmetry import Reading, fits_cell, read_symmetry
@@ -24,6 +25,7 @@ from lacbed.crystals.cif_text import (
     has_atoms,
     number,
     parse_blocks,
+    tags_of,
     text_of,
     tidied,
     values_by_tag,
@@ -105,6 +107,8 @@ def parse_cif(text: str, name: str | None = None, block: str | None = None, orig
         return checked(data, build(symmetry))
     except CrystalError as error:
         raise CrystalError(f"{origin}: {str(error).removeprefix(f'{title}: ')}") from None
+    finally:
+        forget_loops()
 
 
 def choose_block(blocks: list[cif.Block], wanted: str | None) -> cif.Block:
@@ -147,6 +151,8 @@ def _refuse_other_kinds(data: cif.Block, notes: list[str]) -> None:
         CrystalError: naming the tag.
     """
     moments = False
+    if not any(map(_kind_of_tag, tags_of(data))):
+        return
     for tag, values in values_by_tag(data):
         kind = _kind_of_tag(tag)
         if not kind or not any(text_of(value) not in ("", "0") for value in values):

@@ -106,13 +106,14 @@ def _compare_volume(data: cif.Block, crystal: Crystal, notes: list[str]) -> None
     given = stated(data, "_cell_volume")
     if given is None or given[0] <= 1.0:  # 0 and 1 are placeholders
         return
-    rounding = 0.0
+    difference, rounding = abs(given[0] - crystal.volume), 0.0
+    if difference <= given[1] + 1e-3 * crystal.volume:
+        return
     for i, tag in enumerate(CELL_TAGS):
         unit = stated(data, tag)
         cell = list(crystal.cell)
         cell[i] += unit[1] if unit is not None else 0.0
         rounding += abs(_volume(cell) - crystal.volume)
-    difference = abs(given[0] - crystal.volume)
     if difference <= given[1] + rounding + 1e-3 * crystal.volume:
         return
     absent = [tag for tag in ANGLE_TAGS if stated(data, tag) is None]

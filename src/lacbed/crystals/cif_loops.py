@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from gemmi import cif
 
-from lacbed.crystals.cif_text import CELL_TAGS, values_by_tag
+from lacbed.crystals.cif_text import CELL_TAGS, tags_of
 
 Columns = dict[str, list[str]]
 """Raw values by plain tag, all of one length."""
@@ -20,8 +20,12 @@ def plain_tag(tag: str) -> str:
     return re.sub(r"_+", "_", tag.replace("_atom_site_anisotrop_", "_atom_site_aniso_"))
 
 
-def loops_of(data: cif.Block, prefix: str = "_atom_site") -> list[Columns]:
-    """Every loop about atoms, and last their values outside loops as one row; of equal names the first counts."""
+@lru_cache(maxsize=16)
+def loops_of(data: cif.Block, prefix: str = "_atom_site") -> tuple[Columns, ...]:
+    """Every loop about atoms, and last their values outside loops as one row; of equal names the first counts.
+
+    Remembered, since many ask; so neither the block nor what comes back may be changed. `forget_loops` lets go.
+    """
     tables: list[Columns] = []
     single: Columns = {}
     for item in data:
@@ -35,7 +39,10 @@ def loops_of(data: cif.Block, prefix: str = "_atom_site") -> list[Columns]:
             tables.append(columns)
         elif item.pair is not None and plain_tag(item.pair[0]).startswith(prefix):
             single.setdefault(plain_tag(item.pair[0]), [item.pair[1]])
-    return [*tables, single]
+    return *tables, single
+
+
+forget_loops = loops_of.cache_clear
 
 
 def columns_with(data: cif.Block, tag: str) -> Columns:
@@ -96,7 +103,7 @@ _BACKWARDS = ("_atom_site_aniso_u_23", "_atom_site_aniso_u_13", "_atom_site_anis
 
 def remarks_on_tags(data: cif.Block) -> list[str]:
     """Notes on tags that nobody knows but that nearly are known ones, and on columns in an unusual order."""
-    names = {plain_tag(tag): tag for tag, _ in values_by_tag(data)}
+    names = {plain_tag(tag): tag for tag in tags_of(data)}
     absent = [tag for tag in _WANTED if tag not in names]
     notes = []
     for name, tag in names.items():

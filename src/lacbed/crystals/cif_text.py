@@ -68,6 +68,16 @@ def _is_number(value: str) -> bool:
     return math.isfinite(cif.as_number(text_of(value)))
 
 
+def tags_of(block: cif.Block) -> Iterator[str]:
+    """Each tag as it is spelled, in order."""
+    for item in block:
+        pair: Any = item.pair
+        if pair is not None:
+            yield pair[0]
+        elif item.loop is not None:
+            yield from item.loop.tags
+
+
 def values_by_tag(block: cif.Block, *starts: str) -> Iterator[tuple[str, list[str]]]:
     """Each tag that starts so (in lower case; else all), as it is spelled, with its raw values, in order."""
     for item in block:
@@ -91,7 +101,7 @@ def tidied(block: cif.Block, notes: list[str]) -> cif.Block:
     Raises:
         CrystalError: naming a tag that has two different values.
     """
-    spelled = [tag for tag, _ in values_by_tag(block)]
+    spelled = list(tags_of(block))
     names = {tag: tag.replace(".", "_") for tag in spelled}
     if len({name.lower() for name in names.values()}) == len(spelled) and all(t == n for t, n in names.items()):
         return block
@@ -144,7 +154,7 @@ def text_of(value: str | None) -> str:
     """The string of a CIF value without its quotes; "" for a missing value, ? and a dot, quoted or not."""
     if not value:
         return ""
-    text = str(cif.as_string(value) if value[0] in "'\";" else value).strip()
+    text: str = (cif.as_string(value) if value[0] in "'\";" else value).strip()
     return "" if text in ("?", ".") else text
 
 

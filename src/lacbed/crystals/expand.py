@@ -216,7 +216,8 @@ def check_distances(atoms: Atoms, direct: FloatArray, labels: Sequence[str]) -> 
     """
     points, owner = _with_neighbours(atoms.xyz, direct)
     boxes = np.floor(points / COLLISION_DISTANCE).astype(np.int64)
-    if np.unique(boxes, axis=0, return_counts=True)[1].max() > _MOST_IN_A_BOX:
+    many = len(points) > _MOST_IN_A_BOX
+    if many and np.unique(boxes, axis=0, return_counts=True)[1].max() > _MOST_IN_A_BOX:
         raise CrystalError(
             f"over {_MOST_IN_A_BOX} atoms lie within {COLLISION_DISTANCE} Å of each other; check the coordinates"
         )

@@ -24,7 +24,7 @@ from lacbed.datasets.writer import CATALOG, TYPES, chunk_name, read_record
 from lacbed.errors import FileFormatError
 from lacbed.io.atomic import reason
 from lacbed.io.checks import read_bytes, regular_file
-from lacbed.patterns.formats.zarr_folder import check_codecs
+from lacbed.patterns.formats.zarr_folder import check_chunks, check_codecs
 
 Image = npt.NDArray[np.float32]
 CACHE_BYTES = 256 * 2**20
@@ -250,5 +250,6 @@ class Store:
                     f"{str(self.path)!r} is damaged: {array} has the shape {found.shape} and the type "
                     f"{found.dtype}, expected {shape} and {wanted}"
                 )
+            check_chunks(found, array)
             self._arrays[array] = found
         return self._arrays[array]

@@ -25,6 +25,7 @@ from lacbed.experiment.tiff import LARGEST, check_memory
 from lacbed.io.checks import readable
 from lacbed.io.sizes import check_size
 from lacbed.patterns.formats import hyperspy
+from lacbed.patterns.formats.hdf5 import check_file
 
 _MOST_FILES = 200_000
 _ZARR_TEXTS = (".zarray", ".zmetadata", "zarr.json")
@@ -66,6 +67,7 @@ def read_hyperspy(path: Path) -> tuple[np.ndarray, list[str]]:
             check_folder(path)
         return _images(hyperspy.read_zspy(path), stated=True)
     module = hyperspy.require(path)
+    check_file(path)
     _check_hdf5(path)
     with _quiet():
         return _images(module.file_reader(str(path), lazy=False), stated=True)

@@ -32,7 +32,7 @@ from lacbed.potential import Absorption
 from lacbed.refinement.layout import make_layout
 from lacbed.refinement.plan import TAPS, Plan, elastic_matrix, numbers, pixel_positions
 from lacbed.refinement.structure import make_structure
-from lacbed.solvers.problem import _unique_differences, build_problem
+from lacbed.solvers.problem import unique_differences, build_problem
 from lacbed.solvers.subspace import wave_basis
 from lacbed.state import ModelState
 
@@ -108,7 +108,7 @@ def make_plan(
     problem = build_problem(
         crystal, frame, wave, chosen, reduction, np.array([100.0]), factors, absorption, refraction=True
     )
-    difference, index = _unique_differences(chosen.hkl)
+    difference, index = unique_differences(chosen.hkl)
     number, first = _groups(reduction, vectors, divisions)
     total = len(chosen.hkl)
     inverse = np.linalg.inv(vectors).T

@@ -21,8 +21,8 @@ FEWEST = 400
 TOGETHER = 24
 """Tilts whose waves are convolved together; fewer leave the small products idle, more leave the caches."""
 
-_ROWS = 256
-"""Rows of the matrix that are read at once."""
+_ELEMENTS = 2**16
+"""Elements of the matrix that are read at once; more would take more memory than the kernel does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +116,7 @@ def _differences(matrix: Tensor, place: Tensor, short: int, long: int) -> Tensor
     origin = (short - 1) * wide + long - 1
     kind = torch.complex64 if matrix.dtype in (torch.float32, torch.complex64) else torch.complex128
     table = torch.zeros((2 * short - 1) * wide, dtype=kind, device=matrix.device)
-    for rows in torch.split(torch.arange(len(code), device=code.device), _ROWS):
+    for rows in torch.split(torch.arange(len(code), device=code.device), max(1, _ELEMENTS // len(code))):
         table[code[rows, None] - code + origin] = matrix[rows].to(kind)
     return table.view(2 * short - 1, wide)
 

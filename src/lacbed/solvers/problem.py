@@ -189,7 +189,7 @@ def build_problem(
     stands (beams, anchors, pairs) stays.
     """
     total = len(beams.hkl)
-    difference, index = _unique_differences(beams.hkl)
+    difference, index = unique_differences(beams.hkl)
     lookup, zero = torch.as_tensor(index).reshape(total, total), _zero_row(difference)
     fixed = True  # whether no number that changes can take a centre of symmetry away
     if moving is None:
@@ -312,7 +312,7 @@ def _moving_potential(
     return elastic, None if absorptive is None else state.absorption * absorptive
 
 
-def _unique_differences(hkl: IntArray) -> tuple[IntArray, IntArray]:
+def unique_differences(hkl: IntArray) -> tuple[IntArray, IntArray]:
     """Distinct h - h' and, for every pair of beams, the position of its difference among them."""
     reach = hkl.max(axis=0) - hkl.min(axis=0)
     size = 2 * reach + 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,8 @@ from lacbed.solvers.bloch import amplitudes
 from lacbed.solvers.blocks import Tick, solve_blocks
 from lacbed.solvers.pairs import Pairs
 from lacbed.solvers.problem import Problem
+
+_ELEMENTS = 2**20  # waves of tilts that are looked at together
 
 
 def tilt_geometry(problem: Problem, tilts: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,6 +45,26 @@ def tilt_matrices(problem: Problem, tilts: Tensor) -> tuple[Tensor, Tensor | Non
     root = (2.0 * along[:, :n]).rsqrt()
     scale = root[:, :, None] * root[:, None, :]
     return elastic * scale, None if absorptive is None else absorptive * scale
+
+
+def weak_beam_share(problem: Problem) -> tuple[float, int]:
+    """Largest |U_hw + iU'_hw| / |K² - |P_w|²| of a weak beam w over strong ones h and all tilts, and its index.
+
+    That is the amplitude of the weak wave by perturbation, in units of the strong one's, which has to be small:
+    what is left out is of the second order in it. (0, 0) without weak beams.
+    """
+    n, total = problem.strong, len(problem.vectors)
+    if n == total:
+        return 0.0, 0
+    coupling = problem.potential[:n, n:]
+    if problem.absorptive is not None:
+        coupling = coupling + 1j * problem.absorptive[:n, n:]
+    tilts = torch.arange(len(problem.anchor), device=problem.anchor.device)
+    nearest = torch.full((total - n,), math.inf, dtype=problem.vectors.dtype, device=tilts.device)
+    for some in tilts.split(max(1, _ELEMENTS // total)):
+        nearest = torch.minimum(nearest, tilt_geometry(problem, some)[0][:, n:].abs().amin(dim=0))
+    share, beam = (coupling.abs().amax(dim=0) / nearest).max(dim=0)
+    return float(share), n + int(beam)
 
 
 def _bethe(problem: Problem, excitation: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ import xarray as xr
 
 from lacbed.errors import FileFormatError, MissingExtraError
 from lacbed.io.sizes import COMPRESSED
-from lacbed.patterns.formats.netcdf import opened, read_values, write_sealed
+from lacbed.patterns.formats.hdf5 import opened, read_values, write_sealed
 from lacbed.patterns.formats.netcdf import require as require_hdf5
 from lacbed.patterns.schema import axis_step, labels_from_json, labels_to_json, rebuild
 

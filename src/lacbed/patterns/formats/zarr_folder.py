@@ -6,6 +6,7 @@ format 2, the one that all readers know and that has a stable specification for 
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from pathlib import Path
@@ -100,17 +101,50 @@ def read_array(array: Any, name: str, stored: int) -> np.ndarray:
     check_size(f"a chunk of {name}", math.prod(array.chunks) * width, stored, COMPRESSED)
     if array.nchunks_initialized != array.nchunks:
         raise FileFormatError(f"chunks of {name} are missing; the folder was not copied completely")
+    check_chunks(array, name)
     return np.asarray(array[...])
+
+
+def check_chunks(array: Any, name: str) -> None:
+    """Compare the sizes that Blosc wrote at the start of each chunk that is there with what they must be.
+
+    Blosc itself believes them: it reads on behind the end of a chunk that is cut short, and fills values up with
+    whatever is in memory. All other codecs notice. The header is 16 bytes, with the number of bytes of the values
+    at 4 and that of the whole chunk at 12; https://github.com/Blosc/c-blosc/blob/main/README_CHUNK_FORMAT.rst.
+
+    Raises:
+        FileFormatError: if they differ.
+    """
+    used = _codecs(array)
+    if not used or used[-1] != "blosc":
+        return
+    counted = array.dtype.kind not in "OT"  # texts of any length
+    expected = math.prod(array.chunks) * array.dtype.itemsize
+    folder = Path(array.store.root) / array.path
+    numbers = [range(-(-n // c)) for n, c in zip(array.shape, array.chunks, strict=True)]
+    for chunk in itertools.product(*numbers):
+        file = folder / array.metadata.encode_chunk_key(chunk)
+        if not file.exists():
+            continue
+        with file.open("rb") as stream:
+            head = stream.read(16)
+        values, whole = (int.from_bytes(head[i : i + 4], "little") for i in (4, 12))
+        if whole != file.stat().st_size or (counted and values != expected):
+            raise FileFormatError(f"a chunk of {name} is damaged or cut short ({file.name!r} in {folder.name!r})")
 
 
 def check_codecs(array: Any, name: str) -> None:
     """Refuse whatever is not plain compression: there are codecs that load Python objects (pickles)."""
-    metadata = array.metadata
-    if metadata.zarr_format == 2:
-        used = [codec.codec_id for codec in (*(metadata.filters or ()), metadata.compressor) if codec is not None]
-    else:
-        used = [str(codec.to_dict()["name"]) for codec in metadata.codecs]
+    used = _codecs(array)
     text = array.dtype.kind in "OTU"
     strange = [codec for codec in used if codec not in _CODECS and not (text and codec in _TEXT_CODECS)]
     if strange or (array.dtype.kind == "O" and not set(used) & _TEXT_CODECS):
         raise FileFormatError(f"{name} is stored as {strange[0] if strange else 'objects'}, which is never loaded")
+
+
+def _codecs(array: Any) -> list[str]:
+    """Names of the codecs of an array in the order in which they write."""
+    metadata = array.metadata
+    if metadata.zarr_format == 2:
+        return [codec.codec_id for codec in (*(metadata.filters or ()), metadata.compressor) if codec is not None]
+    return [str(codec.to_dict()["name"]) for codec in metadata.codecs]
