@@ -20,6 +20,7 @@ from lacbed.solvers.choose import SOLVERS
 Reflections = Sequence[Sequence[int]] | Literal["all"] | tuple[Literal["all"], float]
 MAX_THICKNESS = 1e5
 MAX_LAUE_ZONES = 6
+MAX_TOLERANCE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,7 @@ class Settings:
     device: str = "auto"
     dtype: str = "float64"
     frozen_phonons: int = 0
+    tolerance: float | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without the crystal.
@@ -62,6 +64,11 @@ class Settings:
         for name in ("hkl", "absorption", "beams"):
             object.__setattr__(self, name, _plain(getattr(self, name)))
         self._check_beams()
+        if self.tolerance is not None and not (_is_number(self.tolerance) and 0 <= self.tolerance <= MAX_TOLERANCE):
+            raise SettingError(
+                f"tolerance must be a number from 0 to {MAX_TOLERANCE}, the largest error of an intensity as a fraction "
+                f"of the incident one, or None; got {self.tolerance!r}"
+            )
         check_absorption(self.absorption)
         _one_of("factors", self.factors, FACTOR_TABLES)
         if not isinstance(self.device, str):
