@@ -27,6 +27,7 @@ ROOMS = (
     "setup",
     "differentiable",
     "fast",
+    "engine",
     "converge",
     "forecast",
     "multislice",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lacbed.datasets.labelled import open_dataset
     from lacbed.datasets.read import LacbedDataset
     from lacbed.differentiable import PreparedModel, intensities, model_state, prepare_model
+    from lacbed.engine.zone import Zone
     from lacbed.errors import LacbedError
     from lacbed.experiment.experiment import Experiment
     from lacbed.experiment.folder import load_experiment
@@ -51,6 +52,7 @@ _NAMES = {
     "datasets.labelled": ("open_dataset",),
     "datasets.read": ("LacbedDataset",),
     "differentiable": ("PreparedModel", "intensities", "model_state", "prepare_model"),
+    "engine.zone": ("Zone",),
     "errors": ("LacbedError",),
     "experiment.experiment": ("Experiment",),
     "experiment.folder": ("load_experiment",),
@@ -100,6 +102,7 @@ __all__ = [
     "Site",
     "Surrogate",
     "TiltGrid",
+    "Zone",
     "assemble_cbed",
     "compare_patterns",
     "convergence",

@@ -10,6 +10,7 @@ import numpy as np
 from lacbed.beams import beams_within, zone_area
 from lacbed.converge import GROWTH, LIKELY_G, coarse_grid
 from lacbed.crystals import Crystal
+from lacbed.engine.zone import covers
 from lacbed.geometry.folding import fold_tilts
 from lacbed.geometry.frame import Frame, make_frame
 from lacbed.geometry.symmetry import unique_rows
@@ -86,7 +87,7 @@ def forecast(crystal: Crystal, settings: Settings) -> Forecast:
         work = _fast_operations(full) + (_fast_operations(coarse) * (1.0 + GROWTH**3) if searches else 0.0)
         fast = (work / (_RATE * side_by_side()), _bytes("fast", full, settings))
     seconds /= _RATE * side_by_side()
-    if settings.solver == "fast" and fast is not None:
+    if fast is not None and (settings.solver == "fast" or (settings.tolerance and covers(settings, frame.is_flat))):
         return Forecast(beams, *fast, None)
     return Forecast(beams, seconds, memory, fast)
 

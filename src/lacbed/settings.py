@@ -64,11 +64,7 @@ class Settings:
         for name in ("hkl", "absorption", "beams"):
             object.__setattr__(self, name, _plain(getattr(self, name)))
         self._check_beams()
-        if self.tolerance is not None and not (_is_number(self.tolerance) and 0 <= self.tolerance <= MAX_TOLERANCE):
-            raise SettingError(
-                f"tolerance must be a number from 0 to {MAX_TOLERANCE}, the largest error of an intensity as a fraction "
-                f"of the incident one, or None; got {self.tolerance!r}"
-            )
+        self._check_tolerance()
         check_absorption(self.absorption)
         _one_of("factors", self.factors, FACTOR_TABLES)
         if not isinstance(self.device, str):
@@ -90,6 +86,24 @@ class Settings:
         if self.frozen_phonons and self.solver != "multislice":
             raise SettingError("frozen_phonons needs solver='multislice'; Bloch waves have Debye-Waller factors")
         _whole("laue_zones", self.laue_zones, 0, MAX_LAUE_ZONES)
+
+    def _check_tolerance(self) -> None:
+        """The tolerance, and that nothing else says how exact the result is to be."""
+        tolerance = self.tolerance
+        if tolerance is None:
+            return
+        if not (_is_number(tolerance) and 0 <= tolerance <= MAX_TOLERANCE):
+            raise SettingError(
+                f"tolerance must be a number from 0 to {MAX_TOLERANCE}, the largest error of an intensity as a "
+                f"fraction of the incident one, got {tolerance!r}"
+            )
+        object.__setattr__(self, "tolerance", float(tolerance))
+        if tolerance == 0:
+            return
+        if self.beams != "auto" or self.g_max is not None or self.sg_max is not None:
+            raise SettingError("tolerance chooses the beams; leave beams, g_max and sg_max out, or tolerance")
+        if self.solver == "multislice":
+            raise SettingError("solver 'multislice' has no tolerance; leave it out, or take solver 'auto'")
 
     def to_attributes(self) -> dict[str, Any]:
         """The settings as flat values that every file format can hold."""

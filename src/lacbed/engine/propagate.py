@@ -92,7 +92,7 @@ def solve_pairs(
     size = model.matrix.shape[1]
     each = max(1, _BYTES // (16 * size * size))
     shape = (len(wanted.thicknesses), len(wanted.reflections), len(wanted.length))
-    single = accuracy >= 2e-4 and not model.is_hermitian
+    single = accuracy >= 5e-5 and not model.is_hermitian
     result = np.empty(shape, dtype=np.complex64 if single else np.complex128)
 
     def block(start: int) -> int:
@@ -190,7 +190,7 @@ def _solve_block(
     ]
     generator = matrices * (1j * math.pi / middle)
     kind = torch.complex64 if single else torch.complex128
-    for place, step in propagators(generator.to(kind), torch.as_tensor(wanted.thicknesses)):
+    for place, step in propagators(generator.to(kind), torch.as_tensor(wanted.thicknesses), fine=not single):
         for n in range(len(q)):
             for group, side, terms in zip(groups[n], sides[n], rows[n], strict=True):
                 left = series.at(terms, group, place, centre - float(square[n])).to(kind)

@@ -22,26 +22,25 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
 
 from lacbed.beams import HKL
 from lacbed.constants import wavelength
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
+from lacbed.engine.interpolate import FRACTIONS, ORDER, lattice_of_nodes
 from lacbed.engine.model import Model, Waves, bloch_waves, fold
 from lacbed.engine.orbits import Operation, find_orbits, plane_operations
 from lacbed.engine.potential import ZonePotential, zone_potential
 from lacbed.engine.propagate import Store, Wanted, solve_pairs
 from lacbed.errors import SettingError
 from lacbed.geometry.frame import Frame, IntArray, make_frame
-from lacbed.geometry.nodes import ORDER, node_lattice
 from lacbed.geometry.tilts import TiltGrid
 from lacbed.geometry.wave import electron_wave, internal_wave_vectors
 from lacbed.patterns.result import label_pattern
 from lacbed.potential import Absorption
 from lacbed.settings import Reflections, Settings
 from lacbed.setup import check_request, wanted_reflections
-from lacbed.solvers.blocks import Tick, describe_work, one_thread_each, part_of
+from lacbed.solvers.blocks import Tick, check_memory, describe_work, one_thread_each, part_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -71,8 +70,12 @@ _TRIES = 8
 
 
 def covers(settings: Settings, is_flat: bool) -> bool:
-    """Whether the engine holds for a simulation: one Laue zone, a flat foil, strong beams, the paraxial equation."""
-    return is_flat and settings.laue_zones == 0 and settings.weak_beams == 0 and settings.paraxial
+    """Whether the engine holds for a simulation: one Laue zone, a flat foil, strong beams, the paraxial equation.
+
+    It works on the CPU, and takes the place of the solvers "auto" and "fast" only.
+    """
+    physics = is_flat and settings.laue_zones == 0 and settings.weak_beams == 0 and settings.paraxial
+    return physics and settings.solver in ("auto", "fast") and settings.device in ("auto", "cpu")
 
 
 def _rule(tolerance: float) -> tuple[float, float]:
@@ -187,6 +190,8 @@ class Zone:
         self._basis: _Basis | None = None
         self._operations: tuple[Operation, ...] = ()
         self._store: Store = {}
+        self._judged: Store = {}
+        self._counts = 0, 0
         self._spacing = 1.0  # of the nodes, in units of the first guess
 
     @property
@@ -246,7 +251,7 @@ class Zone:
             values = values.real**2 + values.imag**2
         word = {"float64": np.complex128, "float32": np.complex64}[settings.dtype]
         values = values.astype(word if settings.output == "amplitude" else settings.dtype)
-        facts: dict[str, Any] = {"solver": "zone-model", **solution.facts, "error_estimate": solution.estimate}
+        facts: dict[str, Any] = {"solver": "fast", **solution.facts, "error_estimate": solution.estimate}
         notes = [*self._crystal.notes, solution.note]
         return label_pattern(values, inside, hkl, self._crystal, self._frame, settings, facts, notes)
 
@@ -260,8 +265,8 @@ class Zone:
         for attempt in range(_TRIES):
             describe_work(tick, f"solving with {self.waves} waves")
             part = part_of(tick, 0.3 + 0.5 * attempt / _TRIES, 1.0)
-            amplitude, at_checks, note = self._values(basis, request, checks, part)
-            difference = max(_difference(at_checks, judged), error)
+            amplitude, difference, note = self._values(basis, request, checks, judged, part)
+            difference = max(difference, error)
             estimate = SAFETY * difference + tail
             if best is None or estimate < best[0]:
                 best = (estimate, amplitude, note)
@@ -289,24 +294,20 @@ class Zone:
         if basis is None:
             basis = self._solve_basis(request, *_rule(self._tolerance))
         for _ in range(_TRIES):
-            judged = self._amplitudes(basis, basis.judge, request, checks, accuracy=1e-6)
-            found = self._amplitudes(basis, basis.model, request, checks, accuracy=1e-6)
+            judged = self._amplitudes(basis, basis.judge, request, checks, self._judged)
+            found = self._amplitudes(basis, basis.model, request, checks, self._store)
             error, tail = _difference(found, judged), self._tail_error(basis, request)
             margin, g_max = basis.margin, basis.g_max
             if tail > 0.2 * self._tolerance and g_max < FARTHEST:
                 g_max = min(FARTHEST, 1.15 * g_max)
             if SAFETY * error > 0.6 * self._tolerance and margin < MOST_WAVES:
-                margin = min(MOST_WAVES, margin + (0.4 if SAFETY * error < self._tolerance else 0.8))
+                decades = math.log10(SAFETY * error / (0.4 * self._tolerance))
+                margin = min(MOST_WAVES, margin + min(2.0, max(0.4, decades)))
             if (margin, g_max) == (basis.margin, basis.g_max):
                 break
             basis = self._solve_basis(request, margin, g_max, basis)
-        self._keep(basis)
-        return basis, judged, error
-
-    def _keep(self, basis: _Basis) -> None:
-        if basis is not self._basis:
-            self._store = {}
         self._basis = basis
+        return basis, judged, error
 
     def _reach(self, request: _Request) -> tuple[float, float]:
         """Highest |k|² of the tilts in 1/Å², and the largest |h| in 1/Å of a wave that comes in or goes out."""
@@ -333,14 +334,30 @@ class Zone:
             )
         self._operations = self._operations or plane_operations(self._crystal, self._frame, potential.basis)
         cell = float(np.linalg.norm(potential.lattice, axis=1).max())
-        needed = max(limit + FURTHER + 2.0, (out + cell) ** 2)
+        needed = max(limit + FURTHER + 2.0, (out + cell + 0.1) ** 2)
         wish = limit + _NEAR
         if int((potential.size <= wish).sum()) > _MOST_NEAR:
             wish = limit + 0.5 * _NEAR
-        near = _whole_shell(potential, max(needed, wish))
-        waves = bloch_waves(potential, near, limit + FURTHER)
-        model, judge = (fold(potential, waves, e) for e in (limit, limit + FURTHER))
+        further = _more_waves(potential, limit)
+        near = _whole_shell(potential, max(needed, wish, further + 2.0))
+        self._check_memory(potential, near, further)
+        waves = bloch_waves(potential, near, further)
+        model, judge = fold(potential, waves, limit), fold(potential, waves, further)
+        self._store, self._judged = {}, {}
+        out = max(out, math.sqrt(float(potential.size[near - 1])) - cell - 0.1)  # as far as the near beams go
         return _Basis(potential, waves, model, judge, highest, out, margin, g_max)
+
+    def _check_memory(self, potential: ZonePotential, near: int, limit: float) -> None:
+        """Refuse more waves than can be held.
+
+        Raises:
+            MemoryLimitError: with the estimate.
+        """
+        word = 16 if self._settings.absorption is not None or potential.elastic.is_complex() else 8
+        kept = int((potential.size <= limit).sum())
+        need = word * (4 * near**2 + kept * (8 * len(potential.places) + 50 * kept + 12 * near))
+        what = f"{kept} Bloch waves in {len(potential.places)} beams of {self._crystal.name}"
+        check_memory(need, torch.device("cpu"), what, "a larger tolerance or a narrower grid")
 
     def _tail_error(self, basis: _Basis, request: _Request) -> float:
         """What beams beyond the list change at most, about: the phase that they add to the waves."""
@@ -366,8 +383,13 @@ class Zone:
         if not request.inside.all() and len(tilts):  # a disc
             centre = 0.5 * (low + high)
             tilts = tilts[np.linalg.norm(tilts - centre, axis=1) <= 0.5 * float((high - low).max())]
-        few = request.tilts[:: max(1, len(request.tilts) // 8)]
-        return tilts if len(tilts) >= 8 else np.concatenate([tilts, few])
+        # The highest tilts excite the waves that are left out most.
+        order = np.argsort(np.linalg.norm(request.tilts, axis=1), kind="stable")
+        share = max(1, len(order) // 12)
+        few = order[[-1, *range(-1, -share, -max(1, share // 4))][:6]]
+        if len(tilts) < 8:
+            few = np.concatenate([few, order[:: max(1, len(order) // 8)]])
+        return np.concatenate([tilts, request.tilts[np.unique(few)]])
 
     def _wanted(self, potential: ZonePotential, request: _Request, tilts: FloatArray) -> Wanted:
         mean = torch.tensor(potential.mean if self._settings.refraction else 0.0, dtype=torch.float64)
@@ -378,18 +400,20 @@ class Zone:
         return Wanted(orbits, (tilts**2).sum(axis=1), along, reflections, request.thicknesses)
 
     def _amplitudes(
-        self, basis: _Basis, model: Model, request: _Request, tilts: FloatArray, accuracy: float
+        self, basis: _Basis, model: Model, request: _Request, tilts: FloatArray, store: Store
     ) -> np.ndarray:
+        """Amplitudes at a few tilts, with all digits."""
         wanted = self._wanted(basis.potential, request, tilts)
-        return solve_pairs(model, wanted, self._operations, basis.potential, accuracy=accuracy)
+        return solve_pairs(model, wanted, self._operations, basis.potential, accuracy=1e-6, store=store)
 
     def _values(
-        self, basis: _Basis, request: _Request, checks: FloatArray, tick: Tick | None
-    ) -> tuple[np.ndarray, np.ndarray, str]:
-        """Amplitudes at the tilts and at the checks, and a remark on interpolation, "" if there is none."""
-        potential = basis.potential
+        self, basis: _Basis, request: _Request, checks: FloatArray, judged: np.ndarray, tick: Tick | None
+    ) -> tuple[np.ndarray, float, str]:
+        """Amplitudes at the tilts, the largest difference at the checks, and a remark on interpolation if any."""
+        potential, count = basis.potential, len(request.tilts)
         direct = self._wanted(potential, request, request.tilts)
-        nodes = node_lattice(potential.lattice.T, np.concatenate([request.tilts, checks]), self._counts(basis, request))
+        both = np.concatenate([request.tilts, checks])
+        nodes = lattice_of_nodes(potential.lattice, self._nodes_apart(basis, request), both)
         coarse = self._wanted(potential, request, nodes.tilts)
         accuracy = 0.1 * self._tolerance
 
@@ -399,27 +423,41 @@ class Zone:
             )
 
         if len(direct.orbits.points) <= 1.2 * len(coarse.orbits.points):
-            found = self._amplitudes(basis, basis.model, request, checks, accuracy)
-            return solved(direct), found, ""
-        amplitude = solved(coarse)
-        flat = amplitude.reshape(-1, amplitude.shape[2]).T.copy()
-        values = []
-        for tilts in (request.tilts, checks):
-            index, weights = nodes.weights(tilts)
-            rows = np.repeat(np.arange(len(tilts)), index.shape[1])
-            table = csr_array(
-                (weights.reshape(-1).astype(flat.real.dtype), (rows, index.reshape(-1))), (len(tilts), len(flat))
-            )
-            mixed = table @ flat
-            values.append(mixed.T.reshape(*amplitude.shape[:2], len(tilts)))
-        return values[0], values[1], f", interpolated from {len(coarse.orbits.points)} matrices"
+            return solved(direct), 0.0, ""
+        amplitude, phase = solved(coarse), _free_phase(coarse)
+        after = _free_phase(self._wanted(potential, request, both))
+        best = (math.inf, 0.0)
+        for part in FRACTIONS:
+            smooth = amplitude * np.exp(-1j * part * phase).astype(amplitude.dtype)[:, None, :]
+            best = min(best, (_difference(nodes.values(smooth, slice(count, None)), judged), part))
+        difference, part = best
+        amplitude *= np.exp(-1j * part * phase).astype(amplitude.dtype)[:, None, :]
+        values = nodes.values(amplitude, slice(0, count))
+        values *= np.exp(1j * part * after[:, :count]).astype(values.dtype)[:, None, :]
+        return values, difference, f", interpolated from {len(coarse.orbits.points)} matrices"
 
-    def _counts(self, basis: _Basis, request: _Request) -> tuple[int, int]:
-        """Nodes along the two vectors of the lattice."""
-        aside = math.sqrt(basis.highest + 1.0) * wavelength(self._settings.energy) * request.thicknesses.max()
-        spacing = 0.5 * self._spacing / (1.1 * aside * (1e-3 / self._tolerance) ** (1.0 / ORDER) + 3.0)
+    def _nodes_apart(self, basis: _Basis, request: _Request) -> tuple[int, int]:
+        """Nodes along the two vectors of the lattice; those of an earlier pattern if they are close enough."""
+        energy = basis.highest + 1.0 + 0.15 * max(0.0, float(basis.waves.energies[0]))
+        aside = math.sqrt(energy) * wavelength(self._settings.energy) * request.thicknesses.max()
+        spacing = 0.5 * self._spacing / (0.9 * aside * (1e-3 / self._tolerance) ** (1.0 / ORDER) + 3.0)
         first, second = (max(1, math.ceil(float(n) / spacing)) for n in np.linalg.norm(basis.potential.lattice, axis=1))
-        return first, second
+        old = self._counts
+        if not (first <= old[0] <= 2 * first and second <= old[1] <= 2 * second):
+            self._counts = first, second
+        return self._counts
+
+
+def _more_waves(potential: ZonePotential, limit: float) -> float:
+    """Energy in 1/Å² up to which waves are taken to judge those up to `limit`: `FURTHER`, and some more of them."""
+    count = int((potential.size <= limit).sum())
+    place = min(len(potential.size) - 1, math.ceil(1.4 * count) + 4)
+    return max(limit + FURTHER, float(potential.size[place]))
+
+
+def _free_phase(wanted: Wanted) -> np.ndarray:
+    """π |k|² t / K: (thickness, tilt)."""
+    return np.asarray(np.pi * np.outer(wanted.thicknesses, wanted.length / wanted.along))
 
 
 def _difference(first: np.ndarray, second: np.ndarray) -> float:
