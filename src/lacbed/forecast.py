@@ -87,7 +87,9 @@ def forecast(crystal: Crystal, settings: Settings) -> Forecast:
         work = _fast_operations(full) + (_fast_operations(coarse) * (1.0 + GROWTH**3) if searches else 0.0)
         fast = (work / (_RATE * side_by_side()), _bytes("fast", full, settings))
     seconds /= _RATE * side_by_side()
-    if fast is not None and (settings.solver == "fast" or (settings.tolerance and covers(settings, frame.is_flat))):
+    if fast is not None and (
+        settings.solver == "fast" or (settings.tolerance and covers(settings, frame.is_flat))
+    ):
         return Forecast(beams, *fast, None)
     return Forecast(beams, seconds, memory, fast)
 

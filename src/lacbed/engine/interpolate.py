@@ -1,9 +1,11 @@
 """Amplitudes at any tilt from those on a lattice of tilts.
 
-Nodes are fractions of the reciprocal lattice of the zone, so that few matrices serve them all, and reach beyond the
-wanted tilts, so that every stencil is centred. The phase that a free wave gathers, exp(πi |k|² t / K), is a matter of
-choice: with it a wave scattered from k to k' counts as displaced by λ t (k' - k), without it by λ t k'. Which fraction
-of it makes the amplitudes smoothest depends on how strongly the crystal scatters, and is found by trial.
+The amplitude of a beam is a smooth function of the tilt: its Fourier transform vanishes beyond the lateral
+distance that an electron is carried in the foil (see `lacbed.geometry.nodes`). Nodes are fractions of the
+reciprocal lattice of the zone, so that few matrices serve them all, and reach beyond the wanted tilts, so that
+every stencil is centred. The phase that a free wave gathers, exp(πi |k|² t / K), is a matter of choice: with it
+a wave scattered from k to k' counts as displaced by λ t (k' - k), without it by λ t k'. Which fraction of it
+makes the amplitudes smoothest depends on how strongly the crystal scatters, and is found by trial.
 """
 
 from __future__ import annotations

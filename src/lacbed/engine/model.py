@@ -1,19 +1,19 @@
 """The matrices of all tilts of a zone in few Bloch waves, with what is left out folded in to second order.
 
-With the far beams folded in, the Bloch waves of q = 0 are v_j = [C_j; X_j], C_j an eigenvector in the near beams and
-X_j = (E_j - H_QQ)⁻¹ H_QP C_j found by conjugate gradients. For other q and with absorption
+With the far beams folded in, the Bloch waves of q = 0 are v_j = [C_j; X_j], C_j an eigenvector in the near beams
+and X_j = (E_j - H_QQ)⁻¹ H_QP C_j found by conjugate gradients. For other q and with absorption
 
     M(q) = M(0) + B(q),   B(q) = iU' - 2 q·h   (|q|² is a phase),
 
-couples the waves that are kept (P, energies above a limit) to those that are left out (L: further waves of the near
+couples the waves that are kept (energies above a limit) to those that are left out (l: further waves of the near
 beams, and plane waves in the far ones). A canonical transformation takes that coupling away (Schrieffer & Wolff,
 Phys. Rev. 149 (1966) 491; Löwdin, J. Chem. Phys. 19 (1951) 1396): to second order
 
     A_ij(q) = E_i δ_ij + B_ij + ½ Σ_l B_il B_lj (R_li + R_lj),   R_lj = [1 - exp(-(Δ/η)²)] / Δ,  Δ = E_j - E_l,
 
-a polynomial of second degree in q, as k·p theory has it (Luttinger & Kohn, Phys. Rev. 97 (1955) 869). The exponential
-keeps neighbours across the limit, which hardly take part, from being resonant (Evangelista, J. Chem. Phys. 141
-(2014) 054109). The waves become v_j + Σ_l l R_lj B_lj, normalised to second order.
+a polynomial of second degree in q, as k·p theory has it (Luttinger & Kohn, Phys. Rev. 97 (1955) 869). The
+exponential keeps neighbours across the limit, which hardly take part, from being resonant (Evangelista, J. Chem.
+Phys. 141 (2014) 054109). The waves become v_j + Σ_l l R_lj B_lj, normalised to second order.
 """
 
 from __future__ import annotations
@@ -43,24 +43,25 @@ class Waves:
     """Bloch waves of q = 0 and what the far beams add to the highest of them.
 
     Attributes:
-        near: number of near beams, the first ones.
         energies: of all waves in the near beams, falling, in 1/Å²: (near,).
         vectors: the waves: (near, near).
         far: X_j of the first m waves: (far, m).
         pull: U X in all beams: (beam, m).
         push: U C in the far beams: (far, m).
         damping: U' v in all beams, or None: (beam, m).
-        tail: energy in 1/Å² by which beams beyond the list would shift the wave that they shift most, about.
     """
 
-    near: int
     energies: Tensor
     vectors: Tensor
     far: Tensor
     pull: Tensor
     push: Tensor
     damping: Tensor | None
-    tail: float
+
+    @property
+    def near(self) -> int:
+        """Number of near beams, the first ones."""
+        return len(self.energies)
 
     def kept(self, limit: float) -> int:
         """How many waves have energies above -limit, moved on to a gap in the spectrum."""
@@ -70,27 +71,54 @@ class Waves:
         return count
 
 
-def bloch_waves(potential: ZonePotential, near: int, limit: float) -> Waves:
-    """Waves of the first `near` beams, with far beams for those of energy above -limit in 1/Å²."""
+def near_waves(potential: ZonePotential, near: int) -> tuple[Tensor, Tensor]:
+    """Energies, falling, and waves in the first `near` beams: (near,), (near, near)."""
     energies, vectors = torch.linalg.eigh(potential.matrix(near))
-    energies, vectors = energies.flip(0), vectors.flip(1)
-    empty = vectors.new_zeros((0, 0))
-    kept = Waves(near, energies, vectors, empty, empty, empty, None, 0.0).kept(limit)
-    waves, values, size = vectors[:, :kept], energies[:kept], potential.size[near:]
-    table = potential.elastic
-    if len(size):
-        gap = values + size[:, None]
+    return energies.flip(0), vectors.flip(1)
+
+
+def far_enough(potential: ZonePotential, energies: Tensor, vectors: Tensor, allowed: float) -> tuple[float, float]:
+    """The |h| beyond which all beams together shift no wave by more than `allowed`, and by how much they do.
+
+    To second order a beam shifts the wave j by |⟨h| U |j⟩|² / (E_j + |h|²); the deepest waves are shifted most.
+
+    Args:
+        potential: in more beams than will be needed.
+        energies: of the deepest waves in the near beams: (n,).
+        vectors: these waves: (near, n).
+        allowed: in 1/Å².
+
+    Returns:
+        |h| in 1/Å, and the shift in 1/Å² by the beams beyond it.
+    """
+    size = potential.size[len(vectors) :]
+    if not len(size):
+        return float(potential.size[-1].sqrt()), 0.0
+    push = potential.apply(potential.elastic, vectors)[len(vectors) :]
+    shift = (push.abs().square() / (energies + size[:, None])).flip(0).cumsum(dim=0).flip(0)  # from each beam on
+    worst = shift.max(dim=1).values
+    enough = int((worst > allowed).sum())
+    if enough >= len(size):
+        return float(size[-1].sqrt()), float(worst[-1])
+    return float(size[enough].sqrt()) - 1e-6, float(worst[enough])
+
+
+def bloch_waves(potential: ZonePotential, energies: Tensor, vectors: Tensor, limit: float) -> Waves:
+    """The waves of `near_waves`, with far beams for those of energy above -limit in 1/Å²."""
+    near, empty = len(energies), vectors.new_zeros((0, 0))
+    kept = Waves(energies, vectors, empty, empty, empty, None).kept(limit)
+    waves, table = vectors[:, :kept], potential.elastic
+    gap = energies[:kept] + potential.size[near:, None]
+    if len(gap):
         push = potential.apply(table, waves)[near:]
         far = _conjugate_gradients(potential, near, push, gap)
         pull = potential.apply(table, far, near)
-        tail = _tail(push.abs().square() / gap, size, values > -limit)
     else:
-        push = far = vectors.new_zeros((0, kept))
-        pull, tail = vectors.new_zeros((near, kept)), 0.0
+        push, far, pull = gap.to(waves.dtype), gap.to(waves.dtype), torch.zeros_like(waves)
     damping = None
     if potential.absorptive is not None:
         damping = potential.apply(potential.absorptive, torch.cat([waves, far]))
-    return Waves(near, energies, vectors, far, pull, push, damping, tail)
+    return Waves(energies, vectors, far, pull, push, damping)
 
 
 def _conjugate_gradients(potential: ZonePotential, near: int, push: Tensor, gap: Tensor) -> Tensor:
@@ -107,17 +135,6 @@ def _conjugate_gradients(potential: ZonePotential, near: int, push: Tensor, gap:
         direction = scaled + (after / product.clamp(min=1e-300)).to(push.dtype) * direction
         product = after
     return far
-
-
-def _tail(shifts: Tensor, size: Tensor, wanted: Tensor) -> float:
-    """Sum of a geometric series from what the two outermost shells shift: (far, m), (far,), (m,)."""
-    edge = float(size[-1])
-    outer, inner = (size > 0.7 * edge), (size > 0.4 * edge) & (size <= 0.7 * edge)
-    last, before = (float(shifts[shell][:, wanted].sum(dim=0).max()) if shell.any() else 0.0 for shell in (outer, inner))
-    if before == 0.0:
-        return last
-    ratio = min(0.9, last / before)
-    return last * ratio / (1.0 - ratio)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +199,12 @@ def _orthonormal(waves: Waves, m: int, potential: ZonePotential) -> tuple[Tensor
 
 
 def _assemble(
-    vector: Tensor, left: Tensor, parts: list[Tensor], resolvent: Tensor, first: list[Tensor], damping: Tensor | None
+    vector: Tensor,
+    left: Tensor,
+    parts: list[Tensor],
+    resolvent: Tensor,
+    first: list[Tensor],
+    damping: Tensor | None,
 ) -> Model:
     """Second order from the couplings `parts` = B_L,P to M(0), q_x, q_y and U': (left, m) each."""
     m, absorbs = vector.shape[1], damping is not None

@@ -1,7 +1,7 @@
 """Which tilts share a matrix, by lattice translation, symmetry and reciprocity.
 
-A tilt is k = q + G. With R an operation of the projected crystal, U_{Rh} = U_h exp(-2πi Rh·t), and a potential that
-is its own projection, the waves F_q(h, h') = ⟨h| exp(iτM(q)) |h'⟩ obey
+A tilt is k = q + G. With R an operation of the projected crystal, U_{Rh} = U_h exp(-2πi Rh·t), and a potential
+that is its own projection, the waves F_q(h, h') = ⟨h| exp(iτM(q)) |h'⟩ obey
 
     F_{q+G}(h - G, h' - G) = F_q(h, h')                        (lattice),
     F_{Rq}(Rh, Rh') = F_q(h, h') exp(-2πi R(h - h')·t)          (symmetry),
@@ -26,7 +26,13 @@ _KEY = 10_000_000
 
 @dataclass(frozen=True, eq=False)
 class Operation:
-    """R on coordinates of the zone's lattice, as h → h @ turn, and t on them; `swaps` if joined with reciprocity."""
+    """An operation on coordinates of the zone's lattice.
+
+    Attributes:
+        turn: R, as h → h @ turn: (2, 2).
+        shift: t: (2,).
+        swaps: whether it is joined with reciprocity.
+    """
 
     turn: IntArray
     shift: FloatArray
@@ -55,7 +61,7 @@ class Orbits:
 
 
 def plane_operations(crystal: Crystal, frame: Frame, basis: IntArray) -> tuple[Operation, ...]:
-    """Operations of the crystal projected along the zone axis, identity first, and their products with reciprocity.
+    """Operations of the projected crystal, identity first, and their products with reciprocity.
 
     Reciprocity is left out where the projection has a twofold axis, which does as much.
     """

@@ -1,9 +1,9 @@
 """Amplitudes of many tilts and reflections from the matrices of a model.
 
-The amplitude of a pair with K_n = K of its tilt is ⟨out| exp(2πi (A(q) - |q|² + |k|²) t / 2K) |in⟩. Without absorption
-A is diagonalised, once for all thicknesses. With it the exponentials come from products of matrices at the mean K;
-that K varies by some 1e-4 is put right by a Taylor series that acts on the incident waves, long enough for
-any accuracy.
+The amplitude of a pair with K_n = K of its tilt is ⟨out| exp(2πi (A(q) - |q|² + |k|²) t / 2K) |in⟩. Without
+absorption A is diagonalised, once for all thicknesses. With it the exponentials come from products of matrices at
+the mean K; that K varies by some 1e-4 is put right by a Taylor series that acts on the incident waves, long enough
+for any accuracy.
 """
 
 from __future__ import annotations
@@ -185,8 +185,8 @@ def _solve_block(
     matrices.diagonal(dim1=1, dim2=2).sub_(centre)
     series = _Series(wanted, model, middle, accuracy)
     rows = [
-        [series.rows(side[0], matrices[n] if group.swaps else matrices[n].mT) for group, side in zip(groups[n], sides[n], strict=True)]
-        for n in range(len(q))
+        [series.rows(side[0], matrix if g.swaps else matrix.mT) for g, side in zip(mine, ours, strict=True)]
+        for matrix, mine, ours in zip(matrices, groups, sides, strict=True)
     ]
     generator = matrices * (1j * math.pi / middle)
     kind = torch.complex64 if single else torch.complex128

@@ -94,7 +94,9 @@ def matrix_exponential(matrices: Tensor, fine: bool = False) -> Tensor:
         for _ in range(squarings):
             result = result @ result
         return result
-    pieces = [_squared(_polynomial(scaled(part, 0.5**squarings), scheme), squarings) for part in _portions(matrices)]
+    pieces = [
+        _squared(_polynomial(scaled(part, 0.5**squarings), scheme), squarings) for part in _portions(matrices)
+    ]
     return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
 
 
