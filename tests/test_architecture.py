@@ -28,6 +28,7 @@ ROOMS = (
     "setup",
     "differentiable",
     "fast",
+    "engine",
     "converge",
     "forecast",
     "multislice",

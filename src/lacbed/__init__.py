@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lacbed.crystals import Crystal, Site
     from lacbed.datasets.dataset import LacbedDataset, open_dataset
     from lacbed.differentiable import PreparedModel, intensities, model_state, prepare_model
+    from lacbed.engine.zone import Zone
     from lacbed.errors import LacbedError
     from lacbed.experiment.experiment import Experiment
     from lacbed.experiment.folder import load_experiment
@@ -48,6 +49,7 @@ _NAMES = {
     "crystals": ("Crystal", "Site"),
     "datasets.dataset": ("LacbedDataset", "open_dataset"),
     "differentiable": ("PreparedModel", "intensities", "model_state", "prepare_model"),
+    "engine.zone": ("Zone",),
     "errors": ("LacbedError",),
     "experiment.experiment": ("Experiment",),
     "experiment.folder": ("load_experiment",),
@@ -96,6 +98,7 @@ __all__ = [
     "Site",
     "Surrogate",
     "TiltGrid",
+    "Zone",
     "assemble_cbed",
     "compare_patterns",
     "convergence",

@@ -91,6 +91,11 @@ class ConvergenceReport:
     converged: bool
 
     @property
+    def error(self) -> float:
+        """Largest |ΔI| of the chosen number of beams compared with the next one."""
+        return next(s.max_difference for s in self.steps if s.beams == self.beams)
+
+    @property
     def summary(self) -> str:
         """One line for the notes of a result."""
         chosen = next(s for s in self.steps if s.beams == self.beams)

@@ -56,7 +56,7 @@ def prepare_model(crystal: Crystal, *, free_ug: Sequence[HKL] = (), **settings: 
     Raises:
         SettingError: on impossible settings, paraxial=False, or a U_g that symmetry forbids or that plays no part.
     """
-    refused = sorted(set(settings) & {"device", "dtype", "output", "solver", "frozen_phonons"})
+    refused = sorted(set(settings) & {"device", "dtype", "output", "solver", "frozen_phonons", "tolerance"})
     if refused:
         raise SettingError(f"a differentiable model has no {', '.join(refused)}; leave it out")
     try:

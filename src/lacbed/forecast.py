@@ -12,6 +12,7 @@ from lacbed.beams import beams_within, reflections_within, zone_area
 from lacbed.constants import wavelength
 from lacbed.converge import GROWTH, LIKELY_G, coarse_grid
 from lacbed.crystals import Crystal
+from lacbed.engine.zone import covers
 from lacbed.geometry.folding import zone_of_allowed
 from lacbed.geometry.frame import Frame, make_frame
 from lacbed.geometry.interpolation import node_spacing
@@ -108,7 +109,9 @@ def forecast(crystal: Crystal, settings: Settings) -> Forecast:
             _bytes("fast", interpolated, settings, reflections),
         )
     seconds = seconds / (_RATE * side_by_side()) + prepared / _RATE  # which one thread does
-    if settings.solver == "fast" and fast is not None:
+    if fast is not None and (
+        settings.solver == "fast" or (settings.tolerance and covers(settings, frame.is_flat))
+    ):
         return Forecast(beams, *fast, None)
     return Forecast(beams, seconds, memory, fast)
 

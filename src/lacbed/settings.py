@@ -12,7 +12,7 @@ import numpy as np
 from lacbed.errors import SettingError
 from lacbed.geometry.tilts import TiltGrid
 from lacbed.geometry.wave import electron_wave
-from lacbed.io.checks import check_number, check_one_of, check_whole
+from lacbed.io.checks import check_number, check_one_of, check_whole, is_number
 from lacbed.potential import Absorption, check_absorption
 from lacbed.scattering import FACTOR_TABLES
 from lacbed.solvers.choose import SOLVERS
@@ -20,6 +20,7 @@ from lacbed.solvers.choose import SOLVERS
 Reflections = Sequence[Sequence[int]] | Literal["all"] | tuple[Literal["all"], float]
 MAX_THICKNESS = 1e5
 MAX_LAUE_ZONES = 6
+MAX_TOLERANCE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,7 @@ class Settings:
     device: str = "auto"
     dtype: str = "float64"
     frozen_phonons: int = 0
+    tolerance: float | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without the crystal.
@@ -62,6 +64,7 @@ class Settings:
         for name in ("hkl", "absorption", "beams"):
             object.__setattr__(self, name, plain(getattr(self, name)))
         self._check_beams()
+        self._check_tolerance()
         check_absorption(self.absorption)
         check_one_of("factors", self.factors, FACTOR_TABLES)
         if not isinstance(self.device, str):
@@ -83,6 +86,24 @@ class Settings:
         if self.frozen_phonons and self.solver != "multislice":
             raise SettingError("frozen_phonons needs solver='multislice'; Bloch waves have Debye-Waller factors")
         check_whole("laue_zones", self.laue_zones, 0, MAX_LAUE_ZONES)
+
+    def _check_tolerance(self) -> None:
+        """The tolerance, and that nothing else says how exact the result is to be."""
+        tolerance = self.tolerance
+        if tolerance is None:
+            return
+        if not (is_number(tolerance, 0, MAX_TOLERANCE)):
+            raise SettingError(
+                f"tolerance must be a number from 0 to {MAX_TOLERANCE}, the largest error of an intensity as a "
+                f"fraction of the incident one, got {tolerance!r}"
+            )
+        object.__setattr__(self, "tolerance", float(tolerance))
+        if tolerance == 0:
+            return
+        if self.beams != "auto" or self.g_max is not None or self.sg_max is not None:
+            raise SettingError("tolerance chooses the beams; leave beams, g_max and sg_max out, or tolerance")
+        if self.solver == "multislice":
+            raise SettingError("solver 'multislice' has no tolerance; leave it out, or take solver 'auto'")
 
     def to_attributes(self) -> dict[str, Any]:
         """The settings as flat values that every file format can hold."""

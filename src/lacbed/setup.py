@@ -242,7 +242,7 @@ def solve_amplitudes(setup: Setup, tick: Tick | None = None) -> tuple[str, str, 
     result = result_bytes(pixels, reflections, pairs, thicknesses, word, complex_out)
     try:
         amplitude = run_solver(name, problem, device, precision, tick, result)
-    except (np.linalg.LinAlgError, torch.linalg.LinAlgError):
+    except (np.linalg.LinAlgError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
         if settings.weak_beams:
             check_gain(setup, math.nan)
         raise

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from lacbed.crystals import Crystal
+from lacbed.geometry.frame import make_frame
 from lacbed.geometry.tilts import TiltGrid
 from lacbed.patterns.result import label_pattern
 from lacbed.potential import Absorption
@@ -44,6 +45,7 @@ def simulate(
     device: str = "auto",
     dtype: str = "float64",
     frozen_phonons: int = 0,
+    tolerance: float | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> xr.DataArray:
     """Exact LACBED patterns of a crystal by Bloch waves.
@@ -81,6 +83,11 @@ def simulate(
         dtype: "float64" or "float32".
         frozen_phonons: for solver="multislice", number of configurations of displaced atoms to average over; 0
             for the averaged potential with Debye-Waller factors.
+        tolerance: largest error of an intensity (a fraction of the incident one) at any pixel, compared with
+            infinitely many beams, from 0 to 0.5; it takes the place of `beams`, `g_max` and `sg_max`. One Laue
+            zone and a flat foil are then computed as `lacbed.Zone` does, within seconds for 1e-3; for anything
+            else, or a solver other than "auto" and "fast", beams are added until |ΔI| is below it. The attribute
+            `error_estimate` says what was reached. None or 0: none of this.
         progress: called with the fraction of the work done, the search for enough beams included. If it has a
             method `describe`, that is called with a few words about what is being done.
 
@@ -114,6 +121,7 @@ def simulate(
         device,
         dtype,
         frozen_phonons,
+        tolerance,
     )
     check_request(crystal, settings)
     with one_thread_each(torch.device("cpu")):
@@ -127,12 +135,25 @@ def _simulate(crystal: Crystal, settings: Settings, tick: Tick | None) -> xr.Dat
 
         return simulate_multislice(crystal, settings, tick, frozen_phonons=settings.frozen_phonons)
     remark = ""
+    facts: dict[str, float] = {}
+    asked: dict[str, Any] = {}
+    if settings.tolerance:
+        from lacbed.engine.zone import Zone, covers
+
+        if covers(settings, make_frame(crystal, settings.zone_axis, settings.foil_normal).is_flat):
+            return Zone.of(crystal, settings).solve(settings, tick)
+        facts["tolerance"] = settings.tolerance
+        asked = {"tolerance_z": 1.0, "tolerance_intensity": settings.tolerance}
+        settings = replace(settings, tolerance=None)
     if chooses_beams_by_convergence(settings):
         from lacbed.converge import converge, search_share
 
         share = 0.0 if tick is None else search_share(crystal, settings)
-        report = converge(crystal, settings, tick=part_of(tick, 0.0, share))
+        report = converge(crystal, settings, tick=part_of(tick, 0.0, share), **asked)
         settings, remark = replace(settings, beams=report.beams), report.summary
+        if asked:
+            facts["error_estimate"] = report.error
+            remark = f"tolerance {facts['tolerance']:g} by an exact solver with ever more beams: {remark}"
         tick = part_of(tick, share, 1.0)
         describe_work(tick, f"simulating with {report.beams} beams")
     if settings.solver == "fast":
@@ -146,7 +167,7 @@ def _simulate(crystal: Crystal, settings: Settings, tick: Tick | None) -> xr.Dat
             crystal,
             result.setup.frame,
             settings,
-            {"solver": "fast", **result.setup.describe(), **result.facts},
+            {"solver": "fast", **result.setup.describe(), **result.facts, **facts},
             [*crystal.notes, f"solver fast: {result.note}", remark],
         )
     setup = prepare(crystal, settings)
@@ -158,6 +179,6 @@ def _simulate(crystal: Crystal, settings: Settings, tick: Tick | None) -> xr.Dat
         crystal,
         setup.frame,
         settings,
-        {"solver": name, **setup.describe()},
+        {"solver": name, **setup.describe(), **facts},
         [*crystal.notes, f"solver {name}: {why}", remark, setup.weak_beams_note()],
     )

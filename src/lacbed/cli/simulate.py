@@ -53,6 +53,14 @@ def simulate_command(
     solver: Annotated[
         str, typer.Option("--solver", help="auto, reference, zone, tilted, chebyshev, fast or multislice.")
     ] = "auto",
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            "--tolerance",
+            metavar="DI",
+            help="Largest error of an intensity, 1e-3 for example; chooses beams and solver.",
+        ),
+    ] = None,
     device: o.DeviceOption = "auto",
     dtype: Annotated[str, typer.Option("--dtype", help="float64 or float32.")] = "float64",
     frozen_phonons: Annotated[
@@ -90,6 +98,7 @@ def simulate_command(
         "dtype": dtype,
         "output": output,
         "frozen_phonons": frozen_phonons,
+        "tolerance": tolerance,
     }
     middle = parse.numbers(center, "--center", 2)
     settings["grid"] = grid(pixels, extent, k_max, semi_angle, shape, middle)

@@ -66,8 +66,13 @@ def _scheme(c: FloatArray) -> _Scheme:
 
 _EXP = _scheme(_chebyshev(LARGEST_NORM))
 
+_FINE_NORM = 0.8
+"""The same where more digits are asked for: good to 2e-9 a step, for one squaring more."""
 
-def matrix_exponential(matrices: Tensor) -> Tensor:
+_FINE = _scheme(_chebyshev(_FINE_NORM))
+
+
+def matrix_exponential(matrices: Tensor, fine: bool = False) -> Tensor:
     """exp(A) of a stack of complex, nearly anti-Hermitian matrices by scaling and squaring.
 
     With B = A / 2^s, the Chebyshev polynomial of degree 8 takes three products (Bader, Blanes, Casas & Seydaoğlu,
@@ -77,17 +82,21 @@ def matrix_exponential(matrices: Tensor) -> Tensor:
     Args:
         matrices: A, of like size in all of the stack, with eigenvalues near the imaginary axis (at -1 the
             polynomial is off by 2e-4): (matrix, n, n), complex.
+        fine: whether errors of 1e-7 matter, in double precision.
 
     Returns:
         (matrix, n, n).
     """
-    squarings = max(0, math.ceil(math.log2(max(_spectral_radius(matrices.detach()), 1e-30) / LARGEST_NORM)))
+    largest, scheme = (_FINE_NORM, _FINE) if fine else (LARGEST_NORM, _EXP)
+    squarings = max(0, math.ceil(math.log2(max(_spectral_radius(matrices.detach()), 1e-30) / largest)))
     if matrices.requires_grad:  # which the saving of memory below does not allow
-        result = _polynomial(scaled(matrices, 0.5**squarings))
+        result = _polynomial(scaled(matrices, 0.5**squarings), scheme)
         for _ in range(squarings):
             result = result @ result
         return result
-    pieces = [_squared(_polynomial(scaled(part, 0.5**squarings)), squarings) for part in _portions(matrices)]
+    pieces = [
+        _squared(_polynomial(scaled(part, 0.5**squarings), scheme), squarings) for part in _portions(matrices)
+    ]
     return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
 
 
@@ -127,15 +136,15 @@ def _spectral_radius(matrices: Tensor) -> float:
     return scale * math.pow(float(torch.linalg.vector_norm(torch.view_as_real(power))), 1.0 / 16.0)
 
 
-def _polynomial(B: Tensor) -> Tensor:
-    """exp(B) to degree 8 by the scheme above."""
-    x4, x5, x6, x7 = _EXP.right
-    y0, y1, y2 = _EXP.low
+def _polynomial(B: Tensor, scheme: _Scheme) -> Tensor:
+    """exp(B) to degree 8 by one of the schemes above."""
+    x4, x5, x6, x7 = scheme.right
+    y0, y1, y2 = scheme.low
     # Sums with real weights run over real and imaginary parts as they lie in memory, several times faster.
     first, square = torch.view_as_real(B), B @ B
     second = torch.view_as_real(square)
-    fourth = torch.view_as_real(square @ torch.view_as_complex(torch.add(second, first, alpha=_EXP.x1)))
-    left = torch.view_as_complex(torch.add(fourth, second, alpha=_EXP.x3))
+    fourth = torch.view_as_real(square @ torch.view_as_complex(torch.add(second, first, alpha=scheme.x1)))
+    left = torch.view_as_complex(torch.add(fourth, second, alpha=scheme.x3))
     right = torch.view_as_complex(torch.add(x7 * fourth, second, alpha=x6).add_(first, alpha=x5))
     right.diagonal(dim1=-2, dim2=-1).add_(x4)
     result = left @ right
@@ -149,12 +158,13 @@ def scaled(matrices: Tensor, factor: Tensor | float) -> Tensor:
     return torch.view_as_complex(torch.view_as_real(matrices) * factor)
 
 
-def propagators(generator: Tensor, thicknesses: Tensor) -> Iterator[tuple[int, Tensor]]:
+def propagators(generator: Tensor, thicknesses: Tensor, fine: bool = False) -> Iterator[tuple[int, Tensor]]:
     """exp(A t) for every thickness, thin ones first; equal steps cost one product each.
 
     Args:
         generator: A in 1/Å: (matrix, n, n), complex.
         thicknesses: in Å: (thickness,).
+        fine: see `matrix_exponential`.
 
     Yields:
         position of the thickness and exp(A t): (matrix, n, n).
@@ -166,7 +176,7 @@ def propagators(generator: Tensor, thicknesses: Tensor) -> Iterator[tuple[int, T
         step = round(float(thicknesses[position]) - reached, 9)
         if step > 0 or result is None:
             if step not in steps:
-                steps = {step: matrix_exponential(generator * step)}  # hold one step, not all
+                steps = {step: matrix_exponential(generator * step, fine)}  # hold one step, not all
             result = steps[step] if result is None else result @ steps[step]
             reached += step
         yield position, result

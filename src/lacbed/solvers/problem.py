@@ -203,12 +203,12 @@ def build_problem(
     elastic = elastic * (torch.arange(len(elastic)) != zero)  # U_0 is in K
     shift, gauge = None, None
     if fixed:
-        shift = _shift_to_centre(elastic.detach(), absorptive, difference, crystal, beams.hkl)
+        shift = shift_to_centre(elastic.detach(), absorptive, difference, crystal, beams.hkl)
     if shift is not None:
-        phase = _half_turns(difference, shift)
+        phase = half_turns(difference, shift)
         elastic = (elastic * phase).real
         absorptive = None if absorptive is None else (absorptive * phase).real
-        gauge = _half_turns(beams.hkl, shift)
+        gauge = half_turns(beams.hkl, shift)
     anchor = beams.index(reduction.folding.anchor)
     out = beams.index(reduction.folding.anchor[reduction.pair_tilt] + reduction.pair_hkl)
     assert anchor.min() >= 0  # select_beams was told to hold them
@@ -338,12 +338,12 @@ def _zero_row(hkl: IntArray) -> int:
     return int(np.flatnonzero(np.all(hkl == 0, axis=1))[0])
 
 
-def _half_turns(hkl: IntArray, shift: FloatArray) -> Tensor:
+def half_turns(hkl: IntArray, shift: FloatArray) -> Tensor:
     """exp(πi h·w): (n, 3), (3,) to (n,)."""
     return torch.as_tensor(np.exp(1j * np.pi * (hkl @ shift)))
 
 
-def _shift_to_centre(
+def shift_to_centre(
     elastic: Tensor, absorptive: Tensor | None, difference: IntArray, crystal: Crystal, hkl: IntArray
 ) -> FloatArray | None:
     """w, such that with the origin at w/2, a centre of symmetry of the (projected) crystal, U is real; or None.
@@ -356,7 +356,7 @@ def _shift_to_centre(
     inverse_transposed = np.round(np.linalg.inv(crystal.rotations).transpose(0, 2, 1)).astype(np.int64)
     inverts = np.all(hkl @ inverse_transposed.transpose(0, 2, 1) == -hkl, axis=(1, 2))
     for shift in crystal.translations[inverts][:8]:
-        phase = _half_turns(difference, shift)
+        phase = half_turns(difference, shift)
         if all(m is None or float((m * phase).imag.abs().max()) < 1e-10 * scale for m in (elastic, absorptive)):
             return np.asarray(shift)
     return None

@@ -1,0 +1,143 @@
+"""Enough Bloch waves and beams for some tilts: the potential, a model, and a larger one that judges it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lacbed.crystals import Crystal
+from lacbed.engine.model import Model, Waves, bloch_waves, far_enough, fold, near_waves
+from lacbed.engine.potential import ZonePotential, zone_potential
+from lacbed.geometry.frame import Frame
+from lacbed.settings import Settings
+from lacbed.solvers.blocks import check_memory
+
+FURTHER = 1.5
+"""The waves that judge reach so many 1/Å² further, and are some more."""
+
+FARTHEST = 9.0
+"""|h| in 1/Å up to which beams are looked for."""
+
+FAR = 0.15
+"""Part of the tolerance that beams beyond the list may take."""
+
+_DEEPEST = 12
+"""Waves that show how far beams are needed."""
+
+_NEAR = 9.0
+"""Beams up to so many 1/Å² above the waves' energies are diagonalised."""
+
+_MOST_NEAR = 700
+"""More of them only as far as half of `_NEAR`."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What waves are wanted for.
+
+    Attributes:
+        highest: |k|² of the highest tilt in 1/Å².
+        out: |h| in 1/Å of the furthest wave that comes in or goes out.
+        thickest: largest thickness in Å.
+    """
+
+    highest: float
+    out: float
+    thickest: float
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """What is solved once for a zone.
+
+    Attributes:
+        potential: in the beams that count.
+        waves: Bloch waves of q = 0.
+        model: the matrices of all q in the waves that are kept.
+        judge: the same in more waves.
+        reach: up to where they hold.
+        margin: energy in 1/Å² above the highest tilt up to which waves are kept.
+        g_max: largest |h| in 1/Å.
+        tail: shift in 1/Å² of a wave's energy by the beams beyond.
+    """
+
+    potential: ZonePotential
+    waves: Waves
+    model: Model
+    judge: Model
+    reach: Reach
+    margin: float
+    g_max: float
+    tail: float
+
+    def tail_error(self, wave_number: float, thickness: float) -> float:
+        """What the beams beyond the list change at most, about: the phase that they add to a wave."""
+        return self.tail * math.pi * thickness / wave_number
+
+
+def first_margin(tolerance: float) -> float:
+    """First guess of `Basis.margin`."""
+    return 1.2 + 0.8 * min(3.0, max(0.0, -2.0 - math.log10(tolerance)))
+
+
+def solve_basis(
+    crystal: Crystal, frame: Frame, settings: Settings, wave_number: float, reach: Reach, margin: float
+) -> Basis:
+    """Waves up to `margin` in 1/Å² above the highest tilt, in as many beams as the tolerance needs.
+
+    Raises:
+        MemoryLimitError: if they cannot be held.
+    """
+    limit = reach.highest + margin
+
+    def potential_within(g_max: float) -> ZonePotential:
+        return zone_potential(crystal, frame, settings.energy, settings.factors, settings.absorption, g_max)
+
+    wide = potential_within(max(FARTHEST, 1.1 * (reach.out + 0.5), 1.2 * math.sqrt(limit + FURTHER + 2.0)))
+    cell = float(np.linalg.norm(wide.lattice, axis=1).max())
+    further = _more_waves(wide, limit)
+    wish = limit + _NEAR
+    if int((wide.size <= wish).sum()) > _MOST_NEAR:
+        wish = limit + 0.5 * _NEAR
+    near = _whole_shell(wide, max(wish, further + 2.0, (reach.out + cell + 0.1) ** 2))
+    _check_memory(crystal, settings, wide, near, further)
+    energies, vectors = near_waves(wide, near)
+    allowed = FAR * float(settings.tolerance or 0.0) * wave_number / (math.pi * reach.thickest)
+    g_max, tail = far_enough(wide, energies[:_DEEPEST], vectors[:, :_DEEPEST], allowed)
+    potential = potential_within(g_max)
+    waves = bloch_waves(potential, energies, vectors, further)
+    model, judge = fold(potential, waves, limit), fold(potential, waves, further)
+    out = max(reach.out, math.sqrt(float(potential.size[near - 1])) - cell - 0.1)  # as far as the near beams go
+    return Basis(potential, waves, model, judge, Reach(reach.highest, out, reach.thickest), margin, g_max, tail)
+
+
+def _more_waves(potential: ZonePotential, limit: float) -> float:
+    """Energy in 1/Å² up to which waves are taken to judge those up to `limit`."""
+    count = int((potential.size <= limit).sum())
+    place = min(len(potential.size) - 1, math.ceil(1.4 * count) + 4)
+    return max(limit + FURTHER, float(potential.size[place]))
+
+
+def _whole_shell(potential: ZonePotential, limit: float) -> int:
+    """Number of beams with |h|² up to a limit, completed to a whole shell."""
+    size = potential.size
+    count = min(len(size), max(1, int((size <= limit).sum())))
+    while count < len(size) and float(size[count] - size[count - 1]) < 1e-7:
+        count += 1
+    return count
+
+
+def _check_memory(crystal: Crystal, settings: Settings, potential: ZonePotential, near: int, limit: float) -> None:
+    """Refuse more waves than can be held, before they are solved for.
+
+    Raises:
+        MemoryLimitError: with the estimate.
+    """
+    word = 16 if settings.absorption is not None or potential.elastic.is_complex() else 8
+    kept = int((potential.size <= limit).sum())
+    need = word * (4 * near**2 + kept * (8 * len(potential.places) + 50 * kept + 12 * near))
+    what = f"{kept} Bloch waves in {len(potential.places)} beams of {crystal.name}"
+    check_memory(need, torch.device("cpu"), what, "a larger tolerance or a narrower grid")

@@ -1,0 +1,250 @@
+"""The matrices of all tilts of a zone in few Bloch waves, with what is left out folded in to second order.
+
+With the far beams folded in, the Bloch waves of q = 0 are v_j = [C_j; X_j], C_j an eigenvector in the near beams
+and X_j = (E_j - H_QQ)⁻¹ H_QP C_j found by conjugate gradients. For other q and with absorption
+
+    M(q) = M(0) + B(q),   B(q) = iU' - 2 q·h   (|q|² is a phase),
+
+couples the waves that are kept (energies above a limit) to those that are left out (l: further waves of the near
+beams, and plane waves in the far ones). A canonical transformation takes that coupling away (Schrieffer & Wolff,
+Phys. Rev. 149 (1966) 491; Löwdin, J. Chem. Phys. 19 (1951) 1396): to second order
+
+    A_ij(q) = E_i δ_ij + B_ij + ½ Σ_l B_il B_lj (R_li + R_lj),   R_lj = [1 - exp(-(Δ/η)²)] / Δ,  Δ = E_j - E_l,
+
+a polynomial of second degree in q, as k·p theory has it (Luttinger & Kohn, Phys. Rev. 97 (1955) 869). The
+exponential keeps neighbours across the limit, which hardly take part, from being resonant (Evangelista, J. Chem.
+Phys. 141 (2014) 054109). The waves become v_j + Σ_l l R_lj B_lj, normalised to second order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lacbed.engine.potential import ZonePotential
+
+ETA = 0.6
+"""η in 1/Å²."""
+
+STEPS = 3
+"""Steps of conjugate gradients for the far beams."""
+
+_SPLIT = 1e-3
+"""Energies closer than this (in 1/Å²) are kept or left together, so that symmetry is."""
+
+POWERS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+"""The monomials 1, q_x, q_y, q_x², q_x q_y, q_y² as products of two of (1, q_x, q_y)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Waves:
+    """Bloch waves of q = 0 and what the far beams add to the highest of them.
+
+    Attributes:
+        energies: of all waves in the near beams, falling, in 1/Å²: (near,).
+        vectors: the waves: (near, near).
+        far: X_j of the first m waves: (far, m).
+        pull: U X in all beams: (beam, m).
+        push: U C in the far beams: (far, m).
+        damping: U' v in all beams, or None: (beam, m).
+    """
+
+    energies: Tensor
+    vectors: Tensor
+    far: Tensor
+    pull: Tensor
+    push: Tensor
+    damping: Tensor | None
+
+    @property
+    def near(self) -> int:
+        """Number of near beams, the first ones."""
+        return len(self.energies)
+
+    def kept(self, limit: float) -> int:
+        """How many waves have energies above -limit, moved on to a gap in the spectrum."""
+        count = max(1, int((self.energies > -limit).sum()))
+        while count < len(self.energies) and float(self.energies[count - 1] - self.energies[count]) < _SPLIT:
+            count += 1
+        return count
+
+
+def near_waves(potential: ZonePotential, near: int) -> tuple[Tensor, Tensor]:
+    """Energies, falling, and waves in the first `near` beams: (near,), (near, near)."""
+    energies, vectors = torch.linalg.eigh(potential.matrix(near))
+    return energies.flip(0), vectors.flip(1)
+
+
+def far_enough(potential: ZonePotential, energies: Tensor, vectors: Tensor, allowed: float) -> tuple[float, float]:
+    """The |h| beyond which all beams together shift no wave by more than `allowed`, and by how much they do.
+
+    To second order a beam shifts the wave j by |⟨h| U |j⟩|² / (E_j + |h|²); the deepest waves are shifted most.
+
+    Args:
+        potential: in more beams than will be needed.
+        energies: of the deepest waves in the near beams: (n,).
+        vectors: these waves: (near, n).
+        allowed: in 1/Å².
+
+    Returns:
+        |h| in 1/Å, and the shift in 1/Å² by the beams beyond it.
+    """
+    size = potential.size[len(vectors) :]
+    if not len(size):
+        return float(potential.size[-1].sqrt()), 0.0
+    push = potential.apply(potential.elastic, vectors)[len(vectors) :]
+    shift = (push.abs().square() / (energies + size[:, None])).flip(0).cumsum(dim=0).flip(0)  # from each beam on
+    worst = shift.max(dim=1).values
+    enough = int((worst > allowed).sum())
+    if enough >= len(size):
+        return float(size[-1].sqrt()), float(worst[-1])
+    return float(size[enough].sqrt()) - 1e-6, float(worst[enough])
+
+
+def bloch_waves(potential: ZonePotential, energies: Tensor, vectors: Tensor, limit: float) -> Waves:
+    """The waves of `near_waves`, with far beams for those of energy above -limit in 1/Å²."""
+    near, empty = len(energies), vectors.new_zeros((0, 0))
+    kept = Waves(energies, vectors, empty, empty, empty, None).kept(limit)
+    waves, table = vectors[:, :kept], potential.elastic
+    gap = energies[:kept] + potential.size[near:, None]
+    if len(gap):
+        push = potential.apply(table, waves)[near:]
+        far = _conjugate_gradients(potential, near, push, gap)
+        pull = potential.apply(table, far, near)
+    else:
+        push, far, pull = gap.to(waves.dtype), gap.to(waves.dtype), torch.zeros_like(waves)
+    damping = None
+    if potential.absorptive is not None:
+        damping = potential.apply(potential.absorptive, torch.cat([waves, far]))
+    return Waves(energies, vectors, far, pull, push, damping)
+
+
+def _conjugate_gradients(potential: ZonePotential, near: int, push: Tensor, gap: Tensor) -> Tensor:
+    """X of (E - H_QQ) X = push, every column by itself, with the kinetic energies as preconditioner."""
+    far, rest = torch.zeros_like(push), push
+    scaled = rest / gap
+    direction, product = scaled, (rest.conj() * scaled).sum(dim=0).real
+    for _ in range(STEPS):
+        moved = gap * direction - potential.apply(potential.elastic, direction, near)[near:]
+        length = (product / (direction.conj() * moved).sum(dim=0).real.clamp(min=1e-300)).to(push.dtype)
+        far, rest = far + length * direction, rest - length * moved
+        scaled = rest / gap
+        after = (rest.conj() * scaled).sum(dim=0).real
+        direction = scaled + (after / product.clamp(min=1e-300)).to(push.dtype) * direction
+        product = after
+    return far
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A(q) and the beams in the waves that are kept, as polynomials in q (see `POWERS`).
+
+    Attributes:
+        matrix: coefficients of A, Hermitian without absorption: (6, m, m).
+        outgoing: coefficients of what beam h takes out of the waves: (6, near, m).
+        incoming: coefficients of what beam h brings into them: (6, near, m).
+        is_hermitian: whether A is.
+    """
+
+    matrix: Tensor
+    outgoing: Tensor
+    incoming: Tensor
+    is_hermitian: bool
+
+
+def polynomial(coefficients: Tensor, q: Tensor) -> Tensor:
+    """The value at every q of a polynomial: (6, ...), (n, 2) to (n, ...)."""
+    x, y = q.unbind(dim=1)
+    powers = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y], dim=1).to(coefficients.dtype)
+    value: Tensor = torch.tensordot(powers, coefficients, dims=1)
+    return value
+
+
+def fold(potential: ZonePotential, waves: Waves, limit: float) -> Model:
+    """The matrices in the waves of energy above -limit in 1/Å²."""
+    m, near = waves.kept(limit), waves.near
+    kept, left = waves.vectors[:, :m], waves.vectors[:, m:]
+    turn, energies, rest = _orthonormal(waves, m, potential)
+    vector = torch.cat([kept, waves.far[:, :m]]) @ turn
+    kind = vector.dtype
+    moved = [-2.0 * potential.vectors[:, i : i + 1].to(kind) * vector for i in (0, 1)]
+    parts = [left.mH @ (waves.pull[:near, :m] @ turn), *(left.mH @ part[:near] for part in moved)]
+    parts = [torch.cat([part, far]) for part, far in zip(parts, (rest, *(p[near:] for p in moved)), strict=True)]
+    damped = None if waves.damping is None else waves.damping[:, :m] @ turn
+    if damped is not None:
+        parts.append(torch.cat([left.mH @ damped[:near], damped[near:]]))
+    above = torch.cat([waves.energies[m:], -potential.size[near:]])
+    gap = energies - above[:, None]
+    resolvent = -torch.expm1(-torch.square(gap / ETA)) / torch.where(gap == 0.0, 1.0, gap)
+    first = [torch.diag(energies).to(kind), *(vector.mH @ part for part in moved)]
+    return _assemble(vector[:near], left, parts, resolvent, first, None if damped is None else vector.mH @ damped)
+
+
+def _orthonormal(waves: Waves, m: int, potential: ZonePotential) -> tuple[Tensor, Tensor, Tensor]:
+    """The turn that makes [C; X] orthonormal and M(0) diagonal, its eigenvalues, and (M(0) - E) v in far beams."""
+    far, values = waves.far[:, :m], waves.energies[:m]
+    push, pull = waves.push[:, :m], waves.pull[waves.near :, :m]
+    kinetic = potential.size[waves.near :, None].to(far.dtype)
+    applied = push + pull - kinetic * far  # (M(0) v) in the far beams
+    overlap = far.mH @ far
+    overlap.diagonal().add_(1.0)
+    matrix = push.mH @ far + far.mH @ applied
+    matrix.diagonal().add_(values.to(matrix.dtype))
+    lower = torch.linalg.cholesky(overlap)
+    inverse = torch.linalg.solve_triangular(lower, torch.eye(m, dtype=lower.dtype), upper=False)
+    energies, vectors = torch.linalg.eigh(inverse @ (0.5 * (matrix + matrix.mH)) @ inverse.mH)
+    turn = inverse.mH @ vectors
+    return turn, energies, applied @ turn - far @ turn * energies.to(far.dtype)
+
+
+def _assemble(
+    vector: Tensor,
+    left: Tensor,
+    parts: list[Tensor],
+    resolvent: Tensor,
+    first: list[Tensor],
+    damping: Tensor | None,
+) -> Model:
+    """Second order from the couplings `parts` = B_L,P to M(0), q_x, q_y and U': (left, m) each."""
+    m, absorbs = vector.shape[1], damping is not None
+    scaled = [resolvent.to(p.dtype) * p for p in parts]
+    stack, weighted = torch.cat(parts, dim=1), torch.cat(scaled, dim=1)
+    half, norm = stack.mH @ weighted, weighted.mH @ weighted
+    half = 0.5 * (half + half.mH)
+    kind = torch.complex128 if absorbs or vector.is_complex() else vector.dtype
+
+    def piece(table: Tensor, a: int, b: int) -> Tensor:
+        return table[a * m : (a + 1) * m, b * m : (b + 1) * m].to(kind)
+
+    def block(table: Tensor, a: int, b: int) -> Tensor:
+        """With iU' joined to what does not depend on q."""
+        found = piece(table, a, b)
+        if absorbs and b == 0:
+            found = found + 1j * piece(table, a, 3)
+        if absorbs and a == 0:
+            found = found + 1j * piece(table, 3, b)
+        return found - piece(table, 3, 3) if absorbs and a == b == 0 else found
+
+    def pair(table: Tensor, a: int, b: int) -> Tensor:
+        return block(table, a, b) if a == b else block(table, a, b) + block(table, b, a)
+
+    matrix = torch.stack([pair(half, a, b) for a, b in POWERS])
+    for number, part in enumerate(first):
+        matrix[number] += part.to(kind)
+    if damping is not None:
+        matrix[0] += 1j * damping.to(kind)
+    less = torch.stack([-0.5 * pair(norm, a, b) for a, b in POWERS])
+    beams, further, inside = vector.to(kind), left.to(kind), left.shape[1]
+    outgoing, incoming = beams @ less, beams.conj() @ less.mT
+    outgoing[0] += beams
+    incoming[0] += beams.conj()
+    for number in range(3):
+        right, back = scaled[number][:inside].to(kind), scaled[number][:inside].conj().to(kind)
+        if absorbs and number == 0:
+            right = right + 1j * scaled[3][:inside].to(kind)
+            back = back + 1j * scaled[3][:inside].conj().to(kind)
+        outgoing[number] += further @ right
+        incoming[number] += further.conj() @ back
+    return Model(matrix, outgoing, incoming, not absorbs)

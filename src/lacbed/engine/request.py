@@ -1,0 +1,76 @@
+"""What is asked of a zone at once, and at which tilts the answer is checked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from lacbed.beams import HKL
+from lacbed.crystals.cell import FloatArray
+from lacbed.engine.basis import Reach
+from lacbed.geometry.frame import Frame
+
+_CHECKS = 120
+"""Tilts at which a result is checked, about."""
+
+_HIGHEST = 5
+"""Of the highest tilts of a request."""
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Patterns that are wanted.
+
+    Attributes:
+        tilts: in 1/Å: (tilt, 2).
+        hkl: the reflections.
+        thicknesses: in Å: (thickness,).
+        is_disc: whether the tilts fill a disc, not a square.
+    """
+
+    tilts: FloatArray
+    hkl: tuple[HKL, ...]
+    thicknesses: FloatArray
+    is_disc: bool
+
+    def reach(self, frame: Frame) -> Reach:
+        """How far waves are wanted."""
+        length = float(np.linalg.norm(self.tilts, axis=1).max())
+        aside = float(np.linalg.norm(frame.vectors(np.array(self.hkl))[:, :2], axis=1).max())
+        return Reach(length**2, length + aside, float(self.thicknesses.max()))
+
+    def checks(self, lattice: FloatArray) -> FloatArray:
+        """A few points of the Brillouin zone in all zones that the tilts cover, and the highest tilts: (n, 2).
+
+        Args:
+            lattice: the vectors of the zone's lattice as rows in 1/Å: (2, 2).
+        """
+        low, high = self.tilts.min(axis=0), self.tilts.max(axis=0)
+        zones = float(np.prod(np.maximum(high - low, 1e-9))) / abs(float(np.linalg.det(lattice)))
+        points = int(np.clip(math.ceil(_CHECKS / max(zones, 1.0)), 3, 20))
+        # Points of a low-discrepancy sequence, which are no fractions of the zone, as nodes and pixels may be.
+        rest = np.arange(1, points + 1)[:, None] * np.array([0.7548776662466927, 0.5698402909980532]) % 1.0
+        corners = np.array([(x, y) for x in (low[0], high[0]) for y in (low[1], high[1])])
+        places = corners @ np.linalg.inv(lattice)
+        first, second = (
+            np.arange(math.floor(a) - 1, math.ceil(b) + 1) for a, b in zip(*_ends(places), strict=True)
+        )
+        cells = np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1).reshape(-1, 2)
+        tilts = ((cells[None] + rest[:, None]) @ lattice).reshape(-1, 2)
+        tilts = tilts[np.all((tilts >= low) & (tilts <= high), axis=1)]
+        if self.is_disc:
+            inside = np.linalg.norm(tilts - 0.5 * (low + high), axis=1) <= 0.5 * float((high - low).max())
+            tilts = tilts[inside]
+        # The highest tilts excite the waves that are left out most.
+        order = np.argsort(np.linalg.norm(self.tilts, axis=1), kind="stable")[::-1]
+        some = [order[:: max(1, len(order) // 60)][:_HIGHEST]]
+        if len(tilts) < 8:
+            some.append(order[:: max(1, len(order) // 8)])
+        return np.concatenate([tilts, self.tilts[np.unique(np.concatenate(some))]])
+
+
+def _ends(places: FloatArray) -> tuple[list[float], list[float]]:
+    """Lowest and highest value of every column."""
+    return places.min(axis=0).tolist(), places.max(axis=0).tolist()

@@ -1,0 +1,365 @@
+"""One zone of a crystal, solved once: patterns within a tolerance that is known.
+
+What is done:
+
+1. The Bloch waves of q = 0 up to some energy above that of the highest tilt, in as many beams as matter, and the
+   matrices of all q in them to second order (`lacbed.engine.model`).
+2. A lattice of tilts, close enough to interpolate the amplitudes (`lacbed.engine.interpolate`), or the pixels
+   themselves if they share fewer matrices. Tilts that lattice translations, symmetry or reciprocity make equal are
+   solved once (`lacbed.engine.orbits`, `lacbed.engine.propagate`).
+3. At tilts that are neither nodes nor special the intensities are compared with those of more waves without any
+   interpolation. Waves and nodes are added until they agree.
+
+The estimated error is `SAFETY` times the largest difference found there, plus what beams beyond the list may
+change.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from lacbed.constants import wavelength
+from lacbed.crystals import Crystal
+from lacbed.crystals.cell import FloatArray
+from lacbed.engine.basis import FAR, Basis, Reach, first_margin, solve_basis
+from lacbed.engine.interpolate import FRACTIONS, ORDER, lattice_of_nodes
+from lacbed.engine.model import Model
+from lacbed.engine.orbits import find_orbits, plane_operations
+from lacbed.engine.propagate import Store, Wanted, solve_pairs
+from lacbed.engine.request import Request
+from lacbed.errors import SettingError
+from lacbed.geometry.folding import zone_of_allowed
+from lacbed.geometry.frame import make_frame
+from lacbed.geometry.tilts import TiltGrid
+from lacbed.geometry.wave import electron_wave, internal_wave_vectors
+from lacbed.patterns.result import label_pattern
+from lacbed.potential import Absorption
+from lacbed.settings import Reflections, Settings
+from lacbed.setup import check_request, wanted_reflections
+from lacbed.solvers.blocks import Tick, describe_work, one_thread_each
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+SAFETY = 1.5
+"""The estimate is this many times the largest difference at the tilts that are checked."""
+
+_MOST_WAVES = 8.0
+"""Energy in 1/Å² above that of the highest tilt beyond which no waves are added."""
+
+_TRIES = 8
+
+
+def covers(settings: Settings, is_flat: bool) -> bool:
+    """Whether a `Zone` holds for a simulation: one Laue zone, a flat foil, strong beams, the paraxial equation.
+
+    It works on the CPU, and takes the place of the solvers "auto" and "fast" only.
+    """
+    physics = is_flat and settings.laue_zones == 0 and settings.weak_beams == 0 and settings.paraxial
+    return physics and settings.solver in ("auto", "fast") and settings.device in ("auto", "cpu")
+
+
+class Zone:
+    """A crystal in one zone axis, solved once for many patterns within a tolerance.
+
+    The patterns are those of `lacbed.simulate`, of one Laue zone and a foil whose normal is the zone axis. The
+    largest error of an intensity (a fraction of the incident one) at any pixel, compared with infinitely many
+    beams, is kept below `tolerance` by an estimate that every pattern states in its attribute `error_estimate`.
+
+    Args:
+        crystal: the crystal.
+        zone_axis: [uvw] of the direct lattice.
+        energy: of the electrons in eV.
+        tolerance: largest error of an intensity, above 0 and at most 0.5.
+        x_direction: (hkl) along +x; default the shortest reciprocal vector of the zone.
+        refraction: whether the mean inner potential refracts the incident wave.
+        absorption: None, ("proportional", percent), or "thomas".
+        factors: scattering factors, as in `lacbed.simulate`.
+
+    Raises:
+        SettingError: on impossible settings.
+        ScatteringError: on elements that a table does not cover.
+    """
+
+    def __init__(
+        self,
+        crystal: Crystal,
+        zone_axis: Sequence[float] = (0, 0, 1),
+        energy: float = 200e3,
+        *,
+        tolerance: float = 1e-3,
+        x_direction: Sequence[float] | None = None,
+        refraction: bool = True,
+        absorption: Absorption = None,
+        factors: str = "kirkland",
+    ) -> None:
+        settings = Settings(
+            zone_axis,
+            energy,
+            x_direction=x_direction,
+            refraction=refraction,
+            absorption=absorption,
+            factors=factors,
+            tolerance=tolerance,
+        )
+        self._begin(crystal, settings)
+
+    @classmethod
+    def of(cls, crystal: Crystal, settings: Settings) -> Zone:
+        """The zone of a simulation whose settings are checked."""
+        zone = cls.__new__(cls)
+        zone._begin(crystal, settings)
+        return zone
+
+    def _begin(self, crystal: Crystal, settings: Settings) -> None:
+        frame = make_frame(crystal, settings.zone_axis, settings.foil_normal, settings.x_direction)
+        if not covers(settings, frame.is_flat) or not settings.tolerance:
+            raise SettingError(
+                "a Zone holds for one Laue zone, a foil normal along the zone axis, no weak beams, paraxial=True "
+                "and a tolerance above 0; use simulate with solver='auto' for anything else"
+            )
+        self._crystal, self._settings, self._frame = crystal, settings, frame
+        self._wave = electron_wave(settings.energy)
+        self._tolerance = settings.tolerance
+        zone = zone_of_allowed(crystal, frame)
+        self._lattice = frame.vectors(zone)[:, :2]
+        self._operations = plane_operations(crystal, frame, zone)
+        self._basis: Basis | None = None
+        self._solved: Store = {}
+        self._judged: Store = {}
+        self._closer = 1.0  # distance of the nodes in units of the first guess
+        self._counts = 0, 0
+
+    @property
+    def tolerance(self) -> float:
+        """Largest error of an intensity that is allowed."""
+        return self._tolerance
+
+    @property
+    def waves(self) -> int:
+        """Bloch waves that are kept; 0 before the first pattern."""
+        return 0 if self._basis is None else int(self._basis.model.matrix.shape[1])
+
+    def pattern(
+        self,
+        thicknesses: Sequence[float] = (600.0,),
+        grid: TiltGrid | None = None,
+        hkl: Reflections = ((0, 0, 0),),
+        *,
+        output: Literal["intensity", "amplitude"] = "intensity",
+        progress: Callable[[float], None] | None = None,
+    ) -> xr.DataArray:
+        """A pattern (thickness, hkl, ky, kx) as `lacbed.simulate` returns it, for the cost of what is new in it.
+
+        Waves are solved for at the first call, and again only for tilts or reflections further out, or thicknesses
+        that need more of them. Without absorption eigenvectors are kept, and further thicknesses and reflections
+        take products of matrices alone.
+
+        Args:
+            thicknesses: along the foil normal in Å.
+            grid: the incident directions; default `TiltGrid(pixels=128, extent=4)`.
+            hkl: reflections, as in `lacbed.simulate`.
+            output: "intensity" or "amplitude".
+            progress: as in `lacbed.simulate`.
+
+        Raises:
+            SettingError: on impossible settings; MemoryLimitError: if it does not fit.
+        """
+        settings = replace(
+            self._settings,
+            thicknesses=thicknesses,
+            grid=TiltGrid() if grid is None else grid,
+            hkl=hkl,
+            output=output,
+        )
+        check_request(self._crystal, settings)
+        with one_thread_each(torch.device("cpu")):
+            return self.solve(settings, progress)
+
+    def solve(self, settings: Settings, tick: Tick | None = None) -> xr.DataArray:
+        """The pattern of settings that are checked."""
+        hkl = wanted_reflections(self._crystal, self._frame, settings)
+        grid, inside = settings.grid.tilts(self._frame, settings.energy)
+        request = Request(grid[inside], hkl, np.array(settings.thicknesses), settings.grid.shape == "disc")
+        rising = None if tick is None else _Rising(tick)
+        checks = request.checks(self._lattice)
+        basis, judged, error = self._enough_waves(request, checks, rising)
+        values, estimate, note = self._enough_nodes(basis, request, checks, judged, error, rising)
+        if settings.output == "intensity":
+            values = values.real**2 + values.imag**2
+        kind = np.result_type(settings.dtype, np.complex64 if settings.output == "amplitude" else np.float32)
+        note = f"{self.waves} Bloch waves, |h| up to {basis.g_max:.1f} 1/Å{note}; estimated error {estimate:.1g}"
+        if estimate > self._tolerance:
+            note += f", above the tolerance of {self._tolerance:g}"
+        facts = {
+            "solver": "fast",
+            "beams": len(basis.potential.places),
+            "beam_g_max": basis.g_max,
+            "waves": self.waves,
+            "error_estimate": estimate,
+        }
+        notes = [*self._crystal.notes, note]
+        return label_pattern(values.astype(kind), inside, hkl, self._crystal, self._frame, settings, facts, notes)
+
+    def _enough_waves(
+        self, request: Request, checks: FloatArray, tick: _Rising | None
+    ) -> tuple[Basis, np.ndarray, float]:
+        """Waves enough for a request, what more of them say of the checks, and the largest difference."""
+        basis, margin = self._basis, first_margin(self._tolerance)
+        if basis is None or not self._reaches(basis, request):
+            basis = self._new_basis(request, margin if basis is None else basis.margin, tick)
+        for attempt in range(_TRIES):
+            judged = self._amplitudes(basis, basis.judge, request, checks, self._judged)
+            found = self._amplitudes(basis, basis.model, request, checks, self._solved)
+            error = _difference(found, judged)
+            if tick is not None:
+                tick.within(0.0, 0.3, (attempt + 1.0) / _TRIES)
+            if SAFETY * error <= 0.6 * self._tolerance or basis.margin >= _MOST_WAVES:
+                break
+            decades = math.log10(SAFETY * error / (0.4 * self._tolerance))
+            basis = self._new_basis(request, min(_MOST_WAVES, basis.margin + min(2.0, max(0.4, decades))), tick)
+        self._basis = basis
+        return basis, judged, error
+
+    def _reaches(self, basis: Basis, request: Request) -> bool:
+        new, old = request.reach(self._frame), basis.reach
+        tail = basis.tail_error(self._wave.wave_number, new.thickest)
+        return (
+            tail <= 1.5 * FAR * self._tolerance and new.highest <= old.highest + 1e-9 and new.out <= old.out + 1e-9
+        )
+
+    def _new_basis(self, request: Request, margin: float, tick: _Rising | None) -> Basis:
+        reach = request.reach(self._frame)
+        if self._basis is not None:
+            old = self._basis.reach
+            pairs = zip(vars(reach).values(), vars(old).values(), strict=True)
+            reach = Reach(*(max(one, other) for one, other in pairs))
+        if tick is not None:
+            tick.describe(f"choosing Bloch waves up to {margin:.1f} 1/Å² above the highest tilt")
+        self._solved, self._judged = {}, {}
+        return solve_basis(self._crystal, self._frame, self._settings, self._wave.wave_number, reach, margin)
+
+    def _enough_nodes(
+        self,
+        basis: Basis,
+        request: Request,
+        checks: FloatArray,
+        judged: np.ndarray,
+        error: float,
+        tick: _Rising | None,
+    ) -> tuple[np.ndarray, float, str]:
+        """Amplitudes (thickness, reflection, tilt), the estimated error of intensities, a remark on nodes."""
+        tail = basis.tail_error(self._wave.wave_number, float(request.thicknesses.max()))
+        best: tuple[np.ndarray, float, str] | None = None
+        for _ in range(_TRIES):
+            if tick is not None:
+                tick.describe(f"solving with {self.waves} Bloch waves")
+            values, difference, note = self._values(basis, request, checks, judged, tick)
+            difference = max(difference, error)
+            estimate = SAFETY * difference + tail
+            if best is None or estimate < best[1]:
+                best = values, estimate, note
+            if estimate <= self._tolerance or not note or difference <= error:
+                break
+            aim = max(0.6 * (self._tolerance - tail) / SAFETY, 1.2 * error)
+            self._closer *= min(0.9, max(0.6, (aim / difference) ** (1.0 / ORDER)))
+        assert best is not None
+        return best
+
+    def _values(
+        self, basis: Basis, request: Request, checks: FloatArray, judged: np.ndarray, tick: _Rising | None
+    ) -> tuple[np.ndarray, float, str]:
+        """Amplitudes at the tilts, the largest difference at the checks, and a remark on interpolation if any."""
+        count = len(request.tilts)
+        both = np.concatenate([request.tilts, checks])
+        nodes = lattice_of_nodes(self._lattice, self._nodes_apart(basis, request), both)
+        direct, coarse = (self._wanted(basis, request, tilts) for tilts in (request.tilts, nodes.tilts))
+
+        def solved(wanted: Wanted) -> np.ndarray:
+            return solve_pairs(
+                basis.model,
+                wanted,
+                self._operations,
+                basis.potential,
+                accuracy=0.1 * self._tolerance,
+                store=self._solved,
+                tick=None if tick is None else lambda done: tick.within(0.3, 1.0, done),
+            )
+
+        if len(direct.orbits.points) <= 1.2 * len(coarse.orbits.points):
+            return solved(direct), 0.0, ""
+        amplitude, phase = solved(coarse), _free_phase(coarse)
+        after = _free_phase(self._wanted(basis, request, both))
+        best = (math.inf, 0.0)
+        for part in FRACTIONS:
+            smooth = amplitude * _turned(-part * phase, amplitude)
+            best = min(best, (_difference(nodes.values(smooth, slice(count, None)), judged), part))
+        difference, part = best
+        amplitude *= _turned(-part * phase, amplitude)
+        values = nodes.values(amplitude, slice(0, count))
+        values *= _turned(part * after[:, :count], values)
+        return values, difference, f", interpolated from {len(coarse.orbits.points)} matrices"
+
+    def _nodes_apart(self, basis: Basis, request: Request) -> tuple[int, int]:
+        """Nodes along the two vectors of the lattice; those of an earlier pattern if they are close enough."""
+        energy = basis.reach.highest + 1.0 + 0.15 * max(0.0, float(basis.waves.energies[0]))
+        aside = math.sqrt(energy) * wavelength(self._settings.energy) * float(request.thicknesses.max())
+        spacing = 0.5 * self._closer / (0.9 * aside * (1e-3 / self._tolerance) ** (1.0 / ORDER) + 3.0)
+        lengths = np.linalg.norm(self._lattice, axis=1)
+        first, second = (max(1, math.ceil(float(n) / spacing)) for n in lengths)
+        old = self._counts
+        if not (first <= old[0] <= 2 * first and second <= old[1] <= 2 * second):
+            self._counts = first, second
+        return self._counts
+
+    def _wanted(self, basis: Basis, request: Request, tilts: FloatArray) -> Wanted:
+        mean = torch.tensor(basis.potential.mean if self._settings.refraction else 0.0, dtype=torch.float64)
+        normal = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+        along = internal_wave_vectors(torch.as_tensor(tilts), self._wave.wave_number, normal, mean)[:, 2].numpy()
+        reflections = np.round(np.array(request.hkl) @ np.linalg.pinv(basis.potential.basis)).astype(np.int64)
+        orbits = find_orbits(tilts, self._lattice, self._operations)
+        return Wanted(orbits, (tilts**2).sum(axis=1), along, reflections, request.thicknesses)
+
+    def _amplitudes(
+        self, basis: Basis, model: Model, request: Request, tilts: FloatArray, store: Store
+    ) -> np.ndarray:
+        """Amplitudes at a few tilts, with all digits."""
+        wanted = self._wanted(basis, request, tilts)
+        return solve_pairs(model, wanted, self._operations, basis.potential, accuracy=1e-6, store=store)
+
+
+class _Rising:
+    """Progress that never falls, whatever is tried again."""
+
+    def __init__(self, tick: Tick) -> None:
+        self._tick, self._reached = tick, 0.0
+
+    def within(self, start: float, end: float, fraction: float) -> None:
+        """Say that a part of the work, from `start` to `end` of the whole, is done to a fraction."""
+        self._reached = max(self._reached, start + fraction * (end - start))
+        self._tick(self._reached)
+
+    def describe(self, text: str) -> None:
+        """Say what the work is at."""
+        describe_work(self._tick, text)
+
+
+def _free_phase(wanted: Wanted) -> np.ndarray:
+    """π |k|² t / K: (thickness, tilt)."""
+    return np.asarray(np.pi * np.outer(wanted.thicknesses, wanted.length / wanted.along))
+
+
+def _turned(phase: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """exp(iφ) as a factor on amplitudes: (thickness, tilt) to (thickness, 1, tilt)."""
+    return np.asarray(np.exp(1j * phase).astype(like.dtype)[:, None, :])
+
+
+def _difference(first: np.ndarray, second: np.ndarray) -> float:
+    """Largest difference of the intensities."""
+    return float(np.abs(np.abs(first) ** 2 - np.abs(second) ** 2).max(initial=0.0))

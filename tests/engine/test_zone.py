@@ -1,0 +1,198 @@
+"""Patterns within a tolerance, compared with exact solvers and many more beams."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lacbed import Crystal, Site, TiltGrid, Zone, simulate
+from lacbed.engine import propagate
+from lacbed.engine.interpolate import lattice_of_nodes
+from lacbed.engine.orbits import find_orbits, plane_operations
+from lacbed.engine.potential import zone_potential
+from lacbed.errors import LacbedError, SettingError
+from lacbed.geometry.frame import make_frame
+
+TRICLINIC = Crystal.build(
+    "oblique",
+    (4.1, 4.9, 5.3, 83.0, 97.0, 104.0),
+    1,
+    (Site("Ti1", "Ti", (0.0, 0.0, 0.0), u_iso=0.005), Site("O1", "O", (0.31, 0.42, 0.17), u_iso=0.008)),
+)
+
+HARD = {
+    "no centre, absorbing": ("GaAs", (1, 1, 0), 200e3, "thomas", ((0, 0, 0), (0, 0, 2), (1, -1, 1), (-1, 1, -1))),
+    "bound states": ("UO2", (0, 0, 1), 300e3, "thomas", ((0, 0, 0), (2, 0, 0))),
+    "heavy, slow electrons": ("Au", (1, 1, 0), 60e3, None, ((0, 0, 0), (1, -1, 1))),
+    "hexagonal, glides": ("GaN", (1, 0, 0), 100e3, ("proportional", 8.0), ((0, 0, 0), (0, 0, 2), (0, 1, 1))),
+    "threefold, screws": ("SiO2", (0, 0, 1), 200e3, None, ((0, 0, 0), (1, 0, 0), (-1, 1, 0))),
+    "no symmetry": (TRICLINIC, (1, 0, 1), 120e3, "thomas", ((0, 0, 0), (1, 1, -1), (-1, -1, 1), (0, 2, 0))),
+}
+
+
+def _exact(crystal: Crystal, zone: tuple[int, int, int], g_max: float, **asked: object) -> np.ndarray:
+    found = simulate(crystal, zone, g_max=g_max, output="amplitude", device="cpu", **asked)  # type: ignore[arg-type]
+    return np.asarray(found.values)
+
+
+@pytest.mark.parametrize(
+    ("name", "tolerance"),
+    [*((name, 1e-3) for name in HARD), ("bound states", 1e-2), ("heavy, slow electrons", 1e-4)],
+)
+def test_hard_cases_stay_within_the_tolerance(name: str, tolerance: float) -> None:
+    given, zone, energy, absorption, hkl = HARD[name]
+    crystal = given if isinstance(given, Crystal) else Crystal.named(given)
+    grid = TiltGrid(2, semi_angle=14.0, center=(3.0, 1.0))
+    asked = {"energy": energy, "thicknesses": (180.0, 430.0), "grid": grid, "hkl": hkl, "absorption": absorption}
+    exact = _exact(crystal, zone, 8.0 if given in ("Au", "UO2") else 5.2, **asked)
+    found = simulate(crystal, zone, tolerance=tolerance, **asked)  # type: ignore[arg-type]
+    worst = float(np.abs(found.values - np.abs(exact) ** 2).max())
+    assert worst <= tolerance
+    assert found.attrs["error_estimate"] <= tolerance
+    assert worst <= 3.0 * found.attrs["error_estimate"] + 3e-5
+    assert found.attrs["tolerance"] == tolerance
+
+
+def test_many_tilts_are_interpolated_and_phases_are_right() -> None:
+    crystal, zone, hkl = Crystal.named("GaAs"), (1, 1, 0), ((0, 0, 0), (1, -1, 1), (0, 0, 2))
+    grid = TiltGrid(61, semi_angle=9.0, shape="disc")
+    solved = Zone(crystal, zone, absorption="thomas", tolerance=1e-3)
+    found = solved.pattern((300.0,), grid, hkl, output="amplitude")
+    assert "interpolated" in found.attrs["notes"][-1]
+    few = TiltGrid(1, k_max=1e-6, center=(float(found.kx[41]), float(found.ky[22])))
+    exact = _exact(crystal, zone, 5.5, thicknesses=(300.0,), grid=few, hkl=hkl, absorption="thomas")
+    assert np.abs(found.values[0, :, 22, 41] - exact[0, :, 0, 0]).max() < 1e-3
+    assert np.isnan(found.values[0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("absorption", [None, "thomas"])
+def test_what_a_zone_gives_later_is_what_it_gives_at_once(absorption: str | None) -> None:
+    crystal, grid = Crystal.named("SrTiO3"), TiltGrid(8, extent=1.0)
+    zone = Zone(crystal, (0, 0, 1), absorption=absorption, tolerance=1e-3)  # type: ignore[arg-type]
+    zone.pattern((400.0,), grid, ((0, 0, 0), (2, 0, 0)))
+    waves = zone.waves
+    later = zone.pattern((150.0, 250.0), grid, ((1, 0, 0),))
+    assert zone.waves == waves
+    fresh = simulate(
+        crystal, thicknesses=(150.0, 250.0), grid=grid, hkl=((1, 0, 0),), absorption=absorption, tolerance=1e-3
+    )  # type: ignore[arg-type]
+    assert np.abs(later.values - fresh.values).max() < 2e-3
+    assert later.attrs["error_estimate"] <= 1e-3
+
+
+def test_further_thicknesses_take_no_diagonalisation(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = TiltGrid(24, semi_angle=8.0)
+    zone = Zone(Crystal.named("MgO"), (0, 1, 1), tolerance=1e-2)
+    zone.pattern((500.0,), grid)
+    monkeypatch.setattr(propagate, "polynomial", _only_beams(propagate.polynomial, zone.waves))
+    assert zone.pattern((300.0, 450.0), grid, ((0, 0, 0), (2, 0, 0))).shape == (2, 2, 24, 24)
+
+
+def _only_beams(original: object, waves: int) -> object:
+    def checked(coefficients: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        assert coefficients.shape[1:] != (waves, waves), "a matrix is made, to be diagonalised"
+        return original(coefficients, q)  # type: ignore[operator, no-any-return]
+
+    return checked
+
+
+def test_flux_is_conserved_without_absorption() -> None:
+    zone = Zone(Crystal.named("Cu"), (1, 1, 1), 100e3, tolerance=1e-3)
+    pattern = zone.pattern((350.0,), TiltGrid(5, semi_angle=12.0), ("all", 3.2))
+    assert np.abs(pattern.values.sum(axis=1) - 1.0).max() < 3e-3
+
+
+def test_a_zone_reaches_further_when_asked() -> None:
+    zone = Zone(Crystal.named("Al"), tolerance=1e-2)
+    near = zone.pattern((300.0,), TiltGrid(4, semi_angle=4.0))
+    far = zone.pattern((300.0,), TiltGrid(4, semi_angle=20.0), ((2, 2, 0),))
+    again = zone.pattern((300.0,), TiltGrid(4, semi_angle=4.0))
+    assert far.attrs["error_estimate"] <= 1e-2
+    assert np.abs(near.values - again.values).max() < 1e-2
+
+
+def test_progress_grows_to_the_end() -> None:
+    seen: list[float] = []
+    Zone(Crystal.named("Si"), (1, 1, 0), tolerance=1e-2).pattern(
+        (300.0,), TiltGrid(32, semi_angle=8.0), progress=seen.append
+    )
+    assert seen == sorted(seen)
+    assert seen[-1] == pytest.approx(1.0)
+
+
+def test_the_potential_acts_like_its_matrix() -> None:
+    crystal = Crystal.named("GaAs")
+    potential = zone_potential(crystal, make_frame(crystal, (1, 1, 0)), 200e3, "kirkland", "thomas", 1.6)
+    count = len(potential.places)
+    matrix = potential.matrix(count) + torch.diag(potential.size).to(potential.elastic.dtype)
+    waves = torch.randn(count, 5, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(potential.apply(potential.elastic, waves), matrix @ waves, atol=1e-12)
+    assert torch.allclose(
+        potential.apply(potential.elastic, waves[3:7], 3), matrix[:, 3:7] @ waves[3:7], atol=1e-12
+    )
+    real = waves.real.contiguous()
+    centred = Crystal.named("Si")
+    even = zone_potential(centred, make_frame(centred, (1, 1, 0)), 200e3, "kirkland", None, 1.6)
+    assert not even.elastic.is_complex()
+    count = len(even.places)
+    full = even.matrix(count) + torch.diag(even.size)
+    assert torch.allclose(even.apply(even.elastic, real[:count]), full @ real[:count], atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "zone"), [("GaAs", (1, 1, 1)), ("SiO2", (0, 0, 1)), ("Si", (1, 1, 0))])
+def test_orbits_take_every_tilt_to_its_matrix(name: str, zone: tuple[int, int, int]) -> None:
+    crystal = Crystal.named(name)
+    frame = make_frame(crystal, zone)
+    potential = zone_potential(crystal, frame, 200e3, "kirkland", None, 1.0)
+    operations = plane_operations(crystal, frame, potential.basis)
+    tilts = np.random.default_rng(0).uniform(-0.5, 0.5, (40, 2))
+    tilts = np.concatenate([tilts, tilts + potential.lattice[0] - 2 * potential.lattice[1]])
+    orbits = find_orbits(tilts, potential.lattice, operations)
+    assert len(orbits.points) == 40
+    inverse = np.linalg.inv(potential.lattice)
+    for tilt in range(len(tilts)):
+        operation = operations[orbits.operation[tilt]]
+        rest = tilts[tilt] @ inverse - orbits.anchor[tilt]
+        image = (-rest if operation.swaps else rest) @ operation.turn - orbits.move[tilt]
+        assert np.allclose(image @ potential.lattice, orbits.points[orbits.matrix[tilt]], atol=1e-7)
+
+
+def test_polynomials_are_interpolated_exactly() -> None:
+    tilts = np.random.default_rng(1).uniform(-1.0, 1.0, (30, 2))
+    nodes = lattice_of_nodes(np.array([[0.5, 0.1], [-0.1, 0.7]]), (6, 9), tilts)
+
+    def function(k: np.ndarray) -> np.ndarray:
+        return np.asarray(1.0 + k[:, 0] ** 3 * k[:, 1] - 2.0 * k[:, 1] ** 4)
+
+    found = nodes.values(function(nodes.tilts)[None], slice(5, 20))
+    np.testing.assert_allclose(found[0], function(tilts[5:20]), atol=1e-9)
+
+
+@pytest.mark.parametrize("tolerance", [float("nan"), -1e-3, 0.6, float("inf"), "1e-3", True])
+def test_impossible_tolerances_are_refused(tolerance: object) -> None:
+    with pytest.raises(SettingError, match=r"tolerance must be a number from 0 to 0\.5"):
+        simulate(Crystal.named("Si"), tolerance=tolerance)  # type: ignore[arg-type]
+
+
+def test_what_a_zone_does_not_cover_is_refused_or_solved_exactly() -> None:
+    silicon, grid = Crystal.named("Si"), TiltGrid(3, semi_angle=5.0)
+    with pytest.raises(SettingError, match="a tolerance above 0"):
+        Zone(silicon, tolerance=0.0)
+    with pytest.raises(SettingError, match="tolerance chooses the beams"):
+        simulate(silicon, tolerance=1e-3, beams=40)
+    with pytest.raises(LacbedError, match="multislice"):
+        simulate(silicon, tolerance=1e-3, solver="multislice")
+    found = simulate(silicon, (1, 1, 0), thicknesses=(200.0,), grid=grid, foil_normal=(5, 5, 1), tolerance=2e-2)
+    assert found.attrs["error_estimate"] <= 2e-2
+    assert found.attrs["solver"] != "fast"
+    assert "exact solver" in found.attrs["notes"][-1]
+
+
+def test_tolerance_zero_is_the_exact_way() -> None:
+    asked = {"thicknesses": (200.0,), "grid": TiltGrid(3, semi_angle=5.0), "beams": 60}
+    silicon = Crystal.named("Si")
+    np.testing.assert_array_equal(
+        simulate(silicon, tolerance=0, **asked).values,  # type: ignore[arg-type]
+        simulate(silicon, **asked).values,  # type: ignore[arg-type]
+    )
