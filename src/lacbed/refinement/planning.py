@@ -32,7 +32,7 @@ from lacbed.potential import Absorption
 from lacbed.refinement.layout import make_layout
 from lacbed.refinement.plan import TAPS, Plan, elastic_matrix, numbers, pixel_positions
 from lacbed.refinement.structure import make_structure
-from lacbed.solvers.problem import unique_differences, build_problem
+from lacbed.solvers.problem import build_problem, unique_differences
 from lacbed.solvers.subspace import wave_basis
 from lacbed.state import ModelState
 

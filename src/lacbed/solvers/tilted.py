@@ -61,7 +61,7 @@ def weak_beam_share(problem: Problem) -> tuple[float, int]:
         coupling = coupling + 1j * problem.absorptive[:n, n:]
     tilts = torch.arange(len(problem.anchor), device=problem.anchor.device)
     nearest = torch.full((total - n,), math.inf, dtype=problem.vectors.dtype, device=tilts.device)
-    for some in tilts.split(max(1, _ELEMENTS // total)):
+    for some in torch.split(tilts, max(1, _ELEMENTS // total)):
         nearest = torch.minimum(nearest, tilt_geometry(problem, some)[0][:, n:].abs().amin(dim=0))
     share, beam = (coupling.abs().amax(dim=0) / nearest).max(dim=0)
     return float(share), n + int(beam)
