@@ -11,6 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says more about the machine, and what else it does, than about the code.
+settings.register_profile("lacbed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("lacbed")
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"

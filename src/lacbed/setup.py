@@ -240,12 +240,9 @@ def solve_amplitudes(setup: Setup, tick: Tick | None = None) -> tuple[str, str, 
     word, complex_out = (8 if settings.dtype == "float64" else 4), settings.output == "amplitude"
     pairs, thicknesses = len(problem.pair_tilt), len(settings.thicknesses)
     result = result_bytes(pixels, reflections, pairs, thicknesses, word, complex_out)
-    try:
-        amplitude = run_solver(name, problem, device, precision, tick, result)
-    except (np.linalg.LinAlgError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
-        if settings.weak_beams:
-            check_gain(setup, math.nan)
-        raise
+    if settings.weak_beams and not math.isfinite(weak_beam_share(problem)[0]):
+        check_gain(setup, math.nan)  # before matrices without values are diagonalised
+    amplitude = run_solver(name, problem, device, precision, tick, result)
     peaks = [float((row.real.square() + row.imag.square()).max()) for row in amplitude]
     check_gain(setup, max(peaks) if all(map(math.isfinite, peaks)) else math.nan)
     return name, why, amplitude if problem.gauge is None else amplitude * _undo(problem).to(amplitude.dtype)

@@ -2,7 +2,9 @@ import pytest
 from crystal_helpers import PLAIN, SHARED
 
 from lacbed.crystals import Crystal, Site
+from lacbed.crystals.cif_loops import loops_of
 from lacbed.crystals.site import B_PER_U
+from lacbed.errors import CrystalError
 
 HEAD = PLAIN.split("loop_")[0]
 
@@ -217,6 +219,15 @@ def test_round_trip_keeps_everything():
     assert again == crystal
     assert again.source == crystal.source
     assert set(notes) <= set(again.notes)
+
+
+def test_what_was_read_is_let_go():
+    for text, formula in ((PLAIN, "FeO"), (PLAIN.replace("Fe", "Mg"), "MgO"), (PLAIN, "FeO")):
+        assert Crystal.from_cif_text(text).formula == formula
+        assert loops_of.cache_info().currsize == 0
+    with pytest.raises(CrystalError):
+        Crystal.from_cif_text(PLAIN.replace("_atom_site_fract_x", "_atom_site_fract_q"))
+    assert loops_of.cache_info().currsize == 0
 
 
 def test_file_is_named_after_itself(tmp_path):

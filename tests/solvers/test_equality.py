@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from solver_helpers import CASES, TIED, TOLERANCE, case, largest_difference, reference
+from solver_helpers import CASES, EVEN, TIED, TOLERANCE, case, largest_difference, reference
 
 from lacbed import TiltGrid
 from lacbed.errors import SettingError
@@ -162,3 +162,10 @@ def test_weak_beams_that_make_a_gain_are_refused(crystal: str, tilt, beams: int,
     noted = hard.run("auto", absorption=None)  # conserves the current, and is wrong all the same
     assert any("is nearly excited at a tilt" in note for note in noted.attrs["notes"])
     assert not any("excited" in note for note in hard.run("auto", weak_beams=0).attrs["notes"])
+
+
+def test_a_weak_beam_exactly_on_the_sphere_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lacbed.setup.weak_beam_share", lambda problem: (float("inf"), problem.strong))
+    for solver in ("auto", "tilted", "reference"):
+        with pytest.raises(SettingError, match=r"not physical, with intensities without a value: weak beam \("):
+            case("GaAs", weak_beams=20, grid=EVEN).run(solver)

@@ -136,8 +136,8 @@ def read_zspy(path: Path) -> list[dict[str, Any]]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about parts that it cannot read; the error says it
-            found = zarr.open_group(path, mode="r", use_consolidated=False)["Experiments"]
-            groups = dict(found.groups()) if isinstance(found, zarr.Group) else {}
+            experiments: Any = zarr.open_group(path, mode="r", use_consolidated=False)["Experiments"]
+            groups = dict(experiments.groups())
             signals = [
                 _zspy_signal(name, dict(group.members()), size, read_array)
                 for name, group in sorted(groups.items())
