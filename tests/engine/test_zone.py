@@ -196,3 +196,30 @@ def test_tolerance_zero_is_the_exact_way() -> None:
         simulate(silicon, tolerance=0, **asked).values,  # type: ignore[arg-type]
         simulate(silicon, **asked).values,  # type: ignore[arg-type]
     )
+
+
+@pytest.mark.parametrize("pixels", [1, 40])
+def test_thin_foils_wide_angles_and_far_reflections(pixels: int) -> None:
+    crystal = Crystal.named("MgO")
+    asked = {"thicknesses": (15.0,), "grid": TiltGrid(pixels, semi_angle=50.0), "hkl": ((0, 0, 0), (6, 0, 0))}
+    found = simulate(crystal, tolerance=1e-3, **asked)  # type: ignore[arg-type]
+    few = {**asked, "grid": TiltGrid(1, k_max=1e-6, center=(float(found.kx[0]), float(found.ky[0])))}
+    exact = _exact(crystal, (0, 0, 1), 7.0, **few)
+    assert np.abs(found.values[:, :, 0, 0] - np.abs(exact[:, :, 0, 0]) ** 2).max() < 1e-3
+
+
+def test_single_precision_is_kept() -> None:
+    asked = {"thicknesses": (200.0,), "grid": TiltGrid(4, semi_angle=6.0), "tolerance": 1e-2, "dtype": "float32"}
+    silicon = Crystal.named("Si")
+    assert simulate(silicon, **asked).dtype == np.float32  # type: ignore[arg-type]
+    assert simulate(silicon, output="amplitude", **asked).dtype == np.complex64  # type: ignore[arg-type]
+
+
+def test_the_command_line_takes_a_tolerance(lacbed) -> None:  # type: ignore[no-untyped-def]
+    words = ("simulate", "Si", "-t", "200", "-n", "6", "--semi-angle", "5", "-o", "si.npz")
+    code, out, _ = lacbed(*words, "--tolerance", "1e-2")
+    assert code == 0
+    assert "estimated error" in out
+    code, _, errors = lacbed(*words, "--tolerance", "nan")
+    assert code == 2
+    assert "tolerance must be a number from 0 to 0.5" in errors
