@@ -72,7 +72,7 @@ def draw(number: int, rows: list[dict[str, Any]]) -> tuple[lacbed.Crystal, Setti
                 shape=str(rng.choice(["square", "disc"])),  # type: ignore[arg-type]
             ),
             tuple(dict.fromkeys(chosen)),
-            absorption=(None, "thomas", ("proportional", 10.0))[rng.integers(3)],  # type: ignore[arg-type]
+            absorption=(None, "thomas", ("proportional", 10.0))[rng.integers(3)],
         )
         return crystal, settings, rng
 

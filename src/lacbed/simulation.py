@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -136,22 +136,23 @@ def _simulate(crystal: Crystal, settings: Settings, tick: Tick | None) -> xr.Dat
         return simulate_multislice(crystal, settings, tick, frozen_phonons=settings.frozen_phonons)
     remark = ""
     facts: dict[str, float] = {}
-    asked: dict[str, Any] = {}
+    asked_z, asked_change = 1e-3, 1e-2
     if settings.tolerance:
         from lacbed.engine.zone import Zone, covers
 
         if covers(settings, make_frame(crystal, settings.zone_axis, settings.foil_normal).is_flat):
             return Zone.of(crystal, settings).solve(settings, tick)
         facts["tolerance"] = settings.tolerance
-        asked = {"tolerance_z": 1.0, "tolerance_intensity": settings.tolerance}
+        asked_z, asked_change = 1.0, settings.tolerance
         settings = replace(settings, tolerance=None)
     if chooses_beams_by_convergence(settings):
         from lacbed.converge import converge, search_share
 
         share = 0.0 if tick is None else search_share(crystal, settings)
-        report = converge(crystal, settings, tick=part_of(tick, 0.0, share), **asked)
+        search = part_of(tick, 0.0, share)
+        report = converge(crystal, settings, tick=search, tolerance_z=asked_z, tolerance_intensity=asked_change)
         settings, remark = replace(settings, beams=report.beams), report.summary
-        if asked:
+        if facts:
             facts["error_estimate"] = report.error
             remark = f"tolerance {facts['tolerance']:g} by an exact solver with ever more beams: {remark}"
         tick = part_of(tick, share, 1.0)

@@ -11,6 +11,7 @@ import torch
 from lacbed.crystals import Crystal
 from lacbed.engine.model import Model, Waves, bloch_waves, far_enough, fold, near_waves
 from lacbed.engine.potential import ZonePotential, zone_potential
+from lacbed.geometry.folding import zone_of_allowed
 from lacbed.geometry.frame import Frame
 from lacbed.settings import Settings
 from lacbed.solvers.blocks import check_memory
@@ -23,6 +24,9 @@ FARTHEST = 9.0
 
 FAR = 0.15
 """Part of the tolerance that beams beyond the list may take."""
+
+_BESIDE = 0.5
+"""Beams reach so much further in 1/Å than the waves that are asked for, as nodes reach beyond the tilts."""
 
 _DEEPEST = 12
 """Waves that show how far beams are needed."""
@@ -96,13 +100,15 @@ def solve_basis(
     def potential_within(g_max: float) -> ZonePotential:
         return zone_potential(crystal, frame, settings.energy, settings.factors, settings.absorption, g_max)
 
-    wide = potential_within(max(FARTHEST, 1.1 * (reach.out + 0.5), 1.2 * math.sqrt(limit + FURTHER + 2.0)))
-    cell = float(np.linalg.norm(wide.lattice, axis=1).max())
+    cell = float(np.linalg.norm(frame.vectors(zone_of_allowed(crystal, frame)), axis=1).max())
+    wide = potential_within(
+        max(FARTHEST, reach.out + cell + 2.0 * _BESIDE, 1.2 * math.sqrt(limit + FURTHER + 2.0))
+    )
     further = _more_waves(wide, limit)
     wish = limit + _NEAR
     if int((wide.size <= wish).sum()) > _MOST_NEAR:
         wish = limit + 0.5 * _NEAR
-    near = _whole_shell(wide, max(wish, further + 2.0, (reach.out + cell + 0.1) ** 2))
+    near = _whole_shell(wide, max(wish, further + 2.0, (reach.out + cell + _BESIDE) ** 2))
     _check_memory(crystal, settings, wide, near, further)
     energies, vectors = near_waves(wide, near)
     allowed = FAR * float(settings.tolerance or 0.0) * wave_number / (math.pi * reach.thickest)
@@ -110,7 +116,9 @@ def solve_basis(
     potential = potential_within(g_max)
     waves = bloch_waves(potential, energies, vectors, further)
     model, judge = fold(potential, waves, limit), fold(potential, waves, further)
-    out = max(reach.out, math.sqrt(float(potential.size[near - 1])) - cell - 0.1)  # as far as the near beams go
+    out = max(
+        reach.out, math.sqrt(float(potential.size[near - 1])) - cell - _BESIDE
+    )  # as far as the near beams go
     return Basis(potential, waves, model, judge, Reach(reach.highest, out, reach.thickest), margin, g_max, tail)
 
 

@@ -158,8 +158,8 @@ def polynomial(coefficients: Tensor, q: Tensor) -> Tensor:
     """The value at every q of a polynomial: (6, ...), (n, 2) to (n, ...)."""
     x, y = q.unbind(dim=1)
     powers = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y], dim=1).to(coefficients.dtype)
-    value: Tensor = torch.tensordot(powers, coefficients, dims=1)
-    return value
+    found: Tensor = torch.tensordot(powers, coefficients, dims=1)
+    return found
 
 
 def fold(potential: ZonePotential, waves: Waves, limit: float) -> Model:

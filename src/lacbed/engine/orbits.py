@@ -83,10 +83,10 @@ def find_orbits(tilts: FloatArray, lattice: FloatArray, operations: tuple[Operat
     """Sort tilts in 1/Å by their matrices: (tilt, 2), with the lattice vectors as rows: (2, 2)."""
     places = tilts @ np.linalg.inv(lattice)
     anchor = np.round(places).astype(np.int64)
-    rest = places - anchor
+    rest: FloatArray = places - anchor
     best = np.full(len(tilts), np.iinfo(np.int64).max)
     chosen = np.zeros(len(tilts), dtype=np.int64)
-    image = np.empty(rest.shape)
+    image: FloatArray = np.zeros((len(tilts), 2))
     for number, operation in enumerate(operations):
         moved = (-rest if operation.swaps else rest) @ operation.turn
         key = np.round(moved * _KEY).astype(np.int64) % _KEY

@@ -53,6 +53,9 @@ SAFETY = 1.5
 _MOST_WAVES = 8.0
 """Energy in 1/Å² above that of the highest tilt beyond which no waves are added."""
 
+_WIDEST = 0.05
+"""Distance of nodes in 1/Å in the thinnest foil, so that those beyond the tilts are not far beyond."""
+
 _TRIES = 8
 
 
@@ -312,7 +315,7 @@ class Zone:
         aside = math.sqrt(energy) * wavelength(self._settings.energy) * float(request.thicknesses.max())
         spacing = 0.5 * self._closer / (0.9 * aside * (1e-3 / self._tolerance) ** (1.0 / ORDER) + 3.0)
         lengths = np.linalg.norm(self._lattice, axis=1)
-        first, second = (max(1, math.ceil(float(n) / spacing)) for n in lengths)
+        first, second = (math.ceil(float(n) / min(spacing, _WIDEST)) for n in lengths)
         old = self._counts
         if not (first <= old[0] <= 2 * first and second <= old[1] <= 2 * second):
             self._counts = first, second
