@@ -43,6 +43,9 @@ _PREPARATION = 1500.0
 _ATOM = 300.0
 """Operations for the potential of one difference of beams and one atom; a beam has about four differences."""
 
+_TRIED = 4.0
+"""With a tolerance larger models are tried until they agree: about as much work as so many of the first."""
+
 _INNER = 150
 """Beams from which the depth of the potential is found."""
 
@@ -59,12 +62,14 @@ class Forecast:
         seconds: the search for enough beams, the matrices and the solution.
         memory: bytes at the peak.
         fast: the same two numbers with the solver "fast", or None where it does not apply.
+        hint: what would take less.
     """
 
     beams: int
     seconds: float
     memory: int
     fast: tuple[float, int] | None
+    hint: str = "fewer --beams or --pixels, or a smaller --g-max,"
 
     def note(self) -> str:
         """One line for people, "" where there is nothing to tell."""
@@ -75,7 +80,7 @@ class Forecast:
             seconds, memory = self.fast
             text += f"; --solver fast would take about {duration(seconds)} and {gibibytes(memory)} GiB "
             text += "(error about 1e-3)"
-        return text + "; fewer --beams or --pixels, or a smaller --g-max, would take less"
+        return f"{text}; {self.hint} would take less"
 
 
 def forecast(crystal: Crystal, settings: Settings) -> Forecast:
@@ -109,9 +114,12 @@ def forecast(crystal: Crystal, settings: Settings) -> Forecast:
             _bytes("fast", interpolated, settings, reflections),
         )
     seconds = seconds / (_RATE * side_by_side()) + prepared / _RATE  # which one thread does
-    if fast is not None and (
-        settings.solver == "fast" or (settings.tolerance and covers(settings, frame.is_flat))
-    ):
+    if fast is not None and settings.tolerance and covers(settings, frame.is_flat):
+        work = _TRIED * _fast_operations(interpolated)
+        return Forecast(
+            beams, work / _RATE + prepared / _RATE, fast[1], None, "a larger --tolerance or fewer --pixels"
+        )
+    if fast is not None and settings.solver == "fast":
         return Forecast(beams, *fast, None)
     return Forecast(beams, seconds, memory, fast)
 
