@@ -85,7 +85,7 @@ def test_convergence_is_judged_on_few_pixels_of_the_same_width() -> None:
     "tolerance", [{"tolerance_z": 0.0}, {"tolerance_intensity": -1.0}, {"tolerance_z": float("nan")}]
 )
 def test_impossible_tolerances_are_refused(tolerance) -> None:
-    with pytest.raises(SettingError, match="must be positive"):
+    with pytest.raises(SettingError, match="positive"):
         convergence(Crystal.named("Si"), **tolerance, **SETTINGS)
 
 

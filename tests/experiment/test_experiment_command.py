@@ -163,7 +163,7 @@ BAD_FITS = [
     (("--dtype", "int8"), "dtype"),
     (("--factors", "guess"), "factors"),
     (("-o", "mine"), "not a fit written by lacbed"),
-    (("-o", "no/where"), "no folder"),
+    (("-o", "no/where"), "no such folder"),
 ]
 
 

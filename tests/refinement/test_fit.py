@@ -18,11 +18,11 @@ from experiment_helpers import (
     experiment_of,
 )
 from given_images import score
-from lacbed.experiment.orientation import pattern_to_images
 
 import lacbed
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.experiment.assembly import Geometry, make_experiment
+from lacbed.experiment.experiment import pattern_to_images
 from lacbed.patterns import compare_patterns, load_pattern
 from lacbed.refinement.fit import check_crystal, fit
 from lacbed.refinement.fit_report import check_folder, write_report

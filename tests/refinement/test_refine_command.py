@@ -72,7 +72,7 @@ def test_stop_and_resume(lacbed, tmp_path, images, monkeypatch):
     monkeypatch.setattr(files, "save_progress", save)
     code, _, err = lacbed("refine", "e", "GaAs", *QUICK[:-1], "4", "-o", "out", "--resume")
     assert code == 2
-    assert "another experiment, crystal or settings" in err
+    assert "another experiment, crystal, settings or version of lacbed" in err
     code, out, _ = lacbed("refine", "e", "GaAs", *QUICK, "-o", "out", "--resume", "--json")
     assert code == 0
     found = json.loads(out)
@@ -153,7 +153,7 @@ def test_bad_input_is_one_line_before_any_work(lacbed, tmp_path, images):
         (("e", "GaAs", "--blur", "0", "-o", "out"), "blur must be above 0"),
         (("e", "GaAs", "--free", "absorption", "--absorption", "none", "-o", "out"), "without a model"),
         (("e", "NaCl", "--free", "Ug:1,2,3", "-o", "out"), "does not affect these images"),
-        (("e", "GaAs", "-o", "no/such/out"), "there is no folder"),
+        (("e", "GaAs", "-o", "no/such/out"), "no such folder"),
         (("tilted", "GaAs", "-o", "out"), "foil normal"),
         (("e", "GaAs", "--no-align", "-o", "out"), "--no-align is now --align none"),
         (("e", "GaAs", "--align", "--robust", "-o", "out"), "--align alone is now --align shift"),
