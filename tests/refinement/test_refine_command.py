@@ -153,7 +153,7 @@ def test_bad_input_is_one_line_before_any_work(lacbed, tmp_path, images):
         (("e", "GaAs", "--blur", "0", "-o", "out"), "blur must be above 0"),
         (("e", "GaAs", "--free", "absorption", "--absorption", "none", "-o", "out"), "without a model"),
         (("e", "NaCl", "--free", "Ug:1,2,3", "-o", "out"), "does not affect these images"),
-        (("e", "GaAs", "-o", "no/such/out"), "no such folder"),
+        (("e", "GaAs", "-o", "no/such/out"), "there is no folder"),
         (("tilted", "GaAs", "-o", "out"), "foil normal"),
         (("e", "GaAs", "--no-align", "-o", "out"), "--no-align is now --align none"),
         (("e", "GaAs", "--align", "--robust", "-o", "out"), "--align alone is now --align shift"),
