@@ -47,7 +47,7 @@ from lacbed.solvers.blocks import Tick, describe_work, one_thread_each
 if TYPE_CHECKING:
     import xarray as xr
 
-SAFETY = 1.5
+SAFETY = 2.0
 """The estimate is this many times the largest difference at the tilts that are checked."""
 
 _MOST_WAVES = 16.0
