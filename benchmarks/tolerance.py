@@ -43,8 +43,8 @@ SPEED = {
 FOUR = ((0, 0, 0), (2, 0, 0), (0, 2, 0), (2, 2, 0))
 
 
-def draw(number: int, rows: list[dict[str, Any]]) -> tuple[lacbed.Crystal, Settings, np.random.Generator]:
-    """A random case, the same for the same number."""
+def draw(number: int, rows: Any) -> tuple[lacbed.Crystal, Settings, np.random.Generator]:
+    """A random case, the same for the same number; `rows` is a table of pyarrow or None."""
     rng = np.random.default_rng(number)
     names = [row.name for row in named_rows()]
     while True:
@@ -77,18 +77,18 @@ def draw(number: int, rows: list[dict[str, Any]]) -> tuple[lacbed.Crystal, Setti
         return crystal, settings, rng
 
 
-def _crystal(rng: np.random.Generator, names: list[str], rows: list[dict[str, Any]]) -> lacbed.Crystal | None:
+def _crystal(rng: np.random.Generator, names: list[str], rows: Any) -> lacbed.Crystal | None:
     from lacbed.catalog.rows import crystal_of
 
-    if not rows or rng.random() < 0.5:
+    if rows is None or rng.random() < 0.5:
         return lacbed.Crystal.named(str(rng.choice(names)))
     try:
-        return crystal_of(rows[int(rng.integers(len(rows)))])
+        return crystal_of(rows.slice(int(rng.integers(len(rows))), 1).to_pylist()[0])
     except lacbed.LacbedError:
         return None
 
 
-def judge(case: int, rows: list[dict[str, Any]], tilts: int) -> dict[str, Any]:
+def judge(case: int, rows: Any, tilts: int) -> dict[str, Any]:
     """True and estimated errors of a case with every tolerance."""
     crystal, settings, rng = draw(case, rows)
     frame = make_frame(crystal, settings.zone_axis)
@@ -211,11 +211,11 @@ def main() -> None:
     arguments.add_argument("--plot", type=Path)
     arguments.add_argument("--no-speed", action="store_true")
     options = arguments.parse_args()
-    rows: list[dict[str, Any]] = []
+    rows = None
     if options.catalog is not None:
         import pyarrow.parquet
 
-        rows = pyarrow.parquet.read_table(options.catalog).to_pylist()
+        rows = pyarrow.parquet.read_table(options.catalog)
     known: dict[int, dict[str, Any]] = {}
     if options.outcomes is not None and options.outcomes.exists():
         lines = options.outcomes.read_text("utf-8").splitlines()

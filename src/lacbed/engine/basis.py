@@ -34,8 +34,8 @@ _DEEPEST = 12
 _NEAR = 9.0
 """Beams up to so many 1/Å² above the waves' energies are diagonalised."""
 
-_MOST_NEAR = 700
-"""More of them only as far as half of `_NEAR`."""
+_LEAST_NEAR, _MOST_NEAR = 500, 700
+"""At least so many; more than the second number only as far as half of `_NEAR`."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ def solve_basis(
     wish = limit + _NEAR
     if int((wide.size <= wish).sum()) > _MOST_NEAR:
         wish = limit + 0.5 * _NEAR
+    wish = max(wish, float(wide.size[min(_LEAST_NEAR, len(wide.size)) - 1]))
     near = _whole_shell(wide, max(wish, further + 2.0, (reach.out + cell + _BESIDE) ** 2))
     _check_memory(crystal, settings, wide, near, further)
     energies, vectors = near_waves(wide, near)

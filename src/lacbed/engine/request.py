@@ -12,7 +12,7 @@ from lacbed.crystals.cell import FloatArray
 from lacbed.engine.basis import Reach
 from lacbed.geometry.frame import Frame
 
-_CHECKS = 120
+_CHECKS = 160
 """Tilts at which a result is checked, about."""
 
 _HIGHEST = 5

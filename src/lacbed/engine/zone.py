@@ -47,10 +47,10 @@ from lacbed.solvers.blocks import Tick, describe_work, one_thread_each
 if TYPE_CHECKING:
     import xarray as xr
 
-SAFETY = 1.5
+SAFETY = 2.0
 """The estimate is this many times the largest difference at the tilts that are checked."""
 
-_MOST_WAVES = 8.0
+_MOST_WAVES = 16.0
 """Energy in 1/Å² above that of the highest tilt beyond which no waves are added."""
 
 _WIDEST = 0.05
@@ -226,7 +226,9 @@ class Zone:
             if SAFETY * error <= 0.6 * self._tolerance or basis.margin >= _MOST_WAVES:
                 break
             decades = math.log10(SAFETY * error / (0.4 * self._tolerance))
-            basis = self._new_basis(request, min(_MOST_WAVES, basis.margin + min(2.0, max(0.4, decades))), tick)
+            basis = self._new_basis(
+                request, min(_MOST_WAVES, basis.margin + min(3.0, max(0.6, 1.5 * decades))), tick
+            )
         self._basis = basis
         return basis, judged, error
 
@@ -259,6 +261,7 @@ class Zone:
     ) -> tuple[np.ndarray, float, str]:
         """Amplitudes (thickness, reflection, tilt), the estimated error of intensities, a remark on nodes."""
         tail = basis.tail_error(self._wave.wave_number, float(request.thicknesses.max()))
+        limit = (self._tolerance - tail) / SAFETY
         best: tuple[np.ndarray, float, str] | None = None
         for _ in range(_TRIES):
             if tick is not None:
@@ -268,9 +271,10 @@ class Zone:
             estimate = SAFETY * difference + tail
             if best is None or estimate < best[1]:
                 best = values, estimate, note
-            if estimate <= self._tolerance or not note or difference <= error:
+            # More nodes cannot mend what waves do wrong.
+            if estimate <= self._tolerance or not note or difference <= (1.0 if error < limit else 1.5) * error:
                 break
-            aim = max(0.6 * (self._tolerance - tail) / SAFETY, 1.2 * error)
+            aim = max(0.6 * limit, 1.2 * error)
             self._closer *= min(0.9, max(0.6, (aim / difference) ** (1.0 / ORDER)))
         assert best is not None
         return best
