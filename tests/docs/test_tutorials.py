@@ -17,6 +17,7 @@ CHAINS = (
     ("tutorials/dataset", "tutorials/train", "tutorials/predict"),
     ("tutorials/fit",),
     ("tutorials/retrieve",),
+    ("tolerance",),
     ("coming-from",),
     ("reference/api",),
 )
