@@ -50,7 +50,7 @@ test: lint
 	$(PYTEST)
 
 quick: $(TESTREADY)
-	$(PYTEST) -q -m "not slow and not browser and not oracle" tests/crystals tests/scattering tests/geometry tests/solvers tests/laws tests/test_*.py
+	$(PYTEST) -q -m "not slow and not browser and not oracle" tests/crystals tests/geometry tests/solvers tests/laws tests/test_[a-q]*.py tests/test_s*.py
 
 # PyTorch stays as it is; "+cpu" and the like name a build and not a version.
 freeze:

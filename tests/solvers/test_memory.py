@@ -52,6 +52,7 @@ print(max(said) / 2**20, status("VmHWM") - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="peaks of memory are read as Linux has them"
 )
