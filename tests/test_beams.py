@@ -30,7 +30,7 @@ def beams_of(name: str, zone_axis=(0, 0, 1), tilts=CENTRE, required=NONE, **rule
 @pytest.mark.parametrize(
     ("name", "zone_axis"), [("SrTiO3", (0, 0, 1)), ("GaAs", (1, 1, 0)), ("FeSi", (1, 1, 1)), ("ZrO2", (0, 1, 0))]
 )
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(count=st.integers(1, 150))
 def test_a_number_of_beams_means_the_shortest_completed_to_a_shell(name: str, zone_axis, count: int) -> None:
     chosen, crystal = beams_of(name, zone_axis, count=count)

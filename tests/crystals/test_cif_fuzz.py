@@ -10,7 +10,6 @@ from lacbed.crystals.cif import parse_cif, read_cif
 from lacbed.errors import CrystalError
 
 RELAXED = settings(
-    deadline=None,
     max_examples=150,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -18,7 +18,7 @@ def some_groups(rng, rows=400, groups=150):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(st.integers(0, 2**32), st.integers(0, 1000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_complete_reproducible_and_whole(kind, random, seed):
     rng = np.random.default_rng(random)
     groups = some_groups(rng)
@@ -77,7 +77,7 @@ def test_what_cannot_be_split():
 
 # -- near duplicates --------------------------------------------------------------------------------------------
 @given(st.integers(0, 2**32), st.floats(1e-4, 0.02))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_near_duplicates_are_those_of_all_pairs(random, bound):
     rng = np.random.default_rng(random)
     parents = rng.random((12, 1, 1, 20, 20))

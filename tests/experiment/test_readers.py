@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 from dm_files import write_dm
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lacbed.errors import FileFormatError
@@ -108,7 +108,6 @@ def test_raw_images_of_both_precisions(tmp_path):
 
 
 @given(INDEX, INDEX, INDEX)
-@settings(deadline=None)
 def test_signed_names_are_understood(h, k, l):  # noqa: E741
     assert reflection_of(f"Ge0.95Sn0.05 200kV_{h:+d}{k:+d}{l:+d}") == (h, k, l)
     assert reflection_of(f"{h:+d}{k:+d}{l:+d}") == (h, k, l)

@@ -66,7 +66,7 @@ def test_x_lies_along_the_part_of_the_given_direction_normal_to_the_beam(x_direc
     assert frame.x_direction == tuple(float(v) for v in x_direction)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(zone=st.tuples(indices, indices, indices), cell=cells, hkl=st.tuples(indices, indices))
 def test_the_basis_spans_the_whole_zone(zone, cell, hkl) -> None:
     divisor = np.gcd.reduce(zone)

@@ -121,7 +121,7 @@ def test_numbers_of_numpy_are_numbers(number) -> None:
 
 
 @pytest.mark.parametrize(("name", "zone_axis"), FOLDED)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_folding(name: str, zone_axis, data: st.DataObject) -> None:
     """k = q + G with an allowed G of the zone, and no other G nearer to k."""

@@ -67,7 +67,7 @@ def test_absorption_only_takes_current_away(situation: str, absorption) -> None:
     assert total[-1] < 0.5
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(crystal=triclinic_crystals(), k=tilt_vectors, laue_zones=st.integers(0, 1))
 def test_current_is_conserved_in_any_crystal(crystal: Crystal, k, laue_zones: int) -> None:
     pattern, _ = all_beams(crystal, k, thicknesses=(700.0,), beams=40, laue_zones=laue_zones, energy=80e3)

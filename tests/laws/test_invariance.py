@@ -77,7 +77,7 @@ def test_the_origin_does_not_matter(zone_axis, output: str) -> None:
 changes = st.lists(st.tuples(st.permutations(range(3)), st.integers(-1, 1)), min_size=1, max_size=2)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(crystal=triclinic_crystals(), steps=changes, shift=st.tuples(*[st.floats(-1, 1)] * 3), k=tilt_vectors)
 def test_any_cell_and_origin_of_any_crystal(crystal: Crystal, steps, shift, k) -> None:
     change = np.eye(3)

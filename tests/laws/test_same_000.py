@@ -53,7 +53,7 @@ def apart(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a - b).abs().max())
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(crystal=triclinic_crystals(), k=tilt_vectors, shift=st.tuples(*[st.floats(-0.5, 0.5)] * 3))
 def test_1_the_origin_and_2_the_inverse_structure(crystal: Crystal, k, shift) -> None:
     """V(x - s) and V(s - x) give the amplitude of V(x)."""

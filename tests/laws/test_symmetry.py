@@ -121,7 +121,7 @@ def test_reciprocity(absorption, g: tuple[int, int, int]) -> None:
     np.testing.assert_allclose(there, again, atol=2e-4)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(crystal=triclinic_crystals(), k=tilt_vectors)
 def test_reciprocity_of_the_direct_beam_in_any_crystal(crystal: Crystal, k) -> None:
     there, back = (at(crystal, sign * np.array(k), thicknesses=(500.0,), beams=40) for sign in (1, -1))

@@ -38,7 +38,7 @@ def inverse(image: torch.Tensor) -> torch.Tensor:
     return image.flip(-2, -1).roll((1, 1), (-2, -1))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 99), shift=st.tuples(st.integers(0, 23), st.integers(0, 23)), turned=st.booleans())
 def test_aligned_undoes_shift_and_inversion(seed, shift, turned):
     image = smooth(seed)
@@ -54,7 +54,7 @@ def test_aligned_finds_shifts_between_the_pixels():
     assert float(zncc_loss(aligned(coarse, half, grid=48), half)) < 1e-9
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 99), shift=st.tuples(st.integers(0, 23), st.integers(0, 23)), turned=st.booleans())
 def test_the_representative_is_one_for_all_that_000_cannot_tell_apart(seed, shift, turned):
     image = smooth(seed, centred=True)

@@ -16,7 +16,7 @@ from lacbed.learn.symmetry import heaviest_at_origin, symmetrise
 SYMMETRIC = {**SMALL["vae"], "one_origin": True, "symmetric": True}
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 1000),
     up=st.integers(0, 31),

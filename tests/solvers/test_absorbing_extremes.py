@@ -48,7 +48,7 @@ def test_a_crystal_that_swallows_the_wave_gives_numbers(solver: str, dtype: str)
     assert expected.values[2].item() > 0.3
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(order=st.permutations(range(4)), solver=st.sampled_from(("zone", "tilted", "chebyshev")))
 def test_the_order_of_thicknesses_does_not_matter(order: list[int], solver: str) -> None:
     thicknesses = np.array([100.0, 700.0, 1300.0, 1900.0])

@@ -89,7 +89,7 @@ HARD_CRYSTALS = ("GaAs", "FeSi", "FeS2", "SiO2", "CuO", "Al2SiO5", "Au", "PbTe")
 ZONES = ((0, 0, 1), (1, 1, 0), (1, 1, 1), (0, 1, 0), (-1, 0, 2))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     crystal=st.sampled_from(HARD_CRYSTALS),
     zone_axis=st.sampled_from(ZONES),
@@ -107,7 +107,7 @@ def test_any_flat_foil_equals_the_reference(solver: str, pixels: int, k_max: flo
     assert largest_difference(hard.run(solver), hard.run("reference")) <= TOLERANCE["float64"]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     crystal=st.sampled_from(HARD_CRYSTALS),
     zone_axis=st.sampled_from(ZONES),

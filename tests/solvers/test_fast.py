@@ -114,7 +114,7 @@ def test_convergence_is_searched_with_the_same_solver() -> None:
     assert fast.steps[-2].z <= 1e-3
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     angle=st.floats(50, 90),
     first=st.integers(1, 6),
