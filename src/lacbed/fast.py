@@ -12,10 +12,10 @@ from torch import Tensor
 from lacbed.constants import wavelength
 from lacbed.crystals import Crystal
 from lacbed.errors import SettingError
-from lacbed.geometry.folding import fold_tilts, zone_of_allowed
+from lacbed.geometry.folding import zone_of_allowed
 from lacbed.geometry.frame import make_frame
 from lacbed.geometry.interpolation import ORDER, Nodes, node_lattice, node_spacing
-from lacbed.geometry.symmetry import unique_rows
+from lacbed.geometry.symmetry import matrix_count
 from lacbed.settings import Settings
 from lacbed.setup import Setup, prepare, solve, solve_amplitudes
 from lacbed.solvers.blocks import Tick
@@ -57,8 +57,7 @@ def solve_fast(crystal: Crystal, settings: Settings, tick: Tick | None = None) -
     _check(settings, frame.is_flat)
     grid, inside = settings.grid.tilts(frame, settings.energy)
     tilts = grid[inside]
-    reduced = fold_tilts(crystal, frame, tilts).reduced
-    matrices = len(unique_rows(np.round(reduced * (1e8 / frame.shortest)).astype(np.int64))[0])
+    matrices = matrix_count(crystal, frame, tilts)
     lattice = frame.vectors(zone_of_allowed(crystal, frame))[:, :2].T
     spacing = node_spacing(wavelength(settings.energy), max(settings.thicknesses))
     while True:

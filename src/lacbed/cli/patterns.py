@@ -139,10 +139,7 @@ def cbed_command(
         f"{image.sizes['thickness']} CBED pattern(s), {image.attrs['semi_angle']:.4g} mrad, "
         f"{image.attrs['reflections']} discs, {image.sizes['qy']} x {image.sizes['qx']} pixels"
     )
-    for path in out:
-        reporter.say(f"  wrote {path} ({size_text(path)})")
-    kept = {key: value for key, value in image.attrs.items() if key != "crystal_cif"}
-    reporter.finish({"files": [str(path) for path in out], "sizes": dict(image.sizes), **kept})
+    _finish_image(image, out, reporter)
 
 
 def potential_command(
@@ -180,6 +177,11 @@ def potential_command(
         f"{image.attrs['mean_inner_potential']:.3f} V, period {image.attrs['period']:.4f} Å, "
         f"cell edges ({a:.4f}, {c:.4f}) and ({b:.4f}, {d:.4f}) Å"
     )
+    _finish_image(image, out, reporter)
+
+
+def _finish_image(image: xr.DataArray, out: list[Path], reporter: Reporter) -> None:
+    """Say what was written, and end with the labels of an image but for its crystal."""
     for path in out:
         reporter.say(f"  wrote {path} ({size_text(path)})")
     kept = {key: value for key, value in image.attrs.items() if key != "crystal_cif"}

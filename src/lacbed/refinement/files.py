@@ -16,7 +16,7 @@ from lacbed.crystals import Crystal
 from lacbed.errors import FileFormatError
 from lacbed.experiment.experiment import Experiment
 from lacbed.io.atomic import replacing
-from lacbed.io.checks import read_json
+from lacbed.io.checks import is_list, is_number, is_whole, read_json
 from lacbed.io.lock import is_empty
 from lacbed.patterns.files import save_pattern
 from lacbed.refinement.objective import make_target, z_of
@@ -111,49 +111,39 @@ def load_progress(folder: Path, mark: str) -> Progress:
             "folder"
         )
     moves = part("shifts", "null, or two or six numbers for each image", lambda v: v is None or _is_moves(v))
-    scan = part("scan", "pairs of a thickness and Z", lambda v: _is_table(v, lambda x: _is_number(x) and x >= 0))
+    scan = part("scan", "pairs of a thickness and Z", lambda v: _is_table(v, lambda x: is_number(x) and x >= 0))
     return Progress(
-        part("stage", "a whole number from 0 on", lambda v: _is_whole(v, 0, 100)),
-        np.array(part("values", "a list of numbers", lambda v: _is_list(v, _is_number)), dtype=float),
+        part("stage", "a whole number from 0 on", lambda v: is_whole(v, 0, 100)),
+        np.array(part("values", "a list of numbers", lambda v: is_list(v, is_number)), dtype=float),
         float(part("thickness", f"a number above 0 and at most {MAX_THICKNESS:g} (Å)", _is_thickness)),
-        float(part("blur", "a number above 0 and at most 10 (pixels)", lambda v: _is_number(v) and 0 < v <= 10)),
-        part("beams", f"a whole number from 1 to {MOST_BEAMS}", lambda v: _is_whole(v, 1, MOST_BEAMS)),
+        float(part("blur", "a number above 0 and at most 10 (pixels)", lambda v: is_number(v) and 0 < v <= 10)),
+        part("beams", f"a whole number from 1 to {MOST_BEAMS}", lambda v: is_whole(v, 1, MOST_BEAMS)),
         None if moves is None else np.array(moves, dtype=float).reshape(len(moves), -1),
         np.array(scan, dtype=float).reshape(-1, 2),
         tuple(
-            (n, float(z)) for n, z in part("history", "pairs of a stage and Z", lambda v: _is_list(v, _is_entry))
+            (n, float(z)) for n, z in part("history", "pairs of a stage and Z", lambda v: is_list(v, _is_entry))
         ),
-        tuple(part("notes", "a list of texts", lambda v: _is_list(v, lambda x: isinstance(x, str)))),
+        tuple(part("notes", "a list of texts", lambda v: is_list(v, lambda x: isinstance(x, str)))),
     )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
-
-
-def _is_whole(value: Any, low: int, high: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
 def _is_thickness(value: Any) -> bool:
-    return _is_number(value) and 0 < value <= MAX_THICKNESS
-
-
-def _is_list(value: Any, good: Callable[[Any], bool]) -> bool:
-    return isinstance(value, list) and all(map(good, value))
+    return is_number(value) and 0 < value <= MAX_THICKNESS
 
 
 def _is_table(value: Any, good: Callable[[Any], bool]) -> bool:
     """Whether a value is a list of pairs."""
-    return _is_list(value, lambda row: _is_list(row, good) and len(row) == 2)
+    return is_list(value, lambda row: is_list(row, good, 2))
 
 
 def _is_moves(value: Any) -> bool:
-    return any(_is_list(value, lambda row: _is_list(row, _is_number) and len(row) == n) for n in (2, 6))  # noqa: B023
+    return is_list(value, lambda row: is_list(row, is_number, 2)) or is_list(
+        value, lambda row: is_list(row, is_number, 6)
+    )
 
 
 def _is_entry(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and _is_number(value[1])
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and is_number(value[1])
 
 
 def write_results(

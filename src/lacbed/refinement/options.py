@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any, Literal
@@ -12,6 +11,7 @@ import numpy as np
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
 from lacbed.experiment.experiment import Experiment
+from lacbed.io.checks import check_number
 from lacbed.potential import Absorption
 from lacbed.refinement.objective import Background, Weights
 from lacbed.settings import Settings
@@ -155,10 +155,9 @@ def _check_images(wanted: FitSettings | RefinementOptions) -> None:
         raise SettingError(f"align must be 'none', 'shift' or 'affine', got {align!r}{new}")
     if wanted.background not in ("constant", "plane"):
         raise SettingError(f"background must be 'constant' or 'plane', got {wanted.background!r}")
-    if wanted.blur is not None and not (math.isfinite(wanted.blur) and 0 < wanted.blur <= 10):
-        raise SettingError(f"the blur must be above 0 and at most 10 pixels, got {wanted.blur:g}")
-    if not (math.isfinite(wanted.max_shift) and 0 < wanted.max_shift <= 50):
-        raise SettingError(f"max_shift must be above 0 and at most 50 pixels, got {wanted.max_shift:g}")
+    if wanted.blur is not None:
+        check_number("the blur", wanted.blur, above=0, high=10, unit="pixels")
+    check_number("max_shift", wanted.max_shift, above=0, high=50, unit="pixels")
 
 
 @dataclass(frozen=True, eq=False)
