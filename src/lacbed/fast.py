@@ -14,7 +14,7 @@ from lacbed.crystals import Crystal
 from lacbed.errors import SettingError
 from lacbed.geometry.folding import zone_of_allowed
 from lacbed.geometry.frame import make_frame
-from lacbed.geometry.interpolation import ORDER, Nodes, node_lattice, node_spacing
+from lacbed.geometry.interpolation import ORDER, Nodes, Stencil, node_lattice, node_spacing
 from lacbed.geometry.symmetry import matrix_count
 from lacbed.settings import Settings
 from lacbed.setup import Setup, prepare, solve, solve_amplitudes
@@ -86,10 +86,9 @@ def _check(settings: Settings, is_flat: bool) -> None:
 
 def _interpolated(nodes: Nodes, amplitude: Tensor, tilts: np.ndarray, as_amplitude: bool) -> tuple[Tensor, float]:
     """Values at the tilts from (thickness, reflection, node) amplitudes, and the estimated error of |ψ|²."""
-    tables = [nodes.weights(tilts, order) for order in (ORDER, ORDER - 2)]
+    tables = [nodes.stencil(tilts, order) for order in (ORDER, ORDER - 2)]
     fine, coarse = (
-        torch.stack([torch.stack([_gather(row, *table) for row in rows]) for rows in amplitude])
-        for table in tables
+        torch.stack([torch.stack([_gather(row, table) for row in rows]) for rows in amplitude]) for table in tables
     )
     intensity, rough = (a.real.square() + a.imag.square() for a in (fine, coarse))
     # The lower order errs more than the higher one by a factor that is 4 or more where both are small.
@@ -97,7 +96,7 @@ def _interpolated(nodes: Nodes, amplitude: Tensor, tilts: np.ndarray, as_amplitu
     return fine if as_amplitude else intensity, error
 
 
-def _gather(values: Tensor, index: np.ndarray, weights: np.ndarray) -> Tensor:
+def _gather(values: Tensor, stencil: Stencil) -> Tensor:
     """Σ_n weights values[index]: (node,) to (tilt,)."""
-    chosen = values[torch.as_tensor(index)]
-    return (chosen * torch.as_tensor(weights, dtype=chosen.real.dtype)).sum(dim=1)
+    chosen = values[stencil.index]
+    return (chosen * stencil.weights.to(chosen.real.dtype)).sum(dim=1)

@@ -10,15 +10,13 @@ makes the amplitudes smoothest depends on how strongly the crystal scatters, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 
 import numpy as np
-import torch
-from scipy.sparse import csr_array
+from scipy.sparse import csr_matrix
 
-from lacbed.crystals.cell import FloatArray
-from lacbed.geometry.frame import IntArray
-from lacbed.geometry.interpolation import lagrange
+from lacbed.engine.propagate import Wanted
+from lacbed.geometry.interpolation import Stencil
 
 ORDER = 10
 """Nodes in each direction that take part in the value at a tilt."""
@@ -27,48 +25,51 @@ FRACTIONS = (0.2, 0.4, 0.6, 0.9)
 """Fractions of the phase of a free wave whose removal is tried; 0.4 suits most."""
 
 
-@dataclass(frozen=True, eq=False)
-class Lattice:
-    """Nodes for some tilts.
+def read_between(
+    stencil: Stencil, amplitude: np.ndarray, nodes: Wanted, tilts: Wanted, judged: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Amplitudes at tilts, and by how much their intensities differ at most from those known at the last of them.
 
-    Attributes:
-        tilts: the nodes in 1/Å: (node, 2).
-        index: nodes that take part at each of the wanted tilts: (tilt, order²).
-        weights: theirs: (tilt, order²).
+    Args:
+        stencil: from the nodes to the tilts.
+        amplitude: at the nodes: (thickness, reflection, node); its phase is changed.
+        nodes: what was solved.
+        tilts: what is wanted, and behind it the tilts of `judged`.
+        judged: amplitudes that are known: (thickness, reflection, known tilt).
+
+    Returns:
+        (thickness, reflection, tilt), without the known ones, and the difference.
     """
-
-    tilts: FloatArray
-    index: IntArray
-    weights: FloatArray
-
-    def values(self, at_nodes: np.ndarray, wanted: slice) -> np.ndarray:
-        """Values at some of the tilts: (..., node) to (..., tilt)."""
-        index, weights = self.index[wanted], self.weights[wanted]
-        rows = np.repeat(np.arange(len(index)), index.shape[1])
-        flat = at_nodes.reshape(-1, at_nodes.shape[-1]).T
-        shape = (len(index), len(flat))
-        table = csr_array((weights.reshape(-1).astype(flat.real.dtype), (rows, index.reshape(-1))), shape)
-        found = table @ np.ascontiguousarray(flat)
-        return np.asarray(found.T.reshape(*at_nodes.shape[:-1], len(index)))
+    count = len(stencil.index) - judged.shape[2]
+    table = stencil.matrix(stencil.weights, amplitude.shape[2]).astype(amplitude.real.dtype)
+    at_nodes, after = _free_phase(nodes), _free_phase(tilts)
+    best = (math.inf, 0.0)
+    for part in FRACTIONS:
+        smooth = amplitude * _turned(-part * at_nodes, amplitude)
+        best = min(best, (largest_difference(_read(table[count:], smooth), judged), part))
+    difference, part = best
+    amplitude *= _turned(-part * at_nodes, amplitude)
+    values = _read(table[:count], amplitude)
+    values *= _turned(part * after[:, :count], values)
+    return values, difference
 
 
-def lattice_of_nodes(lattice: FloatArray, counts: tuple[int, int], tilts: FloatArray) -> Lattice:
-    """Nodes for tilts in 1/Å, (tilt, 2), so many along each of two lattice vectors, rows in 1/Å: (2, 2)."""
-    steps = lattice / np.array(counts)[:, None]
-    crossing = abs(float(lattice[0] @ lattice[1])) / float(np.linalg.norm(lattice, axis=1).prod())
-    offset = 0.5 if crossing < 1e-9 else 0.0  # half a step lets mirrors along the axes map nodes to nodes
-    places = tilts @ np.linalg.inv(steps) - offset
-    whole = np.floor(places).astype(np.int64)
-    start = whole - ORDER // 2 + 1
-    x, y = (lagrange(torch.as_tensor(rest), ORDER)[0].numpy() for rest in (places - whole).T)
-    low = start.min(axis=0)
-    needed = np.zeros(start.max(axis=0) - low + ORDER, dtype=bool)
-    for i in range(ORDER):
-        for j in range(ORDER):
-            needed[tuple((start - low + (i, j)).T)] = True
-    number = np.cumsum(needed.reshape(-1)).reshape(needed.shape) - 1
-    reach = np.arange(ORDER)
-    rows, columns = (start - low)[:, :, None].transpose(1, 0, 2) + reach
-    index = number[rows[:, :, None], columns[:, None, :]].reshape(len(tilts), -1)
-    nodes = (np.argwhere(needed) + low + offset) @ steps
-    return Lattice(nodes, index, (x[:, :, None] * y[:, None, :]).reshape(len(tilts), -1))
+def largest_difference(first: np.ndarray, second: np.ndarray) -> float:
+    """Largest difference of the intensities of two sets of amplitudes."""
+    return float(np.abs(np.abs(first) ** 2 - np.abs(second) ** 2).max(initial=0.0))
+
+
+def _read(table: csr_matrix, at_nodes: np.ndarray) -> np.ndarray:
+    """Values at the tilts of a table: (tilt, node), (..., node) to (..., tilt)."""
+    found = table @ np.ascontiguousarray(at_nodes.reshape(-1, at_nodes.shape[-1]).T)
+    return np.asarray(found.T.reshape(*at_nodes.shape[:-1], -1))
+
+
+def _free_phase(wanted: Wanted) -> np.ndarray:
+    """π |k|² t / K: (thickness, tilt)."""
+    return np.asarray(np.pi * np.outer(wanted.thicknesses, wanted.length / wanted.along))
+
+
+def _turned(phase: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """exp(iφ) as a factor on amplitudes: (thickness, tilt) to (thickness, 1, tilt)."""
+    return np.asarray(np.exp(1j * phase).astype(like.dtype)[:, None, :])

@@ -28,7 +28,7 @@ from lacbed.constants import wavelength
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.engine.basis import FAR, Basis, Reach, first_margin, solve_basis
-from lacbed.engine.interpolate import FRACTIONS, ORDER, lattice_of_nodes
+from lacbed.engine.interpolate import ORDER, largest_difference, read_between
 from lacbed.engine.model import Model
 from lacbed.engine.orbits import find_orbits, plane_operations
 from lacbed.engine.propagate import Store, Wanted, solve_pairs
@@ -36,6 +36,7 @@ from lacbed.engine.request import Request
 from lacbed.errors import SettingError
 from lacbed.geometry.folding import zone_of_allowed
 from lacbed.geometry.frame import make_frame
+from lacbed.geometry.interpolation import node_lattice
 from lacbed.geometry.tilts import TiltGrid
 from lacbed.geometry.wave import electron_wave, internal_wave_vectors
 from lacbed.patterns.result import label_pattern
@@ -220,7 +221,7 @@ class Zone:
         for attempt in range(_TRIES):
             judged = self._amplitudes(basis, basis.judge, request, checks, self._judged)
             found = self._amplitudes(basis, basis.model, request, checks, self._solved)
-            error = _difference(found, judged)
+            error = largest_difference(found, judged)
             if tick is not None:
                 tick.within(0.0, 0.3, (attempt + 1.0) / _TRIES)
             if SAFETY * error <= 0.6 * self._tolerance or basis.margin >= _MOST_WAVES:
@@ -283,9 +284,8 @@ class Zone:
         self, basis: Basis, request: Request, checks: FloatArray, judged: np.ndarray, tick: _Rising | None
     ) -> tuple[np.ndarray, float, str]:
         """Amplitudes at the tilts, the largest difference at the checks, and a remark on interpolation if any."""
-        count = len(request.tilts)
         both = np.concatenate([request.tilts, checks])
-        nodes = lattice_of_nodes(self._lattice, self._nodes_apart(basis, request), both)
+        nodes = node_lattice(self._lattice.T, both, self._nodes_apart(basis, request), ORDER, None)
         direct, coarse = (self._wanted(basis, request, tilts) for tilts in (request.tilts, nodes.tilts))
 
         def solved(wanted: Wanted) -> np.ndarray:
@@ -301,16 +301,8 @@ class Zone:
 
         if len(direct.orbits.points) <= 1.2 * len(coarse.orbits.points):
             return solved(direct), 0.0, ""
-        amplitude, phase = solved(coarse), _free_phase(coarse)
-        after = _free_phase(self._wanted(basis, request, both))
-        best = (math.inf, 0.0)
-        for part in FRACTIONS:
-            smooth = amplitude * _turned(-part * phase, amplitude)
-            best = min(best, (_difference(nodes.values(smooth, slice(count, None)), judged), part))
-        difference, part = best
-        amplitude *= _turned(-part * phase, amplitude)
-        values = nodes.values(amplitude, slice(0, count))
-        values *= _turned(part * after[:, :count], values)
+        after = self._wanted(basis, request, both)
+        values, difference = read_between(nodes.stencil(both, ORDER), solved(coarse), coarse, after, judged)
         return values, difference, f", interpolated from {len(coarse.orbits.points)} matrices"
 
     def _nodes_apart(self, basis: Basis, request: Request) -> tuple[int, int]:
@@ -355,18 +347,3 @@ class _Rising:
     def describe(self, text: str) -> None:
         """Say what the work is at."""
         describe_work(self._tick, text)
-
-
-def _free_phase(wanted: Wanted) -> np.ndarray:
-    """π |k|² t / K: (thickness, tilt)."""
-    return np.asarray(np.pi * np.outer(wanted.thicknesses, wanted.length / wanted.along))
-
-
-def _turned(phase: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """exp(iφ) as a factor on amplitudes: (thickness, tilt) to (thickness, 1, tilt)."""
-    return np.asarray(np.exp(1j * phase).astype(like.dtype)[:, None, :])
-
-
-def _difference(first: np.ndarray, second: np.ndarray) -> float:
-    """Largest difference of the intensities."""
-    return float(np.abs(np.abs(first) ** 2 - np.abs(second) ** 2).max(initial=0.0))

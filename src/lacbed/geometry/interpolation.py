@@ -145,27 +145,28 @@ class Nodes:
         steps: the two steps of the lattice as columns in 1/Å: (2, 2).
         places: integer coordinates of the nodes on the lattice: (node, 2).
         offset: coordinates of place (0, 0).
+        pad: rows of nodes beyond the wanted tilts, or None where every stencil is centred.
     """
 
     tilts: FloatArray
     steps: FloatArray
     places: IntArray
     offset: float
+    pad: int | None
 
-    def weights(self, tilts: FloatArray, order: int = ORDER) -> tuple[IntArray, FloatArray]:
-        """Nodes and Lagrange weights for the value at each tilt: two (tilt, order²).
+    def stencil(self, tilts: FloatArray, order: int = ORDER) -> Stencil:
+        """The nodes that the value at each tilt is made of.
 
         Args:
-            tilts: in 1/Å, among those that the nodes were made for: (tilt, 2).
-            order: nodes in each direction, even and at most `ORDER`.
+            tilts: in 1/Å, those that the nodes were made for: (tilt, 2).
+            order: nodes in each direction, even and at most that of `node_lattice`.
         """
-        places, start = _one_sided(tilts, self.steps, self.offset, order)
+        places, start = _starts(tilts, self.steps, self.offset, order, self.pad)
         low, high = self.places.min(axis=0), self.places.max(axis=0)
         table = np.full(tuple(high - low + 1), -1, dtype=np.int64)
         table[tuple((self.places - low).T)] = np.arange(len(self.places))
         corner = (int(low[0]), int(low[1]))
-        found = stencil(torch.as_tensor(table), corner, torch.as_tensor(places), order, torch.as_tensor(start))
-        return found.index.numpy(), found.weights.numpy()
+        return stencil(torch.as_tensor(table), corner, torch.as_tensor(places), order, torch.as_tensor(start))
 
 
 def node_spacing(wavelength: float, thickness: float) -> float:
@@ -173,36 +174,42 @@ def node_spacing(wavelength: float, thickness: float) -> float:
     return 0.5 / (SPREAD * wavelength * thickness + REACH)
 
 
-def node_lattice(lattice: FloatArray, tilts: FloatArray, counts: tuple[int, int]) -> Nodes:
+def node_lattice(
+    lattice: FloatArray, tilts: FloatArray, counts: tuple[int, int], order: int = ORDER, pad: int | None = PAD
+) -> Nodes:
     """The nodes needed to interpolate at the wanted tilts.
 
     Args:
         lattice: two vectors of the reciprocal lattice of the zone as columns in 1/Å: (2, 2).
         tilts: wanted tilts in 1/Å: (tilt, 2).
         counts: nodes along each of the two vectors.
+        order: nodes in each direction that take part in a value, even.
+        pad: rows of nodes beyond the wanted tilts on every side, with one-sided stencils near the border; None for
+            as many as centred stencils need.
     """
     steps = lattice / np.array(counts)
     crossing = abs(float(lattice[:, 0] @ lattice[:, 1])) / float(np.linalg.norm(lattice, axis=0).prod())
     offset = 0.5 if crossing < 1e-9 else 0.0  # half a step lets mirrors along the axes map nodes to nodes
-    _, start = _one_sided(tilts, steps, offset, ORDER)
+    _, start = _starts(tilts, steps, offset, order, pad)
     low = start.min(axis=0)
-    needed = np.zeros(tuple(start.max(axis=0) - low + ORDER), dtype=bool)
-    for i in range(ORDER):
-        for j in range(ORDER):
+    needed = np.zeros(tuple(start.max(axis=0) - low + order), dtype=bool)
+    for i in range(order):
+        for j in range(order):
             needed[tuple((start - low).T + np.array([[i], [j]]))] = True
     places = np.argwhere(needed) + low
-    return Nodes((places + offset) @ steps.T, steps, places, offset)
+    return Nodes((places + offset) @ steps.T, steps, places, offset, pad)
 
 
-def _one_sided(tilts: FloatArray, steps: FloatArray, offset: float, order: int) -> tuple[FloatArray, IntArray]:
-    """Tilts in steps of the lattice, and the first node of the stencil of each: two (tilt, 2).
-
-    Near the border the stencil is one-sided, so that no node lies further than `PAD` beyond the wanted tilts.
-    """
+def _starts(
+    tilts: FloatArray, steps: FloatArray, offset: float, order: int, pad: int | None
+) -> tuple[FloatArray, IntArray]:
+    """Tilts in steps of the lattice, and the first node of the stencil of each: two (tilt, 2)."""
     places = tilts @ np.linalg.inv(steps).T - offset
-    low = np.floor(places.min(axis=0)).astype(np.int64) - PAD
-    high = np.maximum(np.ceil(places.max(axis=0)).astype(np.int64) + PAD, low + ORDER - 1)
     start = np.floor(places).astype(np.int64) - order // 2 + 1
+    if pad is None:
+        return places, start
+    low = np.floor(places.min(axis=0)).astype(np.int64) - pad
+    high = np.maximum(np.ceil(places.max(axis=0)).astype(np.int64) + pad, low + ORDER - 1)
     return places, np.clip(start, low, high - order + 1)
 
 
