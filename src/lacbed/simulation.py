@@ -72,13 +72,13 @@ def simulate(
         refraction: whether the mean inner potential refracts the incident wave.
         paraxial: whether the term γ² of the wave equation is left out, as textbooks, Felix and abTEM do; False
             keeps it (γ → sqrt(K_n² + 2 K_n γ) - K_n, for one Laue zone and a flat foil). The effect on
-            intensities is some 1e-4, up to 4e-3 for gold at 1000 Å.
+            intensities is about 1e-4, up to 4e-3 for gold at 1000 Å.
         absorption: None, ("proportional", percent), or "thomas" for the factors of Thomas et al. (2024).
         factors: "kirkland", "lobato", "peng" or "doyle-turner" scattering factors.
         output: "intensity", or "amplitude" for complex waves (columns of the scattering matrix).
         solver: "auto", or "zone", "tilted", "chebyshev", "reference", "multislice"; or "fast", ten to a hundred
             times faster with absorption or on grids that do not fit the reciprocal lattice, for one Laue zone and
-            a flat foil, good to some 1e-3 in intensity (Z ≤ 0.01 %).
+            a flat foil, good to about 1e-3 in intensity (Z ≤ 0.01 %).
         device: "auto", "cpu", "cuda", "cuda:1", ...
         dtype: "float64" or "float32".
         frozen_phonons: for solver="multislice", number of configurations of displaced atoms to average over; 0

@@ -230,7 +230,7 @@ SEED = DatasetConfig(
 )
 """The range of the first published attempt at learning LACBED: 000 over ±4 a* at [001], 200 kV, one thickness.
 
-The zero-order Laue zone only, because the input is a projection. The solver `fast` errs by some 1e-3 in intensity
+The zero-order Laue zone only, because the input is a projection. The solver `fast` errs by about 1e-3 in intensity
 (Z ≤ 0.01 %); a crystal that needs more beams than the limit (one in a hundred cubic ones, with a primitive cell
 above 17 Å) is a failure that says so.
 """

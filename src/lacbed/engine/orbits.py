@@ -100,7 +100,11 @@ def find_orbits(tilts: FloatArray, lattice: FloatArray, operations: tuple[Operat
 
 
 def _nearest(places: FloatArray, lattice: FloatArray) -> FloatArray:
-    """The same points of the lattice's cell as near to the origin as can be: (n, 2) to (n, 2)."""
+    """The same points of the lattice's cell as near to the origin as can be: (n, 2) to (n, 2).
+
+    All places that differ by a lattice vector give the same point, on the border of the cell too, where
+    `lacbed.geometry.folding.nearest_points` takes the shortest way from each: what is solved is kept by its code.
+    """
     steps = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)], dtype=float)
     choices = (places - np.round(places))[:, None, :] + steps
     length = np.round(np.linalg.norm(choices @ lattice, axis=2), 9)

@@ -2,8 +2,8 @@
 
 The amplitude of a pair with K_n = K of its tilt is ⟨out| exp(2πi (A(q) - |q|² + |k|²) t / 2K) |in⟩. Without
 absorption A is diagonalised, once for all thicknesses. With it the exponentials come from products of matrices at
-the mean K; that K varies by some 1e-4 is put right by a Taylor series that acts on the incident waves, long enough
-for any accuracy.
+the mean K; that K varies by about 1e-4 is put right by a Taylor series that acts on the incident waves, long
+enough for any accuracy.
 """
 
 from __future__ import annotations

@@ -55,7 +55,8 @@ class Request:
         corners = np.array([(x, y) for x in (low[0], high[0]) for y in (low[1], high[1])])
         places = corners @ np.linalg.inv(lattice)
         first, second = (
-            np.arange(math.floor(a) - 1, math.ceil(b) + 1) for a, b in zip(*_ends(places), strict=True)
+            np.arange(math.floor(a) - 1, math.ceil(b) + 1)
+            for a, b in zip(places.min(axis=0), places.max(axis=0), strict=True)
         )
         cells = np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1).reshape(-1, 2)
         tilts = ((cells[None] + rest[:, None]) @ lattice).reshape(-1, 2)
@@ -69,8 +70,3 @@ class Request:
         if len(tilts) < 8:
             some.append(order[:: max(1, len(order) // 8)])
         return np.concatenate([tilts, self.tilts[np.unique(np.concatenate(some))]])
-
-
-def _ends(places: FloatArray) -> tuple[list[float], list[float]]:
-    """Lowest and highest value of every column."""
-    return places.min(axis=0).tolist(), places.max(axis=0).tolist()

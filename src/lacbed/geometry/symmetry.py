@@ -11,7 +11,7 @@ and R brings the reversed beams back to the front.  (Buxton, Eades, Steeds & Rac
 crystal is its own projection, so that every operation counts as both kinds.
 
 Direct operations are exact for all reflections, reversed ones for g = 0. For g ≠ 0 the first-order equation of
-dynamical diffraction is reciprocal only up to K_n(k) / K_n(k + g) (some 1e-5 in intensity), so there they are
+dynamical diffraction is reciprocal only up to K_n(k) / K_n(k + g) (about 1e-5 in intensity), so there they are
 left out.
 """
 

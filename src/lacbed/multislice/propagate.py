@@ -7,7 +7,7 @@ thickness of a slice, and k / K_n the longer way that a tilted wave takes throug
 10 (1957) 609; Kirkland, Advanced Computing in Electron Microscopy, chapter 6).
 
 In one Laue zone P stops at first order in K² - |K_t + q|², as Bloch waves without back-scattering do. The higher
-orders change intensities by some 1e-4, as much as the mixed terms of potential and propagation that slices lack,
+orders change intensities by about 1e-4, as much as the mixed terms of potential and propagation that slices lack,
 so that they would not bring the result nearer to the full wave equation. Higher Laue zones need them: they set
 where their lines lie.
 """

@@ -8,7 +8,7 @@ of the Hermitian part of M(0) with transverse energies up to that of the highest
 where C_j are the waves of the near beams P and X_j what the far beams Q add to a wave of eigenvalue E_j (Löwdin,
 J. Chem. Phys. 19 (1951) 1396). Waves bound to heavy columns change most with q: V also holds their derivatives
 h C_j / (E_j + |h|²). exp(2πi M_r t / 2K) is then a matter of products of small matrices.
-What is left out costs some 1e-3 in intensity, up to 0.02 at single tilts; Z stays below 0.01 % (UO2: 0.1 %).
+What is left out costs about 1e-3 in intensity, up to 0.02 at single tilts; Z stays below 0.01 % (UO2: 0.1 %).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ORDER = 2
 """Powers of E_j - E in the amplitudes with which the far beams follow wave j, beyond the constant one."""
 
 BOUND = 0.0
-"""Waves of positive eigenvalue (in 1/Å², bound to columns of atoms) get company of their change with q."""
+"""Waves of positive eigenvalue (in 1/Å², bound to columns of atoms) are joined by their derivatives by q."""
 
 _SPLIT = 1e-3
 """Eigenvalues closer than this (in 1/Å²) are kept or left together, so that symmetry is."""
@@ -123,7 +123,7 @@ def bound_change(values: Tensor, waves: Tensor, size: Tensor) -> Tensor:
 def orthonormal(waves: Tensor, derivative_vectors: Tensor) -> Tensor:
     """A basis of the space of the columns of both: (beam, m).
 
-    Derivatives are those of the space of the waves; the company has none.
+    Derivatives are those of the space of the waves; the derivative vectors have none.
     """
     columns = torch.cat([waves, derivative_vectors], dim=1).detach()
     length = torch.linalg.vector_norm(columns, dim=0)
@@ -223,7 +223,7 @@ def _pair_amplitudes(
 ) -> Tensor:
     """⟨out| exp(A t) |in⟩ of pairs sorted by their matrix: (thickness, pair).
 
-    K_n differs from its mean `middle` by some 1e-4 with the tilt, which acts like a change of thickness and is
+    K_n differs from its mean `middle` by about 1e-4 with the tilt, which acts like a change of thickness and is
     taken to first order.
     """
     sets = _sets(problem, group, chosen, len(generator))

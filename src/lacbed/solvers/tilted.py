@@ -1,4 +1,4 @@
-"""One batched diagonalisation a tilt: exact for higher-order Laue zones, tilted foils and weak beams."""
+"""One batched diagonalisation per tilt: exact for higher-order Laue zones, tilted foils and weak beams."""
 
 from __future__ import annotations
 

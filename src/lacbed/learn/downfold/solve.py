@@ -2,7 +2,7 @@
 
 Lengths are in Å and 1/Å; the potential is U = U_hk c with c = γ / (h² / 2 m_e) from volts to 1/Å². Derivatives
 with respect to the potential hold to some 1 %: the space of the kept waves moves with it to first order (see
-`lacbed.solvers.subspace`), only their company of bound waves stays as it is.
+`lacbed.solvers.subspace`), only the derivative vectors of bound waves stay as they are.
 """
 
 from __future__ import annotations
