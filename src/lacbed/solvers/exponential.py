@@ -18,7 +18,7 @@ LARGEST_NORM = 1.6
 
 _DEGREE = 8
 
-_PORTION = 2**20
+PORTION = 2**20
 """Bytes of matrices that a CPU works on at once; with what belongs to them they fit its caches."""
 
 
@@ -105,7 +105,7 @@ def _portions(matrices: Tensor) -> tuple[Tensor, ...]:
     if matrices.device.type != "cpu":
         return (matrices,)
     each = max(1, matrices.shape[-1] ** 2 * matrices.element_size())
-    return torch.split(matrices, max(1, _PORTION // each))
+    return torch.split(matrices, max(1, PORTION // each))
 
 
 def _squared(result: Tensor, times: int) -> Tensor:

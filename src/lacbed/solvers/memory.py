@@ -13,6 +13,7 @@ import torch
 
 from lacbed.solvers.blocks import check_memory
 from lacbed.solvers.convolution import convolution_sides
+from lacbed.solvers.exponential import PORTION
 from lacbed.solvers.subspace import MARGIN, NEAR
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def solver_bytes(name: str, size: Size, word: int) -> tuple[int, int, int]:
     if size.absorbs:
         tail = n - size.inside
         each += 2 * width * square + 2 * word * (5 * size.inside**2 + 6 * size.inside * tail + 4 * pairs * n)
-        work = 0
+        work = 7 * max(PORTION, 2 * word * size.inside**2)  # matrices of the exponential's polynomial
         if name == "tilted":
             each += (width + word) * square
     elif name == "tilted":  # the matrices and their scale are gone when the waves come
