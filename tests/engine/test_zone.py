@@ -12,7 +12,7 @@ import torch
 from lacbed import Crystal, Site, TiltGrid, Zone, simulate
 from lacbed.engine.interpolate import ORDER
 from lacbed.engine.model import polynomial
-from lacbed.engine.orbits import find_orbits, plane_operations
+from lacbed.engine.orbits import find_orbits, plane_operations, smallest_wedge
 from lacbed.engine.potential import zone_potential
 from lacbed.errors import LacbedError, SettingError
 from lacbed.geometry.frame import make_frame
@@ -127,7 +127,9 @@ def test_progress_grows_to_the_end() -> None:
 
 def test_the_potential_acts_like_its_matrix() -> None:
     crystal = Crystal.named("GaAs")
-    potential = zone_potential(crystal, make_frame(crystal, (1, 1, 0)), 200e3, "kirkland", "thomas", 1.6)
+    potential = zone_potential(
+        crystal, make_frame(crystal, (1, 1, 0)), 200e3, "kirkland", "thomas", 1.6, np.zeros(2)
+    )
     count = len(potential.places)
     matrix = potential.matrix(count) + torch.diag(potential.size).to(potential.elastic.dtype)
     waves = torch.randn(count, 5, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
@@ -137,7 +139,7 @@ def test_the_potential_acts_like_its_matrix() -> None:
     )
     real = waves.real.contiguous()
     centred = Crystal.named("Si")
-    even = zone_potential(centred, make_frame(centred, (1, 1, 0)), 200e3, "kirkland", None, 1.6)
+    even = zone_potential(centred, make_frame(centred, (1, 1, 0)), 200e3, "kirkland", None, 1.6, np.zeros(2))
     assert not even.elastic.is_complex()
     count = len(even.places)
     full = even.matrix(count) + torch.diag(even.size)
@@ -148,12 +150,16 @@ def test_the_potential_acts_like_its_matrix() -> None:
 def test_orbits_take_every_tilt_to_its_matrix(name: str, zone: tuple[int, int, int]) -> None:
     crystal = Crystal.named(name)
     frame = make_frame(crystal, zone)
-    potential = zone_potential(crystal, frame, 200e3, "kirkland", None, 1.0)
+    potential = zone_potential(crystal, frame, 200e3, "kirkland", None, 1.0, np.zeros(2))
     operations = plane_operations(crystal, frame, potential.basis)
     tilts = np.random.default_rng(0).uniform(-0.5, 0.5, (40, 2))
     tilts = np.concatenate([tilts, tilts + potential.lattice[0] - 2 * potential.lattice[1]])
-    orbits = find_orbits(tilts, potential.lattice, operations)
+    wedge = smallest_wedge(potential.lattice, operations)
+    orbits = find_orbits(tilts, potential.lattice, operations, wedge.ahead)
     assert len(orbits.points) == 40
+    # A sample of the zone sets the radius; its points lie a twentieth of the zone apart.
+    apart = 0.05 * float(np.linalg.norm(potential.lattice, axis=1).max())
+    assert np.linalg.norm(orbits.points - wedge.centre, axis=1).max() <= wedge.radius + apart
     inverse = np.linalg.inv(potential.lattice)
     for tilt in range(len(tilts)):
         operation = operations[orbits.operation[tilt]]

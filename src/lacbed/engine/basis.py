@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from lacbed.crystals import Crystal
+from lacbed.crystals.cell import FloatArray
 from lacbed.engine.model import Model, Waves, bloch_waves, far_enough, fold, near_waves
 from lacbed.engine.potential import ZonePotential, zone_potential
 from lacbed.geometry.folding import zone_of_allowed
@@ -88,9 +89,15 @@ def first_margin(tolerance: float) -> float:
 
 
 def solve_basis(
-    crystal: Crystal, frame: Frame, settings: Settings, wave_number: float, reach: Reach, margin: float
+    crystal: Crystal,
+    frame: Frame,
+    settings: Settings,
+    wave_number: float,
+    reach: Reach,
+    margin: float,
+    centre: FloatArray,
 ) -> Basis:
-    """Waves up to `margin` in 1/Å² above the highest tilt, in as many beams as the tolerance needs.
+    """Waves of q₀ up to `margin` in 1/Å² above the highest tilt, in as many beams as the tolerance needs.
 
     Raises:
         MemoryLimitError: if they cannot be held.
@@ -98,7 +105,9 @@ def solve_basis(
     limit = reach.highest + margin
 
     def potential_within(g_max: float) -> ZonePotential:
-        return zone_potential(crystal, frame, settings.energy, settings.factors, settings.absorption, g_max)
+        return zone_potential(
+            crystal, frame, settings.energy, settings.factors, settings.absorption, g_max, centre
+        )
 
     cell = float(np.linalg.norm(frame.vectors(zone_of_allowed(crystal, frame)), axis=1).max())
     wide = potential_within(

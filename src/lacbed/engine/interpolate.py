@@ -4,8 +4,9 @@ The amplitude of a beam is a smooth function of the tilt: its Fourier transform 
 distance that an electron is carried in the foil (see `lacbed.geometry.interpolation`). Nodes are fractions of the
 reciprocal lattice of the zone, so that few matrices serve them all, and reach beyond the wanted tilts, so that
 every stencil is centred. The phase that a free wave gathers, exp(πi |k|² t / K), is a matter of choice: with it
-a wave scattered from k to k' counts as displaced by λ t (k' - k), without it by λ t k'. Which fraction of it
-makes the amplitudes smoothest depends on how strongly the crystal scatters, and is found by trial.
+a wave scattered from k to k' counts as displaced by λ t (k' - k), without it by λ t k'. Somewhere between,
+exp(πi c (|k|² + |k'|²) t / 2K), amplitudes are smoothest. Where depends on how strongly the crystal scatters, and
+is found by trial.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from scipy.sparse import csr_matrix
 from lacbed.engine.propagate import Wanted
 from lacbed.geometry.interpolation import Stencil
 
-ORDER = 10
+ORDER = 12
 """Nodes in each direction that take part in the value at a tilt."""
 
-FRACTIONS = (0.2, 0.4, 0.6, 0.9)
-"""Fractions of the phase of a free wave whose removal is tried; 0.4 suits most."""
+FRACTIONS = (0.6, 0.8, 0.4, 0.1)
+"""Values of c that are tried in turn; the first suits most."""
 
 
 def read_between(
-    stencil: Stencil, amplitude: np.ndarray, nodes: Wanted, tilts: Wanted, judged: np.ndarray
+    stencil: Stencil, amplitude: np.ndarray, nodes: Wanted, tilts: Wanted, judged: np.ndarray, enough: float
 ) -> tuple[np.ndarray, float]:
     """Amplitudes at tilts, and by how much their intensities differ at most from those known at the last of them.
 
@@ -36,21 +37,23 @@ def read_between(
         nodes: what was solved.
         tilts: what is wanted, and behind it the tilts of `judged`.
         judged: amplitudes that are known: (thickness, reflection, known tilt).
+        enough: difference of intensities with which the trial ends.
 
     Returns:
         (thickness, reflection, tilt), without the known ones, and the difference.
     """
     count = len(stencil.index) - judged.shape[2]
     table = stencil.matrix(stencil.weights, amplitude.shape[2]).astype(amplitude.real.dtype)
-    at_nodes, after = _free_phase(nodes), _free_phase(tilts)
     best = (math.inf, 0.0)
     for part in FRACTIONS:
-        smooth = amplitude * _turned(-part * at_nodes, amplitude)
+        smooth = amplitude * _free_wave(nodes, part, amplitude)
         best = min(best, (largest_difference(_read(table[count:], smooth), judged), part))
+        if best[0] <= enough:
+            break
     difference, part = best
-    amplitude *= _turned(-part * at_nodes, amplitude)
+    amplitude *= _free_wave(nodes, part, amplitude)
     values = _read(table[:count], amplitude)
-    values *= _turned(part * after[:, :count], values)
+    values *= _free_wave(tilts, part, values).conj()
     return values, difference
 
 
@@ -65,11 +68,14 @@ def _read(table: csr_matrix, at_nodes: np.ndarray) -> np.ndarray:
     return np.asarray(found.T.reshape(*at_nodes.shape[:-1], -1))
 
 
-def _free_phase(wanted: Wanted) -> np.ndarray:
-    """π |k|² t / K: (thickness, tilt)."""
-    return np.asarray(np.pi * np.outer(wanted.thicknesses, wanted.length / wanted.along))
-
-
-def _turned(phase: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """exp(iφ) as a factor on amplitudes: (thickness, tilt) to (thickness, 1, tilt)."""
-    return np.asarray(np.exp(1j * phase).astype(like.dtype)[:, None, :])
+def _free_wave(wanted: Wanted, part: float, like: np.ndarray) -> np.ndarray:
+    """What amplitudes with the phase |k|² are multiplied by to have c (|k|² + |k'|²) / 2: as `like`."""
+    tilts = wanted.tilts[: like.shape[2]]
+    length = (part - 1.0) * (tilts**2).sum(axis=1)
+    between = (part * tilts @ wanted.vectors.T).T  # c (|k'|² - |k|²) / 2, but for a constant
+    turns = (0.5 * wanted.thicknesses)[:, None, None] * ((length + between) / wanted.along[: len(tilts)])
+    angle = (2.0 * np.pi * (turns - np.round(turns))).astype(like.real.dtype)
+    wave = np.empty(angle.shape, dtype=like.dtype)
+    np.cos(angle, out=wave.real)
+    np.sin(angle, out=wave.imag)
+    return wave

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lacbed.crystals.cell import FloatArray
 from lacbed.engine.potential import ZonePotential
 
 ETA = 0.6
@@ -139,25 +140,28 @@ def _conjugate_gradients(potential: ZonePotential, near: int, push: Tensor, gap:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A(q) and the beams in the waves that are kept, as polynomials in q (see `POWERS`).
+    """A(q) and the beams in the waves that are kept, as polynomials in q - q₀ (see `POWERS`).
 
     Attributes:
-        matrix: coefficients of A, Hermitian without absorption: (6, m, m).
+        centre: q₀ in 1/Å: (2,).
+        matrix: coefficients of the Hermitian part of A: (6, m, m).
+        damping: coefficients of D, A = Hermitian part + iD, or None without absorption: (3, m, m).
         outgoing: coefficients of what beam h takes out of the waves: (6, near, m).
         incoming: coefficients of what beam h brings into them: (6, near, m).
-        is_hermitian: whether A is.
     """
 
+    centre: FloatArray
     matrix: Tensor
+    damping: Tensor | None
     outgoing: Tensor
     incoming: Tensor
-    is_hermitian: bool
 
 
 def polynomial(coefficients: Tensor, q: Tensor) -> Tensor:
-    """The value at every q of a polynomial: (6, ...), (n, 2) to (n, ...)."""
+    """The value at every q of a polynomial with the first of `POWERS`: (6 or 3, ...), (n, 2) to (n, ...)."""
     x, y = q.unbind(dim=1)
     powers = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y], dim=1).to(coefficients.dtype)
+    powers = powers[:, : len(coefficients)]
     found: Tensor = torch.tensordot(powers, coefficients, dims=1)
     return found
 
@@ -165,21 +169,21 @@ def polynomial(coefficients: Tensor, q: Tensor) -> Tensor:
 def fold(potential: ZonePotential, waves: Waves, limit: float) -> Model:
     """The matrices in the waves of energy above -limit in 1/Å²."""
     m, near = waves.kept(limit), waves.near
-    kept, left = waves.vectors[:, :m], waves.vectors[:, m:]
+    left = waves.vectors[:, m:]
     turn, energies, rest = _orthonormal(waves, m, potential)
-    vector = torch.cat([kept, waves.far[:, :m]]) @ turn
-    kind = vector.dtype
-    moved = [-2.0 * potential.vectors[:, i : i + 1].to(kind) * vector for i in (0, 1)]
+    vector = torch.cat([waves.vectors[:, :m], waves.far[:, :m]]) @ turn
+    moved = [-2.0 * potential.vectors[:, i : i + 1].to(vector.dtype) * vector for i in (0, 1)]
     parts = [left.mH @ (waves.pull[:near, :m] @ turn), *(left.mH @ part[:near] for part in moved)]
     parts = [torch.cat([part, far]) for part, far in zip(parts, (rest, *(p[near:] for p in moved)), strict=True)]
-    damped = None if waves.damping is None else waves.damping[:, :m] @ turn
-    if damped is not None:
+    first = [torch.diag(energies).to(vector.dtype), *(vector.mH @ part for part in moved)]
+    if waves.damping is not None:
+        damped = waves.damping[:, :m] @ turn
         parts.append(torch.cat([left.mH @ damped[:near], damped[near:]]))
+        first.append(vector.mH @ damped)
     above = torch.cat([waves.energies[m:], -potential.size[near:]])
     gap = energies - above[:, None]
     resolvent = -torch.expm1(-torch.square(gap / ETA)) / torch.where(gap == 0.0, 1.0, gap)
-    first = [torch.diag(energies).to(kind), *(vector.mH @ part for part in moved)]
-    return _assemble(vector[:near], left, parts, resolvent, first, None if damped is None else vector.mH @ damped)
+    return _assemble(potential.centre, vector[:near], left, parts, resolvent, first)
 
 
 def _orthonormal(waves: Waves, m: int, potential: ZonePotential) -> tuple[Tensor, Tensor, Tensor]:
@@ -200,51 +204,48 @@ def _orthonormal(waves: Waves, m: int, potential: ZonePotential) -> tuple[Tensor
 
 
 def _assemble(
+    centre: FloatArray,
     vector: Tensor,
     left: Tensor,
     parts: list[Tensor],
     resolvent: Tensor,
     first: list[Tensor],
-    damping: Tensor | None,
 ) -> Model:
-    """Second order from the couplings `parts` = B_L,P to M(0), q_x, q_y and U': (left, m) each."""
-    m, absorbs = vector.shape[1], damping is not None
+    """Second order from the couplings `parts` = B_L,P to M(0), q_x, q_y and U' if there is any: (left, m) each.
+
+    `first` holds the couplings of the same among the waves that are kept: (m, m) each.
+    """
+    m, inside = vector.shape[1], left.shape[1]
     scaled = [resolvent.to(p.dtype) * p for p in parts]
     stack, weighted = torch.cat(parts, dim=1), torch.cat(scaled, dim=1)
     half, norm = stack.mH @ weighted, weighted.mH @ weighted
     half = 0.5 * (half + half.mH)
-    kind = torch.complex128 if absorbs or vector.is_complex() else vector.dtype
 
     def piece(table: Tensor, a: int, b: int) -> Tensor:
-        return table[a * m : (a + 1) * m, b * m : (b + 1) * m].to(kind)
-
-    def block(table: Tensor, a: int, b: int) -> Tensor:
-        """With iU' joined to what does not depend on q."""
-        found = piece(table, a, b)
-        if absorbs and b == 0:
-            found = found + 1j * piece(table, a, 3)
-        if absorbs and a == 0:
-            found = found + 1j * piece(table, 3, b)
-        return found - piece(table, 3, 3) if absorbs and a == b == 0 else found
+        return table[a * m : (a + 1) * m, b * m : (b + 1) * m]
 
     def pair(table: Tensor, a: int, b: int) -> Tensor:
-        return block(table, a, b) if a == b else block(table, a, b) + block(table, b, a)
+        return piece(table, a, b) if a == b else piece(table, a, b) + piece(table, b, a)
 
-    matrix = torch.stack([pair(half, a, b) for a, b in POWERS])
-    for number, part in enumerate(first):
-        matrix[number] += part.to(kind)
-    if damping is not None:
-        matrix[0] += 1j * damping.to(kind)
-    less = torch.stack([-0.5 * pair(norm, a, b) for a, b in POWERS])
-    beams, further, inside = vector.to(kind), left.to(kind), left.shape[1]
-    outgoing, incoming = beams @ less, beams.conj() @ less.mT
-    outgoing[0] += beams
-    incoming[0] += beams.conj()
+    matrix, less = (torch.stack([pair(table, a, b) for a, b in POWERS]) for table in (half, -0.5 * norm))
+    matrix[:3] += torch.stack(first[:3])
+    outgoing = vector @ less
     for number in range(3):
-        right, back = scaled[number][:inside].to(kind), scaled[number][:inside].conj().to(kind)
-        if absorbs and number == 0:
-            right = right + 1j * scaled[3][:inside].to(kind)
-            back = back + 1j * scaled[3][:inside].conj().to(kind)
-        outgoing[number] += further @ right
-        incoming[number] += further.conj() @ back
-    return Model(matrix, outgoing, incoming, not absorbs)
+        outgoing[number] += left @ scaled[number][:inside]
+    outgoing[0] += vector
+    if len(parts) == 3:
+        return Model(centre, matrix, None, outgoing, outgoing.conj() if vector.is_complex() else outgoing)
+    # B = V + iU': what is of first order in U' goes with i, U' twice with -1.
+    matrix[0] -= piece(half, 3, 3)
+    damping = torch.stack([pair(half, n, 3) for n in range(3)])
+    damping[0] += first[3]
+    damped = vector @ torch.stack([pair(norm, n, 3) for n in range(3)]).mul_(-0.5)
+    damped[0] += left @ scaled[3][:inside]
+    outgoing[0] += vector @ (0.5 * piece(norm, 3, 3))
+    beyond = outgoing[3:].to(torch.complex128)
+    out = torch.cat([outgoing[:3] + 1j * damped, beyond])
+    if not vector.is_complex():
+        return Model(centre, matrix, damping, out, out)
+    return Model(
+        centre, matrix, damping, out, torch.cat([outgoing[:3].conj() + 1j * damped.conj(), beyond.conj()])
+    )

@@ -7,7 +7,9 @@ that is its own projection, the waves F_q(h, h') = ⟨h| exp(iτM(q)) |h'⟩ obe
     F_{Rq}(Rh, Rh') = F_q(h, h') exp(-2πi R(h - h')·t)          (symmetry),
     F_{-q}(-h', -h) = F_q(h, h')                                (reciprocity),
 
-so that one q of every orbit is enough, for amplitudes of all reflections.
+so that one q of every orbit is enough, for amplitudes of all reflections. All are taken from one wedge of the
+Brillouin zone: those that lie furthest ahead in some direction. What is expanded about the middle of the wedge has
+half as far to go as from the middle of the zone, or less.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ from lacbed.geometry.frame import Frame, IntArray
 
 _KEY = 10_000_000
 """Points of a Brillouin zone that agree to this fraction of it are one."""
+
+_DIRECTIONS, _SAMPLES = 12, 20
+"""Directions that are tried for a wedge, and points along each side of the zone that show its extent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,24 +84,70 @@ def plane_operations(crystal: Crystal, frame: Frame, basis: IntArray) -> tuple[O
     return (*found.values(), *(Operation(o.turn, o.shift, True) for o in found.values()))
 
 
-def find_orbits(tilts: FloatArray, lattice: FloatArray, operations: tuple[Operation, ...]) -> Orbits:
-    """Sort tilts in 1/Å by their matrices: (tilt, 2), with the lattice vectors as rows: (2, 2)."""
+@dataclass(frozen=True, eq=False)
+class Wedge:
+    """The part of the Brillouin zone from which the matrices are taken.
+
+    Attributes:
+        ahead: the direction in which they lie furthest ahead of their images: (2,).
+        centre: in 1/Å: (2,).
+        radius: largest distance from the centre in 1/Å.
+    """
+
+    ahead: FloatArray
+    centre: FloatArray
+    radius: float
+
+
+def smallest_wedge(lattice: FloatArray, operations: tuple[Operation, ...]) -> Wedge:
+    """The most compact of some wedges, with the lattice vectors as rows in 1/Å: (2, 2)."""
+    steps = (np.arange(_SAMPLES) + 0.5) / _SAMPLES
+    points = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2) @ lattice
+    best: Wedge | None = None
+    for angle in np.pi * (np.arange(_DIRECTIONS) + 0.37) / _DIRECTIONS:
+        ahead = np.array([np.cos(angle), np.sin(angle)])
+        found = find_orbits(points, lattice, operations, ahead).points
+        centre = 0.5 * (found.min(axis=0) + found.max(axis=0))
+        for _ in range(50):  # towards the middle of the smallest circle around them
+            distance = np.linalg.norm(found - centre, axis=1)
+            centre = centre + 0.05 * (found[np.argmax(distance)] - centre)
+        radius = float(np.linalg.norm(found - centre, axis=1).max())
+        if best is None or radius < 0.999 * best.radius:
+            best = Wedge(ahead, centre, radius)
+    assert best is not None
+    return best
+
+
+def find_orbits(
+    tilts: FloatArray, lattice: FloatArray, operations: tuple[Operation, ...], ahead: FloatArray
+) -> Orbits:
+    """Sort tilts in 1/Å by their matrices: (tilt, 2).
+
+    Args:
+        tilts: in 1/Å: (tilt, 2).
+        lattice: its vectors as rows in 1/Å: (2, 2).
+        operations: of the projected crystal.
+        ahead: the direction that decides between the images of a tilt, see `Wedge`.
+    """
     places = tilts @ np.linalg.inv(lattice)
     anchor = np.round(places).astype(np.int64)
     rest: FloatArray = places - anchor
-    best = np.full(len(tilts), np.iinfo(np.int64).max)
-    chosen = np.zeros(len(tilts), dtype=np.int64)
-    image: FloatArray = np.zeros((len(tilts), 2))
-    for number, operation in enumerate(operations):
-        moved = (-rest if operation.swaps else rest) @ operation.turn
-        key = np.round(moved * _KEY).astype(np.int64) % _KEY
-        code = key[:, 0] * _KEY + key[:, 1]
-        less = code < best
-        best[less], chosen[less], image[less] = code[less], number, moved[less]
-    codes, first, matrix = np.unique(best, return_index=True, return_inverse=True)
-    points = _nearest(image[first], lattice)
-    move = np.round(image - points[matrix]).astype(np.int64)
-    return Orbits(points @ lattice, codes, matrix.reshape(-1), chosen, anchor, move)
+    images = np.stack([(-rest if o.swaps else rest) @ o.turn for o in operations])
+    key = np.round(images * _KEY).astype(np.int64) % _KEY
+    codes, first, code = np.unique(key[..., 0] * _KEY + key[..., 1], return_index=True, return_inverse=True)
+    nearest = _nearest(images.reshape(-1, 2)[first], lattice)
+    score = np.round(nearest @ lattice @ ahead, 9)
+    # Those in a tie are told apart by their codes, so that equal tilts find the same point.
+    rank = np.empty(len(codes), dtype=np.int64)
+    rank[np.lexsort((codes, -score))] = np.arange(len(codes))
+    code = code.reshape(len(operations), len(tilts))
+    chosen = np.argmin(rank[code], axis=0)
+    mine = np.arange(len(tilts))
+    used, matrix = np.unique(code[chosen, mine], return_inverse=True)
+    matrix = matrix.reshape(-1)
+    points = nearest[used]
+    move = np.round(images[chosen, mine] - points[matrix]).astype(np.int64)
+    return Orbits(points @ lattice, codes[used], matrix, chosen, anchor, move)
 
 
 def _nearest(places: FloatArray, lattice: FloatArray) -> FloatArray:

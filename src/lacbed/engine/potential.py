@@ -32,9 +32,10 @@ class ZonePotential:
     Attributes:
         basis: two reflections b₁, b₂ that span the zone, as h, k, l: (2, 3).
         lattice: the same as rows in 1/Å: (2, 2).
-        places: integer coordinates of the beams, shortest first: (beam, 2).
-        vectors: h in 1/Å: (beam, 2).
-        size: |h|² in 1/Å²: (beam,).
+        centre: q₀ in 1/Å, about which everything is expanded: (2,).
+        places: integer coordinates of the beams, shortest q₀ + h first: (beam, 2).
+        vectors: q₀ + h in 1/Å: (beam, 2).
+        size: |q₀ + h|² in 1/Å²: (beam,).
         elastic, absorptive: U and U' for every difference of coordinates, modulo the sides of the box, real where
             the crystal has a centre of symmetry; (side, side), the second None without absorption.
         shift: w, twice the position of that centre, or None; waves are then multiplied by exp(πi h·w).
@@ -43,6 +44,7 @@ class ZonePotential:
 
     basis: IntArray
     lattice: FloatArray
+    centre: FloatArray
     places: IntArray
     vectors: Tensor
     size: Tensor
@@ -52,7 +54,7 @@ class ZonePotential:
     mean: float
 
     def matrix(self, count: int) -> Tensor:
-        """U - diag |h|² of the first beams: (count, count)."""
+        """U - diag |q₀ + h|² of the first beams: (count, count)."""
         places = torch.as_tensor(self.places[:count])
         steps = places[:, None] - places[None]
         high, wide = self.elastic.shape
@@ -84,12 +86,19 @@ class ZonePotential:
 
 
 def zone_potential(
-    crystal: Crystal, frame: Frame, energy: float, factors: str, absorption: Absorption, g_max: float
+    crystal: Crystal,
+    frame: Frame,
+    energy: float,
+    factors: str,
+    absorption: Absorption,
+    g_max: float,
+    centre: FloatArray,
 ) -> ZonePotential:
-    """The potential of the zero-order Laue zone in all allowed beams with |h| up to `g_max` in 1/Å."""
+    """The potential of the zero-order Laue zone in all allowed beams with |q₀ + h| up to `g_max` in 1/Å."""
     basis = zone_of_allowed(crystal, frame)
     lattice = frame.vectors(basis)[:, :2]
-    reach = np.floor(g_max * np.linalg.norm(np.linalg.inv(lattice), axis=0) + 1e-9).astype(np.int64)
+    furthest = g_max + float(np.linalg.norm(centre))
+    reach = np.floor(furthest * np.linalg.norm(np.linalg.inv(lattice), axis=0) + 1e-9).astype(np.int64)
     first, second = (np.arange(-2 * r, 2 * r + 1) for r in reach)
     differences = np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1).reshape(-1, 2)
     length = np.linalg.norm(differences @ lattice, axis=1)
@@ -111,12 +120,15 @@ def zone_potential(
         found[differences[:, 0] % sides[0], differences[:, 1] % sides[1]] = values
         return found
 
+    waves = differences @ lattice + centre
+    length = np.linalg.norm(waves, axis=1)
     inside = np.flatnonzero(length <= g_max + 1e-9)
     inside = inside[np.argsort(np.round(length[inside], 9), kind="stable")]
-    vectors = torch.as_tensor(differences[inside] @ lattice)
+    vectors = torch.as_tensor(waves[inside])
     return ZonePotential(
         basis,
         lattice,
+        centre,
         differences[inside],
         vectors,
         vectors.square().sum(dim=1),

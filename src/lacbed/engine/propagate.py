@@ -9,12 +9,14 @@ enough for any accuracy.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lacbed.crystals.cell import FloatArray
@@ -28,6 +30,8 @@ from lacbed.solvers.exponential import propagators
 _BYTES = 2**23
 """Matrices of about so many bytes are treated together."""
 
+_MOST_TERMS = 40
+
 Store = dict[int, tuple[Tensor, Tensor]]
 """Eigenvalues and eigenvectors by the code of their point."""
 
@@ -38,30 +42,39 @@ class Wanted:
 
     Attributes:
         orbits: the tilts, sorted by their matrices.
-        length: |k|² in 1/Å²: (tilt,).
+        tilts: k in 1/Å: (tilt, 2).
         along: K_n in 1/Å: (tilt,).
         reflections: coordinates of the reflections on the lattice of the zone: (reflection, 2).
+        vectors: the same in 1/Å: (reflection, 2).
         thicknesses: in Å: (thickness,).
     """
 
     orbits: Orbits
-    length: FloatArray
+    tilts: FloatArray
     along: FloatArray
     reflections: IntArray
+    vectors: FloatArray
     thicknesses: FloatArray
+
+    @property
+    def length(self) -> FloatArray:
+        """|k|² in 1/Å²: (tilt,)."""
+        return np.asarray((self.tilts**2).sum(axis=1))
 
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """The tilts of one matrix that share a side: which rows and columns their amplitudes have."""
+    """The tilts of one matrix that share a side: which rows and columns their amplitudes have.
+
+    The beam of a row says which tilt it is of, as k = q + h; images of a tilt share a row.
+    """
 
     tilts: IntArray
     swaps: bool
     first: IntArray  # tilts whose rows are computed
     row: IntArray  # of each tilt
     rows: IntArray  # beams
-    columns: IntArray
-    column: IntArray  # (tilt, reflection)
+    column: NDArray[np.int32]  # beams: (tilt, reflection)
 
 
 def solve_pairs(
@@ -85,20 +98,27 @@ def solve_pairs(
         store: keeps eigenvectors from one call to the next.
         tick: told the fraction done.
     """
-    lookup = _Lookup(potential.places[: model.outgoing.shape[1]])
     orbits = wanted.orbits
-    order = np.argsort(orbits.matrix, kind="stable")
-    bounds = np.searchsorted(orbits.matrix[order], np.arange(len(orbits.points) + 1))
+    swaps = np.array([o.swaps for o in operations])[orbits.operation]
+    side = 2 * orbits.matrix + swaps
+    order = np.argsort(side, kind="stable")
+    bounds = np.searchsorted(side[order], np.arange(2 * len(orbits.points) + 1))
+    rows, columns = _beams(wanted, operations, potential.places[: model.outgoing.shape[1]])
     size = model.matrix.shape[1]
     each = max(1, _BYTES // (16 * size * size))
-    shape = (len(wanted.thicknesses), len(wanted.reflections), len(wanted.length))
-    single = accuracy >= 5e-5 and not model.is_hermitian
+    shape = (len(wanted.thicknesses), len(wanted.reflections), len(wanted.tilts))
+    single = accuracy >= 5e-5 and model.damping is not None
     result = np.empty(shape, dtype=np.complex64 if single else np.complex128)
 
     def block(start: int) -> int:
         stop = min(start + each, len(orbits.points))
         groups = [
-            _groups(wanted, operations, lookup, order[bounds[n] : bounds[n + 1]]) for n in range(start, stop)
+            [
+                _group(rows, columns, order[bounds[2 * n + k] : bounds[2 * n + k + 1]], k == 1)
+                for k in (0, 1)
+                if bounds[2 * n + k] < bounds[2 * n + k + 1]
+            ]
+            for n in range(start, stop)
         ]
         _solve_block(model, wanted, groups, range(start, stop), accuracy, single, store, result)
         return stop - start
@@ -119,44 +139,46 @@ def solve_pairs(
     return result
 
 
-class _Lookup:
-    """Positions of beams by their coordinates."""
+def _beams(
+    wanted: Wanted, operations: tuple[Operation, ...], places: IntArray
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Positions of the beams that come in and go out, moved to the matrices: (tilt,) and (tilt, reflection).
 
-    def __init__(self, places: IntArray) -> None:
-        self._low = places.min(axis=0)
-        self._table = np.full(np.ptp(places, axis=0) + 1, -1, dtype=np.int64)
-        self._table[tuple((places - self._low).T)] = np.arange(len(places))
+    The image of h is ±Rh, moved with q to the point of the matrix.
+    """
+    low = places.min(axis=0)
+    table = np.full(np.ptp(places, axis=0) + 1, -1, dtype=np.int32)
+    table[tuple((places - low).T)] = np.arange(len(places), dtype=np.int32)
+    orbits = wanted.orbits
+    rows = np.empty(len(orbits.matrix), dtype=np.int32)
+    columns = np.empty((len(rows), len(wanted.reflections)), dtype=np.int32)
+    for number, operation in enumerate(operations):
+        mine = np.flatnonzero(orbits.operation == number)
+        turn = -operation.turn if operation.swaps else operation.turn
+        incident = orbits.anchor[mine] @ turn + orbits.move[mine] - low
+        rows[mine] = _look_up(table, incident)
+        for column, reflection in enumerate(wanted.reflections @ turn):
+            columns[mine, column] = _look_up(table, incident + reflection)
+    return rows, columns
 
-    def __call__(self, places: IntArray) -> IntArray:
-        found = places - self._low
-        if np.any(found < 0) or np.any(found >= self._table.shape):
-            raise IndexError("a beam lies beyond those of the model")
-        index = np.asarray(self._table[found[..., 0], found[..., 1]])
-        if np.any(index < 0):
-            raise IndexError("a beam lies beyond those of the model")
-        return index
 
-
-def _groups(wanted: Wanted, operations: tuple[Operation, ...], lookup: _Lookup, tilts: IntArray) -> list[_Group]:
-    """The tilts of one matrix, those joined with reciprocity by themselves."""
-    orbits, found = wanted.orbits, []
-    swaps = np.array([o.swaps for o in operations])[orbits.operation[tilts]]
-    for kind in (False, True):
-        mine = tilts[swaps == kind]
-        if not len(mine):
-            continue
-        turns = np.stack([-o.turn if o.swaps else o.turn for o in operations])[orbits.operation[mine]]
-        # The image of h is ±Rh, moved with q to the point of the matrix.
-        incident = np.einsum("ti,tij->tj", orbits.anchor[mine], turns) + orbits.move[mine]
-        out = incident[:, None, :] + np.einsum("gi,tij->tgj", wanted.reflections, turns)
-        rows = lookup(incident)
-        key = np.stack([rows, np.round(wanted.along[mine] * 1e10).astype(np.int64)], axis=1)
-        _, first, row = np.unique(key, axis=0, return_index=True, return_inverse=True)
-        columns, column = np.unique(lookup(out), return_inverse=True)
-        found.append(
-            _Group(mine, kind, mine[first], row.reshape(-1), rows[first], columns, column.reshape(out.shape[:2]))
-        )
+def _look_up(table: NDArray[np.int32], places: IntArray) -> NDArray[np.int32]:
+    if np.any(places < 0) or np.any(places >= table.shape):
+        raise IndexError("a beam lies beyond those of the model")
+    found = table[places[:, 0], places[:, 1]]
+    if np.any(found < 0):
+        raise IndexError("a beam lies beyond those of the model")
     return found
+
+
+def _group(rows: NDArray[np.int32], columns: NDArray[np.int32], tilts: IntArray, swaps: bool) -> _Group:
+    """The tilts of one matrix."""
+    mine = rows[tilts]
+    first = np.full(int(mine.max()) + 1, -1)
+    first[mine] = tilts
+    beams = np.flatnonzero(first >= 0)
+    position = np.cumsum(first >= 0) - 1
+    return _Group(tilts, swaps, first[beams], position[mine], beams, columns[tilts])
 
 
 def _solve_block(
@@ -170,43 +192,62 @@ def _solve_block(
     result: np.ndarray,
 ) -> None:
     """Fill in the amplitudes of the tilts of some matrices."""
-    q = torch.as_tensor(wanted.orbits.points[numbers.start : numbers.stop])
+    q = torch.as_tensor(wanted.orbits.points[numbers.start : numbers.stop] - model.centre)
     square = q.square().sum(dim=1)
-    sides = [[_sides(model, group, q[n : n + 1]) for group in groups[n]] for n in range(len(q))]
-    if model.is_hermitian:
+    beams, place_of = _used([part for mine in groups for group in mine for part in (group.rows, group.column)])
+    outgoing = polynomial(model.outgoing[:, beams], q)
+    incoming = outgoing if model.incoming is model.outgoing else polynomial(model.incoming[:, beams], q)
+    if model.damping is None:
         codes = wanted.orbits.codes[numbers.start : numbers.stop].tolist()
         for n, (values, vectors) in enumerate(_eigen(model, q, codes, store)):
-            for group, side in zip(groups[n], sides[n], strict=True):
-                _diagonal(wanted, group, side, values, vectors, float(square[n]), result)
+            for group in groups[n]:
+                sides = _sides(group, place_of, incoming[n], outgoing[n])
+                _diagonal(wanted, group, place_of, sides, values, vectors, float(square[n]), result)
         return
-    middle = 0.5 * float(wanted.along.min() + wanted.along.max())
-    matrices = polynomial(model.matrix, q)
-    centre = float(model.matrix[0].diagonal().real.mean())
-    matrices.diagonal(dim1=1, dim2=2).sub_(centre)
-    series = _Series(wanted, model, middle, accuracy)
-    rows = [
-        [series.rows(side[0], matrix if g.swaps else matrix.mT) for g, side in zip(mine, ours, strict=True)]
-        for matrix, mine, ours in zip(matrices, groups, sides, strict=True)
-    ]
-    generator = matrices * (1j * math.pi / middle)
     kind = torch.complex64 if single else torch.complex128
-    for place, step in propagators(generator.to(kind), torch.as_tensor(wanted.thicknesses), fine=not single):
-        for n in range(len(q)):
-            for group, side, terms in zip(groups[n], sides[n], rows[n], strict=True):
-                left = series.at(terms, group, place, centre - float(square[n])).to(kind)
-                moved = left @ (step[n] if group.swaps else step[n].mT)
-                _place(result, place, group, moved @ side[1].to(kind).mT)
+    outgoing, incoming = outgoing.to(kind), incoming.to(kind)
+    middle = 0.5 * float(wanted.along.min() + wanted.along.max())
+    centre = float(model.matrix[0].diagonal().real.mean())
+    generator = _generator(model, q, centre, math.pi / middle).to(kind)
+    rows = []
+    for n, mine in enumerate(groups):
+        for group in mine:
+            first, second = _sides(group, place_of, incoming[n], outgoing[n])
+            matrix = generator[n] if group.swaps else generator[n].mT
+            series = _Series(wanted, group, first, matrix, middle, centre - float(square[n]), accuracy)
+            rows.append((n, group, series, second.mT))
+    for place, step in propagators(generator, torch.as_tensor(wanted.thicknesses), fine=not single):
+        for n, group, series, second in rows:
+            moved = series.at(float(wanted.thicknesses[place])) @ (step[n] if group.swaps else step[n].mT)
+            _place(result, place, group, place_of, moved @ second)
 
 
-def _sides(model: Model, group: _Group, q: Tensor) -> tuple[Tensor, Tensor]:
-    """What the incident and the outgoing beams are in the waves, exchanged with reciprocity: two (beam, m)."""
-    first, second = (model.outgoing, model.incoming) if group.swaps else (model.incoming, model.outgoing)
-    rows, columns = torch.as_tensor(group.rows), torch.as_tensor(group.columns)
-    return polynomial(first[:, rows], q)[0], polynomial(second[:, columns], q)[0]
+def _generator(model: Model, q: Tensor, centre: float, factor: float) -> Tensor:
+    """The matrices i (A(q) - centre) times a factor, for a model with absorption: (n, m, m)."""
+    assert model.damping is not None
+    hermitian, damping = polynomial(model.matrix, q), polynomial(model.damping, q)
+    hermitian.diagonal(dim1=1, dim2=2).sub_(centre)
+    if hermitian.is_complex():
+        return hermitian.mul_(1j).sub_(damping).mul_(factor)
+    return torch.complex(damping.mul_(-factor), hermitian.mul_(factor))
 
 
-def _place(result: np.ndarray, place: int, group: _Group, block: Tensor) -> None:
-    result[place][:, group.tilts] = block.numpy()[group.row[:, None], group.column].T
+def _used(parts: Sequence[NDArray[Any]]) -> tuple[IntArray, IntArray]:
+    """The beams that occur, and the place of each among them."""
+    occurs = np.zeros(1 + max(int(part.max()) for part in parts), dtype=bool)
+    for part in parts:
+        occurs[part] = True
+    return np.flatnonzero(occurs), np.cumsum(occurs) - 1
+
+
+def _sides(group: _Group, place_of: IntArray, incoming: Tensor, outgoing: Tensor) -> tuple[Tensor, Tensor]:
+    """What the incident and all outgoing beams are in the waves, exchanged with reciprocity: two (beam, m)."""
+    first, second = (outgoing, incoming) if group.swaps else (incoming, outgoing)
+    return first[torch.as_tensor(place_of[group.rows])], second
+
+
+def _place(result: np.ndarray, number: int, group: _Group, place_of: IntArray, block: Tensor) -> None:
+    result[number][:, group.tilts] = block.numpy()[group.row[:, None], place_of[group.column]].T
 
 
 def _eigen(model: Model, q: Tensor, codes: list[int], store: Store | None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -224,6 +265,7 @@ def _eigen(model: Model, q: Tensor, codes: list[int], store: Store | None) -> It
 def _diagonal(
     wanted: Wanted,
     group: _Group,
+    place_of: IntArray,
     side: tuple[Tensor, Tensor],
     values: Tensor,
     vectors: Tensor,
@@ -233,43 +275,50 @@ def _diagonal(
     """Amplitudes from the eigenvectors of a Hermitian matrix."""
     back = vectors.conj()
     left, right = (side[0] @ vectors, side[1] @ back) if group.swaps else (side[0] @ back, side[1] @ vectors)
-    shift = torch.as_tensor(wanted.length[group.first] - square)
+    shift = torch.as_tensor((wanted.tilts[group.first] ** 2).sum(axis=1) - square)
     phase = (values[None] + shift[:, None]) * (math.pi / torch.as_tensor(wanted.along[group.first]))[:, None]
     right = right.mT.to(torch.complex128)
     for place, thickness in enumerate(wanted.thicknesses):
         angle = phase * float(thickness)
         turned = torch.complex(torch.cos(angle), torch.sin(angle)) * left
-        _place(result, place, group, turned @ right)
+        _place(result, place, group, place_of, turned @ right)
 
 
 class _Series:
-    """exp(2πi t (1/2K - 1/2K̄) A) as a Taylor series acting on rows, and the phases that A leaves out."""
+    """exp(πi t (A + L) (1/K - 1/K̄)) as a Taylor series acting on rows, and the phase exp(πi t L / K̄).
 
-    def __init__(self, wanted: Wanted, model: Model, middle: float, accuracy: float) -> None:
-        self._wanted, self._middle = wanted, middle
-        change = np.abs(1.0 / wanted.along - 1.0 / middle).max(initial=0.0) * math.pi * wanted.thicknesses.max()
-        energies = model.matrix[0].diagonal().real
-        reach = 0.6 * float(energies.max() - energies.min()) + 1.0
-        self._terms, term = 0, 1.0
-        while term > 0.02 * accuracy and self._terms < 40:
-            self._terms += 1
-            term *= change * reach / self._terms
+    L = |k|² - |q|² belongs to the row. On what a tilt excites A + L is of the order of U, so that a few terms do.
+    """
 
-    def rows(self, rows: Tensor, matrix: Tensor) -> list[Tensor]:
-        """The rows times powers of the matrix over factorials."""
-        found = [rows.to(matrix.dtype)]
-        for power in range(1, self._terms):
-            found.append(found[-1] @ matrix / power)
-        return found
+    def __init__(
+        self,
+        wanted: Wanted,
+        group: _Group,
+        rows: Tensor,
+        matrix: Tensor,
+        middle: float,
+        shift: float,
+        accuracy: float,
+    ) -> None:
+        length = torch.as_tensor((wanted.tilts[group.first] ** 2).sum(axis=1))[:, None]
+        along = torch.as_tensor(wanted.along[group.first])[:, None]
+        turn = ((1j * math.pi / middle) * (length + shift)).to(rows.dtype)
+        self._phase = (math.pi / middle) * (length + shift)
+        self._factor = middle / along - 1.0
+        self._terms = [rows]
+        change = float(self._factor.abs().max()) * float(wanted.thicknesses.max())
+        size = 1.0
+        while size > 0.2 * accuracy and len(self._terms) < _MOST_TERMS:
+            last, power = self._terms[-1], len(self._terms)
+            self._terms.append((last @ matrix + turn * last) / power)
+            size = change**power * float(torch.view_as_real(self._terms[-1]).abs().max())
 
-    def at(self, terms: list[Tensor], group: _Group, place: int, shift: float) -> Tensor:
-        """The sum for a thickness, with the phases."""
-        thickness = float(self._wanted.thicknesses[place])
-        along = torch.as_tensor(self._wanted.along[group.first])
-        factor = (1j * math.pi * thickness) * (1.0 / along - 1.0 / self._middle)
-        total, power = terms[0], torch.ones_like(factor)
-        for term in terms[1:]:
+    def at(self, thickness: float) -> Tensor:
+        """The sum for a thickness in Å, with the phase."""
+        kind = self._terms[0].dtype
+        total, factor = self._terms[0], (thickness * self._factor).to(kind)
+        power = factor
+        for term in self._terms[1:]:
+            total = total + power * term
             power = power * factor
-            total = total + power[:, None] * term
-        length = torch.as_tensor(self._wanted.length[group.first])
-        return total * torch.exp((1j * math.pi * thickness) * (length + shift) / along)[:, None]
+        return total * torch.exp(1j * thickness * self._phase).to(kind)

@@ -30,7 +30,7 @@ from lacbed.crystals.cell import FloatArray
 from lacbed.engine.basis import FAR, Basis, Reach, first_margin, solve_basis
 from lacbed.engine.interpolate import ORDER, largest_difference, read_between
 from lacbed.engine.model import Model
-from lacbed.engine.orbits import find_orbits, plane_operations
+from lacbed.engine.orbits import find_orbits, plane_operations, smallest_wedge
 from lacbed.engine.propagate import Store, Wanted, solve_pairs
 from lacbed.engine.request import Request
 from lacbed.errors import SettingError
@@ -134,6 +134,7 @@ class Zone:
         zone = zone_of_allowed(crystal, frame)
         self._lattice = frame.vectors(zone)[:, :2]
         self._operations = plane_operations(crystal, frame, zone)
+        self._wedge = smallest_wedge(self._lattice, self._operations)
         self._basis: Basis | None = None
         self._solved: Store = {}
         self._judged: Store = {}
@@ -249,7 +250,15 @@ class Zone:
         if tick is not None:
             tick.describe(f"choosing Bloch waves up to {margin:.1f} 1/Å² above the highest tilt")
         self._solved, self._judged = {}, {}
-        return solve_basis(self._crystal, self._frame, self._settings, self._wave.wave_number, reach, margin)
+        return solve_basis(
+            self._crystal,
+            self._frame,
+            self._settings,
+            self._wave.wave_number,
+            reach,
+            margin,
+            self._wedge.centre,
+        )
 
     def _enough_nodes(
         self,
@@ -276,7 +285,7 @@ class Zone:
             if estimate <= self._tolerance or not note or difference <= (1.0 if error < limit else 1.5) * error:
                 break
             aim = max(0.6 * limit, 1.2 * error)
-            self._closer *= min(0.9, max(0.6, (aim / difference) ** (1.0 / ORDER)))
+            self._closer *= min(0.9, max(0.6, (aim / difference) ** 0.125))
         assert best is not None
         return best
 
@@ -302,14 +311,16 @@ class Zone:
         if len(direct.orbits.points) <= 1.2 * len(coarse.orbits.points):
             return solved(direct), 0.0, ""
         after = self._wanted(basis, request, both)
-        values, difference = read_between(nodes.stencil(both, ORDER), solved(coarse), coarse, after, judged)
+        stencil, enough = nodes.stencil(both, ORDER), 0.4 * self._tolerance
+        values, difference = read_between(stencil, solved(coarse), coarse, after, judged, enough)
         return values, difference, f", interpolated from {len(coarse.orbits.points)} matrices"
 
     def _nodes_apart(self, basis: Basis, request: Request) -> tuple[int, int]:
         """Nodes along the two vectors of the lattice; those of an earlier pattern if they are close enough."""
         energy = basis.reach.highest + 1.0 + 0.15 * max(0.0, float(basis.waves.energies[0]))
         aside = math.sqrt(energy) * wavelength(self._settings.energy) * float(request.thicknesses.max())
-        spacing = 0.5 * self._closer / (0.9 * aside * (1e-3 / self._tolerance) ** (1.0 / ORDER) + 3.0)
+        aside *= 0.95 if basis.model.damping is None else 0.84  # what is absorbed has no sharp lines
+        spacing = 0.5 * self._closer / (aside * (1e-3 / self._tolerance) ** (1.0 / ORDER) + 3.0)
         lengths = np.linalg.norm(self._lattice, axis=1)
         first, second = (math.ceil(float(n) / min(spacing, _WIDEST)) for n in lengths)
         old = self._counts
@@ -322,8 +333,8 @@ class Zone:
         normal = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
         along = internal_wave_vectors(torch.as_tensor(tilts), self._wave.wave_number, normal, mean)[:, 2].numpy()
         reflections = np.round(np.array(request.hkl) @ np.linalg.pinv(basis.potential.basis)).astype(np.int64)
-        orbits = find_orbits(tilts, self._lattice, self._operations)
-        return Wanted(orbits, (tilts**2).sum(axis=1), along, reflections, request.thicknesses)
+        orbits = find_orbits(tilts, self._lattice, self._operations, self._wedge.ahead)
+        return Wanted(orbits, tilts, along, reflections, reflections @ self._lattice, request.thicknesses)
 
     def _amplitudes(
         self, basis: Basis, model: Model, request: Request, tilts: FloatArray, store: Store
