@@ -35,6 +35,9 @@ _DEEPEST = 12
 _NEAR = 9.0
 """Beams up to so many 1/Å² above the waves' energies are diagonalised."""
 
+_FEW = 700
+"""So many beams may always come in or go out, and more only as far as it was asked for."""
+
 _LEAST_NEAR, _MOST_NEAR = 500, 700
 """At least so many; more than the second number only as far as half of `_NEAR`."""
 
@@ -125,10 +128,9 @@ def solve_basis(
     g_max, tail = far_enough(wide, energies[:_DEEPEST], vectors[:, :_DEEPEST], allowed)
     potential = potential_within(g_max)
     waves = bloch_waves(potential, energies, vectors, further)
-    model, judge = fold(potential, waves, limit), fold(potential, waves, further)
-    out = max(
-        reach.out, math.sqrt(float(potential.size[near - 1])) - cell - _BESIDE
-    )  # as far as the near beams go
+    beams = min(near, max(_FEW, _whole_shell(potential, (reach.out + cell + _BESIDE) ** 2)))
+    model, judge = (fold(potential, waves, up_to, beams) for up_to in (limit, further))
+    out = max(reach.out, math.sqrt(float(potential.size[beams - 1])) - cell - _BESIDE)
     return Basis(potential, waves, model, judge, Reach(reach.highest, out, reach.thickest), margin, g_max, tail)
 
 

@@ -166,8 +166,8 @@ def polynomial(coefficients: Tensor, q: Tensor) -> Tensor:
     return found
 
 
-def fold(potential: ZonePotential, waves: Waves, limit: float) -> Model:
-    """The matrices in the waves of energy above -limit in 1/Å²."""
+def fold(potential: ZonePotential, waves: Waves, limit: float, beams: int) -> Model:
+    """The matrices in the waves of energy above -limit in 1/Å², and the first `beams` near beams in them."""
     m, near = waves.kept(limit), waves.near
     left = waves.vectors[:, m:]
     turn, energies, rest = _orthonormal(waves, m, potential)
@@ -183,7 +183,7 @@ def fold(potential: ZonePotential, waves: Waves, limit: float) -> Model:
     above = torch.cat([waves.energies[m:], -potential.size[near:]])
     gap = energies - above[:, None]
     resolvent = -torch.expm1(-torch.square(gap / ETA)) / torch.where(gap == 0.0, 1.0, gap)
-    return _assemble(potential.centre, vector[:near], left, parts, resolvent, first)
+    return _assemble(potential.centre, vector[:beams], left, parts, resolvent, first)
 
 
 def _orthonormal(waves: Waves, m: int, potential: ZonePotential) -> tuple[Tensor, Tensor, Tensor]:
@@ -216,10 +216,14 @@ def _assemble(
     `first` holds the couplings of the same among the waves that are kept: (m, m) each.
     """
     m, inside = vector.shape[1], left.shape[1]
-    scaled = [resolvent.to(p.dtype) * p for p in parts]
-    stack, weighted = torch.cat(parts, dim=1), torch.cat(scaled, dim=1)
+    left = left[: len(vector)]
+    # What is folded in need not have all digits, and there are many products.
+    short = torch.complex64 if vector.is_complex() else torch.float32
+    scaled = [(resolvent.to(p.dtype) * p).to(short) for p in parts]
+    stack, weighted = torch.cat([p.to(short) for p in parts], dim=1), torch.cat(scaled, dim=1)
     half, norm = stack.mH @ weighted, weighted.mH @ weighted
-    half = 0.5 * (half + half.mH)
+    half, norm = (0.5 * (half + half.mH)).to(vector.dtype), norm.to(vector.dtype)
+    aside = [left @ part[:inside].to(vector.dtype) for part in scaled]
 
     def piece(table: Tensor, a: int, b: int) -> Tensor:
         return table[a * m : (a + 1) * m, b * m : (b + 1) * m]
@@ -231,7 +235,7 @@ def _assemble(
     matrix[:3] += torch.stack(first[:3])
     outgoing = vector @ less
     for number in range(3):
-        outgoing[number] += left @ scaled[number][:inside]
+        outgoing[number] += aside[number]
     outgoing[0] += vector
     if len(parts) == 3:
         return Model(centre, matrix, None, outgoing, outgoing.conj() if vector.is_complex() else outgoing)
@@ -240,7 +244,7 @@ def _assemble(
     damping = torch.stack([pair(half, n, 3) for n in range(3)])
     damping[0] += first[3]
     damped = vector @ torch.stack([pair(norm, n, 3) for n in range(3)]).mul_(-0.5)
-    damped[0] += left @ scaled[3][:inside]
+    damped[0] += aside[3]
     outgoing[0] += vector @ (0.5 * piece(norm, 3, 3))
     beyond = outgoing[3:].to(torch.complex128)
     out = torch.cat([outgoing[:3] + 1j * damped, beyond])
