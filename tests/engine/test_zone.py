@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from lacbed.engine.interpolate import ORDER
 from lacbed.engine.model import polynomial
 from lacbed.engine.orbits import find_orbits, plane_operations, smallest_wedge
 from lacbed.engine.potential import zone_potential
-from lacbed.errors import LacbedError, SettingError
+from lacbed.errors import FileFormatError, LacbedError, SettingError
 from lacbed.geometry.frame import make_frame
 from lacbed.geometry.interpolation import node_lattice
+from lacbed.io.tensors import write_tensors
 
 TRICLINIC = Crystal.build(
     "oblique",
@@ -235,3 +237,38 @@ def test_the_command_line_takes_a_tolerance(lacbed) -> None:  # type: ignore[no-
     code, _, errors = lacbed(*words, "--tolerance", "nan")
     assert code == 2
     assert "tolerance must be a number from 0 to 0.5" in errors
+
+
+@pytest.mark.parametrize("absorption", [None, "thomas"])
+def test_a_saved_zone_goes_on_where_it_was(absorption: Any, tmp_path: Path) -> None:
+    crystal, grid, path = Crystal.named("GaAs"), TiltGrid(12, semi_angle=8.0), tmp_path / "gaas.zone"
+    zone = Zone(crystal, (1, 1, 0), tolerance=1e-2, absorption=absorption)
+    first = zone.pattern((300.0,), grid)
+    zone.save(path)
+    zone.save(path)  # its own file is replaced
+    again = Zone.load(path)
+    assert again.waves == zone.waves > 0
+    assert again.pattern((300.0,), grid).equals(first)
+    assert again.pattern((250.0,), grid, ((0, 0, 0), (0, 0, 2))).equals(
+        zone.pattern((250.0,), grid, ((0, 0, 0), (0, 0, 2)))
+    )
+    assert again.pattern((300.0,), grid).attrs["notes"] == first.attrs["notes"]
+
+
+def test_a_zone_is_read_from_its_own_files_alone(tmp_path: Path) -> None:
+    path = tmp_path / "si.zone"
+    Zone(Crystal.named("Si"), tolerance=1e-2).save(path)
+    assert Zone.load(path).waves == 0  # nothing was solved yet
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3] + bytes(3 * [7]))
+    with pytest.raises(FileFormatError, match="damaged"):
+        Zone.load(path)
+    write_tensors(path, "lacbed-zone", {}, {"crystal": {}})
+    with pytest.raises(FileFormatError, match="no zone that lacbed wrote"):
+        Zone.load(path)
+    with pytest.raises(FileFormatError, match=r"none\.zone"):
+        Zone.load(tmp_path / "none.zone")
+    path.write_text("mine")
+    with pytest.raises(FileFormatError, match="a zone"):
+        Zone(Crystal.named("Si"), tolerance=1e-2).save(path)
+    assert path.read_text() == "mine"

@@ -37,6 +37,7 @@ from lacbed.datasets.manifest import read_manifest
 from lacbed.datasets.plan import make_plan
 from lacbed.datasets.workers import here
 from lacbed.experiment.experiment import pattern_to_images
+from lacbed.io.tensors import read_tensors
 from lacbed.learn import checkpoint
 from lacbed.learn.config import config_from_dict
 from lacbed.learn.train import train
@@ -94,7 +95,7 @@ class Training:
     def result(self, folder: Path) -> Any:
         """The best weights."""
         path = folder / "run" / "checkpoint.safetensors"
-        groups = checkpoint.read_tensors(path, checkpoint.CHECKPOINT)[0]
+        groups = read_tensors(path, checkpoint.CHECKPOINT)[0]
         return {name: value.numpy().tobytes() for name, value in groups["best"].items()}
 
 

@@ -28,6 +28,7 @@ from lacbed.app.files import parse_export
 from lacbed.app.request import View, parse_view
 from lacbed.errors import LacbedError
 from lacbed.geometry.frame import make_frame
+from lacbed.io.tensors import read_tensors
 from lacbed.learn import checkpoint
 from lacbed.learn.config import config_from_dict, load_config
 from lacbed.learn.models import build_model
@@ -142,7 +143,7 @@ def _finished() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         train(_config(), *_rows(), Path(folder) / "run")
         path = Path(folder) / "run" / "checkpoint.safetensors"
-        groups, record = checkpoint.read_tensors(path, checkpoint.CHECKPOINT)
+        groups, record = read_tensors(path, checkpoint.CHECKPOINT)
     flat = {f"{group}/{name}": value for group, members in groups.items() for name, value in members.items()}
     return flat, record
 

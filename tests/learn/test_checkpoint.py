@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from synthetic import SMALL, SyntheticData
 
 from lacbed.errors import FileFormatError
+from lacbed.io.tensors import read_tensors, write_tensors
 from lacbed.learn import checkpoint, data
 from lacbed.learn.models import build_model
 
@@ -17,13 +18,13 @@ def _write(path, kind=checkpoint.CHECKPOINT):
         "model": {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3)},
         "ema": {"a": torch.ones(1).half()},
     }
-    checkpoint.write_tensors(path, kind, groups, {"config": {"x": 1.5}, "text": "Å"})
+    write_tensors(path, kind, groups, {"config": {"x": 1.5}, "text": "Å"})
     return groups
 
 
 def test_round_trip(tmp_path):
     groups = _write(tmp_path / "c.safetensors")
-    back, record = checkpoint.read_tensors(tmp_path / "c.safetensors", checkpoint.CHECKPOINT)
+    back, record = read_tensors(tmp_path / "c.safetensors", checkpoint.CHECKPOINT)
     assert record == {"config": {"x": 1.5}, "text": "Å"}
     for group, members in groups.items():
         for name, value in members.items():
@@ -40,7 +41,7 @@ def test_one_wrong_byte_is_noticed(tmp_path, where):
     content[int(where * len(content))] ^= 0x10
     path.write_bytes(bytes(content))
     with pytest.raises(FileFormatError, match=r"damaged|format|expected"):
-        checkpoint.read_tensors(path, checkpoint.CHECKPOINT)
+        read_tensors(path, checkpoint.CHECKPOINT)
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, -1])
@@ -49,23 +50,23 @@ def test_files_cut_short(tmp_path, keep):
     _write(path)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(FileFormatError, match="damaged"):
-        checkpoint.read_tensors(path, checkpoint.CHECKPOINT)
+        read_tensors(path, checkpoint.CHECKPOINT)
 
 
 def test_other_kinds_and_versions(tmp_path, monkeypatch):
     path = tmp_path / "c.safetensors"
     _write(path, checkpoint.MODEL)
     with pytest.raises(FileFormatError, match="is a lacbed-model, expected a lacbed-checkpoint"):
-        checkpoint.read_tensors(path, checkpoint.CHECKPOINT)
+        read_tensors(path, checkpoint.CHECKPOINT)
     save_file({"a": torch.ones(1)}, path)
     with pytest.raises(FileFormatError, match="foreign"):
-        checkpoint.read_tensors(path, checkpoint.CHECKPOINT)
+        read_tensors(path, checkpoint.CHECKPOINT)
     with pytest.raises(FileFormatError, match="no such file"):
-        checkpoint.read_tensors(tmp_path / "none", checkpoint.CHECKPOINT)
+        read_tensors(tmp_path / "none", checkpoint.CHECKPOINT)
     _write(path)
-    monkeypatch.setattr(checkpoint, "FORMAT_VERSION", 2)
+    monkeypatch.setattr("lacbed.io.tensors.FORMAT_VERSION", 2)
     with pytest.raises(FileFormatError, match="format version 1, expected 2"):
-        checkpoint.read_tensors(path, checkpoint.CHECKPOINT)
+        read_tensors(path, checkpoint.CHECKPOINT)
 
 
 def test_model_folders(tmp_path):

@@ -17,6 +17,7 @@ import torch
 from synthetic import SyntheticData, small_config
 
 from lacbed.errors import FileFormatError, SettingError, TrainingError
+from lacbed.io.tensors import read_tensors
 from lacbed.learn import checkpoint, data
 from lacbed.learn.config import TrainingSettings, config_from_dict
 from lacbed.learn.data import hold, pick
@@ -32,7 +33,7 @@ def _train(folder, name="unet", resume=False, count=13, **training):
 
 
 def _weights(folder, group="best"):
-    return checkpoint.read_tensors(folder / "checkpoint.safetensors", checkpoint.CHECKPOINT)[0][group]
+    return read_tensors(folder / "checkpoint.safetensors", checkpoint.CHECKPOINT)[0][group]
 
 
 def _curve(folder):
@@ -110,7 +111,7 @@ def _wait_for_step(folder, wanted, process):
     while time.monotonic() < deadline and process.poll() is None:
         path = folder / "checkpoint.safetensors"
         if path.exists():
-            record = checkpoint.read_tensors(path, checkpoint.CHECKPOINT)[1]
+            record = read_tensors(path, checkpoint.CHECKPOINT)[1]
             if record["progress"]["step"] >= wanted:
                 return
         time.sleep(0.02)
@@ -153,7 +154,7 @@ def test_a_number_that_is_none_stops_with_the_batch_saved(tmp_path):
     config = config_from_dict(small_config("unet", epochs=1))
     with pytest.raises(TrainingError, match=r"not a number at step \d+ .*bad-batch-0.safetensors"):
         train(config, training, SyntheticData(3, 50), tmp_path / "run")
-    groups, record = checkpoint.read_tensors(tmp_path / "run" / "bad-batch-0.safetensors", "lacbed-batch")
+    groups, record = read_tensors(tmp_path / "run" / "bad-batch-0.safetensors", "lacbed-batch")
     assert 3 in groups["batch"]["index"]
     assert bool(groups["batch"]["pattern"].isnan().any())
     assert record["epoch"] == 0

@@ -10,7 +10,7 @@ import torch
 
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
-from lacbed.engine.model import Model, Waves, bloch_waves, far_enough, fold, near_waves
+from lacbed.engine.model import Model, bloch_waves, far_enough, fold, near_waves
 from lacbed.engine.potential import ZonePotential, zone_potential
 from lacbed.geometry.folding import zone_of_allowed
 from lacbed.geometry.frame import Frame
@@ -63,7 +63,7 @@ class Basis:
 
     Attributes:
         potential: in the beams that count.
-        waves: Bloch waves of q = 0.
+        deepest: energy of the deepest wave in 1/Å².
         model: the matrices of all q in the waves that are kept.
         judge: the same in more waves.
         reach: up to where they hold.
@@ -73,7 +73,7 @@ class Basis:
     """
 
     potential: ZonePotential
-    waves: Waves
+    deepest: float
     model: Model
     judge: Model
     reach: Reach
@@ -131,7 +131,8 @@ def solve_basis(
     beams = min(near, max(_FEW, _whole_shell(potential, (reach.out + cell + _BESIDE) ** 2)))
     model, judge = (fold(potential, waves, up_to, beams) for up_to in (limit, further))
     out = max(reach.out, math.sqrt(float(potential.size[beams - 1])) - cell - _BESIDE)
-    return Basis(potential, waves, model, judge, Reach(reach.highest, out, reach.thickest), margin, g_max, tail)
+    reached = Reach(reach.highest, out, reach.thickest)
+    return Basis(potential, float(waves.energies[0]), model, judge, reached, margin, g_max, tail)
 
 
 def _more_waves(potential: ZonePotential, limit: float) -> float:

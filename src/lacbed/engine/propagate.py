@@ -30,6 +30,9 @@ from lacbed.solvers.exponential import propagators
 _BYTES = 2**23
 """Matrices of about so many bytes are treated together."""
 
+_KEPT = 2**30
+"""Bytes of eigenvectors that are kept at most."""
+
 _MOST_TERMS = 40
 
 Store = dict[int, tuple[Tensor, Tensor]]
@@ -257,7 +260,7 @@ def _eigen(model: Model, q: Tensor, codes: list[int], store: Store | None) -> It
             yield store[code]
             continue
         found = torch.linalg.eigh(polynomial(model.matrix, q[n : n + 1])[0])
-        if store is not None:
+        if store is not None and (len(store) + 1) * found[1].nbytes <= _KEPT:
             store[code] = (found[0], found[1])
         yield found[0], found[1]
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -33,6 +34,7 @@ from lacbed.engine.model import Model
 from lacbed.engine.orbits import find_orbits, plane_operations, smallest_wedge
 from lacbed.engine.propagate import Store, Wanted, solve_pairs
 from lacbed.engine.request import Request
+from lacbed.engine.saved import SavedZone, read_zone, write_zone
 from lacbed.errors import SettingError
 from lacbed.geometry.folding import zone_of_allowed
 from lacbed.geometry.frame import make_frame
@@ -187,6 +189,28 @@ class Zone:
         with one_thread_each(torch.device("cpu")):
             return self.solve(settings, progress)
 
+    def save(self, path: str | Path) -> None:
+        """Write all that was solved to a file, such as gaas.zone, from which `Zone.load` goes on.
+
+        Raises:
+            FileFormatError: if something else stands there, or it cannot be written.
+        """
+        nodes = (*self._counts, self._closer)
+        write_zone(Path(path), SavedZone(self._crystal, self._settings, self._basis, self._solved, nodes))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Zone:
+        """A zone that was saved.
+
+        Raises:
+            FileFormatError: if the file is missing, damaged or something else.
+        """
+        saved = read_zone(Path(path))
+        zone = cls.of(saved.crystal, saved.settings)
+        zone._basis, zone._solved = saved.basis, saved.solved
+        zone._counts, zone._closer = saved.nodes[:2], saved.nodes[2]
+        return zone
+
     def solve(self, settings: Settings, tick: Tick | None = None) -> xr.DataArray:
         """The pattern of settings that are checked."""
         hkl = wanted_reflections(self._crystal, self._frame, settings)
@@ -317,7 +341,7 @@ class Zone:
 
     def _nodes_apart(self, basis: Basis, request: Request) -> tuple[int, int]:
         """Nodes along the two vectors of the lattice; those of an earlier pattern if they are close enough."""
-        energy = basis.reach.highest + 1.0 + 0.15 * max(0.0, float(basis.waves.energies[0]))
+        energy = basis.reach.highest + 1.0 + 0.15 * max(0.0, basis.deepest)
         aside = math.sqrt(energy) * wavelength(self._settings.energy) * float(request.thicknesses.max())
         aside *= 0.95 if basis.model.damping is None else 0.84  # what is absorbed has no sharp lines
         spacing = 0.5 * self._closer / (aside * (1e-3 / self._tolerance) ** (1.0 / ORDER) + 3.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,17 +13,14 @@ from torch import Tensor, nn
 
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.io.atomic import check_replaceable, holds_only, reason, replacing
-from lacbed.io.checks import read_json, read_json_text, regular_file
+from lacbed.io.checks import read_json
+from lacbed.io.tensors import FORMAT_VERSION, read_tensors, write_tensors
 from lacbed.learn.models import build_model, complete_settings
 from lacbed.learn.record import REMEDY, check_record
 
-FORMAT_VERSION = 1
 _MODEL_FILES = ("model.safetensors", "config.json", "card.md")
 CHECKPOINT, MODEL = "lacbed-checkpoint", "lacbed-model"
-_LARGEST, _LARGEST_JSON = 2**36, 10**8  # bytes
-_SPLIT = "/"  # between the group of a tensor and its name
-
-Groups = Mapping[str, Mapping[str, Tensor]]
+_LARGEST_JSON = 10**8  # bytes
 
 
 @dataclass(frozen=True)
@@ -40,80 +36,6 @@ class LoadedModel:
     model: nn.Module
     record: dict[str, Any]
     descriptors: dict[str, Tensor]
-
-
-def write_tensors(path: Path, kind: str, groups: Groups, record: Mapping[str, Any]) -> None:
-    """One safetensors file with groups of tensors, and the record as JSON in its header.
-
-    Raises:
-        FileFormatError: if the operating system refuses.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    tensors = {
-        f"{group}{_SPLIT}{name}": value.detach().cpu().contiguous().clone()
-        for group, members in groups.items()
-        for name, value in members.items()
-    }
-    text = json.dumps(record, ensure_ascii=False, sort_keys=True)
-    header = {
-        "format": kind,
-        "format_version": str(FORMAT_VERSION),
-        "sha256": _digest(tensors, text),
-        "record": text,
-    }
-    with replacing(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata=header)
-        except SafetensorError as error:  # what it makes of a full disk and the like
-            raise OSError(reason(error)) from None
-
-
-def read_tensors(path: Path, kind: str) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """Groups of tensors and the record of a file that `write_tensors` made.
-
-    Raises:
-        FileFormatError: if it is missing, damaged, of another kind or another version.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    regular_file(path, f"the {kind}", _LARGEST, FileFormatError)
-    try:
-        with safe_open(path, framework="pt") as stream:
-            header = dict(stream.metadata() or {})
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  no mapping
-    except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as error:
-        raise FileFormatError(f"{path} is damaged or not a safetensors file: {reason(error)}") from None
-    if header.get("format") != kind:
-        raise FileFormatError(
-            f"{path} is a {header.get('format', 'foreign safetensors file'):.60}, expected a {kind}"
-        )
-    if header.get("format_version") != str(FORMAT_VERSION):
-        raise FileFormatError(
-            f"{path} has format version {header.get('format_version')!s:.60}, expected {FORMAT_VERSION}; "
-            "use the lacbed that wrote it, or train again"
-        )
-    if header.get("sha256") != _digest(tensors, header.get("record", "")):
-        raise FileFormatError(
-            f"{path} is damaged: its content does not have the checksum that was written with it"
-        )
-    groups: dict[str, dict[str, Tensor]] = {}
-    for full, value in tensors.items():
-        group, _, name = full.partition(_SPLIT)
-        groups.setdefault(group, {})[name] = value
-    return groups, read_json_text(
-        header.get("record", ""), f"the record in {str(path)!r}", FileFormatError, non_finite=True
-    )
-
-
-def _digest(tensors: Mapping[str, Tensor], record: str) -> str:
-    total = hashlib.sha256(record.encode())
-    for name in sorted(tensors):
-        value = tensors[name]
-        total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        total.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lacbed.errors import FileFormatError, SettingError, TrainingError
 from lacbed.io.atomic import reason, replacing
 from lacbed.io.lock import claimed, is_empty
+from lacbed.io.tensors import read_tensors, write_tensors
 from lacbed.learn import checkpoint, data
 from lacbed.learn.config import TrainConfig, TrainingSettings
 from lacbed.learn.data import Reader, reader
@@ -276,7 +277,7 @@ def _start(config: TrainConfig, folder: Path, ranks: Ranks, record: dict[str, An
 
 
 def _restore(run: Run, path: Path) -> None:
-    groups, record = checkpoint.read_tensors(path, checkpoint.CHECKPOINT)
+    groups, record = read_tensors(path, checkpoint.CHECKPOINT)
     check_same_run(run.record, record, path)
     run.progress = progress_of(record.get("progress"), path)
     checkpoint.load_weights(run.model, groups.get("model", {}), path)
@@ -302,14 +303,14 @@ def _save(run: Run) -> None:
     }
     state = asdict(run.progress) | {"best_loss": str(run.progress.best_loss)}
     record = {**run.record, "progress": state, "metrics": run.progress.validation}
-    checkpoint.write_tensors(run.folder / "checkpoint.safetensors", checkpoint.CHECKPOINT, groups, record)
+    write_tensors(run.folder / "checkpoint.safetensors", checkpoint.CHECKPOINT, groups, record)
 
 
 def _not_a_number(run: Run, batch: data.Batch) -> TrainingError:
     at = run.progress
     path = run.folder / f"bad-batch-{run.ranks.rank}.safetensors"
     groups = {"batch": batch, "model": run.model.state_dict()}
-    checkpoint.write_tensors(path, "lacbed-batch", groups, {"step": at.step, "epoch": at.epoch})
+    write_tensors(path, "lacbed-batch", groups, {"step": at.step, "epoch": at.epoch})
     return TrainingError(
         f"the loss or its gradient is not a number at step {at.step} (epoch {at.epoch}); the batch and the "
         f"weights are in {path}; lower training.learning_rate or set training.clip, and resume from the last "

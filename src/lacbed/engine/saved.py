@@ -1,0 +1,131 @@
+"""A solved zone as a file: its crystal and settings as JSON, its matrices and eigenvectors as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lacbed.crystals import Crystal, Site
+from lacbed.engine.basis import Basis, Reach
+from lacbed.engine.model import Model
+from lacbed.engine.potential import ZonePotential
+from lacbed.engine.propagate import Store
+from lacbed.errors import FileFormatError
+from lacbed.io.atomic import check_replaceable, reason
+from lacbed.io.tensors import read_tensors, write_tensors
+from lacbed.settings import Settings
+
+KIND = "lacbed-zone"
+
+_SETTINGS = ("zone_axis", "energy", "x_direction", "refraction", "absorption", "factors", "tolerance")
+
+
+@dataclass(frozen=True, eq=False)
+class SavedZone:
+    """What a file holds of a zone.
+
+    Attributes:
+        crystal: the crystal.
+        settings: of the zone.
+        basis: what was solved once, or None if nothing was.
+        solved: eigenvectors that were kept.
+        nodes: how many along the two vectors of the lattice, and their distance in units of the first guess.
+    """
+
+    crystal: Crystal
+    settings: Settings
+    basis: Basis | None
+    solved: Store
+    nodes: tuple[int, int, float]
+
+
+def write_zone(path: Path, zone: SavedZone) -> None:
+    """Write a zone whole or not at all.
+
+    Raises:
+        FileFormatError: if something else stands there, or the operating system refuses.
+    """
+    check_replaceable(path, _is_ours, "a zone")
+    record: dict[str, Any] = {
+        "crystal": asdict(zone.crystal),
+        "settings": {name: getattr(zone.settings, name) for name in _SETTINGS},
+        "nodes": zone.nodes,
+    }
+    groups: dict[str, dict[str, Tensor]] = {}
+    if zone.basis is not None:
+        basis = zone.basis
+        record["basis"] = {name: getattr(basis, name) for name in ("deepest", "margin", "g_max", "tail")}
+        record["basis"] |= {"reach": asdict(basis.reach), "mean": basis.potential.mean}
+        parts = {"potential": basis.potential, "model": basis.model, "judge": basis.judge}
+        groups = {name: _tensors(vars(part)) for name, part in parts.items()}
+        for name, (values, vectors) in zone.solved.items():
+            groups[f"solved {name}"] = {"values": values, "vectors": vectors}
+    write_tensors(path, KIND, groups, record)
+
+
+def read_zone(path: Path) -> SavedZone:
+    """Read what `write_zone` wrote; nothing in the file is executed.
+
+    Raises:
+        FileFormatError: if it is missing, damaged or something else.
+    """
+    groups, record = read_tensors(path, KIND)
+    try:
+        crystal = Crystal(**record["crystal"] | {"sites": [Site(**s) for s in record["crystal"]["sites"]]})
+        settings = Settings(**{name: record["settings"][name] for name in _SETTINGS})
+        first, second, closer = record["nodes"]
+        nodes = int(first), int(second), float(closer)
+        if "basis" not in record:
+            return SavedZone(crystal, settings, None, {}, nodes)
+        solved = {
+            int(name.removeprefix("solved ")): (group["values"], group["vectors"])
+            for name, group in groups.items()
+            if name.startswith("solved ")
+        }
+        return SavedZone(crystal, settings, _basis(groups, record["basis"]), solved, nodes)
+    except FileFormatError:
+        raise
+    except Exception as error:  # a file that was made by hand may raise anything at all
+        raise FileFormatError(f"{path} is no zone that lacbed wrote: {reason(error)}") from None
+
+
+def _is_ours(path: Path) -> bool:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as stream:
+        return dict(stream.metadata() or {}).get("format") == KIND
+
+
+def _tensors(fields: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The arrays among the fields of a dataclass; None and numbers are left out."""
+    arrays = {name: v for name, v in fields.items() if isinstance(v, np.ndarray | Tensor)}
+    return {name: torch.as_tensor(value) for name, value in arrays.items()}
+
+
+def _basis(groups: Mapping[str, Mapping[str, Tensor]], record: Mapping[str, Any]) -> Basis:
+    held = dict(groups["potential"])
+    arrays = {name: held[name].numpy() for name in ("basis", "lattice", "centre", "places")}
+    shift = held["shift"].numpy() if "shift" in held else None
+    kept = {name: held.get(name) for name in ("vectors", "size", "elastic", "absorptive")}
+    potential = ZonePotential(**arrays, **kept, shift=shift, mean=float(record["mean"]))  # type: ignore[arg-type]
+    model, judge = (_model(groups[name]) for name in ("model", "judge"))
+    numbers = {name: float(record[name]) for name in ("deepest", "margin", "g_max", "tail")}
+    return Basis(potential=potential, model=model, judge=judge, reach=Reach(**record["reach"]), **numbers)
+
+
+def _model(group: Mapping[str, Tensor]) -> Model:
+    outgoing, incoming = group["outgoing"], group["incoming"]
+    same = torch.equal(outgoing, incoming)  # of a crystal with a centre of symmetry they are one
+    return Model(
+        group["centre"].numpy(),
+        group["matrix"],
+        group.get("damping"),
+        outgoing,
+        outgoing if same else incoming,
+    )
