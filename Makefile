@@ -44,8 +44,11 @@ lint: $(TESTREADY)
 	$(BIN)/ruff format --check src tests benchmarks docs
 	$(BIN)/mypy
 
-# One thread per process: the cores are shared out among the processes. Files stay together, for their fixtures.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+# One thread per process: the cores are shared out among the processes. Files stay together, for their fixtures, and come
+# as they are listed, the short ones last. Of pytest's plugins only those that are used: others import half of the
+# environment. Byte code is kept, so that the programs that tests start need not compile the package again.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 \
+  $(BIN)/python -m pytest -p xdist -p hypothesispytest -n auto --dist loadfile --no-loadscope-reorder
 test: lint
 	$(PYTEST)
 

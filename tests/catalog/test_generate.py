@@ -121,7 +121,7 @@ def test_charges_balance():
     ],
 )
 def test_fitted_bonds_have_the_lengths_asked_for(name, wanted):
-    result = fit_prototype(name, wanted)
+    (result,) = fit_prototype(name, [wanted])
     assert result.error < BOND_ERROR / 5
     assert 4.0 < result.a < 13.0
 
@@ -130,9 +130,8 @@ def test_spinel_agrees_with_the_formula_for_it():
     # O'Neill & Navrotsky, Am. Mineral. 68 (1983) 181: both bond lengths of a spinel fix a.
     tetrahedral, octahedral = 1.92, 1.93
     root = np.sqrt(33 * octahedral**2 - 8 * tetrahedral**2)
-    assert fit_prototype("spinel", (tetrahedral, octahedral)).a == pytest.approx(
-        8 * (5 * tetrahedral + root) / (11 * np.sqrt(3)), rel=1e-4
-    )
+    (found,) = fit_prototype("spinel", [(tetrahedral, octahedral)])
+    assert found.a == pytest.approx(8 * (5 * tetrahedral + root) / (11 * np.sqrt(3)), rel=1e-4)
 
 
 def test_well_known_lattice_parameters(candidates):

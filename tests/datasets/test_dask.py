@@ -12,13 +12,17 @@ from lacbed.datasets.build import build
 from lacbed.datasets.cluster import cluster
 from lacbed.errors import SettingError
 
-distributed = pytest.importorskip("distributed")
+
+@pytest.fixture(autouse=True, scope="module")
+def distributed():
+    """When a test of this file runs, and not when every process collects it."""
+    return pytest.importorskip("distributed")
 
 
 @pytest.mark.slow
 # Dask leaves sockets and tasks of a dead worker behind, and says so when they are collected.
 @pytest.mark.filterwarnings("ignore")
-def test_two_workers_of_which_one_is_killed(plan, built, contents, tmp_path):
+def test_two_workers_of_which_one_is_killed(distributed, plan, built, contents, tmp_path):
     folder = tmp_path / "data.zarr"
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local:
         pids = [worker.pid for worker in local.workers.values()]

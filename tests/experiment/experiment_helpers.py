@@ -15,7 +15,7 @@ from lacbed.experiment.experiment import Experiment, pattern_to_images
 GAAS = lacbed.Crystal.named("GaAs")
 HKL = ((0, 0, 0), (0, 0, 2), (0, 0, -2), (1, 1, 1), (1, 1, -1), (2, 2, 0), (-1, -1, 1), (1, 1, 3))
 ZONE, X = (-1, 1, 0), (1.0, 1.0, 0.0)
-HALF_WIDTH, PIXELS, FINER = 0.34, 22, 3
+HALF_WIDTH, PIXELS, FINER = 0.34, 22, 2
 THICKNESS, BEAMS = 460.0, 80
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib.figure  # noqa: F401  here, so that no child has to
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "learn"))
@@ -41,12 +42,13 @@ from lacbed.io.tensors import read_tensors
 from lacbed.learn import checkpoint
 from lacbed.learn.config import config_from_dict
 from lacbed.learn.train import train
+from lacbed.refinement import files, refine  # noqa: F401
 
 Work = Callable[[Path], None]
 
 
 class DataSet:
-    """Twelve crystals in batches of two."""
+    """Six crystals in batches of two."""
 
     def __init__(self, _: Path) -> None:
         rows = [
@@ -58,7 +60,7 @@ class DataSet:
                 kind="experimental",
                 experimentally_known=True,
             )
-            for n in NAMES
+            for n in NAMES[:6]
         ]
         self.plan = make_plan(table_of(rows), CHEAP, batch=2)
 
@@ -103,12 +105,12 @@ class Refinement:
     """Thickness, B and blur of GaAs against eight small images."""
 
     def __init__(self, place: Path) -> None:
-        self.experiment = write_folder(place / "experiment", pattern_to_images(1e3 * exact_stack(), "-x+y"))
+        self.experiment = write_folder(place / "experiment", pattern_to_images(1e3 * exact_stack(absorption=None), "-x+y"))
 
     def work(self, folder: Path) -> None:
         """Begin, or go on."""
         words = ["refine", str(self.experiment), "GaAs", "--free", "thickness,B,blur", "-t", "420:500:20"]
-        words += ["--beams", "60", "--starts", "1", "--steps", "4", "-o", str(folder / "out"), "--quiet"]
+        words += ["--absorption", "none", "--beams", "60", "--starts", "1", "--steps", "4", "-o", str(folder / "out"), "--quiet"]
         resume = ["--resume"] if (folder / "out" / "state.json").exists() else []
         code = command([*words, *resume])
         if code:

@@ -9,9 +9,9 @@ import pytest
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="forks")
-@pytest.mark.parametrize("kind", ["dataset", "training", "refinement"])
-def test_killed_work_goes_on(kind):
-    words = [sys.executable, str(Path(__file__).parent / "kills.py"), "--count", "1", "--kinds", kind]
+def test_killed_work_goes_on():
+    words = [sys.executable, str(Path(__file__).parent / "kills.py"), "--count", "1"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{kind}: 1 kills" in done.stdout
+    for kind in ("dataset", "training", "refinement"):
+        assert f"{kind}: 1 kills" in done.stdout

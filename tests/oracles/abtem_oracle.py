@@ -16,29 +16,24 @@ abTEM's conventions, as found in its source (1.0.11):
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pytest
 
 from lacbed import Crystal
 from lacbed.geometry.frame import Frame
 from lacbed.setup import Setup
 
-pytest.importorskip("abtem", reason="abTEM is an optional extra: pip install lacbed[multislice]")
+if TYPE_CHECKING:
+    from ase import Atoms
 
-import abtem
-from abtem.bloch.dynamical import (
-    calculate_dynamical_scattering,
-    calculate_scattering_matrix,
-    calculate_structure_factors,
-    calculate_structure_matrix,
-)
-from abtem.bloch.utils import reciprocal_space_gpts
-from ase import Atoms
+# abTEM is imported by the process that runs its tests, and not by every one that collects them.
 
 
 def ase_atoms(crystal: Crystal, turn: np.ndarray) -> tuple[Atoms, np.ndarray]:
     """The crystal as ASE atoms with the cell turned by `turn`, and its root mean square displacements in Å."""
+    from ase import Atoms
+
     cell = (turn @ crystal.direct).T
     atoms = Atoms(crystal.atoms.elements, positions=crystal.atoms.xyz @ cell, cell=cell, pbc=True)
     return atoms, np.sqrt(crystal.atoms.b_iso / (8.0 * np.pi**2))
@@ -68,6 +63,10 @@ def _matrix(
     crystal: Crystal, frame: Frame, k: np.ndarray, hkl: np.ndarray, energy: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """abTEM's structure matrix of a list of beams, and the turned cell."""
+    import abtem
+    from abtem.bloch.dynamical import calculate_structure_factors, calculate_structure_matrix
+    from abtem.bloch.utils import reciprocal_space_gpts
+
     atoms, sigma = ase_atoms(crystal, turn_to_z(k) @ frame.rotation)
     cell = np.array(atoms.cell)
     reach = 2.01 * float(np.linalg.norm(hkl @ np.linalg.inv(cell).T, axis=1).max())
@@ -80,6 +79,9 @@ def _matrix(
 
 def abtem_bloch(setup: Setup, tilt: int, thicknesses: np.ndarray) -> np.ndarray:
     """Intensities of all beams of a tilt by abTEM, as currents: (thickness, beam)."""
+    import abtem
+    from abtem.bloch.dynamical import calculate_dynamical_scattering
+
     k = vacuum_wave(setup, tilt)
     hkl = setup.beams.hkl - setup.reduction.folding.anchor[tilt]
     matrix, cell = _matrix(setup.crystal, setup.frame, k, hkl, setup.settings.energy)
@@ -91,6 +93,9 @@ def abtem_bloch(setup: Setup, tilt: int, thicknesses: np.ndarray) -> np.ndarray:
 
 def abtem_matrix_column(setup: Setup, incident: np.ndarray, thickness: float) -> np.ndarray:
     """Column of abTEM's scattering matrix at the zone axis: waves excited by beam `incident`. (beam,)."""
+    import abtem
+    from abtem.bloch.dynamical import calculate_scattering_matrix
+
     hkl = setup.beams.hkl
     k = np.array([0.0, 0.0, setup.wave.wave_number])
     matrix, cell = _matrix(setup.crystal, setup.frame, k, hkl, setup.settings.energy)

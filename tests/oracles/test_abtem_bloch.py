@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-
-pytest.importorskip("abtem", reason="abTEM is an optional extra: pip install lacbed[multislice]")
-
 from abtem_oracle import abtem_bloch, abtem_matrix_column, foil_along_wave, inverted, vacuum_wave
 
 from lacbed import Crystal, TiltGrid
@@ -18,6 +16,12 @@ from lacbed.setup import Setup, prepare
 from lacbed.solvers.choose import run_solver
 
 pytestmark = pytest.mark.oracle
+
+
+@pytest.fixture(autouse=True, scope="module")
+def abtem() -> Any:
+    """When a test of this file runs, and not when every process collects it."""
+    return pytest.importorskip("abtem", reason="abTEM is an optional extra: pip install lacbed[multislice]")
 
 THICKNESSES = (150.0, 600.0, 1000.0)
 TOLERANCE = 1e-6

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
-
-pytest.importorskip("abtem", reason="abTEM is an optional extra: pip install lacbed[multislice]")
-
-import abtem
 import xarray as xr
 
 from lacbed import Crystal, TiltGrid, max_difference, simulate, zncc_loss
@@ -21,9 +18,15 @@ from lacbed.settings import Settings
 
 pytestmark = pytest.mark.oracle
 
-GRID = TiltGrid(pixels=8, extent=2.0)
+GRID = TiltGrid(pixels=6, extent=2.0)
 HKL = ((0, 0, 0), (2, 0, 0))
 THICKNESSES = (300.0, 600.0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def abtem() -> Any:
+    """When a test of this file runs, and not when every process collects it."""
+    return pytest.importorskip("abtem", reason="abTEM is an optional extra: pip install lacbed[multislice]")
 
 
 def compare(title: str, a: xr.DataArray, b: xr.DataArray) -> tuple[float, float]:
@@ -41,7 +44,7 @@ def test_multislice_gives_the_pattern_of_bloch_waves_in_one_laue_zone(name: str)
     bloch = simulate(crystal, (0, 0, 1), 200e3, THICKNESSES, GRID, HKL, g_max=4.0)
     slices = simulate(crystal, (0, 0, 1), 200e3, THICKNESSES, GRID, HKL, g_max=4.0, solver="multislice")
     assert slices.dims == bloch.dims
-    assert slices.attrs["tilts_solved"] < 64
+    assert slices.attrs["tilts_solved"] < 36
     loss, difference = compare(f"{name} [001]", slices, bloch)
     assert loss < 1e-5  # the project asks for 1e-2
     assert difference < 1e-3  # slices of 0.5 Å; it falls with their square, see below
@@ -104,7 +107,7 @@ def test_other_zone_axes(zone: tuple[int, int, int]) -> None:
     assert difference(Crystal.named("GaAs"), zone_axis=zone, hkl=((0, 0, 0), hkl)) < 6e-4
 
 
-def test_one_tilt_is_what_abtem_itself_computes() -> None:
+def test_one_tilt_is_what_abtem_itself_computes(abtem: Any) -> None:
     """abTEM's own tilted plane wave and loop: it leaves the longer way k / K_n out, so the slices are longer."""
     crystal = Crystal.named("SrTiO3")
     frame = make_frame(crystal)
@@ -132,7 +135,7 @@ def test_one_tilt_is_what_abtem_itself_computes() -> None:
 @pytest.mark.slow
 def test_frozen_phonons_lose_what_the_absorptive_factors_take() -> None:
     crystal = Crystal.named("SrTiO3")
-    arguments = one_pixel(thicknesses=(100.0, 300.0), hkl=((0, 0, 0), (2, 0, 0)), g_max=3.5)
+    arguments = one_pixel(thicknesses=(100.0, 200.0), hkl=((0, 0, 0), (2, 0, 0)), g_max=3.5)
     settings = Settings(**arguments, solver="multislice", dtype="float32")  # type: ignore[arg-type]
     phonons = multislice.simulate_multislice(crystal, settings, slice_thickness=1.0, frozen_phonons=4)
     same = multislice.simulate_multislice(crystal, settings, slice_thickness=1.0, frozen_phonons=4)

@@ -175,9 +175,9 @@ def test_parametrisation_follows_the_integral(b, worst, typical):
 
 @pytest.mark.slow
 def test_every_row_of_the_parametrisation():
-    s = torch.linspace(0.0, 4.0, 9, dtype=torch.float64)
+    s = torch.linspace(0.0, 4.0, 5, dtype=torch.float64)
     for element in covered_elements("kirkland"):
-        b = double(0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 2.75, 4.0)[:, None]
+        b = double(0.1, 0.2, 0.3, 0.7, 1.5, 4.0)[:, None]
         exact = einstein_absorptive_factor(element, s, b, ENERGY)
         deviation = (absorptive_factor(element, s, b, ENERGY) - exact).abs() / exact[:, :1]
         assert deviation.max() < 0.013, element  # the worst is Ce at B = 4; the median element 0.2 %

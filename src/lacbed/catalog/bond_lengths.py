@@ -46,37 +46,42 @@ class Fit:
     error: float
 
 
-def fit_prototype(name: str, lengths: tuple[float, ...]) -> Fit:
-    """Fit a prototype to a length in Å for each kind of bond."""
+def fit_prototype(name: str, lengths: npt.ArrayLike) -> list[Fit]:
+    """Fit a prototype to many sets of bond lengths at once.
+
+    Args:
+        name: a key of `PROTOTYPES`.
+        lengths: a length in Å for each kind of bond: (set, kind of bond).
+    """
     bonds, prototype = bond_geometry(name), PROTOTYPES[name]
-    stretch = prototype.stretch or (1.0,) * len(lengths)
-    target = (np.asarray(lengths) * stretch)[bonds.kind]
-    u = np.array(prototype.start, dtype=float)
+    wanted = np.asarray(lengths, dtype=float)
+    target = (wanted * (prototype.stretch or (1.0,) * wanted.shape[1]))[:, bonds.kind]
+    u = np.tile(np.array(prototype.start, dtype=float), (len(target), 1))
     weight = target**-2
-    a = _best_length(bonds, u, target, weight)
-    for _ in range(_STEPS if len(u) else 0):
-        vector = bonds.origin + bonds.slope @ u
-        length = np.linalg.norm(vector, axis=1)
-        change = a * np.einsum("ni,nip->np", vector, bonds.slope) / length[:, None]
-        jacobian = np.concatenate([length[:, None], change], axis=1) * weight[:, None]
-        step = np.linalg.lstsq(jacobian, (target - a * length) * weight, rcond=None)[0]
-        a, u = a + float(step[0]), u + np.clip(step[1:], -0.02, 0.02)
-        if np.abs(step).max() < 1e-7:
-            break
-    length = a * np.linalg.norm(bonds.origin + bonds.slope @ u, axis=1)
-    error = float(np.abs(length / target - 1.0).max())
-    xyz = tuple(_triple(origin + slope @ u) for origin, slope in bonds.places)
-    return Fit(round(a, 4), xyz, error)
+    length = _lengths(bonds, u)[1]
+    a = (weight**2 * length * target).sum(axis=1) / (weight**2 * length**2).sum(axis=1)
+    moving = np.arange(len(target))
+    for _ in range(_STEPS if u.shape[1] else 0):
+        vector, length = _lengths(bonds, u[moving])
+        slope = a[moving, None, None] * np.einsum("sni,nip->snp", vector, bonds.slope) / length[..., None]
+        jacobian = np.concatenate([length[..., None], slope], axis=2) * weight[moving, :, None]
+        left = (target[moving] - a[moving, None] * length) * weight[moving]
+        step = (np.linalg.pinv(jacobian) @ left[..., None])[..., 0]
+        a[moving] += step[:, 0]
+        u[moving] += np.clip(step[:, 1:], -0.02, 0.02)
+        moving = moving[np.abs(step).max(axis=1) >= 1e-7]
+    error = np.abs(a[:, None] * _lengths(bonds, u)[1] / target - 1.0).max(axis=1)
+    xyz = np.stack([np.round(origin + u @ slope.T, 5) % 1.0 for origin, slope in bonds.places], axis=1)
+    return [
+        Fit(round(float(own), 4), tuple((float(x), float(y), float(z)) for x, y, z in sites), float(worst))
+        for own, sites, worst in zip(a, xyz, error, strict=True)
+    ]
 
 
-def _best_length(bonds: BondGeometry, u: FloatArray, target: FloatArray, weight: FloatArray) -> float:
-    length = np.linalg.norm(bonds.origin + bonds.slope @ u, axis=1)
-    return float((weight**2 * length * target).sum() / (weight**2 * length**2).sum())
-
-
-def _triple(point: FloatArray) -> tuple[float, float, float]:
-    x, y, z = (float(v) for v in np.round(point, 5) % 1.0)
-    return x, y, z
+def _lengths(bonds: BondGeometry, u: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Bond vectors in fractions of the cell, (set, bond, 3), and their lengths."""
+    vector = bonds.origin + np.einsum("nip,sp->sni", bonds.slope, u)
+    return vector, np.linalg.norm(vector, axis=2)
 
 
 @cache

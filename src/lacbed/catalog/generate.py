@@ -20,7 +20,7 @@ from functools import cache
 
 import numpy as np
 
-from lacbed.catalog.bond_lengths import bond_geometry, fit_prototype, nearest_distances
+from lacbed.catalog.bond_lengths import Fit, bond_geometry, fit_prototype, nearest_distances
 from lacbed.catalog.chemistry import (
     OCTAHEDRAL,
     OCTAHEDRAL_3,
@@ -59,86 +59,102 @@ class Candidate:
     xyz: tuple[tuple[float, float, float], ...]
 
 
+@dataclass(frozen=True)
+class _Bonded:
+    """What a prototype is to be fitted to: the element of each role and the length in Å of each kind of bond."""
+
+    prototype: str
+    elements: tuple[tuple[str, str], ...]
+    lengths: tuple[float, ...]
+
+
 @cache
 def all_candidates(prototypes: frozenset[str] = frozenset(PROTOTYPES)) -> tuple[Candidate, ...]:
     """Every structure of some prototypes that can be generated, each once, in a fixed order."""
+    every = [c for c in itertools.chain(_ionic(prototypes), _covalent(), _metallic()) if c.prototype in prototypes]
+    bonded = [c for c in every if isinstance(c, _Bonded)]
+    fits: dict[_Bonded, Fit] = {}
+    for name in {c.prototype for c in bonded}:
+        own = [c for c in bonded if c.prototype == name]
+        fits |= zip(own, fit_prototype(name, [c.lengths for c in own]), strict=True)
     found: dict[tuple[str, tuple[tuple[str, str], ...]], Candidate] = {}
-    for candidate in itertools.chain(_ionic(prototypes), _covalent(), _metallic()):
-        if candidate is not None and candidate.prototype in prototypes:
-            found.setdefault((candidate.prototype, candidate.elements), candidate)
+    for one in every:
+        key = (one.prototype, one.elements)
+        if isinstance(one, Candidate):
+            found.setdefault(key, one)
+        elif fits[one].error <= BOND_ERROR:
+            found.setdefault(key, Candidate(*key, fits[one].a, fits[one].xyz))
     return tuple(found.values())
 
 
-def _ionic(prototypes: frozenset[str]) -> Iterator[Candidate | None]:
+def _ionic(prototypes: frozenset[str]) -> Iterator[_Bonded]:
     for rule in IONIC:
-        if rule.prototype not in prototypes:  # each fit of bond lengths takes a millisecond
+        if rule.prototype not in prototypes:  # most of the time goes into these products
             continue
         roles = [role for role, _ in rule.charges]
         pools = [rule.only.get(role, BY_CHARGE[charge]) for role, charge in rule.charges]
         for elements in itertools.product(*pools):
             if len(set(elements)) == len(elements) or rule.may_repeat:
-                yield _ionic_candidate(rule, dict(zip(roles, elements, strict=True)))
+                yield from _ionic_candidate(rule, dict(zip(roles, elements, strict=True)))
 
 
-def _ionic_candidate(rule: IonicRule, elements: Mapping[str, str]) -> Candidate | None:
+def _ionic_candidate(rule: IonicRule, elements: Mapping[str, str]) -> Iterator[_Bonded]:
     charges = dict(rule.charges)
     radius: dict[str, float] = {}
     for role, element in elements.items():
         found = ionic_radius(element, charges[role], rule.neighbours[role])
         if found is None:
-            return None
+            return
         radius[role] = found
     bonds = PROTOTYPES[rule.prototype].bonds
     low, high = rule.ratio
-    if not low <= radius[bonds[0][0]] / radius[bonds[0][1]] <= high:
-        return None
-    return _fitted(rule.prototype, elements, tuple(radius[i] + radius[j] for i, j, _ in bonds))
+    if low <= radius[bonds[0][0]] / radius[bonds[0][1]] <= high:
+        yield _bonded(rule.prototype, elements, *(radius[i] + radius[j] for i, j, _ in bonds))
 
 
-def _fitted(prototype: str, elements: Mapping[str, str], lengths: tuple[float, ...]) -> Candidate | None:
-    result = fit_prototype(prototype, lengths)
-    if result.error > BOND_ERROR:
-        return None
-    return Candidate(prototype, tuple(sorted(elements.items())), result.a, result.xyz)
+def _bonded(prototype: str, elements: Mapping[str, str], *lengths: float) -> _Bonded:
+    return _Bonded(prototype, tuple(sorted(elements.items())), lengths)
 
 
-def _covalent() -> Iterator[Candidate | None]:
+def _covalent() -> Iterator[_Bonded]:
     """Diamond and zinc blende by tetrahedral, pyrite and skutterudite by octahedral radii."""
     group_iv = ("C", "Si", "Ge", "Sn")
     for element in group_iv:
-        yield _fitted("diamond", {"A": element}, (2 * TETRAHEDRAL[element],))
+        yield _bonded("diamond", {"A": element}, 2 * TETRAHEDRAL[element])
     pairs: list[tuple[str, str]] = []
     for cations, anions in (("B Al Ga In", "N P As Sb"), ("Be Mg Zn Cd Hg", "O S Se Te"), ("Cu Ag", "Cl Br I")):
         pairs += itertools.product(cations.split(), anions.split())
     pairs += [(a, x) for a, x in itertools.permutations(group_iv, 2) if a < x]
     for a, x in pairs:
-        yield _fitted("zinc blende", {"A": a, "X": x}, (TETRAHEDRAL[a] + TETRAHEDRAL[x],))
+        yield _bonded("zinc blende", {"A": a, "X": x}, TETRAHEDRAL[a] + TETRAHEDRAL[x])
     for prototype, metals, others in (
         ("pyrite", OCTAHEDRAL, "P S As Se Sb Te"),
         ("skutterudite", OCTAHEDRAL_3, "P As Sb"),
     ):
         for (a, radius), x in itertools.product(metals.items(), others.split()):
-            yield _fitted(prototype, {"A": a, "X": x}, (radius + TETRAHEDRAL[x], 2 * TETRAHEDRAL[x]))
+            yield _bonded(prototype, {"A": a, "X": x}, radius + TETRAHEDRAL[x], 2 * TETRAHEDRAL[x])
 
 
-def _metallic() -> Iterator[Candidate | None]:
+def _metallic() -> Iterator[Candidate]:
     for rule in METALLIC:
         for elements in itertools.product(*(pool for _, pool in rule.pools)):
             if len(set(elements)) == len(elements):
-                yield _metallic_candidate(rule, dict(zip((role for role, _ in rule.pools), elements, strict=True)))
+                yield from _metallic_candidate(
+                    rule, dict(zip((role for role, _ in rule.pools), elements, strict=True))
+                )
 
 
-def _metallic_candidate(rule: MetallicRule, elements: Mapping[str, str]) -> Candidate | None:
+def _metallic_candidate(rule: MetallicRule, elements: Mapping[str, str]) -> Iterator[Candidate]:
     if rule.valence and sum(rule.valence[element] for element in elements.values()) not in rule.counts:
-        return None
+        return
     sites = zip(PROTOTYPES[rule.prototype].sites, _multiplicities(rule.prototype), strict=True)
     total = sum(n * atomic_volume(elements[role]) for (role, _), n in sites)
     a = round((total * rule.packing) ** (1 / 3), 4)
     for first, second, length in nearest_distances(rule.prototype):
         if length * a < CLOSEST * (metallic_radius(elements[first]) + metallic_radius(elements[second])):
-            return None
+            return
     xyz = tuple((float(p[0]), float(p[1]), float(p[2])) for p, _ in bond_geometry(rule.prototype).places)
-    return Candidate(rule.prototype, tuple(sorted(elements.items())), a, xyz)
+    yield Candidate(rule.prototype, tuple(sorted(elements.items())), a, xyz)
 
 
 @cache
