@@ -45,7 +45,7 @@ lint: $(TESTREADY)
 	$(BIN)/mypy
 
 # One thread per process: the cores are shared out among the processes. Files stay together, for their fixtures, and come
-# as they are listed, the short ones last. Of pytest's plugins only those that are used: others import half of the
+# in the order of their names, which ends with quick ones. Of pytest's plugins only those that are used: others import half of the
 # environment. Byte code is kept, so that the programs that tests start need not compile the package again.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 \
   $(BIN)/python -m pytest -p xdist -p hypothesispytest -n auto --dist loadfile --no-loadscope-reorder

@@ -90,12 +90,16 @@ def number(value: Any, form: str = ".4g") -> str:
 
 
 def finite(value: Any) -> Any:
-    """As JSON has it: NaN and infinity, which it lacks, become null."""
+    """A value as standard JSON has it: NaN and infinity, which it lacks, become null."""
     if isinstance(value, dict):
-        return {k: finite(v) for k, v in value.items()}
+        return {str(k): finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if hasattr(value, "tolist"):
+        return finite(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
 
 
 def check_folder(folder: Path, what: str, marks: Collection[str], others: Collection[str]) -> Path:

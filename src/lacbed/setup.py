@@ -145,20 +145,7 @@ def prepare(crystal: Crystal, settings: Settings, nodes: np.ndarray | None = Non
     operations = pattern_operations(crystal, frame, zolz_only)[: 1 if plain else None]
     by_zone = zolz_only and frame.is_flat and not settings.weak_beams
     reduction = reduce_pairs(crystal, frame, tilts, hkl, operations, by_zone)
-    beams = _beams(crystal, settings, frame, wave, reduction)
-    check_preparation(len(beams.hkl), settings.absorption is not None)
-    problem = build_problem(
-        crystal,
-        frame,
-        wave,
-        beams,
-        reduction,
-        np.array(settings.thicknesses),
-        settings.factors,
-        settings.absorption,
-        settings.refraction,
-        settings.paraxial,
-    )
+    beams, problem = pose(crystal, settings, frame, wave, reduction)
     return Setup(crystal, settings, frame, wave, hkl, inside, reduction, beams, problem)
 
 
@@ -178,12 +165,17 @@ def wanted_reflections(crystal: Crystal, frame: Frame, settings: Settings) -> tu
     return check_reflections(crystal, frame, wanted, settings.laue_zones)
 
 
-def _beams(
+def pose(
     crystal: Crystal, settings: Settings, frame: Frame, wave: ElectronWave, reduction: Reduction
-) -> BeamList:
+) -> tuple[BeamList, Problem]:
+    """The beams that reduced pairs of tilts and reflections need, and the problem that solves them.
+
+    Raises:
+        MemoryLimitError: if the potential of so many beams does not fit into the memory.
+    """
     anchor = reduction.folding.anchor
     required = np.unique(np.concatenate([anchor, anchor[reduction.pair_tilt] + reduction.pair_hkl]), axis=0)
-    return select_beams(
+    beams = select_beams(
         crystal,
         frame,
         wave,
@@ -195,6 +187,20 @@ def _beams(
         weak=settings.weak_beams,
         laue_zones=settings.laue_zones,
     )
+    check_preparation(len(beams.hkl), settings.absorption is not None)
+    problem = build_problem(
+        crystal,
+        frame,
+        wave,
+        beams,
+        reduction,
+        np.array(settings.thicknesses),
+        settings.factors,
+        settings.absorption,
+        settings.refraction,
+        settings.paraxial,
+    )
+    return beams, problem
 
 
 def choose_device(name: str) -> torch.device:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import lacbed as package
-from lacbed.cli.console import clean, columns, size_text
+from lacbed.cli.console import columns, size_text
 from lacbed.patterns import load_array, load_pattern
+from lacbed.report import finite
 
 SMALL = ("--pixels", "16", "--extent", "2", "--beams", "21")
 
@@ -287,7 +288,7 @@ def test_the_progress_bar_comes_late(monkeypatch):
 
 def test_helpers(tmp_path):
     assert columns([("a", "bb"), ("ccc", "d")]) == ["a    bb", "ccc  d"]
-    assert clean({"a": float("nan"), "b": (np.float64(1), np.array([1, 2]))}) == {"a": None, "b": [1.0, [1, 2]]}
+    assert finite({"a": float("nan"), "b": (np.float64(1), np.array([1, 2]))}) == {"a": None, "b": [1.0, [1, 2]]}
     (tmp_path / "x").write_bytes(bytes(1500))
     assert size_text(tmp_path / "x") == "1.5 kB"
     assert size_text(tmp_path) == "1.5 kB"

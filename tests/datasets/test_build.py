@@ -24,6 +24,22 @@ from lacbed.errors import CrystalError, FileFormatError, SettingError
 from lacbed.io.lock import locked
 
 
+@pytest.fixture(autouse=True, scope="module")
+def computed_once():
+    """Here it is tried what is done with patterns: none is computed twice in this process."""
+    real, known = working.compute_one, {}
+
+    def compute_one(crystal, *how):
+        key = (crystal.name, crystal.cell, repr(how))
+        if key not in known:
+            known[key] = real(crystal, *how)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(working, "compute_one", compute_one)
+        yield
+
+
 class Killed(BaseException):
     """Ends a build without any clean-up that catches exceptions."""
 

@@ -15,16 +15,18 @@ from lacbed.experiment.experiment import Experiment, pattern_to_images
 GAAS = lacbed.Crystal.named("GaAs")
 HKL = ((0, 0, 0), (0, 0, 2), (0, 0, -2), (1, 1, 1), (1, 1, -1), (2, 2, 0), (-1, -1, 1), (1, 1, 3))
 ZONE, X = (-1, 1, 0), (1.0, 1.0, 0.0)
-HALF_WIDTH, PIXELS, FINER = 0.34, 22, 2
+HALF_WIDTH, PIXELS = 0.34, 22
 THICKNESS, BEAMS = 460.0, 80
 
 
-def exact_stack(half_width: float = HALF_WIDTH, center: tuple[float, float] = (0.0, 0.0), **options: Any) -> Any:
-    """Exact intensities averaged over each pixel, from a finer simulation: (reflection, ky, kx)."""
+def exact_stack(
+    half_width: float = HALF_WIDTH, center: tuple[float, float] = (0.0, 0.0), finer: int = 2, **options: Any
+) -> Any:
+    """Exact intensities averaged over each pixel, from a simulation so many times finer: (reflection, ky, kx)."""
     settings: dict[str, Any] = {"x_direction": X, "beams": BEAMS, "absorption": "thomas"} | options
-    grid = lacbed.TiltGrid(PIXELS * FINER, k_max=half_width, center=center)
+    grid = lacbed.TiltGrid(PIXELS * finer, k_max=half_width, center=center)
     found = lacbed.simulate(GAAS, ZONE, 200e3, (THICKNESS,), grid, HKL, **settings).values[0]
-    return found.reshape(len(HKL), PIXELS, FINER, PIXELS, FINER).mean(axis=(2, 4))
+    return found.reshape(len(HKL), PIXELS, finer, PIXELS, finer).mean(axis=(2, 4))
 
 
 def experiment_of(

@@ -105,14 +105,16 @@ class Refinement:
     """Thickness, B and blur of GaAs against eight small images."""
 
     def __init__(self, place: Path) -> None:
-        self.experiment = write_folder(place / "experiment", pattern_to_images(1e3 * exact_stack(absorption=None), "-x+y"))
+        self.experiment = write_folder(
+            place / "experiment", pattern_to_images(1e3 * exact_stack(absorption=None), "-x+y")
+        )
 
     def work(self, folder: Path) -> None:
         """Begin, or go on."""
         words = ["refine", str(self.experiment), "GaAs", "--free", "thickness,B,blur", "-t", "420:500:20"]
-        words += ["--absorption", "none", "--beams", "60", "--starts", "1", "--steps", "4", "-o", str(folder / "out"), "--quiet"]
+        words += ["--absorption", "none", "--beams", "60", "--starts", "1", "--steps", "4", "--quiet"]
         resume = ["--resume"] if (folder / "out" / "state.json").exists() else []
-        code = command([*words, *resume])
+        code = command([*words, *resume, "-o", str(folder / "out")])
         if code:
             raise RuntimeError(f"refine ended with {code}")
 

@@ -121,7 +121,8 @@ def _wait_for_step(folder, wanted, process):
 
 
 def test_two_processes_equal_one(tmp_path):
-    one = _run(tmp_path / "one", "unet")
+    config = config_from_dict(small_config("unet", augment=True, clip=1.0))  # as in SCRIPT
+    train(config, SyntheticData(13), SyntheticData(5, 100), tmp_path / "one")
     words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
     words += ["--rdzv-endpoint", "localhost:0", str(SCRIPT), str(tmp_path / "two"), "unet"]
     two = subprocess.run(
@@ -133,7 +134,6 @@ def test_two_processes_equal_one(tmp_path):
         timeout=180,
     )
     assert two.returncode == 0, two.stderr
-    one.communicate()
     for a, b in zip(_curve(tmp_path / "one"), _curve(tmp_path / "two"), strict=True):
         assert a.keys() == b.keys()
         for name, value in a.items():

@@ -23,6 +23,7 @@ def abtem() -> Any:
     """When a test of this file runs, and not when every process collects it."""
     return pytest.importorskip("abtem", reason="abTEM is an optional extra: pip install lacbed[multislice]")
 
+
 THICKNESSES = (150.0, 600.0, 1000.0)
 TOLERANCE = 1e-6
 """Constants of the two programs differ by 1e-8; phases reach some hundred, so that 1e-6 leaves little room."""

@@ -49,7 +49,7 @@ def test_it_equals_the_exact_simulation(found):
 
 
 def test_averaging_over_pixels_equals_a_finer_simulation(found):
-    exact = exact_stack()
+    exact = exact_stack(finer=3)
     averaged = images(found, pixel=PIXEL)
     z = lacbed.zncc_loss(averaged, exact)
     assert float(z.max()) < 2e-4

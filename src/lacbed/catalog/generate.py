@@ -71,12 +71,13 @@ class _Bonded:
 @cache
 def all_candidates(prototypes: frozenset[str] = frozenset(PROTOTYPES)) -> tuple[Candidate, ...]:
     """Every structure of some prototypes that can be generated, each once, in a fixed order."""
-    every = [c for c in itertools.chain(_ionic(prototypes), _covalent(), _metallic()) if c.prototype in prototypes]
-    bonded = [c for c in every if isinstance(c, _Bonded)]
+    every: list[_Bonded | Candidate] = [*_ionic(prototypes), *_covalent(), *_metallic()]
+    every = [one for one in every if one.prototype in prototypes]
+    bonded = [one for one in every if isinstance(one, _Bonded)]
     fits: dict[_Bonded, Fit] = {}
-    for name in {c.prototype for c in bonded}:
-        own = [c for c in bonded if c.prototype == name]
-        fits |= zip(own, fit_prototype(name, [c.lengths for c in own]), strict=True)
+    for name in {one.prototype for one in bonded}:
+        own = [one for one in bonded if one.prototype == name]
+        fits |= zip(own, fit_prototype(name, [one.lengths for one in own]), strict=True)
     found: dict[tuple[str, tuple[tuple[str, str], ...]], Candidate] = {}
     for one in every:
         key = (one.prototype, one.elements)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import threading
 import time
@@ -11,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lacbed.report import finite
 
 if TYPE_CHECKING:
     from lacbed.datasets.build import Progress
@@ -50,7 +51,7 @@ class Reporter:
     def finish(self, result: dict[str, Any]) -> None:
         """The result for programs."""
         if self.as_json:
-            sys.stdout.write(json.dumps(clean(result), ensure_ascii=False) + "\n")
+            sys.stdout.write(json.dumps(finite(result), ensure_ascii=False) + "\n")
 
     @contextmanager
     def progress(self, title: str, measured: bool = True) -> Iterator[Callable[[float], None] | None]:
@@ -124,19 +125,6 @@ class _Bar:
             self._closed = True
             if self._bar is not None:
                 self._bar.stop()
-
-
-def clean(value: Any) -> Any:
-    """A value as standard JSON has it: NaN and infinity, which it lacks, become null."""
-    if isinstance(value, dict):
-        return {str(k): clean(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [clean(v) for v in value]
-    if hasattr(value, "tolist"):
-        return clean(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
 
 
 def columns(rows: Sequence[Sequence[str]], gap: str = "  ") -> list[str]:

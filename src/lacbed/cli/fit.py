@@ -12,6 +12,7 @@ from lacbed.cli import options as o
 from lacbed.cli import parse
 from lacbed.cli.console import Reporter, columns
 from lacbed.errors import SettingError
+from lacbed.report import percent
 
 if TYPE_CHECKING:
     from lacbed.refinement.fit import FitResult
@@ -120,7 +121,7 @@ def _print(result: FitResult, reporter: Reporter) -> None:
             rows.append((name, "-", "-", "-", "no contrast, not used"))
             continue
         shift = f"{match.shift[0]:+.2f}, {match.shift[1]:+.2f}"
-        rows.append((name, _percent(float(z)), _percent(match.z), _percent(match.z_aligned), shift))
+        rows.append((name, percent(float(z)), percent(match.z), percent(match.z_aligned), shift))
     for line in columns(rows):
         reporter.say(line)
     merits, place = result.merits, result.placement
@@ -129,8 +130,8 @@ def _print(result: FitResult, reporter: Reporter) -> None:
         thickness = with_uncertainty(result.thickness, result.uncertainties["thickness"])
     half, width_ratio = result.experiment.half_width, result.experiment.half_width / result.stated_half_width
     reporter.say(
-        f"{result.experiment.name}: thickness {thickness} Å; mean Z {_percent(merits.mean_z)}, aligned "
-        f"{_percent(merits.mean_z_aligned)}, with the geometry as stated {_percent(result.stated.mean_z)}"
+        f"{result.experiment.name}: thickness {thickness} Å; mean Z {percent(merits.mean_z)}, aligned "
+        f"{percent(merits.mean_z_aligned)}, with the geometry as stated {percent(result.stated.mean_z)}"
     )
     reporter.say(
         f"  half-width {half:.5g} 1/Å (x {width_ratio:.4f}), blur {place.blur:.2f} pixels, {result.beams} beams "
@@ -138,7 +139,3 @@ def _print(result: FitResult, reporter: Reporter) -> None:
     )
     for warning in result.warnings:
         reporter.warn(warning)
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.2f} %"

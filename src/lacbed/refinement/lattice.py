@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from scipy.ndimage import map_coordinates
 
-from lacbed.beams import select_beams
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
@@ -30,11 +29,10 @@ from lacbed.geometry.frame import Frame, make_frame
 from lacbed.geometry.symmetry import Reduction, pattern_operations, reduce_pairs
 from lacbed.geometry.wave import electron_wave
 from lacbed.settings import Settings
-from lacbed.setup import choose_device, wanted_reflections
+from lacbed.setup import choose_device, pose, wanted_reflections
 from lacbed.solvers.blocks import Tick, one_thread_each
 from lacbed.solvers.choose import choose_solver, run_solver
 from lacbed.solvers.memory import check_result_size
-from lacbed.solvers.problem import build_problem
 
 MARGIN = 4
 """Lattice points beyond the rim of the images, for the splines."""
@@ -203,38 +201,14 @@ def _simulate_lattice(
     frame = make_frame(crystal, settings.zone_axis, settings.foil_normal, settings.x_direction)
     wave = electron_wave(settings.energy)
     hkl = wanted_reflections(crystal, frame, settings)
-    tilts, thicknesses = lattice.tilts, np.array(settings.thicknesses)
+    tilts, thicknesses = lattice.tilts, settings.thicknesses
     word = 8 if settings.dtype == "float64" else 4
     check_result_size(len(tilts), len(hkl), len(tilts) * len(hkl), len(thicknesses), word, complex_out=False)
     flat = settings.laue_zones == 0 and frame.is_flat
     operations = pattern_operations(crystal, frame, settings.laue_zones == 0)
     everything = reduce_pairs(crystal, frame, tilts, hkl, operations, flat)
     reduction, kept = _drop_dark_pairs(everything, frame)
-    anchor = reduction.folding.anchor
-    required = np.unique(np.concatenate([anchor, anchor[reduction.pair_tilt] + reduction.pair_hkl]), axis=0)
-    count = None if settings.beams == "auto" else settings.beams
-    beams = select_beams(
-        crystal,
-        frame,
-        wave,
-        reduction.tilts,
-        required,
-        count=count,
-        g_max=settings.g_max,
-        sg_max=settings.sg_max,
-        laue_zones=settings.laue_zones,
-    )
-    problem = build_problem(
-        crystal,
-        frame,
-        wave,
-        beams,
-        reduction,
-        thicknesses,
-        settings.factors,
-        settings.absorption,
-        settings.refraction,
-    )
+    beams, problem = pose(crystal, settings, frame, wave, reduction)
     device = choose_device(settings.device)
     name, why = choose_solver(problem, device)
     if settings.solver == "fast" and flat:
@@ -245,9 +219,7 @@ def _simulate_lattice(
     values = np.zeros((len(thicknesses), len(hkl), *lattice.shape), dtype=np.float32)
     values[:, :, lattice.inside] = found[:, everything.source]
     notes = (f"solver {name}: {why}",)
-    return LatticePattern(
-        lattice, values, tuple(settings.thicknesses), hkl, beams.strong, len(reduction.tilts), notes
-    )
+    return LatticePattern(lattice, values, tuple(thicknesses), hkl, beams.strong, len(reduction.tilts), notes)
 
 
 def _drop_dark_pairs(reduction: Reduction, frame: Frame) -> tuple[Reduction, np.ndarray]:
