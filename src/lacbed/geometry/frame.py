@@ -204,10 +204,10 @@ def _reduce(first: IntArray, second: IntArray, zone: tuple[int, int, int], recip
     while True:
         if dot(second, second) < dot(first, first) * (1 - 1e-12):
             first, second = second, first
-        steps = round(dot(first, second) / dot(first, first))
-        if steps == 0:
+        shorter = second - round(dot(first, second) / dot(first, first)) * first
+        if dot(shorter, shorter) >= dot(second, second) * (1 - 1e-12):  # half a step is as long either way
             break
-        second = second - steps * first
+        second = shorter
     # Among vectors of equal length prefer positive leading indices, so that [001] gives x = a*, y = b*.
     pool = [i * first + j * second for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]
     shortest = min(dot(p, p) for p in pool)
