@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import label, median_filter
+from scipy.ndimage import binary_dilation, binary_erosion, label, median_filter
 
 from lacbed.errors import SettingError
 
@@ -21,6 +21,9 @@ STOPPED = 0.3
 
 STOP_AREA = 12
 """Pixels of the smallest beam stop."""
+
+LARGEST_STOP = 0.25
+"""Part of the camera that a beam stop covers at most."""
 
 PILED = 8
 """Pixels exactly at the highest count, and more than just below it, that show saturation."""
@@ -161,12 +164,21 @@ def _outliers(frames: Floats) -> Bools:
 
 
 def _stop(mean: Floats) -> Bools:
-    """Regions much darker than what surrounds them."""
+    """Regions much darker than all that surrounds them: with a sharp border, unlike a background that falls off."""
     wide = max(9, 2 * (min(mean.shape) // 7) + 1)
-    around = median_filter(mean, size=wide, mode="nearest")
-    noise = 1.4826 * float(np.median(np.abs(mean - median_filter(mean, size=3, mode="nearest"))))
-    dark = (mean < STOPPED * around) & (around > max(10 * noise, 0.02 * float(mean.max())))
+    fine = median_filter(mean, size=3, mode="nearest")
+    excess = fine - np.percentile(fine, 0.2)
+    around = median_filter(excess, size=wide, mode="nearest")
+    noise = 1.4826 * float(np.median(np.abs(mean - fine)))
+    dark = (excess < STOPPED * around) & (around > max(5 * noise, 0.004 * float(excess.max())))
     parts, count = label(dark)
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)
-    sizes[0] = 0
-    return np.asarray((sizes >= STOP_AREA)[parts])
+    out = np.zeros(mean.shape, dtype=bool)
+    for number in range(1, count + 1):
+        part = parts == number
+        if part.sum() < STOP_AREA or part.mean() > LARGEST_STOP:
+            continue
+        border = binary_dilation(part, iterations=4) & ~binary_dilation(part, iterations=2)
+        inside = binary_erosion(part) if part.sum() > 4 * STOP_AREA else part
+        if border.any() and float(excess[border].mean()) > 2.5 * float(excess[inside].mean()) + 5 * noise:
+            out |= binary_dilation(part, iterations=2)
+    return out

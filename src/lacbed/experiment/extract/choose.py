@@ -14,7 +14,7 @@ from lacbed.beams import beams_within
 from lacbed.crystals import Crystal
 from lacbed.errors import ScatteringError, SettingError
 from lacbed.experiment.extract.indices import Indexing
-from lacbed.experiment.extract.tilts import Tilts, _binned, significance
+from lacbed.experiment.extract.tilts import Tilts, significance
 from lacbed.geometry.frame import Frame
 from lacbed.geometry.tilts import TiltGrid
 from lacbed.simulation import simulate
@@ -25,8 +25,8 @@ IntArray = NDArray[np.int64]
 USED = 10
 """Images that are compared."""
 
-SIDE = 24
-"""Tilts along a side of the images that are compared."""
+LEAST_TILTS, MOST_TILTS = 150, 500
+"""Tilts that are compared."""
 
 MODEL = 0.05
 """Error of the simulation that is allowed for, in parts of the largest intensity of an image."""
@@ -40,8 +40,10 @@ SURE = 1.15
 CLEAR = 30.0
 """Difference of χ² that is needed besides."""
 
-BEAM_REACH = 2.4
-THICKNESSES = tuple(float(t) for t in [*range(60, 1000, 20), *range(1000, 3001, 25)])
+BEAM_REACH, MOST_BEAMS, MOST_POINTS = 2.2, 90, 22
+"""Beams |h| up to this many 1/Å but not more than so many, and incident directions along a side, of the simulation."""
+
+THICKNESSES = tuple(float(t) for t in [*range(60, 1000, 20), *range(1000, 2501, 30)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,7 @@ class Choice:
         thickness: of the best simulation in Å.
         correlation: of measured and simulated images.
         ratio: misfit of the next one that is not equivalent over that of the best; infinite if there is none.
-        equivalent: number of indexings that give the same images.
+        equivalent: the indexings that give the same images, the best among them.
     """
 
     best: Indexing
@@ -64,7 +66,7 @@ class Choice:
     thickness: float
     correlation: float
     ratio: float
-    equivalent: int
+    equivalent: tuple[Indexing, ...]
 
 
 def choose(
@@ -99,22 +101,24 @@ def choose(
         tick: called with the part of the work that is done.
     """
     best_first = np.argsort(-significance(images, variance))[:USED]
-    factor = max(1, round(images.shape[1] / SIDE))
-    measured = _binned(images[best_first], factor)
-    noise = _binned(variance[best_first], factor) / factor**2
     use = sites[best_first]
-    at = np.stack(np.mgrid[: measured.shape[1], : measured.shape[2]], axis=-1).reshape(-1, 2)
-    lattice_k = ((at + 0.5) * factor - 0.5 - tilts.zero) @ np.linalg.inv(tilts.steps)  # k in basis vectors
-    known = np.isfinite(measured).reshape(len(use), -1)
-    m = np.where(known, measured.reshape(len(use), -1), 0.0)
+    at = np.stack(np.mgrid[: images.shape[1], : images.shape[2]], axis=-1).reshape(-1, 2)
+    lattice_k = (at - tilts.zero) @ np.linalg.inv(tilts.steps)  # k in basis vectors
+    inside, pitch = _near_zone(lattice_k @ found[0].vectors, cone * float(np.linalg.norm(found[0].vectors[0])))
+    lattice_k = lattice_k[inside]
+    measured = images[best_first].reshape(len(use), -1)[:, inside]
+    noise = variance[best_first].reshape(len(use), -1)[:, inside]
+    known = np.isfinite(measured)
+    m = np.where(known, measured, 0.0)
     top = np.array([np.percentile(row[k], 99.5) if k.any() else 1.0 for row, k in zip(m, known, strict=True)])
-    weight = known / (np.nan_to_num(noise.reshape(len(use), -1), nan=1.0) + (MODEL * top[:, None]) ** 2 + 1e-12)
+    weight = known / (np.nan_to_num(noise, nan=1.0) + (MODEL * top[:, None]) ** 2 + 1e-12)
     results: list[tuple[float, int, Array, Indexing]] = []
     groups: dict[int, list[Indexing]] = {}
     for indexing in found:
         groups.setdefault(round(1e6 * abs(float(np.linalg.det(indexing.vectors)))), []).append(indexing)
     for number, group in enumerate(groups.values()):
-        model = _Images(crystal, frame, energy, group, use, lattice_k, factor, cone, thicknesses)
+        scale = math.sqrt(abs(float(np.linalg.det(group[0].vectors)) / abs(float(np.linalg.det(found[0].vectors)))))
+        model = _Images(crystal, frame, energy, group, use, lattice_k, scale * pitch, cone, thicknesses)
         for indexing in group:
             s = model.of(indexing)  # (thickness, site, pixel)
             misfit = _misfits(s, m, weight)
@@ -137,25 +141,21 @@ class _Images:
         group: list[Indexing],
         sites: IntArray,
         lattice_k: Array,
-        factor: int,
+        pitch: float,
         cone: float,
         thicknesses: tuple[float, ...],
     ) -> None:
         self.sites, self.lattice_k = sites, lattice_k
-        reach = max(float(np.abs(lattice_k @ g.vectors).max()) for g in group)
-        pitch = (
-            math.sqrt(abs(float(np.linalg.det(_step(lattice_k) @ group[0].vectors)))) if len(lattice_k) else 1.0
-        )
-        points = int(np.clip(2 * math.ceil(1.05 * reach / pitch) + 2, 16, 72))
+        reach = max(float(np.abs(lattice_k @ g.vectors).max()) for g in group) + pitch
+        points = int(np.clip(math.ceil(2 * reach / pitch), 12, MOST_POINTS))
         wanted = {tuple(h) for g in group for h in g.of(sites).tolist()}
-        beams = int(np.clip(beams_within(crystal, frame, BEAM_REACH), 40, 220))
+        beams = int(np.clip(beams_within(crystal, frame, BEAM_REACH), 37, MOST_BEAMS))
         arguments = {
             "thicknesses": thicknesses,
-            "grid": TiltGrid(points, k_max=reach * 1.05 + pitch),
+            "grid": TiltGrid(points, k_max=reach),
             "hkl": sorted(wanted),
             "beams": beams,
-            "solver": "fast",
-            "dtype": "float32",
+            "solver": "tilted",
         }
         try:
             pattern = simulate(crystal, frame.zone_axis, energy, absorption="thomas", **arguments)  # type: ignore[arg-type]
@@ -167,7 +167,7 @@ class _Images:
         }
         own = float(pattern["kx"].values[1] - pattern["kx"].values[0])
         shortest = min(float(np.linalg.norm(v)) for v in group[0].vectors)
-        blur = math.hypot(0.5 * cone * shortest, 0.29 * pitch * factor / max(factor, 1)) / own
+        blur = 0.5 * cone * shortest / own
         self.values = gaussian_filter(pattern.values, (0, 0, blur, blur), mode="nearest")
         self.first, self.pitch = float(pattern["kx"].values[0]), own
 
@@ -186,10 +186,21 @@ class _Images:
         return np.asarray(out, dtype=np.float64)
 
 
-def _step(lattice_k: Array) -> Array:
-    """Two steps between neighbouring tilts in basis vectors: (2, 2)."""
-    side = round(math.sqrt(len(lattice_k)))
-    return np.stack([lattice_k[side] - lattice_k[0], lattice_k[1] - lattice_k[0]])
+def _near_zone(k: Array, cone: float) -> tuple[NDArray[np.bool_], float]:
+    """The tilts around the zone axis that are compared, and the pitch of the simulation in 1/Å.
+
+    The simulation must be fine enough for what the finite discs leave of the images, so that it covers only so much.
+    """
+    area = float(np.ptp(k[:, 0]) * np.ptp(k[:, 1]))
+    own = math.sqrt(area / max(1, len(k)))
+    pitch = max(0.7 * own, 0.6 * cone)
+    distance = np.linalg.norm(k, axis=1)
+    radius = max((MOST_POINTS / 2 - 1) * pitch, float(np.sort(distance)[min(len(k) - 1, LEAST_TILTS)]))
+    inside = distance <= radius
+    stride = max(1, int(inside.sum()) // MOST_TILTS)
+    chosen = np.zeros(len(k), dtype=bool)
+    chosen[np.flatnonzero(inside)[::stride]] = True
+    return chosen, pitch
 
 
 def _misfits(s: Array, m: Array, weight: Array) -> Array:
@@ -234,7 +245,7 @@ def _judged(
             f"two ways to index them fit nearly alike (misfits {least:.3g} and {others[0][0]:.3g}): the basis vectors "
             f"of the discs may be {first} or {second}"
         )
-    return Choice(best, decided, why, thickness, correlation, ratio, len(same))
+    return Choice(best, decided, why, thickness, correlation, ratio, tuple(r[3] for r in same))
 
 
 def _correlation(s: Array, m: Array, weight: Array) -> float:

@@ -23,16 +23,17 @@ NEAREST = 5.0
 MOST_PEAKS = 40
 
 
-def find_lattice(frames: NDArray[np.float32]) -> Array:
+def find_lattice(frames: NDArray[np.float32], seen: NDArray[np.bool_]) -> Array:
     """Two reduced vectors between discs as rows, (row, column) in pixels: (2, 2).
 
     Args:
         frames: some of the series, corrected: (frame, row, column).
+        seen: pixels that can be used: (row, column).
 
     Raises:
         SettingError: if no lattice shows.
     """
-    map_ = _autocorrelation(frames)
+    map_ = _autocorrelation(frames, seen)
     vectors, heights = _peaks(map_)
     if len(vectors) < 2:
         raise SettingError(
@@ -58,15 +59,17 @@ def reduced(basis: Array) -> Array:
     return out if np.linalg.det(out) > 0 else np.stack([first, -second])
 
 
-def _autocorrelation(frames: NDArray[np.float32]) -> Array:
+def _autocorrelation(frames: NDArray[np.float32], seen: NDArray[np.bool_]) -> Array:
     """Mean autocorrelation of frames without their smooth part, divided by what a window leaves of it."""
     shape = frames.shape[1:]
     size = tuple(2 * n for n in shape)
-    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in shape))
+    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in shape)) * seen
+    wide = min(shape) / 12
+    share = np.maximum(gaussian_filter(seen.astype(float), wide), 1e-3)
     power = np.zeros((size[0], size[1] // 2 + 1))
     for frame in frames:
         root = np.sqrt(np.clip(frame, 0, None))  # so that the brightest discs do not drown the others
-        rest = (root - gaussian_filter(root, min(shape) / 12)) * window
+        rest = (root - gaussian_filter(root * seen, wide) / share) * window
         power += np.abs(np.fft.rfft2(rest, size)) ** 2
     map_ = np.fft.irfft2(power, size)
     norm = np.fft.irfft2(np.abs(np.fft.rfft2(window, size)) ** 2, size)

@@ -75,7 +75,7 @@ def look_at(series: FrameSeries, settings: ExtractSettings, tick: Tick | None = 
         raw, dark=settings.dark, flat=settings.flat, mask=settings.mask, saturation=settings.saturation
     )
     frames = camera.corrected(raw)
-    basis = find_lattice(frames * ~camera.blind)
+    basis = find_lattice(frames, ~camera.blind)
     first = tick and (lambda f: tick(0.5 * f))
     products, pictures, light, marks = _describe(series, camera, basis, first)
     blank = light <= 1e-9 * np.median(np.abs(light))

@@ -109,7 +109,9 @@ def find_tilts(images: Array, variance: Array, sites: IntArray, basis: Array) ->
 
 
 def _merit(found: Tilts, images: Array, sites: IntArray, basis: Array, use: IntArray) -> float:
-    return found.symmetry + 0.5 * bragg_score(found, images[use], sites[use], basis)
+    """How good a solution is: small differences, high correlations, bright Bragg lines."""
+    lines = bragg_score(found, images[use], sites[use], basis)
+    return found.symmetry + 0.5 * lines - 0.4 * math.log10(max(1.0, found.chi2))
 
 
 def significance(images: Array, variance: Array) -> Array:
