@@ -117,7 +117,9 @@ def choose(
     for indexing in found:
         groups.setdefault(round(1e6 * abs(float(np.linalg.det(indexing.vectors)))), []).append(indexing)
     for number, group in enumerate(groups.values()):
-        scale = math.sqrt(abs(float(np.linalg.det(group[0].vectors)) / abs(float(np.linalg.det(found[0].vectors)))))
+        scale = math.sqrt(
+            abs(float(np.linalg.det(group[0].vectors)) / abs(float(np.linalg.det(found[0].vectors))))
+        )
         model = _Images(crystal, frame, energy, group, use, lattice_k, scale * pitch, cone, thicknesses)
         for indexing in group:
             s = model.of(indexing)  # (thickness, site, pixel)

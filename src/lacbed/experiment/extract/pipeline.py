@@ -281,14 +281,14 @@ def facts_of(
     given = {
         key: value if isinstance(value, str | bool | int | float | None) else "given"
         for key, value in asdict(settings).items()
-        if key not in ("facts", "mask", "dark", "flat", "spots")
+        if key not in ("mask", "dark", "flat", "spots")
     }
     return {
         "software": software(),
         "source": series.source,
         "frames": len(series),
         "camera": list(look.camera.shape),
-        "settings": given | {"spots": [list(map(list, spot)) for spot in settings.spots]} | settings.facts,
+        "settings": given | {"spots": [list(map(list, spot)) for spot in settings.spots]},
         "scan": {"shape": list(look.scan.shape), "serpentine": look.scan.serpentine},
         "missing": int((~look.scan.known).sum()),
         "lost": int(look.track.lost.sum()),

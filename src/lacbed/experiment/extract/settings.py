@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -54,7 +54,6 @@ class ExtractSettings:
     images: int = 0
     foil_normal: tuple[float, float, float] | None = None
     name: str = ""
-    facts: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the values.
