@@ -200,7 +200,8 @@ def make_series(
 def _shortest(
     crystal: lacbed.Crystal, zone: tuple[int, int, int], energy: float
 ) -> tuple[float, tuple[float, ...]]:
-    one = lacbed.simulate(crystal, zone, energy, (10.0,), lacbed.TiltGrid(2, k_max=0.01), ("all", 2.0), beams=9)
+    grid = lacbed.TiltGrid(2, k_max=0.01)
+    one = lacbed.simulate(crystal, zone, energy, (10.0,), grid, ("all", 2.0), beams=9, solver="tilted")
     lengths = np.hypot(one["gx"].values, one["gy"].values)
     return float(lengths[lengths > 1e-6].min()), tuple(float(v) for v in one.attrs["x_direction"])
 

@@ -40,10 +40,10 @@ SURE = 1.15
 CLEAR = 30.0
 """Difference of χ² that is needed besides."""
 
-BEAM_REACH, MOST_BEAMS, MOST_POINTS = 2.2, 90, 22
+BEAM_REACH, MOST_BEAMS, MOST_POINTS = 2.2, 80, 20
 """Beams |h| up to this many 1/Å but not more than so many, and incident directions along a side, of the simulation."""
 
-THICKNESSES = tuple(float(t) for t in [*range(60, 1000, 20), *range(1000, 2501, 30)])
+THICKNESSES = tuple(float(t) for t in [*range(60, 1000, 25), *range(1000, 2501, 40)])
 
 
 @dataclass(frozen=True, eq=False)

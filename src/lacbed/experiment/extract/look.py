@@ -24,6 +24,9 @@ Tick = Callable[[float], None]
 SAMPLE = 200
 """Frames of the first look."""
 
+SHOWN, LOOSE = 0.5, 0.12
+"""Part of the frames that must show the lattice, and by which part of the distance of discs they may scatter."""
+
 PICTURE = 12
 """Squares along a side of the small picture by which frames are compared."""
 
@@ -81,9 +84,11 @@ def look_at(series: FrameSeries, settings: ExtractSettings, tick: Tick | None = 
     blank = light <= 1e-9 * np.median(np.abs(light))
     scan = order_frames(pictures, shape, settings.serpentine, _repeats(marks, len(series) - shape[0] * shape[1]))
     track = _track(products, scan, basis, blank)
-    lattice = refine_lattice(
-        frames, _places(track, scan, numbers), lattice_on(basis, track.places, camera.shape), camera.blind
-    )
+    _check_track(track, scan, basis)
+    places = _places(track, scan, numbers)
+    good = np.isfinite(places).all(axis=1)
+    lattice = lattice_on(basis, track.places, camera.shape)
+    lattice = refine_lattice(frames[good], places[good], lattice, camera.blind)
     if lattice.basis is not basis:
         second = tick and (lambda f: tick(0.5 + 0.5 * f))
         products = _describe(series, camera, lattice.basis, second)[0]
@@ -146,6 +151,16 @@ def _track(products: NDArray[np.complex64], scan: Scan, basis: Array, blank: NDA
     z = scan.on_grid(products.real) + 1j * scan.on_grid(products.imag)
     z[(scan.on_grid(blank.astype(float)) > 0) & scan.known] = np.nan
     return follow(places_modulo(z), scan, basis, np.nan_to_num(np.abs(z).min(axis=-1)))
+
+
+def _check_track(track: Track, scan: Scan, basis: Array) -> None:
+    """Refuse frames whose lattice of discs is none."""
+    used = scan.known & ~track.lost
+    if used.mean() < SHOWN * scan.known.mean() or track.scatter > LOOSE * float(np.linalg.norm(basis[0])):
+        raise SettingError(
+            f"the frames do not show one lattice of discs that moves smoothly over the scan ({100 * used.mean():.0f} % of "
+            "them do); check the shape and the order of the scan, and that the frames are diffraction patterns"
+        )
 
 
 def _places(track: Track, scan: Scan, numbers: NDArray[np.int64]) -> Array:

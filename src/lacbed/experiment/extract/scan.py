@@ -69,8 +69,8 @@ def guess_shape(count: int, given: tuple[int, int] | None) -> tuple[int, int]:
         SettingError: if it is not given and not nearly a square, or does not fit the frames.
     """
     if given is None:
-        side = round(count**0.5)
-        if abs(side * side - count) > MOST_MISSING * count and isqrt(count) ** 2 != count:
+        side = isqrt(count - 1) + 1 if count - isqrt(count) ** 2 > max(3, 0.001 * count) else isqrt(count)
+        if side * side - count > max(3, 0.01 * count):
             raise SettingError(
                 f"{count} frames are not a square scan; give its shape, rows and columns of tilts, as --scan 60x80"
             )

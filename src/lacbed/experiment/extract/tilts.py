@@ -28,13 +28,13 @@ COARSE = 36
 OVERLAP = 0.12
 """Part of an image that must have a partner."""
 
-SEARCHED, REFINED = 12, 30
+SEARCHED, REFINED = 9, 30
 """Images in the first search and in the last fit at most."""
 
 RANGE = (0.35, 9.0)
 """Half-widths of a scan in units of the shortest vector between discs that are tried."""
 
-FOLLOWED = 10
+FOLLOWED = 8
 LEAST = 0.25
 """Mean correlation of images with their inversion below which no geometry is believed."""
 
@@ -93,13 +93,21 @@ def find_tilts(images: Array, variance: Array, sites: IntArray, basis: Array) ->
     side = max(images.shape[1:])
     factor = max(1, round(side / COARSE))
     starts = _search(_binned(images[use[:SEARCHED]], factor), sites[use[:SEARCHED]], basis)
-    fits = []
+    few = use[:SEARCHED]
+    small, noise = _binned(images[few], factor), _binned(variance[few], factor) / factor**2
+    rough: list[Tilts] = []
     for zero, steps in starts:
-        full_zero, full_steps = (zero + 0.5) * factor - 0.5, steps * factor
-        found = _refined(images[use], variance[use], sites[use], full_zero, full_steps)
-        if found is not None and not any(_same(found, other) for other in fits):
-            fits.append(found)
-    fits.sort(key=lambda f: -_merit(f, images, sites, basis, use))
+        found = _refined(small, noise, sites[few], zero, steps)
+        if found is not None and not any(_same(found, other) for other in rough):
+            rough.append(found)
+    rough.sort(key=lambda f: -_merit(f, small, sites[few], basis))
+    fits = []
+    for found in rough[:2]:
+        fine = _refined(
+            images[use], variance[use], sites[use], (found.zero + 0.5) * factor - 0.5, found.steps * factor
+        )
+        fits += [] if fine is None else [fine]
+    fits.sort(key=lambda f: -_merit(f, images[use], sites[use], basis))
     if not fits or fits[0].symmetry < LEAST:
         raise SettingError(
             "the images of the discs show no common inversion about their Bragg lines, so that tilt step and rotation "
@@ -108,9 +116,9 @@ def find_tilts(images: Array, variance: Array, sites: IntArray, basis: Array) ->
     return fits
 
 
-def _merit(found: Tilts, images: Array, sites: IntArray, basis: Array, use: IntArray) -> float:
+def _merit(found: Tilts, images: Array, sites: IntArray, basis: Array) -> float:
     """How good a solution is: small differences, high correlations, bright Bragg lines."""
-    lines = bragg_score(found, images[use], sites[use], basis)
+    lines = bragg_score(found, images, sites, basis)
     return found.symmetry + 0.5 * lines - 0.4 * math.log10(max(1.0, found.chi2))
 
 
@@ -172,12 +180,12 @@ def _search(images: Array, sites: IntArray, basis: Array) -> list[tuple[Array, A
     rows, columns = maps.shape[1:]
     half = min(images.shape[1:]) / 2
     shortest = float(np.linalg.norm(basis[0]))
-    scales = np.geomspace(half / RANGE[1], half / RANGE[0], 44) / shortest
+    scales = np.geomspace(half / RANGE[1], half / RANGE[0], 36) / shortest
     found: list[tuple[float, float, float, bool, Array]] = []
     places = sites @ basis
     for flip in (False, True):
         mirrored = places * np.array([1.0, -1.0 if flip else 1.0])
-        for angle in np.radians(np.arange(0, 360, 4.0)):
+        for angle in np.radians(np.arange(0, 360, 5.0)):
             c, s = math.cos(angle), math.sin(angle)
             turned = mirrored @ np.array([[c, s], [-s, c]])
             for scale in scales:
