@@ -111,7 +111,7 @@ def judge(series: Series, found: Extraction) -> dict[str, float]:
     steps = basis @ np.linalg.inv(truth[1:])
     inner = np.linalg.solve(steps, o.tilts.steps)
     return {
-        "images": len(rows),
+        "images": sum(s in known for s in sites.values()),
         "right": right,
         "ways": o.ways,
         "ratio": math.inf if o.choice is None else o.choice.ratio,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import convolve, gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter
 
 import lacbed
 
@@ -184,9 +184,7 @@ def make_series(
         row, column = divmod(number, m.tilts)
         electrons = np.zeros((m.camera, m.camera))
         at = (k[row, column] + offsets) / pitch + points / 2 - 0.5  # (point, xy)
-        inside = np.stack(
-            [map_coordinates(image, [at[:, 1], at[:, 0]], order=1, mode="nearest") for image in images]
-        )
+        inside = _read(images, at)
         truth[:, row, column] = m.dose * (1 - m.diffuse) * inside.mean(axis=1)
         places = beam[row, column] + vectors @ matrix.T
         _draw(electrons, places, ring, m.dose * (1 - m.diffuse) * inside / len(ring))
@@ -243,17 +241,29 @@ def _ring(radius: float) -> Floats:
     return points[np.hypot(*points.T) <= radius]
 
 
+def _read(images: Floats, at: Floats) -> Floats:
+    """Images at places (x, y) between their pixels: (image, point)."""
+    low = np.floor(at).astype(int)
+    x, y = (at - low).T
+    i, j = low[:, 1], low[:, 0]
+    upper = (1 - x) * images[:, i, j] + x * images[:, i, j + 1]
+    lower = (1 - x) * images[:, i + 1, j] + x * images[:, i + 1, j + 1]
+    return (1 - y) * upper + y * lower
+
+
 def _draw(image: Floats, places: Floats, ring: Floats, values: Floats) -> None:
     """Add points of light, each shared by the four pixels around it."""
     at = places[:, None] + ring[None]
     low = np.floor(at).astype(int)
     part = at - low
+    rows, columns = image.shape
     for i in (0, 1):
         for j in (0, 1):
             weight = np.abs(1 - i - part[..., 0]) * np.abs(1 - j - part[..., 1])
             row, column = low[..., 0] + i, low[..., 1] + j
-            good = (row >= 0) & (row < image.shape[0]) & (column >= 0) & (column < image.shape[1])
-            np.add.at(image, (row[good], column[good]), (weight * values)[good])
+            good = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+            light = np.bincount(row[good] * columns + column[good], (weight * values)[good], rows * columns)
+            image += light.reshape(rows, columns)
 
 
 def _diffuse(m: Microscope, zone: Floats) -> Floats:
@@ -287,6 +297,3 @@ def _record(
     counts[hot[:, 0], hot[:, 1]] += level
     top = 65535 if m.saturation is None else m.saturation
     return np.clip(np.round(counts), 0, top).astype(np.uint16)
-
-
-__all__ = ["Microscope", "Series", "convolve", "make_series"]

@@ -31,7 +31,9 @@ SCOPE = Microscope(
 @pytest.fixture(scope="module")
 def series() -> Series:
     """GaAs along [110], a polar direction: camera mirrored and turned, scan turned, one frame lost, one twice."""
-    return make_series(GAAS, (1, 1, 0), SCOPE, reach=0.75, beams=37, solver="tilted", dtype="float64")
+    return make_series(
+        GAAS, (1, 1, 0), SCOPE, reach=0.75, beams=37, solver="tilted", dtype="float64", absorption=None
+    )
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,9 @@ Array = NDArray[np.float64]
 NEAREST = 5.0
 """Pixels between the nearest discs at least."""
 
+CLEAR = 6.0
+"""Height of the highest peak in units of the noise, below which there is no lattice."""
+
 MOST_PEAKS = 40
 
 
@@ -33,8 +36,7 @@ def find_lattice(frames: NDArray[np.float32], seen: NDArray[np.bool_]) -> Array:
     Raises:
         SettingError: if no lattice shows.
     """
-    map_ = _autocorrelation(frames, seen)
-    vectors, heights = _peaks(map_)
+    vectors, heights = _peaks(*_autocorrelation(frames, seen))
     if len(vectors) < 2:
         raise SettingError(
             "no lattice of discs was found in the frames: fewer than two distances repeat; check that the frames are "
@@ -59,37 +61,45 @@ def reduced(basis: Array) -> Array:
     return out if np.linalg.det(out) > 0 else np.stack([first, -second])
 
 
-def _autocorrelation(frames: NDArray[np.float32], seen: NDArray[np.bool_]) -> Array:
-    """Mean autocorrelation of frames without their smooth part, divided by what a window leaves of it."""
+def _autocorrelation(frames: NDArray[np.float32], seen: NDArray[np.bool_]) -> tuple[Array, float]:
+    """Smoothed autocorrelation of frames without their smooth part, and its noise.
+
+    It is divided by what the window leaves of it. The noise is the difference between every second frame and the rest.
+    """
     shape = frames.shape[1:]
     size = tuple(2 * n for n in shape)
     window = np.outer(*(np.hanning(n + 2)[1:-1] for n in shape)) * seen
     wide = min(shape) / 12
     share = np.maximum(gaussian_filter(seen.astype(float), wide), 1e-3)
-    power = np.zeros((size[0], size[1] // 2 + 1))
-    for frame in frames:
+    powers = np.zeros((2, size[0], size[1] // 2 + 1))
+    for number, frame in enumerate(frames):
         root = np.sqrt(np.clip(frame, 0, None))  # so that the brightest discs do not drown the others
         rest = (root - gaussian_filter(root * seen, wide) / share) * window
-        power += np.abs(np.fft.rfft2(rest, size)) ** 2
-    map_ = np.fft.irfft2(power, size)
+        powers[number % 2] += np.abs(np.fft.rfft2(rest, size)) ** 2
     norm = np.fft.irfft2(np.abs(np.fft.rfft2(window, size)) ** 2, size)
-    ratio = np.where(norm > 0.05 * norm.max(), map_ / np.maximum(norm, 1e-9 * norm.max()), 0.0)
-    return np.asarray(np.fft.fftshift(ratio))
+    maps = np.fft.fftshift(np.fft.irfft2(powers, size) / np.maximum(norm, 1e-9 * norm.max()), axes=(1, 2))
+    inside = np.fft.fftshift(norm > 0.05 * norm.max())
+    first, second = (gaussian_filter(np.where(inside, m, 0.0), 1.0) for m in maps)
+    middle = np.hypot(*(np.mgrid[: size[0], : size[1]] - np.array(size)[:, None, None] // 2))
+    noise = float(np.std((first - second)[inside & (middle > NEAREST)]))
+    return np.asarray(first + second), noise
 
 
-def _peaks(map_: Array) -> tuple[Array, Array]:
+def _peaks(smooth: Array, noise: float) -> tuple[Array, Array]:
     """Places of the peaks relative to the middle, and their heights."""
-    smooth = gaussian_filter(map_, 1.0)
-    middle = np.array(map_.shape) // 2
+    middle = np.array(smooth.shape) // 2
     top = (smooth == maximum_filter(smooth, size=5)) & (smooth > 0)
     places = np.argwhere(top)
     distance = np.linalg.norm(places - middle, axis=1)
-    inside = (distance > NEAREST) & np.all(places > 0, axis=1) & np.all(places < np.array(map_.shape) - 1, axis=1)
+    inside = (
+        (distance > NEAREST) & np.all(places > 0, axis=1) & np.all(places < np.array(smooth.shape) - 1, axis=1)
+    )
     places = places[inside]
     if not len(places):
         return np.zeros((0, 2)), np.zeros(0)
     heights = smooth[tuple(places.T)]
-    noise = 1.4826 * float(np.median(np.abs(smooth[smooth != 0])))
+    if heights.max() < CLEAR * noise:
+        return np.zeros((0, 2)), np.zeros(0)
     order = np.argsort(-heights)[:MOST_PEAKS]
     order = order[heights[order] > max(0.04 * float(heights.max()), 3.0 * noise)]
     return np.array([_vertex(smooth, p) for p in places[order]]).reshape(-1, 2) - middle, heights[order]
