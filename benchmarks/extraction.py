@@ -1,8 +1,8 @@
 """From frames to stacks: indices and handedness, intensities, geometry, a blind refinement, speed and memory.
 
 The series come from the generator of the tests (`tests/experiment/frame_series.py`), which shares no code with the
-extraction. Camera and scan are turned and mirrored at random. Indices are right if all images carry the truth or what
-the symmetry of the simulated images makes equal to it.
+extraction. Camera and scan are turned and mirrored at random. Indices are right if all images carry the truth or
+what the symmetry of the simulated images makes equal to it.
 """
 
 from __future__ import annotations
@@ -199,8 +199,8 @@ def fast_frames(path: Path, tilts: int, camera: int) -> None:
     shortest = shortest_of(crystal, (1, 1, 0))
     spacing = camera / 9
     pattern = lacbed.simulate(
-        crystal, (1, 1, 0), 200e3, (600.0,), lacbed.TiltGrid(tilts, k_max=0.5), ("all", 4.2 * shortest), solver="fast",
-        beams=60, dtype="float32",
+        crystal, (1, 1, 0), 200e3, (600.0,), lacbed.TiltGrid(tilts, k_max=0.5), ("all", 4.2 * shortest),
+        solver="fast", beams=60, dtype="float32",
     )  # fmt: skip
     c, s = math.cos(0.4), math.sin(0.4)
     places = np.stack([pattern["gy"].values, pattern["gx"].values], axis=1) @ np.array([[c, s], [-s, c]])
@@ -239,7 +239,8 @@ start, cpu = time.perf_counter(), time.process_time()
 frames = lacbed.open_frames(sys.argv[1])
 found = lacbed.extract(frames, lacbed.Crystal.named("GaAs"), (1, 1, 0), 200e3, lacbed.ExtractSettings(gain=10.0))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-print(time.perf_counter() - start, time.process_time() - cpu, peak, len(found.experiment.hkl), found.experiment.half_width)
+print(time.perf_counter() - start, time.process_time() - cpu, peak, len(found.experiment.hkl),
+found.experiment.half_width)
 """
 
 
@@ -259,7 +260,8 @@ def speed(sizes: list[tuple[int, int]]) -> str:
             continue
         wall, cpu, peak, count, half = done.stdout.split()
         rows.append(
-            [f"{tilts}² x {camera}²", f"{size:.2f}", f"{float(wall):.0f}", f"{float(cpu):.0f}", f"{float(peak):.2f}",
+            [f"{tilts}² x {camera}²", f"{size:.2f}", f"{float(wall):.0f}",
+             f"{float(cpu):.0f}", f"{float(peak):.2f}",
              f"{count}; {100 * (float(half) / 0.5 - 1):+.2f} %"]
         )  # fmt: skip
         print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
@@ -316,7 +318,8 @@ def main() -> None:
     parts = []
     if "indices" in asked.only:
         parts.append(
-            f"## Indices, intensities, geometry: {asked.tilts} x {asked.tilts} tilts\n\n{indices(asked.tilts, chosen)}"
+            f"## Indices, intensities, geometry: {asked.tilts} x {asked.tilts} "
+            f"tilts\n\n{indices(asked.tilts, chosen)}"
         )
     if "blind" in asked.only:
         parts.append(f"## Blind refinement\n\n{blind(asked.tilts, asked.seeds)}")

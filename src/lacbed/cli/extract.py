@@ -27,7 +27,7 @@ def command(
         Path,
         typer.Argument(
             metavar="FRAMES",
-            help="The series: .npy, HDF5, .zarr, TIFF, DM3, DM4, MIB, MRC, Blockfile, EMPAD (.xml or .raw), HyperSpy; or a "
+            help="The series: .npy, HDF5, .zarr, TIFF, DM3, DM4, MIB, MRC, Blockfile, EMPAD, HyperSpy; or a "
             "folder with one TIFF or .npy file per frame.",
             show_default=False,
         ),
@@ -207,11 +207,13 @@ def _finish(found: Extraction, out: list[Path], report: Path | None, reporter: R
         pages.write_extraction(found, report)
     su = grid.uncertainty
     reporter.say(
-        f"{experiment.name} {list(experiment.zone_axis)} {experiment.energy / 1e3:g} kV: {len(experiment.hkl)} reflections "
+        f"{experiment.name} {list(experiment.zone_axis)} {experiment.energy / 1e3:g} kV: "
+        f"{len(experiment.hkl)} reflections "
         f"of {experiment.pixels} x {experiment.pixels} pixels"
     )
     reporter.say(
-        f"  half-width {grid.half_width:.5g}({su[0]:.1g}) 1/Å, centre ({grid.center[0]:.4f}, {grid.center[1]:.4f}) "
+        f"  half-width {grid.half_width:.5g}({su[0]:.1g}) 1/Å, centre ({grid.center[0]:.4f}, "
+        f"{grid.center[1]:.4f}) "
         f"1/Å, x along {', '.join(f'{v:.4g}' for v in grid.x_direction)}, orientation {grid.orientation}"
     )
     for note in experiment.notes:

@@ -138,7 +138,7 @@ class Experiment:
 
     @property
     def background(self) -> FloatArray | None:
-        """What was taken away from the images as background, or None if that is not known: (reflection, ky, kx)."""
+        """What was taken away from the images as background, or None if not known: (reflection, ky, kx)."""
         return self._per_pixel("background")
 
     def _per_pixel(self, name: str) -> FloatArray | None:
@@ -328,7 +328,7 @@ def _check_attributes(attributes: dict[Any, Any]) -> None:
 
 
 def _check_labels(pattern: xr.DataArray) -> None:
-    """Indices must be whole numbers, pixels evenly spaced, and what is known of each pixel of the images' shape."""
+    """Indices must be whole, pixels evenly spaced, and what is known of each pixel of the images' shape."""
     for name in PER_PIXEL:
         if name not in pattern.coords:
             continue

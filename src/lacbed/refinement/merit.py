@@ -179,7 +179,8 @@ def match_images(
 def target_of(experiment: Experiment, background: Background = "constant") -> Target:
     """The images of an experiment as the objective takes them, without those that have no contrast.
 
-    Where the variance of the pixels is known, each image counts as much as any other and its pixels by 1 / variance.
+    Where the variance of the pixels is known, each image counts as much as any other and its pixels by 1 /
+    variance.
     """
     images = np.where([[[has_contrast(i)]] for i in experiment.images], experiment.images, np.nan)
     target = make_target(torch.as_tensor(images), background=background)

@@ -99,8 +99,8 @@ class RefinementOptions:
         method: "lm" (Levenberg-Marquardt with bounds) or "lbfgs" (gradient only).
         starts: how many minima of the scan to follow.
         align: how each image may be moved at the end; this and the next three as in `FitSettings`.
-        weights: "correlation" (mean Z), "poisson" (electron counts), or "auto" for 1 / variance where the experiment
-            has the variance of its pixels and "correlation" elsewhere.
+        weights: "correlation" (mean Z), "poisson" (electron counts), "variance", or "auto" for the variance
+            where the experiment has it and "correlation" elsewhere.
         common_scale: one scale for all images and no background.
         robust: whether pixels that no model explains lose weight, see `reweighted` in objective.py.
         blur: standard deviation in pixels of the first Gaussian; None for what the scan finds.

@@ -16,8 +16,8 @@ from lacbed.crystals.cell import Cell, FloatArray
 from lacbed.errors import LacbedError
 from lacbed.patterns.result import hkl_label, software
 from lacbed.refinement.objective import make_target, z_of
-from lacbed.refinement.problem import weights_of
 from lacbed.refinement.options import RefinementOptions
+from lacbed.refinement.problem import weights_of
 from lacbed.refinement.refine import Refinement
 from lacbed.refinement.uncertainties import correlations, standard_uncertainties, with_uncertainty
 from lacbed.report import figure, number, percent, table

@@ -1,4 +1,4 @@
-"""The camera: pixels that are always bright or never, a beam stop, the level of saturation; counts made comparable."""
+"""The camera: pixels that are always bright or never, a beam stop, saturation; counts made comparable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
 
 HOT = 10.0
-"""Standard deviations by which a pixel must differ from all its neighbours, in the trimmed mean over the series."""
+"""Standard deviations by which a pixel must differ from its neighbours, in the trimmed mean over the series."""
 
 STOPPED = 0.3
 """Part of the counts of its surroundings below which a region lies behind a beam stop."""
@@ -55,7 +55,7 @@ class Camera:
         return self.broken.shape[0], self.broken.shape[1]
 
     def corrected(self, frames: NDArray[np.generic]) -> Floats:
-        """Counts above dark, divided by the gain reference, broken pixels from neighbours: (frame, row, column)."""
+        """Counts above dark over the gain reference, broken pixels from neighbours: (frame, row, column)."""
         out = np.asarray(frames, dtype=np.float32)
         if out is frames:
             out = out.copy()
@@ -164,7 +164,7 @@ def _outliers(frames: Floats) -> Bools:
 
 
 def _stop(mean: Floats) -> Bools:
-    """Regions much darker than all that surrounds them: with a sharp border, unlike a background that falls off."""
+    """Regions much darker than all around them, with a sharp border, unlike a background that falls off."""
     wide = max(9, 2 * (min(mean.shape) // 7) + 1)
     fine = median_filter(mean, size=3, mode="nearest")
     excess = fine - np.percentile(fine, 0.2)

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from lacbed.beams import beams_within
 from lacbed.crystals import Crystal
 from lacbed.errors import ScatteringError, SettingError
-from lacbed.experiment.extract.indices import Indexing
+from lacbed.experiment.extract.indices import Indexing, alike
 from lacbed.experiment.extract.tilts import Tilts, significance
 from lacbed.geometry.frame import Frame
 from lacbed.geometry.tilts import TiltGrid
@@ -31,17 +31,17 @@ LEAST_TILTS, MOST_TILTS = 150, 500
 MODEL = 0.05
 """Error of the simulation that is allowed for, in parts of the largest intensity of an image."""
 
-EQUAL = 2e-3
-"""Largest difference of two sets of simulated images, in parts of the largest intensity, that are the same."""
-
 SURE = 1.15
 """Ratio of misfits from which the better indexing is believed."""
+
+LIKE = 0.65
+"""Correlation of the images with the best simulation that is needed at all."""
 
 CLEAR = 30.0
 """Difference of χ² that is needed besides."""
 
 BEAM_REACH, MOST_BEAMS, MOST_POINTS = 2.2, 80, 20
-"""Beams |h| up to this many 1/Å but not more than so many, and incident directions along a side, of the simulation."""
+"""Of the simulation: beams |h| up to this many 1/Å but not more than so many; directions along a side."""
 
 THICKNESSES = tuple(float(t) for t in [*range(60, 1000, 25), *range(1000, 2501, 40)])
 
@@ -113,8 +113,10 @@ def choose(
     top = np.array([np.percentile(row[k], 99.5) if k.any() else 1.0 for row, k in zip(m, known, strict=True)])
     weight = known / (np.nan_to_num(noise, nan=1.0) + (MODEL * top[:, None]) ** 2 + 1e-12)
     results: list[tuple[float, int, Array, Indexing]] = []
+    kinds = {id(f): kind for f, kind in zip(found, alike(found, crystal), strict=True)}
+    leaders = {kind: next(f for f in found if kinds[id(f)] == kind) for kind in set(kinds.values())}
     groups: dict[int, list[Indexing]] = {}
-    for indexing in found:
+    for indexing in leaders.values():
         groups.setdefault(round(1e6 * abs(float(np.linalg.det(indexing.vectors)))), []).append(indexing)
     for number, group in enumerate(groups.values()):
         scale = math.sqrt(
@@ -129,7 +131,8 @@ def choose(
         if tick is not None:
             tick((number + 1) / len(groups))
     results.sort(key=lambda r: r[0])
-    return _judged(results, m, weight, thicknesses, basis, frame)
+    same = [f for f in found if kinds[id(f)] == kinds[id(results[0][3])]]
+    return _judged(results, same, m, weight, thicknesses, basis, frame)
 
 
 class _Images:
@@ -191,7 +194,8 @@ class _Images:
 def _near_zone(k: Array, cone: float) -> tuple[NDArray[np.bool_], float]:
     """The tilts around the zone axis that are compared, and the pitch of the simulation in 1/Å.
 
-    The simulation must be fine enough for what the finite discs leave of the images, so that it covers only so much.
+    The simulation must be fine enough for what the finite discs leave of the images, so that it covers only so
+    much.
     """
     area = float(np.ptp(k[:, 0]) * np.ptp(k[:, 1]))
     own = math.sqrt(area / max(1, len(k)))
@@ -216,6 +220,7 @@ def _misfits(s: Array, m: Array, weight: Array) -> Array:
 
 def _judged(
     results: list[tuple[float, int, Array, Indexing]],
+    same: list[Indexing],
     m: Array,
     weight: Array,
     thicknesses: tuple[float, ...],
@@ -223,20 +228,19 @@ def _judged(
     frame: Frame,
 ) -> Choice:
     least, t, s, _ = results[0]
-    same = [r for r in results if r[1] == t and float(np.abs(r[2] - s).max()) < EQUAL * float(s.max())]
-    others = [r for r in results if not any(r is q for q in same)]
-    best = min((r[3] for r in same), key=lambda i: _preference(i, basis))
+    others = results[1:]
+    best = min(same, key=lambda i: _preference(i, basis))
     ratio = others[0][0] / max(least, 1e-12) if others else math.inf
     count = int((weight > 0).sum())
     correlation = _correlation(s, m, weight)
     thickness = thicknesses[t]
     clear = (others[0][0] - least) * count > CLEAR if others else True
-    decided = (ratio > SURE and clear) and correlation > 0.5 if others else True
-    if not others:
+    decided = correlation > LIKE and (not others or (ratio > SURE and clear))
+    if not others and decided:
         why = "all ways to index the lattice give the same images"
     elif decided:
         why = f"the next way to index them fits {ratio:.2f} times worse at its best thickness"
-    elif correlation <= 0.5:
+    elif correlation <= LIKE:
         why = (
             f"no simulation resembles the images (correlation {correlation:.2f}): is it this crystal along "
             f"{list(frame.zone_axis)}, at a thickness up to {thicknesses[-1]:g} Å?"
@@ -244,10 +248,11 @@ def _judged(
     else:
         first, second = (r.of(np.eye(2, dtype=int)).tolist() for r in (results[0][3], others[0][3]))
         why = (
-            f"two ways to index them fit nearly alike (misfits {least:.3g} and {others[0][0]:.3g}): the basis vectors "
+            f"two ways to index them fit nearly alike (misfits {least:.3g} and {others[0][0]:.3g}): "
+            "the basis vectors "
             f"of the discs may be {first} or {second}"
         )
-    return Choice(best, decided, why, thickness, correlation, ratio, tuple(r[3] for r in same))
+    return Choice(best, decided, why, thickness, correlation, ratio, tuple(same))
 
 
 def _correlation(s: Array, m: Array, weight: Array) -> float:
@@ -273,6 +278,7 @@ def _preference(indexing: Indexing, basis: Array) -> tuple[bool, float, tuple[in
 def ask_for_spots(choice: Choice) -> SettingError:
     """The error that asks for two indexed spots."""
     return SettingError(
-        f"the data do not decide the indices: {choice.why}; name two spots of the mean frame that are not on a line "
+        f"the data do not decide the indices: {choice.why}; name two spots of the mean frame that are "
+        "not on a line "
         "with the direct beam, as --spot X,Y=H,K,L twice, or take the best with --accept"
     )

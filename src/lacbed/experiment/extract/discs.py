@@ -1,7 +1,7 @@
 """The discs: their places on the lattice, their profile, and the aperture that takes them in.
 
-Every pixel belongs to the nearest point of the lattice. The lattice moves with the direct beam; the camera may bend
-it, so that each of its points may stand beside its place by a small shift.
+Every pixel belongs to the nearest point of the lattice. The lattice moves with the direct beam; the camera may
+bend it, so that each of its points may stand beside its place by a small shift.
 """
 
 from __future__ import annotations
@@ -218,8 +218,8 @@ def _centres(
 ) -> tuple[Array, Array]:
     """Weight and offset of the middle of each site.
 
-    A disc is brighter on the side of the zone axis, so that its centre of gravity is not its middle. Cut at half its
-    height it is nearly a flat disc, of which it is.
+    A disc is brighter on the side of the zone axis, so that its centre of gravity is not its middle. Cut at half
+    its height it is nearly a flat disc, of which it is.
     """
     pixels, seen, n = Pixels(lattice, blind.shape), ~blind.ravel(), len(lattice.sites) + 1
     near, far = 0.36 * lattice.nearest, 0.5 * lattice.nearest
@@ -274,7 +274,8 @@ def find_aperture(
         wanted = limit - 0.7
     if wanted < 1.0 or half > limit - 0.4:
         raise SettingError(
-            f"the discs overlap: their radius is {half:.1f} pixels and neighbours are {2 * limit:.1f} pixels apart; "
+            f"the discs overlap: their radius is {half:.1f} pixels and neighbours are {2 * limit:.1f} "
+            "pixels apart; "
             "use a smaller convergence angle or a longer camera length"
         )
     return Aperture(

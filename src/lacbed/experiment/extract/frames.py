@@ -1,7 +1,7 @@
 """Reading frames lazily: NumPy, HDF5, zarr, TIFF, and through RosettaSciIO what microscopes write.
 
-A block that cannot be read is tried frame by frame; frames that cannot be read come out empty, which the first look
-reports and masks, so that one damaged block does not cost the series.
+A block that cannot be read is tried frame by frame; frames that cannot be read come out empty, which the first
+look reports and masks, so that one damaged block does not cost the series.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def open_frames(
     """A series of frames, of which nothing is read yet.
 
     Args:
-        source: an array (frame, row, column) or (scan row, scan column, row, column) of NumPy, Dask, zarr or h5py; a
+        source: an array (frame, row, column) or (scan row, scan column, row, column) of NumPy, Dask, zarr or
+            h5py; a
             file; or a folder of TIFF or .npy files with one frame each.
         scan: rows and columns of the scan, if the source does not have them.
         dataset: name of the array in an HDF5 file or a zarr group; default the largest.
@@ -99,7 +100,8 @@ def _opened(path: Path, scan: tuple[int, int] | None, dataset: str | None) -> Fr
     if ending in SIGNALS:
         return _signal(path, scan)
     raise FileFormatError(
-        f"it has a suffix that is not supported; expected one of {', '.join(sorted([*OTHERS, *SIGNALS]))}, or a folder "
+        "it has a suffix that is not supported; expected one of "
+        f"{', '.join(sorted([*OTHERS, *SIGNALS]))}, or a folder "
         "of TIFF or .npy files with one frame each"
     )
 
@@ -127,7 +129,8 @@ class NpyFrames:
         announced, size = self._start + math.prod(shape) * dtype.itemsize, path.stat().st_size
         if announced > size:
             raise FileFormatError(
-                f"it is cut short: it announces {'x'.join(map(str, shape))} values of {dtype}, which are {announced} "
+                f"it is cut short: it announces {'x'.join(map(str, shape))} values of {dtype}, which "
+                f"are {announced} "
                 f"bytes, and has {size}; copy it again"
             )
         self.path, self.shape, self.dtype, self.ndim = path, tuple(int(n) for n in shape), dtype, len(shape)
@@ -239,7 +242,7 @@ def _signal(path: Path, scan: tuple[int, int] | None) -> FrameSeries:
         module = importlib.import_module(f"rsciio.{SIGNALS[path.suffix.lower()]}")
     except ImportError:
         raise MissingExtraError(
-            f'{path.suffix} files need RosettaSciIO: pip install "lacbed[extract]", or save the frames as .npy or HDF5'
+            f'{path.suffix} files need RosettaSciIO: pip install "lacbed[extract]", or save as .npy or HDF5'
         ) from None
     with _quiet():
         signals = module.file_reader(str(path), lazy=True)

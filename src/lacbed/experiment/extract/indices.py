@@ -1,7 +1,7 @@
 """Indices of the discs: the lattice on the camera compared with that of the crystal, and what the images decide.
 
-The lengths and angles of a lattice leave its symmetry open: a rectangle can lie in four ways, a square in eight, and
-a detector may mirror all. Two such ways give the same images if the projected structure has the symmetry that
+The lengths and angles of a lattice leave its symmetry open: a rectangle can lie in four ways, a square in eight,
+and a detector may mirror all. Two such ways give the same images if the projected structure has the symmetry that
 connects them; otherwise simulated images of both are compared with the measured ones.
 """
 
@@ -26,6 +26,9 @@ IntArray = NDArray[np.int64]
 CAMERA, SCAN = 0.05, 0.03
 """Misfit of the shape of the lattice that is let pass, on the camera (which may distort) and over the scan."""
 
+SHARED = 16
+"""Points of the lattice whose structure factors are compared."""
+
 WEAK = (1e-4, 0.04, 0.15)
 """Structure factors, in parts of the largest, below which reflections may have been overlooked."""
 
@@ -49,7 +52,9 @@ class Indexing:
         return np.asarray(sites @ self.hkl)
 
 
-def candidates(crystal: Crystal, frame: Frame, basis: Array, steps: Array) -> list[Indexing]:
+def candidates(
+    crystal: Crystal, frame: Frame, basis: Array, steps: Array, overlooked: bool = False
+) -> list[Indexing]:
     """All ways to index the lattice whose shape fits, the most complete lattice first.
 
     Args:
@@ -57,24 +62,30 @@ def candidates(crystal: Crystal, frame: Frame, basis: Array, steps: Array) -> li
         frame: its orientation.
         basis: of the lattice of discs on the camera as rows: (2, 2).
         steps: tilts per basis vector as rows, from the Bragg lines: (2, 2).
+        overlooked: whether half of the reflections was overlooked; then no way may fit.
 
     Raises:
         SettingError: if none fits.
     """
     found: list[Indexing] = []
     nearest = math.inf
-    for lattice in _visible_lattices(crystal, frame):
+    lattices = _visible_lattices(crystal, frame)
+    if overlooked:
+        halves = ([[2, 0], [0, 1]], [[1, 0], [0, 2]], [[1, 1], [1, -1]])
+        lattices = [_reduced(np.array(h) @ lattice, frame) for lattice in lattices for h in halves]
+    for lattice in lattices:
         vectors = frame.vectors(lattice)[:, :2]
         here, least = _matches(lattice, vectors, basis, steps)
         nearest = min(nearest, least)
         known = {tuple(f.hkl.ravel().tolist()) for f in found}
         found += [f for f in here if tuple(f.hkl.ravel().tolist()) not in known]
-    if not found:
+    if not found and not overlooked:
         a, b = (float(np.linalg.norm(v)) for v in basis)
         angle = math.degrees(math.acos(float(basis[0] @ basis[1]) / (a * b)))
         raise SettingError(
             f"the lattice of discs (ratio {b / a:.3f}, {angle:.1f} degrees) is not that of {crystal.name} along "
-            f"{list(frame.zone_axis)} (off by {100 * nearest:.0f} %); check the crystal, its cell and the zone axis"
+            f"{list(frame.zone_axis)} (off by {100 * nearest:.0f} %); check the crystal, its cell and "
+            "the zone axis"
         )
     return found
 
@@ -108,7 +119,8 @@ def _spanned(hkl: IntArray, frame: Frame) -> IntArray | None:
     in_zone = np.round(np.linalg.lstsq(frame.zone_basis.T.astype(float), hkl.T.astype(float), rcond=None)[0].T)
     rows = [r for r in in_zone.astype(int).tolist() if any(r)]
     a, b, d = 0, 0, 0  # Hermite form [[a, b], [0, d]]
-    for x, y in rows:
+    for row in rows:
+        x, y = row
         while x:
             q = a // x
             a, b, x, y = x, y, a - q * x, b - q * y
@@ -158,6 +170,35 @@ def _misfit(a: Array, b: Array) -> float:
     return 0.5 * abs(math.log(float(np.max(change)))) if np.all(change > 0) else math.inf
 
 
+def alike(found: list[Indexing], crystal: Crystal) -> list[int]:
+    """A number for each indexing, the same for those that give the same images whatever the thickness.
+
+    They do if the structure factors F(p) at the points p of the lattice on the camera are the same but for an
+    origin, which the products F(p) F(q) F(-p-q) do not depend on.
+    """
+    points = np.array([p for p in product(range(-3, 4), repeat=2) if p != (0, 0)])
+    size = np.abs(structure_factors(crystal, found[0].of(points)).numpy())
+    p = points[np.argsort(-size)[:SHARED]]
+    first, second = (a.ravel() for a in np.meshgrid(np.arange(len(p)), np.arange(len(p)), indexing="ij"))
+    triple = np.stack([p[first], p[second], -p[first] - p[second]])
+    kinds: list[tuple[Array, Array]] = []
+    out = []
+    for indexing in found:
+        factors = structure_factors(crystal, indexing.of(triple.reshape(-1, 2))).numpy().reshape(3, -1)
+        key = (np.linalg.norm(indexing.vectors @ indexing.vectors.T).reshape(1), factors.prod(axis=0))
+        limit = 1e-3 * float(np.abs(key[1]).max())
+        same = (
+            i
+            for i, other in enumerate(kinds)
+            if np.allclose(key[0], other[0], rtol=1e-6) and float(np.abs(key[1] - other[1]).max()) < limit
+        )
+        number = next(same, len(kinds))
+        if number == len(kinds):
+            kinds.append(key)
+        out.append(number)
+    return out
+
+
 def from_spots(
     found: list[Indexing],
     basis: Array,
@@ -191,7 +232,8 @@ def from_spots(
     left = [f for f in found if np.array_equal(f.of(np.array(sites)), wanted)]
     if not left:
         raise SettingError(
-            f"no indexing of the lattice gives the named spots {wanted.tolist()}; along these vectors it gives for "
+            f"no indexing of the lattice gives the named spots {wanted.tolist()}; along these vectors "
+            "it gives for "
             f"example {found[0].of(np.array(sites)).tolist()}"
         )
     return left

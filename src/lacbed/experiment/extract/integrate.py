@@ -97,9 +97,10 @@ def stack_of(
 ) -> Stack:
     """Electrons with their variance from the sums over discs.
 
-    N = (S - A b) / (g e), b = B / n: S counts in the aperture of area A, B counts of n pixels around it, g counts per
-    electron, e the share of a disc in its aperture. Var N = [A v(S / A) + A² v(b) / n] / (g e)², v being the variance
-    of a pixel (`Noise`). A background that curves is put right by the curvature among neighbouring sites.
+    N = (S - A b) / (g e), b = B / n: S counts in the aperture of area A, B counts of n pixels around it, g
+    counts per electron, e the share of a disc in its aperture. Var N = [A v(S / A) + A² v(b) / n] / (g e)², v
+    being the variance of a pixel (`Noise`). A background that curves is put right by the curvature among
+    neighbouring sites.
 
     Args:
         sums: of `sum_discs` for all frames: (frame, 5, site).

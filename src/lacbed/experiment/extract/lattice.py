@@ -39,7 +39,8 @@ def find_lattice(frames: NDArray[np.float32], seen: NDArray[np.bool_]) -> Array:
     vectors, heights = _peaks(*_autocorrelation(frames, seen))
     if len(vectors) < 2:
         raise SettingError(
-            "no lattice of discs was found in the frames: fewer than two distances repeat; check that the frames are "
+            "no lattice of discs was found in the frames: fewer than two distances repeat; check "
+            "that the frames are "
             "diffraction patterns, and that the discs do not overlap"
         )
     return reduced(_basis(vectors, heights))
@@ -64,7 +65,8 @@ def reduced(basis: Array) -> Array:
 def _autocorrelation(frames: NDArray[np.float32], seen: NDArray[np.bool_]) -> tuple[Array, float]:
     """Smoothed autocorrelation of frames without their smooth part, and its noise.
 
-    It is divided by what the window leaves of it. The noise is the difference between every second frame and the rest.
+    It is divided by what the window leaves of it. The noise is the difference between every second frame and the
+    rest.
     """
     shape = frames.shape[1:]
     size = tuple(2 * n for n in shape)
@@ -128,7 +130,7 @@ def _basis(vectors: Array, heights: Array) -> Array:
         best.append((_explained(basis, vectors, heights), float(np.linalg.det(basis)), basis))
     if not best:
         raise SettingError("no lattice of discs was found in the frames: all distances lie along one line")
-    enough = 0.9 * max(score for score, _, _ in best)
+    enough = 0.96 * max(score for score, _, _ in best)
     basis = max((b for b in best if b[0] >= enough), key=lambda b: b[1])[2]
     for _ in range(4):
         whole = np.round(vectors @ np.linalg.inv(basis))

@@ -158,7 +158,8 @@ def _check_track(track: Track, scan: Scan, basis: Array) -> None:
     used = scan.known & ~track.lost
     if used.mean() < SHOWN * scan.known.mean() or track.scatter > LOOSE * float(np.linalg.norm(basis[0])):
         raise SettingError(
-            f"the frames do not show one lattice of discs that moves smoothly over the scan ({100 * used.mean():.0f} % of "
+            "the frames do not show one lattice of discs that moves smoothly over the scan "
+            f"({100 * used.mean():.0f} % of "
             "them do); check the shape and the order of the scan, and that the frames are diffraction patterns"
         )
 
@@ -187,7 +188,8 @@ def _moved_mean(frames: NDArray[np.float32], by: Array) -> NDArray[np.float32]:
 def _track_notes(track: Track, scan: Scan) -> list[str]:
     low, high = (f(track.places[scan.known], axis=0) for f in (np.min, np.max))
     notes = [
-        f"the pattern moves over {high[0] - low[0]:.1f} x {high[1] - low[1]:.1f} pixels (rows x columns) of the camera "
+        f"the pattern moves over {high[0] - low[0]:.1f} x {high[1] - low[1]:.1f} pixels (rows x "
+        "columns) of the camera "
         f"during the scan, which is put right; single frames scatter by {track.scatter:.2f} pixels around that"
     ]
     if track.lost.any():

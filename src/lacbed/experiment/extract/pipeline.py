@@ -1,4 +1,4 @@
-"""From a series of frames to an experiment: look, sum, orient, write. Each step can be run and looked at by itself."""
+"""From a series of frames to an experiment: look, sum, orient, finish, each a step that can be run by itself."""
 
 from __future__ import annotations
 
@@ -28,11 +28,14 @@ Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Progress = Callable[[str, float], None]
 
-SHOWN = 0.5
+SHOWN = 1.5
 """Significance from which an image is written."""
 
 KNOWN = 0.6
 """Part of its tilts that an image must have."""
+
+POOR = 0.8
+"""Correlation with the best simulation below which coarser lattices are tried too."""
 
 ORIGINS = 6
 """Brightest discs that may be the direct beam."""
@@ -93,8 +96,8 @@ def extract(
 
     The lattice of discs follows from the autocorrelation of the frames, its place in each frame (descan error and
     drift) from its phases, the order of the frames from their likeness, step and rotation of the tilts from the
-    inversion symmetry of each disc's image about its Bragg line, and the indices from the shape of the lattice and,
-    where that leaves a choice, from a comparison with simulated images.
+    inversion symmetry of each disc's image about its Bragg line, and the indices from the shape of the lattice
+    and, where that leaves a choice, from a comparison with simulated images.
 
     Args:
         series: the frames; `lacbed.open_frames` reads them.
@@ -158,7 +161,8 @@ def orient(
     usable = np.array([np.isfinite(i).mean() > KNOWN for i in stack.images])
     if usable.sum() < 4:
         raise SettingError(
-            f"only {int(usable.sum())} discs can be used in more than {100 * KNOWN:.0f} % of the frames; the others are cut "
+            f"only {int(usable.sum())} discs can be used in more than {100 * KNOWN:.0f} % of the "
+            "frames; the others are cut "
             "by the border or the beam stop, saturated, or lost"
         )
     rows = np.flatnonzero(usable)
@@ -189,7 +193,8 @@ def orient(
     grid = square_grid(tilts, indexing, frame, look.scan.shape)
     if grid.resampled:
         notes.append(
-            f"the axes of the scan are stretched by {100 * grid.stretch:.2f} % and off the right angle by {grid.shear:.2f} "
+            f"the axes of the scan are stretched by {100 * grid.stretch:.2f} % and off the right "
+            f"angle by {grid.shear:.2f} "
             "degrees; the images are brought onto a square grid"
         )
     return Orientation(origin, tilts, indexing, choice, frame, grid, len(ways), tuple(notes))
@@ -204,7 +209,7 @@ def _origin(
     tilts: Tilts,
     settings: ExtractSettings,
 ) -> tuple[IntArray, list[str]]:
-    """The direct beam: as given, or among the brightest discs the one with which images are bright along Bragg lines."""
+    """The direct beam: as given, or the bright disc with which images are bright along Bragg lines."""
     if settings.beam is not None:
         x, y = settings.beam
         exact = (np.array([y, x]) - look.middle) @ np.linalg.inv(look.lattice.basis)

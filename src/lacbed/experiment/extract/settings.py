@@ -29,7 +29,7 @@ class ExtractSettings:
         readout: readout noise of a pixel in counts; it counts only if `dark` is given too. None for what the
             background shows.
         radius: of the aperture in pixels of the camera; None for what the discs show.
-        background: "smooth" averages the ring around a disc over neighbouring tilts, "ring" takes that of each frame.
+        background: "smooth" averages the ring around a disc over neighbouring tilts, "ring" does not.
         beam: (x, y), column and row of the direct beam in the mean frame; None for what the frames show.
         spots: two discs of the mean frame that are known, each ((x, y), (h, k, l)).
         accept: whether to take the best indexing where the data do not decide.
@@ -74,7 +74,8 @@ class ExtractSettings:
             first, second = (np.array(hkl) for _, hkl in self.spots)
             if not np.any(np.cross(first, second)):
                 raise SettingError(
-                    f"the named spots {first.tolist()} and {second.tolist()} lie on one line through the direct beam; "
+                    f"the named spots {first.tolist()} and {second.tolist()} lie on one line through "
+                    "the direct beam; "
                     "name two that do not"
                 )
 

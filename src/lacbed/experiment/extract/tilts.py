@@ -1,10 +1,10 @@
 """Tilts in units of the lattice, from the images alone.
 
 For one Laue zone and a flat foil, reciprocity makes every dark-field image symmetric about the middle of its Bragg
-line: I_g(k) = I_g(-k - g). The centres of these inversions are t_g = t_0 - ½ Σ_i n_i τ_i, where n are the indices of
-the disc in the basis of the lattice and τ_i is by how many tilts k changes over one basis vector. Two vectors and a
-point, six numbers, follow from all images together, whatever the crystal and without any simulation: step, rotation,
-flip and shear of the axes of the scan, and its middle.
+line: I_g(k) = I_g(-k - g). The centres of these inversions are t_g = t_0 - ½ Σ_i n_i τ_i, where n are the
+indices of the disc in the basis of the lattice and τ_i is by how many tilts k changes over one basis vector. Two
+vectors and a point, six numbers, follow from all images together, whatever the crystal and without any
+simulation: step, rotation, flip and shear of the axes of the scan, and its middle.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def find_tilts(images: Array, variance: Array, sites: IntArray, basis: Array) ->
     use = order[signal[order] > 1.0][:REFINED]
     if len(use) < 3:
         raise SettingError(
-            "fewer than three discs change clearly over the scan; nothing shows how its axes lie: more electrons, or "
+            "fewer than three discs change clearly over the scan; nothing shows how its axes lie: "
+            "more electrons, or "
             "a wider scan"
         )
     side = max(images.shape[1:])
@@ -110,7 +111,8 @@ def find_tilts(images: Array, variance: Array, sites: IntArray, basis: Array) ->
     fits.sort(key=lambda f: -_merit(f, images[use], sites[use], basis))
     if not fits or fits[0].symmetry < LEAST:
         raise SettingError(
-            "the images of the discs show no common inversion about their Bragg lines, so that tilt step and rotation "
+            "the images of the discs show no common inversion about their Bragg lines, so that tilt "
+            "step and rotation "
             "cannot be found; check the order and the shape of the scan, and that the zone axis lies within it"
         )
     return fits

@@ -1,4 +1,4 @@
-"""The stack as an experiment: a square grid of directions, electrons with variance, mask and background, provenance."""
+"""The stack as an experiment: a square grid, electrons with variance, mask and background, provenance."""
 
 from __future__ import annotations
 
