@@ -1,6 +1,7 @@
 """Refinement: what symmetry leaves free, truth found again, bad input refused."""
 
 import json
+import math
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -25,7 +26,7 @@ from lacbed.refinement.objective import compare, make_target, residual_of, rewei
 from lacbed.refinement.options import Progress, RefinementOptions
 from lacbed.refinement.parameter import state_function
 from lacbed.refinement.parameters import build_parameters, split_names
-from lacbed.refinement.problem import Measured, usable
+from lacbed.refinement.problem import Measured, usable, weights_of
 from lacbed.refinement.refine import Refinement, refine
 from lacbed.refinement.report import refined_cif, summary
 from lacbed.refinement.structure import coefficients, make_structure
@@ -406,3 +407,23 @@ def test_the_fingerprint_is_that_of_the_numbers_and_not_of_a_cif(monkeypatch):
 )
 def test_uncertainty_in_parentheses(value, su, text):
     assert with_uncertainty(value, su) == text
+
+
+def test_the_variance_of_pixels_weights_them():
+    """Pixels that are said to be bad do no harm, binning keeps the variance, and it must be there if asked for."""
+    crystal, data, thickness = measured(dose=2e3, seed=3)
+    images, noise = data.images.copy(), np.maximum(data.images, 1.0)
+    images[:, 5:9] += 3e3 * np.random.default_rng(0).random((4, 4, 20))
+    noise[:, 5:9] = 1e9
+    bad = replace(data, images=images, variance=noise)
+    options = RefinementOptions(("thickness",), (630.0,), **FAST | {"align": "none"})
+    result = refine(bad, crystal, options)
+    su = math.sqrt(result.covariance[0, 0])
+    assert abs(result.values[0] - thickness) < max(3.0, 4 * su)
+    assert su < 3.0
+    assert weights_of(bad, options) == "variance"
+    assert weights_of(data, options) == "correlation"
+    wide = replace(data, images=np.ones((1, 88, 88)), variance=np.full((1, 88, 88), 4.0))
+    np.testing.assert_allclose(wide.binned().variance, 1.0)
+    with pytest.raises(SettingError, match="need an experiment with the variance"):
+        weights_of(data, replace(options, weights="variance"))
