@@ -101,7 +101,7 @@ def _fitted(terms: Array, values: Array, weight: Array) -> Array:
     """Weighted least squares, twice: the second time without what is far off."""
     flat, w = terms.reshape(-1, terms.shape[-1]), weight.ravel()
     target = values.reshape(-1, 2)
-    found = np.zeros((flat.shape[1], 2))
+    found: Array = np.zeros((flat.shape[1], 2))
     for _ in range(2):
         found = np.linalg.lstsq(flat * w[:, None], target * w[:, None], rcond=None)[0]
         off = np.linalg.norm(flat @ found - target, axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ class Camera:
         """Rows and columns."""
         return self.broken.shape[0], self.broken.shape[1]
 
-    def corrected(self, frames: NDArray[np.generic]) -> Floats:
+    def corrected(self, frames: NDArray[Any]) -> Floats:
         """Counts above dark over the gain reference, broken pixels from neighbours: (frame, row, column)."""
         out = np.asarray(frames, dtype=np.float32)
         if out is frames:
@@ -67,7 +68,7 @@ class Camera:
         repair(out, self.broken)
         return out
 
-    def full(self, frames: NDArray[np.generic]) -> Bools | None:
+    def full(self, frames: NDArray[Any]) -> Bools | None:
         """Saturated pixels; None if there are none."""
         if not np.isfinite(self.saturation):
             return None
@@ -85,11 +86,11 @@ def repair(frames: Floats, broken: Bools) -> None:
 
 
 def study_camera(
-    sample: NDArray[np.generic],
+    sample: NDArray[Any],
     *,
-    dark: NDArray[np.generic] | float = 0.0,
-    flat: NDArray[np.generic] | float = 1.0,
-    mask: NDArray[np.generic] | None = None,
+    dark: NDArray[Any] | float = 0.0,
+    flat: NDArray[Any] | float = 1.0,
+    mask: NDArray[Any] | None = None,
     saturation: float | None = None,
 ) -> Camera:
     """Learn what the pixels do from some frames.
@@ -125,7 +126,7 @@ def study_camera(
     return Camera(broken, stop | given, level, dark_, flat_, tuple(notes))
 
 
-def _reference(name: str, value: NDArray[np.generic] | float, shape: tuple[int, int]) -> Floats:
+def _reference(name: str, value: NDArray[Any] | float, shape: tuple[int, int]) -> Floats:
     values = np.asarray(value, dtype=np.float32)
     if values.ndim and values.shape != shape:
         raise SettingError(
@@ -135,7 +136,7 @@ def _reference(name: str, value: NDArray[np.generic] | float, shape: tuple[int, 
     return values
 
 
-def _saturation(sample: NDArray[np.generic]) -> float:
+def _saturation(sample: NDArray[Any]) -> float:
     """The highest count, if so many pixels have exactly it that they must have been cut there."""
     top = float(sample.max())
     if not np.isfinite(top) or top <= 0:

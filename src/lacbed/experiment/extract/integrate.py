@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,7 @@ MISSING, CUT, FULL, LOST = 1, 2, 4, 8
 FLAGS = {MISSING: "no frame", CUT: "cut by border or beam stop", FULL: "saturated", LOST: "pattern not found"}
 
 
-def sum_discs(
-    frames: NDArray[np.generic], places: Array, lattice: Lattice, aperture: Aperture, camera: Camera
-) -> Sums:
+def sum_discs(frames: NDArray[Any], places: Array, lattice: Lattice, aperture: Aperture, camera: Camera) -> Sums:
     """Sums over the discs of some frames.
 
     Args:

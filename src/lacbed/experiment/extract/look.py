@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,7 +124,7 @@ def _describe(
     edges = [np.linspace(0, n, PICTURE, endpoint=False).astype(int) for n in camera.shape]
     key = np.random.default_rng(0).random(camera.shape[0] * camera.shape[1]).astype(np.float32)
 
-    def work(block: NDArray[np.generic]) -> tuple[NDArray[np.generic], ...]:
+    def work(block: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         frames = camera.corrected(block)
         flat = frames.reshape(len(frames), -1)
         waves_ = flat @ columns
@@ -137,7 +138,7 @@ def _describe(
             flat @ key,
         )
 
-    found: tuple[NDArray[np.generic], ...] = series.map(work, tick=tick)
+    found: tuple[NDArray[Any], ...] = series.map(work, tick=tick)
     return found  # type: ignore[return-value]
 
 

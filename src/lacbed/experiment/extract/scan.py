@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ class Scan:
         """Tilts that have a frame: (row, column)."""
         return np.asarray(self.frames >= 0)
 
-    def on_grid(self, values: NDArray[np.generic]) -> NDArray[np.float64]:
+    def on_grid(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Values of each frame at their tilts, NaN where there is none: (frame, ...) to (row, column, ...)."""
         out = np.asarray(values, dtype=np.float64)[np.maximum(self.frames, 0)]
         out[~self.known] = np.nan

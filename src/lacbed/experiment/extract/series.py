@@ -58,7 +58,7 @@ class FrameSeries:
         """Rows and columns of a frame."""
         return int(self.data.shape[1]), int(self.data.shape[2])
 
-    def sample(self, count: int) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
+    def sample(self, count: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Frames from all over the series, as stored, and their numbers."""
         numbers = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64))
         return np.asarray(self.data[numbers].compute()), numbers

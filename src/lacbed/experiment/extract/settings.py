@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,9 +40,9 @@ class ExtractSettings:
 
     scan: tuple[int, int] | None = None
     order: Literal["auto", "raster", "serpentine"] = "auto"
-    dark: NDArray[np.generic] | float = 0.0
-    flat: NDArray[np.generic] | float = 1.0
-    mask: NDArray[np.generic] | None = None
+    dark: NDArray[Any] | float = 0.0
+    flat: NDArray[Any] | float = 1.0
+    mask: NDArray[Any] | None = None
     saturation: float | None = None
     gain: float | None = None
     readout: float | None = None

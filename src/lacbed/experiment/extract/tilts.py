@@ -232,10 +232,11 @@ def _refined(images: Array, variance: Array, sites: IntArray, zero: Array, steps
     """Least squares of each image minus its inversion, by Gauss-Newton; None where it runs away."""
     smooth = [np.where(np.isfinite(i), _smoothed(i, 0.7), np.nan) for i in images]
     filled = [np.where(np.isfinite(i), i, np.nanmedian(i)) for i in smooth]
-    slopes = [np.stack(np.gradient(f)) for f in filled]
+    slopes = [np.stack(list(np.gradient(f))) for f in filled]
     values = np.concatenate([zero, steps.ravel()])
     size = np.array(images.shape[1:])
-    covariance, chi2, last = np.zeros((6, 6)), math.inf, math.inf
+    covariance: Array = np.zeros((6, 6))
+    chi2, last = math.inf, math.inf
     for _ in range(12):
         normal, right, cost, count = np.zeros((6, 6)), np.zeros(6), 0.0, 0
         for f, g, s, v, site in zip(filled, slopes, smooth, variance, sites, strict=True):
@@ -290,7 +291,7 @@ def _pairs(values: Array, site: IntArray, size: IntArray) -> tuple[IntArray, Arr
     )
     if np.any(high - low < 2) or np.prod(high - low + 1) < OVERLAP * np.prod(size):
         return None
-    here = np.stack(np.mgrid[low[0] : high[0] + 1, low[1] : high[1] + 1], axis=-1).reshape(-1, 2)
+    here = np.moveaxis(np.mgrid[low[0] : high[0] + 1, low[1] : high[1] + 1], 0, -1).reshape(-1, 2)
     return here, sum_ - here
 
 

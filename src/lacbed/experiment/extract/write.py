@@ -71,7 +71,7 @@ def square_grid(tilts: Tilts, indexing: Indexing, frame: Frame, shape: tuple[int
     rows, columns = np.mgrid[:n, :n] - (n - 1) / 2
     k = step * (columns[..., None] * x + sign * rows[..., None] * y) + center
     exact = k @ np.linalg.inv(to_k) + tilts.zero
-    plain = np.stack(np.mgrid[:n, :n], axis=-1) + start
+    plain = np.moveaxis(np.mgrid[:n, :n], 0, -1) + start
     resampled = bool(np.abs(exact - plain).max() > BENT)
     part = np.linalg.solve(frame.zone_vectors, x)
     along = part @ frame.zone_basis
