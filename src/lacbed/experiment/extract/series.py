@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,6 @@ class FrameSeries:
         scan: rows and columns of the scan where the source has them, or None.
         source: where they come from.
         notes: what there is to say about how they were stored.
-        repeated: numbers of the frames that are known to be unreadable.
     """
 
     data: da.Array
@@ -73,9 +73,9 @@ class FrameSeries:
 
         It runs wherever Dask runs: in threads here, or on the workers of a cluster whose client is active.
         """
-        import dask
-
-        blocks = self.data.to_delayed().ravel().tolist()
+        dask: Any = importlib.import_module("dask")
+        data: Any = self.data
+        blocks = data.to_delayed().ravel().tolist()
         ends = np.cumsum(self.data.chunks[0])
         starts = ends - self.data.chunks[0]
         run = dask.delayed(work, pure=False)

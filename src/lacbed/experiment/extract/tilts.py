@@ -263,7 +263,7 @@ def _refined(images: Array, variance: Array, sites: IntArray, zero: Array, steps
         if count < 60:
             return None
         chi2 = cost / count
-        covariance = np.linalg.pinv(normal, rcond=1e-12)
+        covariance = np.asarray(np.linalg.pinv(normal, rcond=1e-12), dtype=np.float64)
         step = covariance @ right
         longest = float(np.abs(step[:2]).max()) + float(np.abs(step[2:]).max())
         values = values + step * min(1.0, 2.0 / max(longest, 1e-9))
