@@ -103,7 +103,9 @@ def _fitted(terms: Array, values: Array, weight: Array) -> Array:
     target = values.reshape(-1, 2)
     found: Array = np.zeros((flat.shape[1], 2))
     for _ in range(2):
-        found = np.linalg.lstsq(flat * w[:, None], target * w[:, None], rcond=None)[0]
+        found = np.asarray(
+            np.linalg.lstsq(flat * w[:, None], target * w[:, None], rcond=None)[0], dtype=np.float64
+        )
         off = np.linalg.norm(flat @ found - target, axis=1)
         used = w > 0
         w = np.where(off > 4 * np.median(off[used]) + 1e-9, 0.0, w)
