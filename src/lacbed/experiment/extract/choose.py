@@ -102,7 +102,7 @@ def choose(
     """
     best_first = np.argsort(-significance(images, variance))[:USED]
     use = sites[best_first]
-    at = np.stack(np.mgrid[: images.shape[1], : images.shape[2]], axis=-1).reshape(-1, 2)
+    at = np.moveaxis(np.mgrid[: images.shape[1], : images.shape[2]], 0, -1).reshape(-1, 2)
     lattice_k = (at - tilts.zero) @ np.linalg.inv(tilts.steps)  # k in basis vectors
     inside, pitch = _near_zone(lattice_k @ found[0].vectors, cone * float(np.linalg.norm(found[0].vectors[0])))
     lattice_k = lattice_k[inside]

@@ -105,7 +105,7 @@ def lines_figure(extraction: Extraction) -> Figure:
     panels = _axes(figure, 3)
     rows = kept_images(stack, look.lattice.sites, o.origin)
     sites = look.lattice.sites - o.origin
-    inside = np.stack(np.mgrid[: stack.images.shape[1], : stack.images.shape[2]], axis=-1)
+    inside = np.moveaxis(np.mgrid[: stack.images.shape[1], : stack.images.shape[2]], 0, -1)
     k = (inside - o.tilts.zero) @ np.linalg.inv(o.tilts.steps) @ o.indexing.vectors
     for axes, i in zip(panels, rows[:3].tolist(), strict=False):
         name = ",".join(str(n) for n in o.indexing.of(sites[i]).tolist())

@@ -290,7 +290,7 @@ class TiffFrames:
         from lacbed.patterns.formats.imagej import without_log
 
         keys = key if isinstance(key, tuple) else (key,)
-        chosen = self._pages[keys[0]]
+        chosen: list[tuple[Path, int]] = self._pages[keys[0]]
         out = np.empty((len(chosen), *self.shape[1:]), dtype=self.dtype)
         with without_log():
             for i, (file, page) in enumerate(chosen):
@@ -338,5 +338,6 @@ class FileFrames:
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """Some frames."""
         keys = key if isinstance(key, tuple) else (key,)
-        block = np.stack([np.load(f, allow_pickle=False) for f in self._files[keys[0]]])
+        chosen: list[Path] = self._files[keys[0]]
+        block = np.stack([np.load(f, allow_pickle=False) for f in chosen])
         return block[(slice(None), *keys[1:])]

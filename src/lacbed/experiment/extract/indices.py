@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,16 +182,16 @@ def alike(found: list[Indexing], crystal: Crystal) -> list[int]:
     p = points[np.argsort(-size)[:SHARED]]
     first, second = (a.ravel() for a in np.meshgrid(np.arange(len(p)), np.arange(len(p)), indexing="ij"))
     triple = np.stack([p[first], p[second], -p[first] - p[second]])
-    kinds: list[tuple[Array, Array]] = []
+    kinds: list[tuple[float, NDArray[Any]]] = []
     out = []
     for indexing in found:
         factors = structure_factors(crystal, indexing.of(triple.reshape(-1, 2))).numpy().reshape(3, -1)
-        key = (np.linalg.norm(indexing.vectors @ indexing.vectors.T).reshape(1), factors.prod(axis=0))
+        key = (float(np.linalg.norm(indexing.vectors @ indexing.vectors.T)), factors.prod(axis=0))
         limit = 1e-3 * float(np.abs(key[1]).max())
         same = (
             i
             for i, other in enumerate(kinds)
-            if np.allclose(key[0], other[0], rtol=1e-6) and float(np.abs(key[1] - other[1]).max()) < limit
+            if math.isclose(key[0], other[0], rel_tol=1e-6) and float(np.abs(key[1] - other[1]).max()) < limit
         )
         number = next(same, len(kinds))
         if number == len(kinds):

@@ -179,10 +179,16 @@ def to_experiment(
 
 
 def _on_grid(stack: Stack, rows: IntArray, grid: Grid) -> tuple[Array, Array, Array, NDArray[np.uint8]]:
-    parts = (stack.images[rows], stack.variance[rows], stack.background[rows], stack.flags[rows])
+    parts: tuple[Any, ...] = (
+        stack.images[rows],
+        stack.variance[rows],
+        stack.background[rows],
+        stack.flags[rows],
+    )
     if not grid.resampled:
         at = grid.at.astype(int)
-        images, variance, background, flags = (p[:, at[..., 0], at[..., 1]] for p in parts)
+        images, variance, background = (p[:, at[..., 0], at[..., 1]] for p in parts[:3])
+        flags = parts[3][:, at[..., 0], at[..., 1]]
     else:
         images, variance = interpolate(parts[0], parts[1], grid.at)
         background, _ = interpolate(parts[2], parts[1], grid.at)
