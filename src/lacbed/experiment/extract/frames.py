@@ -290,7 +290,8 @@ class TiffFrames:
         from lacbed.patterns.formats.imagej import without_log
 
         keys = key if isinstance(key, tuple) else (key,)
-        chosen: list[tuple[Path, int]] = self._pages[keys[0]]
+        part: slice = keys[0]
+        chosen = self._pages[part]
         out = np.empty((len(chosen), *self.shape[1:]), dtype=self.dtype)
         with without_log():
             for i, (file, page) in enumerate(chosen):
@@ -338,6 +339,6 @@ class FileFrames:
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """Some frames."""
         keys = key if isinstance(key, tuple) else (key,)
-        chosen: list[Path] = self._files[keys[0]]
-        block = np.stack([np.load(f, allow_pickle=False) for f in chosen])
+        part: slice = keys[0]
+        block = np.stack([np.load(f, allow_pickle=False) for f in self._files[part]])
         return block[(slice(None), *keys[1:])]
