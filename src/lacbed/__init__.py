@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from lacbed.engine.zone import Zone
     from lacbed.errors import LacbedError
     from lacbed.experiment.experiment import Experiment
+    from lacbed.experiment.extract.frames import open_frames
+    from lacbed.experiment.extract.pipeline import Extraction, extract
+    from lacbed.experiment.extract.settings import ExtractSettings
     from lacbed.experiment.folder import load_experiment
     from lacbed.geometry.tilts import TiltGrid
     from lacbed.identification.identify import Identification, identify
@@ -52,6 +55,9 @@ _NAMES = {
     "engine.zone": ("Zone",),
     "errors": ("LacbedError",),
     "experiment.experiment": ("Experiment",),
+    "experiment.extract.frames": ("open_frames",),
+    "experiment.extract.pipeline": ("Extraction", "extract"),
+    "experiment.extract.settings": ("ExtractSettings",),
     "experiment.folder": ("load_experiment",),
     "geometry.tilts": ("TiltGrid",),
     "identification.identify": ("Identification", "identify"),
@@ -84,6 +90,8 @@ __all__ = [
     "ConvergenceReport",
     "Crystal",
     "Experiment",
+    "ExtractSettings",
+    "Extraction",
     "FitResult",
     "FitSettings",
     "Foil",
@@ -102,6 +110,7 @@ __all__ = [
     "assemble_cbed",
     "compare_patterns",
     "convergence",
+    "extract",
     "fit",
     "identify",
     "intensities",
@@ -111,6 +120,7 @@ __all__ = [
     "model_state",
     "montage",
     "open_dataset",
+    "open_frames",
     "predict",
     "prepare_model",
     "projected_potential",

@@ -21,11 +21,11 @@ from lacbed.refinement.constraints import (
 )
 from lacbed.refinement.files import check_folder, fingerprint, load_progress, save_progress
 from lacbed.refinement.model import BlochModel
-from lacbed.refinement.objective import compare, make_target, residual_of, reweighted, z_of
+from lacbed.refinement.objective import compare, explain, make_target, residual_of, reweighted, z_of
 from lacbed.refinement.options import Progress, RefinementOptions
 from lacbed.refinement.parameter import state_function
 from lacbed.refinement.parameters import build_parameters, split_names
-from lacbed.refinement.problem import Measured, usable
+from lacbed.refinement.problem import Measured, usable, weights_of
 from lacbed.refinement.refine import Refinement, refine
 from lacbed.refinement.report import refined_cif, summary
 from lacbed.refinement.structure import coefficients, make_structure
@@ -406,3 +406,27 @@ def test_the_fingerprint_is_that_of_the_numbers_and_not_of_a_cif(monkeypatch):
 )
 def test_uncertainty_in_parentheses(value, su, text):
     assert with_uncertainty(value, su) == text
+
+
+def test_the_variance_of_pixels_weights_them():
+    """Pixels that are said to be bad do no harm, binning keeps the variance, and it must be there if asked for."""
+    _, data, _ = measured()
+    counts = 2e3 * data.images
+    images = np.random.default_rng(3).normal(counts, np.sqrt(counts + 1.0))
+    noise = counts + 1.0
+    images[:, 5:9] += 3e3
+    noise[:, 5:9] = 1e12
+    images[1, 0, 0] = np.nan
+    bad = replace(data, images=images, variance=noise)
+    options = RefinementOptions()
+    target = make_target(torch.as_tensor(images), "variance", variance=torch.as_tensor(noise))
+    fit = explain(target, torch.as_tensor(data.images))
+    assert fit.cost / 1280 == pytest.approx(1.0, abs=0.15)  # four of each five rows count
+    np.testing.assert_allclose(fit.scale.numpy(), 2e3, rtol=0.02)
+    assert float(target.root[1, 0, 0]) == 0.0
+    assert weights_of(bad, options) == "variance"
+    assert weights_of(data, options) == "correlation"
+    wide = replace(data, images=np.ones((1, 88, 88)), variance=np.full((1, 88, 88), 4.0))
+    np.testing.assert_allclose(wide.binned().variance, 1.0)
+    with pytest.raises(SettingError, match="need an experiment with the variance"):
+        weights_of(data, replace(options, weights="variance"))

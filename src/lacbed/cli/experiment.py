@@ -1,4 +1,4 @@
-"""lacbed experiment: make and show measured stacks."""
+"""lacbed experiment: extract, import and show measured stacks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lacbed.cli import extract, parse
 from lacbed.cli import options as o
-from lacbed.cli import parse
 from lacbed.cli.console import Reporter, size_text
 from lacbed.errors import SettingError
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from lacbed.experiment.experiment import Experiment
 
 NAME = "experiment"
-app = typer.Typer(name=NAME, help="Import and inspect measured stacks.", no_args_is_help=True)
+app = typer.Typer(name=NAME, help="Extract, import and inspect measured stacks.", no_args_is_help=True)
+app.command("extract")(extract.command)
 
 
 @app.command("import")

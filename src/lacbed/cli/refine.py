@@ -95,7 +95,7 @@ def command(
         method=method,  # type: ignore[arg-type]
         starts=starts,
         align=parse.align(align, no_align),
-        weights="poisson" if poisson else "correlation",
+        weights="poisson" if poisson else "auto",
         common_scale=common_scale,
         robust=robust,
         blur=blur,

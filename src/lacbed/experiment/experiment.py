@@ -3,7 +3,8 @@
 The images lie in the layout of every other pattern, (thickness, hkl, ky, kx) with kx and ky ascending, so that
 every figure, metric and file format works for them. The thickness is one value, NaN while it is not known. Pixels
 that are not to be used (masked, saturated, not recorded) are NaN. Values are counts in any unit: scale and
-background of each reflection are unknown.
+background of each reflection are unknown. A stack extracted from frames (`lacbed.extract`) has in the coordinates
+`variance`, `background` and `mask`, all (hkl, ky, kx), what is known about every pixel.
 """
 
 from __future__ import annotations
@@ -81,6 +82,9 @@ def binned_images(images: FloatArray, factor: int) -> FloatArray:
     return means
 
 
+PER_PIXEL = ("variance", "background", "mask")
+"""Coordinates (hkl, ky, kx) that an experiment may have."""
+
 LARGEST_INDEX = 10_000
 """Above it, an index of a reflection or a direction is a slip."""
 _THREE = "three numbers that are not all zero"
@@ -126,6 +130,21 @@ class Experiment:
     def mask(self) -> npt.NDArray[np.bool_]:
         """Pixels to be used: (reflection, ky, kx)."""
         return np.isfinite(self.images)
+
+    @property
+    def variance(self) -> FloatArray | None:
+        """Variance of the images, NaN in masked pixels, or None if it is not known: (reflection, ky, kx)."""
+        return self._per_pixel("variance")
+
+    @property
+    def background(self) -> FloatArray | None:
+        """What was taken away from the images as background, or None if not known: (reflection, ky, kx)."""
+        return self._per_pixel("background")
+
+    def _per_pixel(self, name: str) -> FloatArray | None:
+        if name not in self.pattern.coords:
+            return None
+        return np.asarray(self.pattern[name].values, dtype=np.float64)
 
     @property
     def hkl(self) -> tuple[tuple[int, int, int], ...]:
@@ -253,13 +272,26 @@ class Experiment:
         means = binned_images(self.images, factor)
         every = slice(None, None, factor)
         pattern = self.pattern.isel(ky=every, kx=every).copy(data=means[None])
+        for name in PER_PIXEL:
+            values = self._per_pixel(name)
+            if values is not None:
+                binned = binned_images(values, factor) / (factor**2 if name == "variance" else 1)
+                kept = np.ceil(binned).astype(np.uint8) if name == "mask" else binned
+                pattern = pattern.assign_coords({name: (("hkl", "ky", "kx"), kept, pattern[name].attrs)})
         kx, ky = grid_axes(means.shape[-1], self.half_width, self.center)
         return Experiment(on_axes(pattern, kx, ky, self.energy))
 
     def turned(self, orientation: str) -> Experiment:
         """The same stored images, taken to lie another way; see `lacbed.experiment.experiment`."""
-        stored = pattern_to_images(self.pattern.values, self.orientation)
-        pattern = self.pattern.copy(data=images_to_pattern(stored, orientation))
+
+        def turn(values: np.ndarray) -> np.ndarray:
+            return images_to_pattern(pattern_to_images(values, self.orientation), orientation)
+
+        pattern = self.pattern.copy(data=turn(self.pattern.values))
+        for name in PER_PIXEL:
+            if name in pattern.coords:
+                values = turn(self.pattern[name].values)
+                pattern = pattern.assign_coords({name: (("hkl", "ky", "kx"), values, pattern[name].attrs)})
         pattern.attrs = {**self.pattern.attrs, "orientation": check_orientation(orientation)}
         return Experiment(pattern)
 
@@ -296,7 +328,16 @@ def _check_attributes(attributes: dict[Any, Any]) -> None:
 
 
 def _check_labels(pattern: xr.DataArray) -> None:
-    """The indices of the reflections must be whole numbers, and the pixels evenly spaced."""
+    """Indices must be whole, pixels evenly spaced, and what is known of each pixel of the images' shape."""
+    for name in PER_PIXEL:
+        if name not in pattern.coords:
+            continue
+        if pattern[name].dims != ("hkl", "ky", "kx") or pattern[name].dtype.kind not in "fiub":
+            raise SettingError(f"{name} of an experiment must be numbers (hkl, ky, kx), got {pattern[name].dims}")
+        if name == "variance":
+            used = pattern[name].values[np.isfinite(pattern.values[0])]
+            if not np.all(used > 0):  # NaN too
+                raise SettingError("the variance of an experiment must be a positive number in every used pixel")
     for name in ("h", "k", "l"):
         if name not in pattern.coords or pattern[name].dims != ("hkl",) or pattern[name].dtype.kind not in "iu":
             raise SettingError(f"an experiment needs the Miller index {name} of each reflection, a whole number")

@@ -53,7 +53,9 @@ def check_folder(folder: Path, resume: bool) -> None:
 def fingerprint(measured: Measured, crystal: Crystal, options: RefinementOptions) -> str:
     """Changes whenever the refinement would be another one, and not with the way in which a CIF is written."""
     digest = hashlib.sha256()
-    digest.update(np.ascontiguousarray(measured.images).tobytes())
+    for values in (measured.images, measured.variance):
+        if values is not None:
+            digest.update(np.ascontiguousarray(values).tobytes())
     structure = [
         crystal.cell,
         crystal.rotations.tolist(),

@@ -177,9 +177,20 @@ def match_images(
 
 
 def target_of(experiment: Experiment, background: Background = "constant") -> Target:
-    """The images of an experiment as the objective takes them, without those that have no contrast."""
+    """The images of an experiment as the objective takes them, without those that have no contrast.
+
+    Where the variance of the pixels is known, each image counts as much as any other and its pixels by 1 /
+    variance.
+    """
     images = np.where([[[has_contrast(i)]] for i in experiment.images], experiment.images, np.nan)
-    return make_target(torch.as_tensor(images), background=background)
+    target = make_target(torch.as_tensor(images), background=background)
+    if experiment.variance is None:
+        return target
+    noise = make_target(torch.as_tensor(images), "variance", variance=torch.as_tensor(experiment.variance))
+    flat = noise.root.flatten(1)
+    centre = (flat**2 * noise.images.flatten(1)).sum(1) / (flat**2).sum(1).clamp(min=1e-300)
+    norm = torch.linalg.vector_norm(flat * (noise.images.flatten(1) - centre[:, None]), dim=1)
+    return target.with_root(noise.root / norm.clamp(min=1e-300)[:, None, None])
 
 
 def _moves(model: Model, target: Target, state: ModelState, still: Tensor, wanted: FitSettings) -> Tensor | None:

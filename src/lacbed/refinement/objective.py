@@ -9,7 +9,7 @@ difference in lacbed, simulated - measured:
 
 and its derivative, to the order that Gauss-Newton uses (Kaufman, BIT 15 (1975) 49), scale · ds/dp without its part
 along the columns of N. With equal weights W = 1 / |m - mean|² the sum of squares is Σ (1 - ρ²) ≈ 2 Σ Z, ρ being
-the correlation and Z = 1 - ρ; with Poisson weights W = 1 / variance it is χ².
+the correlation and Z = 1 - ρ; with W = 1 / variance, known for every pixel or by Poisson statistics, it is χ².
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 from lacbed.patterns.metrics import zncc_loss
 from lacbed.refinement.model import Model, StateOf, offsets
 
-Weights = Literal["correlation", "poisson"]
+Weights = Literal["correlation", "poisson", "variance"]
 Background = Literal["constant", "plane"]
 
 LEAST_COUNT = 0.25
@@ -41,6 +41,7 @@ class Target:
         common_scale: whether one scale serves all images and there is no background (electron counts of one
             incident dose).
         background: of every image where there is one: "constant", or "plane" for one that slopes.
+        variance: of the images where the weights are "variance": (g, ky, kx).
     """
 
     images: Tensor
@@ -48,6 +49,7 @@ class Target:
     weights: Weights
     common_scale: bool
     background: Background = "constant"
+    variance: Tensor | None = None
 
     def with_root(self, root: Tensor) -> Target:
         """The same images under other weights."""
@@ -60,23 +62,29 @@ def make_target(
     common_scale: bool = False,
     expected: Tensor | None = None,
     background: Background = "constant",
+    variance: Tensor | None = None,
 ) -> Target:
-    """The target of measured images: (g, ky, kx), NaN where masked.
+    """The target of measured images: (g, ky, kx), NaN where masked; with their `variance` for weights "variance".
 
     Poisson weights take the variance from the `expected` counts of a model. Before there is one, they take it from
     the counts plus one, which is biased where counts are few: make the target again once there is a model.
     """
     used = torch.isfinite(images)
+    if weights == "variance":
+        assert variance is not None
+        used = used & torch.isfinite(variance) & (variance > 0)
     values = torch.where(used, images, 0.0)
     count = used.sum(dim=(1, 2), keepdim=True).clamp(min=1)
-    if weights == "poisson":
-        variance = values + 1.0 if expected is None else expected
-        root = used / torch.sqrt(variance.clamp(min=LEAST_COUNT))
+    if variance is not None and weights == "variance":
+        root = used / torch.sqrt(torch.where(used, variance, 1.0))
+    elif weights == "poisson":
+        counts = values + 1.0 if expected is None else expected
+        root = used / torch.sqrt(counts.clamp(min=LEAST_COUNT))
     else:
         centred = torch.where(used, values - values.sum(dim=(1, 2), keepdim=True) / count, 0.0)
         norm = torch.linalg.vector_norm(centred, dim=(1, 2), keepdim=True)
         root = used / norm.clamp(min=1e-300)
-    return Target(values, root, weights, common_scale, background)
+    return Target(values, root, weights, common_scale, background, variance)
 
 
 def reweighted(target: Target, fit: Fit, robust: bool = False) -> Target:
@@ -93,7 +101,7 @@ def reweighted(target: Target, fit: Fit, robust: bool = False) -> Target:
         target = make_target(measured, target.weights, target.common_scale, expected, target.background)
     if not robust:
         return target
-    root = make_target(measured, target.weights, target.common_scale, expected).root
+    root = make_target(measured, target.weights, target.common_scale, expected, variance=target.variance).root
     left = torch.where(used, (fit.model - target.images) * root, torch.nan)
     sigma = 1.4826 * left.abs().flatten(1).nanmedian(dim=1).values.clamp(min=1e-30)
     weight = 1.0 / (1.0 + torch.square(left / (2.385 * sigma[:, None, None])))

@@ -99,7 +99,8 @@ class RefinementOptions:
         method: "lm" (Levenberg-Marquardt with bounds) or "lbfgs" (gradient only).
         starts: how many minima of the scan to follow.
         align: how each image may be moved at the end; this and the next three as in `FitSettings`.
-        weights: "correlation" (mean Z) or "poisson" (electron counts).
+        weights: "correlation" (mean Z), "poisson" (electron counts), "variance", or "auto" for the variance
+            where the experiment has it and "correlation" elsewhere.
         common_scale: one scale for all images and no background.
         robust: whether pixels that no model explains lose weight, see `reweighted` in objective.py.
         blur: standard deviation in pixels of the first Gaussian; None for what the scan finds.
@@ -117,7 +118,7 @@ class RefinementOptions:
     method: Literal["lm", "lbfgs"] = "lm"
     starts: int = 3
     align: Align = "shift"
-    weights: Weights = "correlation"
+    weights: Weights | Literal["auto"] = "auto"
     common_scale: bool = False
     robust: bool = False
     blur: float | None = None

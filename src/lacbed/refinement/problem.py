@@ -17,7 +17,7 @@ from lacbed.experiment.experiment import Experiment, binned_images, largest_binn
 from lacbed.geometry.folding import zone_of_allowed
 from lacbed.geometry.frame import Frame
 from lacbed.refinement.model import BlochModel
-from lacbed.refinement.objective import Target, compare, make_target
+from lacbed.refinement.objective import Target, Weights, compare, make_target
 from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.parameter import Parameter, begin_at, state_function
 from lacbed.refinement.parameters import build_parameters, default_parameters
@@ -48,6 +48,7 @@ class Measured:
         energy: in eV.
         half_width: of the images in 1/Å.
         center: of the images in 1/Å.
+        variance: of the images, or None if it is not known: (g, ky, kx).
     """
 
     images: FloatArray
@@ -56,6 +57,7 @@ class Measured:
     energy: float
     half_width: float
     center: tuple[float, float] = (0.0, 0.0)
+    variance: FloatArray | None = None
 
     @property
     def pixels(self) -> int:
@@ -64,7 +66,9 @@ class Measured:
 
     def binned(self) -> Measured:
         """Means over squares of pixels, with about `SMALL` of them a side; masked where any of them is."""
-        return replace(self, images=binned_images(self.images, largest_binning(self.pixels, 0.8 * SMALL)))
+        factor = largest_binning(self.pixels, 0.8 * SMALL)
+        noise = None if self.variance is None else binned_images(self.variance, factor) / factor**2
+        return replace(self, images=binned_images(self.images, factor), variance=noise)
 
 
 def measured_of(experiment: Experiment, crystal: Crystal) -> Measured:
@@ -76,7 +80,21 @@ def measured_of(experiment: Experiment, crystal: Crystal) -> Measured:
         experiment.energy,
         experiment.half_width,
         experiment.center,
+        experiment.variance,
     )
+
+
+def weights_of(measured: Measured, options: RefinementOptions) -> Weights:
+    """The weights that are asked for, or those that go with the images.
+
+    Raises:
+        SettingError: if the variance is asked for and not known.
+    """
+    if options.weights == "auto":
+        return "correlation" if measured.variance is None else "variance"
+    if options.weights == "variance" and measured.variance is None:
+        raise SettingError("weights 'variance' need an experiment with the variance of its pixels; use 'auto'")
+    return options.weights
 
 
 def usable(measured: Measured) -> tuple[Measured, list[str]]:
@@ -92,7 +110,10 @@ def usable(measured: Measured) -> tuple[Measured, list[str]]:
         return measured, []
     names = " ".join(",".join(str(v) for v in h) for h, f in zip(measured.hkl, flat, strict=True) if f)
     kept = [i for i, f in enumerate(flat) if not f]
-    smaller = replace(measured, images=measured.images[kept], hkl=tuple(measured.hkl[i] for i in kept))
+    noise = None if measured.variance is None else measured.variance[kept]
+    smaller = replace(
+        measured, images=measured.images[kept], hkl=tuple(measured.hkl[i] for i in kept), variance=noise
+    )
     notes = [f"images without contrast left out: {names}"]
     return smaller, notes
 
@@ -136,7 +157,11 @@ class Problem:
     def target(self, measured: Measured) -> Target:
         """The images to be explained, with first weights."""
         o = self.options
-        return make_target(torch.as_tensor(measured.images), o.weights, o.common_scale, background=o.background)
+        weights = weights_of(measured, o)
+        noise = torch.as_tensor(measured.variance) if weights == "variance" else None
+        return make_target(
+            torch.as_tensor(measured.images), weights, o.common_scale, background=o.background, variance=noise
+        )
 
     def model(self, measured: Measured, state: ModelState | None = None, finer: float = 1.0) -> BlochModel:
         """A model near a state (default the first one).

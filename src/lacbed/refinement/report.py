@@ -17,6 +17,7 @@ from lacbed.errors import LacbedError
 from lacbed.patterns.result import hkl_label, software
 from lacbed.refinement.objective import make_target, z_of
 from lacbed.refinement.options import RefinementOptions
+from lacbed.refinement.problem import weights_of
 from lacbed.refinement.refine import Refinement
 from lacbed.refinement.uncertainties import correlations, standard_uncertainties, with_uncertainty
 from lacbed.report import figure, number, percent, table
@@ -79,7 +80,7 @@ def summary(result: Refinement, options: RefinementOptions) -> dict[str, Any]:
         "check_max_difference": result.check.difference,
         "check_mean_Z_change": result.check.z,
         "divisions": result.plan.divisions,
-        "weights": options.weights,
+        "weights": weights_of(result.measured, options),
         "scan": result.progress.scan.tolist(),
         "history": [{"stage": name, "mean_Z": z} for name, z in result.progress.history],
         "notes": list(result.notes),
@@ -230,6 +231,8 @@ def _method(numbers: dict[str, Any]) -> str:
 
 def meaning(weights: str) -> str:
     """What the uncertainties hold, in a sentence."""
+    if weights == "variance":
+        return "Uncertainties (in units of the last digits) follow from the variances that the experiment states."
     if weights == "poisson":
         return "Uncertainties (in units of the last digits) follow from the counting statistics."
     return (

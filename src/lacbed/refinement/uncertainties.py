@@ -15,7 +15,7 @@ BLIND = 1e-9
 def covariance(target: Target, residual: Tensor, slopes: Tensor) -> FloatArray:
     """Covariance of the parameters: (p, p), infinite for what the images do not determine.
 
-    Poisson weights: (JᵀJ)⁻¹ max(1, χ² / degrees of freedom).
+    Poisson weights and known variances: (JᵀJ)⁻¹ max(1, χ² / degrees of freedom).
 
     Correlation: what is left of a measured image is not noise but the faults of the model, alike over many pixels.
     Counting pixels would make uncertainties far too small. Instead every reflection counts as one observation of
@@ -34,7 +34,7 @@ def covariance(target: Target, residual: Tensor, slopes: Tensor) -> FloatArray:
     seen = size > 0.0
     scaled = J[seen] / size[seen][:, None, None]
     inverse = np.linalg.pinv(np.einsum("pgn,qgn->pq", scaled, scaled), rcond=1e-12)
-    if target.weights == "poisson":
+    if target.weights != "correlation":
         freedom = max(1, int((target.root > 0).sum()) - p)
         inner = inverse * max(1.0, float((r * r).sum()) / freedom)
     else:

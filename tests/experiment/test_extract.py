@@ -1,0 +1,317 @@
+"""From frames to a stack, on series whose truth is known; none of the code that makes them takes part."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from frame_series import Microscope, Series, make_series
+
+import lacbed
+from lacbed.cli import main
+from lacbed.experiment.extract.frames import Careful
+from lacbed.experiment.extract.indices import candidates, from_spots
+from lacbed.experiment.extract.look import look_at
+from lacbed.experiment.extract.pipeline import kept_images
+from lacbed.experiment.extract.scan import guess_shape, order_frames
+from lacbed.experiment.extract.write import interpolate
+from lacbed.geometry.frame import make_frame
+
+GAAS = lacbed.Crystal.named("GaAs")
+SCOPE = Microscope(
+    tilts=18, half_width=0.42, tilt_turn=33.0, flip=True, turn=-70.0, camera=72, spacing=15.0, dose=4e4, hot=3,
+    descan=(2.0, -1.5), fine=1, dropped=(100,), doubled=(211,), diffuse=0.15,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def series() -> Series:
+    """GaAs along [110], a polar direction: camera mirrored and turned, scan turned, one frame lost, one twice."""
+    return make_series(
+        GAAS, (1, 1, 0), SCOPE, reach=0.75, beams=37, solver="tilted", dtype="float64", absorption=None
+    )
+
+
+@pytest.fixture(scope="module")
+def found(series: Series) -> lacbed.Extraction:
+    settings = lacbed.ExtractSettings(scan=series.scan, gain=SCOPE.gain)
+    return lacbed.extract(lacbed.open_frames(series.frames), GAAS, (1, 1, 0), 200e3, settings)
+
+
+def _sites(series: Series, basis: np.ndarray) -> dict[tuple[int, ...], int]:
+    exact = series.vectors @ series.matrix.T @ np.linalg.inv(basis)
+    assert np.abs(exact - np.round(exact)).max() < 0.1
+    return {tuple(np.round(e).astype(int).tolist()): i for i, e in enumerate(exact)}
+
+
+def test_indices_and_handedness_are_found_without_help(series: Series, found: lacbed.Extraction) -> None:
+    o, lattice = found.orientation, found.look.lattice
+    truth = _sites(series, lattice.basis)
+    rows = kept_images(found.stack, lattice.sites, o.origin)
+    sites = [s for s in (tuple((lattice.sites[r] - o.origin).tolist()) for r in rows) if s in truth]
+    assert len(sites) > 8
+    assert o.choice is not None
+    assert o.choice.decided
+    assert len(o.choice.equivalent) == 2  # the mirror of the zone; the two polar directions are not equal
+    right = [
+        all(tuple(w.of(np.array([s]))[0]) == tuple(series.hkl[truth[s]]) for s in sites)
+        for w in o.choice.equivalent
+    ]
+    assert sum(right) == 1
+
+
+def test_intensities_are_the_truth_within_their_noise(series: Series, found: lacbed.Extraction) -> None:
+    stack, lattice = found.stack, found.look.lattice
+    truth = _sites(series, lattice.basis)
+    squares = []
+    for r in kept_images(stack, lattice.sites, found.orientation.origin):
+        i = truth.get(tuple((lattice.sites[r] - found.orientation.origin).tolist()))
+        if i is None:  # beyond the reflections that were simulated
+            continue
+        good = np.isfinite(stack.images[r])
+        squares.append(((stack.images[r] - series.truth[i])[good] ** 2 / stack.variance[r][good]).mean())
+    assert 0.85 < np.mean(squares) < 1.2
+
+
+def test_the_geometry_follows_from_the_images(series: Series, found: lacbed.Extraction) -> None:
+    grid = found.orientation.grid
+    n = SCOPE.tilts
+    assert grid.half_width == pytest.approx(SCOPE.half_width, rel=0.004)
+    middle = series.k.reshape(-1, 2).mean(axis=0)
+    assert np.hypot(*(np.array(grid.center) - middle)) < 0.2 * 2 * SCOPE.half_width / n
+    assert abs(grid.stretch) < 0.01
+    assert abs(grid.shear) < 0.6
+    assert 0 < grid.uncertainty[0] < 0.005 * SCOPE.half_width
+
+
+def test_the_missing_and_the_doubled_frame_are_found(series: Series, found: lacbed.Extraction) -> None:
+    row, place = divmod(SCOPE.dropped[0], SCOPE.tilts)
+    column = SCOPE.tilts - 1 - place if row % 2 else place
+    assert np.argwhere(~found.look.scan.known).tolist() == [[row, column]]
+    assert found.look.scan.serpentine
+    assert any("repeat the one before" in note for note in found.experiment.notes)
+
+
+def test_descan_and_drift_are_followed(series: Series, found: lacbed.Extraction) -> None:
+    off = (found.look.track.places - series.beam) @ np.linalg.inv(found.look.lattice.basis)
+    off = (off - np.round(np.median(off.reshape(-1, 2), axis=0))) @ found.look.lattice.basis
+    assert np.sqrt((off**2).mean()) < 0.15
+
+
+def test_every_pixel_has_variance_mask_and_background(found: lacbed.Extraction, tmp_path: Path) -> None:
+    from lacbed.patterns.files import save_pattern
+
+    e = found.experiment
+    assert e.variance is not None
+    assert e.background is not None
+    assert np.array_equal(np.isfinite(e.variance), e.mask)
+    flags = e.pattern["mask"].values
+    assert np.array_equal(flags == 0, e.mask)
+    assert (e.background[e.mask] > 0).mean() > 0.95
+    facts = json.loads(e.pattern.attrs["extraction"])
+    assert facts["scan"]["serpentine"] is True
+    assert facts["gain"] == SCOPE.gain
+    for ending in ("nc", "npz", "zarr"):
+        save_pattern(e.pattern, tmp_path / f"stack.{ending}")
+        again = lacbed.load_experiment(tmp_path / f"stack.{ending}")
+        assert again.variance is not None
+        np.testing.assert_array_equal(again.variance, e.variance)
+        assert again.pattern.attrs == e.pattern.attrs
+
+
+def test_what_is_known_of_pixels_goes_along_when_a_stack_is_turned_or_binned(found: lacbed.Extraction) -> None:
+    e = found.experiment
+    other = "-x-y"
+    turned = e.turned(other).turned(e.orientation)
+    np.testing.assert_array_equal(turned.variance, e.variance)
+    binned = e.binned(2)
+    assert binned.variance is not None
+    assert e.variance is not None
+    by_hand = e.variance[:, :2, :2].mean(axis=(1, 2)) / 4
+    np.testing.assert_allclose(binned.variance[:, 0, 0], by_hand)
+    broken = e.pattern.assign_coords(variance=e.pattern["variance"] * 0)
+    with pytest.raises(lacbed.LacbedError, match="positive number in every used pixel"):
+        lacbed.Experiment(broken)
+
+
+def test_two_named_spots_decide_the_indices(series: Series, found: lacbed.Extraction) -> None:
+    look, o = found.look, found.orientation
+    assert o.choice is not None
+    other = next(w for w in o.choice.equivalent if w is not o.indexing)
+    spots = []
+    for site in ((1, 0), (0, 1)):
+        y, x = look.middle + (o.origin + np.array(site)) @ look.lattice.basis
+        h, k, l = other.of(np.array([site]))[0].tolist()  # noqa: E741
+        spots.append(((x, y), (h, k, l)))
+    beam = look.middle + o.origin @ look.lattice.basis
+    ways = candidates(GAAS, make_frame(GAAS, (1, 1, 0)), look.lattice.basis, o.tilts.steps)
+    (left,) = from_spots(ways, look.lattice.basis, beam, spots)
+    assert np.array_equal(left.hkl, other.hkl)
+    wrong = [(spots[0][0], (0, 0, 2)), (spots[1][0], (2, -2, 0))]
+    with pytest.raises(lacbed.LacbedError, match="no indexing of the lattice gives the named spots"):
+        from_spots(ways, look.lattice.basis, beam, wrong)
+    with pytest.raises(lacbed.LacbedError, match="is the direct beam"):
+        from_spots(ways, look.lattice.basis, beam, [((beam[1], beam[0]), (1, -1, 1)), spots[1]])
+
+
+def test_another_crystal_is_refused(series: Series, found: lacbed.Extraction) -> None:
+    crystal = lacbed.Crystal.named("SrTiO3")
+    with pytest.raises(lacbed.LacbedError, match="is not that of SrTiO3"):
+        candidates(
+            crystal, make_frame(crystal, (0, 0, 1)), found.look.lattice.basis, found.orientation.tilts.steps
+        )
+
+
+def test_the_noise_shows_the_gain(series: Series, found: lacbed.Extraction) -> None:
+    from lacbed.experiment.extract.pipeline import sum_stack
+
+    noise = sum_stack(lacbed.open_frames(series.frames), found.look, lacbed.ExtractSettings()).noise
+    assert noise.gain == pytest.approx(SCOPE.gain, abs=max(4 * noise.error, 0.4))
+    assert noise.floor == pytest.approx(SCOPE.readout**2 - SCOPE.gain * SCOPE.pedestal, abs=12)
+
+
+def test_a_series_without_a_lattice_says_so() -> None:
+    frames = np.random.default_rng(0).poisson(5.0, (81, 32, 32)).astype(np.uint16)
+    with pytest.raises(lacbed.LacbedError, match="lattice of discs"):
+        look_at(lacbed.open_frames(frames), lacbed.ExtractSettings())
+    with pytest.raises(lacbed.LacbedError, match="all frames of the sample are empty"):
+        look_at(lacbed.open_frames(frames * 0), lacbed.ExtractSettings())
+
+
+def test_the_shape_of_a_scan_must_fit() -> None:
+    assert guess_shape(4096, None) == (64, 64)
+    assert guess_shape(4090, None) == (64, 64)
+    with pytest.raises(lacbed.LacbedError, match="not a square scan"):
+        guess_shape(4500, None)
+    with pytest.raises(
+        lacbed.LacbedError, match="a scan of 60x60 tilts has 3600 frames, and there are 4096: 496 more"
+    ):
+        guess_shape(4096, (60, 60))
+
+
+@pytest.mark.parametrize("serpentine", [True, False])
+def test_frames_are_put_in_order(serpentine: bool) -> None:
+    rng = np.random.default_rng(1)
+    v, u = np.meshgrid(np.linspace(0, 3, 12), np.linspace(0, 3, 15), indexing="ij")
+    pictures = np.stack([np.sin(a * u + b * v) for a, b in rng.normal(size=(9, 2))], axis=-1)
+    ordered = pictures.copy()
+    if serpentine:
+        ordered[1::2] = ordered[1::2, ::-1]
+    flat = np.delete(ordered.reshape(-1, 9), [40, 97], axis=0).astype(np.float32)
+    scan = order_frames(flat, (12, 15))
+    assert scan.serpentine is serpentine
+    expected = np.zeros((12, 15), dtype=bool)
+    expected.ravel()[[40, 97]] = True
+    if serpentine:
+        expected[1::2] = expected[1::2, ::-1]
+    assert np.array_equal(~scan.known, expected)
+    np.testing.assert_allclose(scan.on_grid(flat)[scan.known], pictures[scan.known], atol=1e-6)
+
+
+def test_cubic_convolution_keeps_a_parabola_and_knows_its_noise() -> None:
+    rows, columns = np.mgrid[:12, :12].astype(float)
+    image = (rows**2 + 2 * columns)[None]
+    at = np.stack(np.meshgrid(np.arange(2, 9) + 0.5, np.arange(2, 9) + 0.25, indexing="ij"), axis=-1)
+    values, variance = interpolate(image, np.ones_like(image), at)
+    np.testing.assert_allclose(values[0], at[..., 0] ** 2 + 2 * at[..., 1], atol=1e-9)
+    assert np.all((variance > 0.3) & (variance < 0.7))
+    image[0, 5, 5] = np.nan
+    assert np.isnan(interpolate(image, np.ones_like(image), np.array([[[5.5, 5.5]]]))[0]).all()
+
+
+def test_a_damaged_block_is_read_frame_by_frame() -> None:
+    class Damaged:
+        shape, dtype, ndim = (9, 16, 16), np.dtype("u2"), 3
+
+        def __getitem__(self, key: Any) -> np.ndarray:
+            start, stop, _ = key[0].indices(9)
+            if start <= 4 < stop:
+                raise OSError("checksum")
+            return np.ones((stop - start, 16, 16), dtype="u2")
+
+    block = Careful(Damaged())[slice(0, 9), slice(None), slice(None)]
+    assert block.sum(axis=(1, 2)).tolist() == [256] * 4 + [0] + [256] * 4
+
+
+def _save(frames: np.ndarray, path: Path) -> Path:
+    import h5py
+    import tifffile
+    import zarr
+
+    if path.suffix == ".npy":
+        np.save(path, frames)
+    elif path.suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            file["entry/data"] = frames.reshape(2, -1, *frames.shape[1:])
+    elif path.suffix == ".zarr":
+        zarr.open_group(str(path), mode="w").create_array("frames", data=frames)
+    elif path.suffix == ".tif":
+        tifffile.imwrite(path, frames, photometric="minisblack")
+    else:
+        path.mkdir()
+        for i, frame in enumerate(frames):
+            np.save(path / f"frame_{i}.npy", frame)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.h5", "a.zarr", "a.tif", "folder"])
+def test_frames_are_read_lazily(name: str, tmp_path: Path) -> None:
+    frames = np.random.default_rng(2).poisson(9.0, (12, 20, 24)).astype(np.uint16)
+    opened = lacbed.open_frames(_save(frames, tmp_path / name))
+    assert opened.camera == (20, 24)
+    np.testing.assert_array_equal(opened.data[3:11].compute(), frames[3:11])
+    assert opened.scan == ((2, 6) if name == "a.h5" else None)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda p: p.write_bytes(p.read_bytes()[:-100]), "cut short"),
+        (lambda p: p.write_bytes(b"nothing"), "no NumPy array"),
+        (lambda p: np.save(p, np.zeros((4, 4))), "a series of frames is an array"),
+        (lambda p: np.save(p, np.array([{}] * 3, dtype=object)), "pickled Python objects"),
+        (lambda p: np.save(p, np.zeros((9, 4, 4))), "too few for discs"),
+    ],
+)
+def test_files_that_are_no_series_get_one_line(damage: Any, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "series.npy"
+    np.save(path, np.zeros((20, 32, 32), dtype=np.uint16))
+    damage(path)
+    with pytest.raises(lacbed.LacbedError, match=message):
+        lacbed.open_frames(path)
+    with pytest.raises(lacbed.LacbedError, match="no such file"):
+        lacbed.open_frames(tmp_path / "none.npy")
+
+
+def test_frames_of_another_size_are_named(tmp_path: Path) -> None:
+    folder = _save(np.zeros((5, 20, 20), dtype=np.uint16), tmp_path / "folder")
+    np.save(folder / "frame_3.npy", np.zeros((20, 21), dtype=np.uint16))
+    with pytest.raises(lacbed.LacbedError, match=r"'frame_3.npy' 20x21"):
+        lacbed.open_frames(folder)
+
+
+def test_the_command_looks_and_extracts(
+    series: Series, found: lacbed.Extraction, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "series.npy", series.frames)
+    words = ["experiment", "extract", str(tmp_path / "series.npy"), "GaAs", "--zone", "1,1,0", "--scan", "18x18"]
+    out = tmp_path / "stack.nc"
+    beam = found.look.middle + found.orientation.origin @ found.look.lattice.basis
+    for site in ((1, 0), (0, 1)):
+        y, x = beam + np.array(site) @ found.look.lattice.basis
+        hkl = found.orientation.indexing.of(np.array([site]))[0].tolist()
+        words += ["--spot", f"{x:.2f},{y:.2f}={','.join(map(str, hkl))}"]
+    assert main([*words, "-o", str(out), "--report", str(tmp_path / "report"), "--gain", "4", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["half_width"] == pytest.approx(SCOPE.half_width, rel=0.004)
+    assert "indices.png" in {p.name for p in (tmp_path / "report").iterdir()}
+    assert lacbed.load_experiment(out).variance is not None
+    assert main([*words]) == 2
+    assert "-o FILE.nc" in capsys.readouterr().err
+    assert main([*words, "--look"]) == 2
+    assert "--report FOLDER" in capsys.readouterr().err
+    assert main([*words, "-o", str(out), "--spot", "1,2=3"]) == 2
+    assert "--spot must be" in capsys.readouterr().err
