@@ -145,7 +145,8 @@ class ColumnModel:
         """|ψ|² at all points for many thicknesses, from one diagonalisation of each matrix: (t, point)."""
         U = self._couplings(self._parts(columns).sum(axis=0))
         tau = torch.as_tensor(math.pi * thicknesses / self.points.wave_number)
-        found = np.zeros((len(thicknesses), len(self.points)), dtype=np.float32)
+        kind = np.float32 if self.complex == torch.complex64 else np.float64
+        found = np.zeros((len(thicknesses), len(self.points)), dtype=kind)
         for matrix in self.matrices:
             V, mu, _ = self._waves(matrix, U, columns.alpha)
             E = torch.exp(1j * tau[:, None] * mu).to(U.dtype)

@@ -21,6 +21,9 @@ from lacbed.geometry.wave import electron_wave
 FLOOR = 0.01
 """Intensity, of that of the incident beam, whose square root is the least error a point is taken to have."""
 
+SMOOTH = 0.005
+"""1/Å; noise is smoothed over this, which is little beside the fringes of a foil of 2000 Å."""
+
 _GOLDEN = (0.7548776662466927, 0.5698402909980532)  # of Roberts' sequence, which fills a cell evenly
 
 
@@ -62,7 +65,7 @@ def make_points(
     first: int = 0,
     reach: float = 1.3,
     inside: float = 0.88,
-    smooth: float = 0.7,
+    smooth: float = SMOOTH,
 ) -> Points:
     """Read a stack at the points of a search.
 
@@ -74,7 +77,7 @@ def make_points(
         first: which q of an endless sequence comes first; other q are other data.
         reach: beams up to this |h| in 1/Å take part.
         inside: points whose incident and leaving beam lie within this many 1/Å are used.
-        smooth: standard deviation in pixels of a Gaussian that images are smoothed with.
+        smooth: standard deviation in 1/Å of a Gaussian that images are smoothed with, at most 0.7 pixels.
     """
     n = np.arange(first + 1, first + matrices + 1)
     share = np.stack([(0.5 + n * step) % 1.0 for step in _GOLDEN], axis=1) - 0.5
@@ -99,7 +102,8 @@ def make_points(
     if not rows:
         return Points(basis, beams, reduced, np.zeros((4, 0), int), np.zeros(0), np.zeros(0), len(indices), 0.0)
     pairs, at = np.array(rows).T, np.array(places)
-    values, noise = _read(experiment, pairs[3], at, smooth)
+    sigma = min(0.7, smooth / experiment.pixel_size)
+    values = _read(experiment, pairs[3], at, sigma if sigma > 0.3 else 0.0)
     kept = np.isfinite(values)
     pairs, values = pairs[:, kept], np.clip(values[kept], 0.0, None)
     weight = 1.0 / np.sqrt(values + FLOOR)
@@ -134,7 +138,7 @@ def _means(values: FloatArray, weight: FloatArray, image: npt.NDArray[np.int64])
     return np.bincount(image, square * values) / np.maximum(np.bincount(image, square), 1e-300)
 
 
-def _read(experiment: Experiment, image: IntArray, at: FloatArray, smooth: float) -> tuple[FloatArray, float]:
+def _read(experiment: Experiment, image: IntArray, at: FloatArray, smooth: float) -> FloatArray:
     """Intensities by splines at tilts in 1/Å, NaN beside masked pixels: (point,)."""
     pixel, center = experiment.pixel_size, experiment.center
     columns = (at[:, 0] - center[0]) / pixel + experiment.pixels / 2 - 0.5
@@ -156,7 +160,7 @@ def _read(experiment: Experiment, image: IntArray, at: FloatArray, smooth: float
             near = map_coordinates(known.astype(float), place, order=1, mode="nearest")
             found = np.where(near > 0.7, found, np.nan)
         values[mine] = found
-    return values / _incident(experiment), 0.0
+    return values / _incident(experiment)
 
 
 def _incident(experiment: Experiment) -> float:

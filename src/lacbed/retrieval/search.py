@@ -267,7 +267,10 @@ class Search:
         return kept
 
     def standing(self, state: SearchState) -> tuple[float, float, int]:
-        """Lowest R over the median of all others, over the next structure, and how often it was met."""
+        """Lowest R over the median of all others, over the next structure, and how often it was met.
+
+        Where there is no other, it is compared with images that are not explained at all, R = 1.
+        """
         families = self.families(state.trials)
         if not families:
             return 1.0, 1.0, 0
@@ -275,18 +278,18 @@ class Search:
         others = [t.residual for t in families[1:]]
         different = [t.residual for t in families[1:] if max(self.likeness(best.columns, t.columns)) < LIKE]
         return (
-            best.residual / float(np.median(others)) if others else 1.0,
-            best.residual / min(different) if different else 1.0,
+            best.residual / float(np.median(others or [1.0])),
+            best.residual / min(different or [1.0]),
             len(best.roots),
         )
 
     def finished(self, state: SearchState) -> bool:
         """Whether the best stands out and was met often enough."""
         to_median, to_next, met = self.standing(state)
+        if to_median < CERTAIN and to_next < CLEAR and (met >= 2 or state.round >= 2):
+            return True
         if state.round < 2:
             return False
-        if to_median < CERTAIN and to_next < CLEAR:
-            return True
         return to_next < 0.95 and ((to_median < CLEAR and met >= 2) or (to_median < 0.93 and met >= OFTEN))
 
 

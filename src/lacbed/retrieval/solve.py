@@ -329,7 +329,7 @@ def _finished(
     same = [s for s in rivals if max(search.likeness(best.columns, s.columns)) >= 0.97]
     best = replace(best, roots=tuple(sorted({*best.roots, *(r for s in same for r in s.roots)})))
     different = [s.residual for s in rivals if s not in same]
-    gap = best.residual / min(different) if different else search.standing(state)[0]
+    gap = best.residual / min(different or [1.0])
     orders = lattice_points(cell.basis, RESOLUTION)[1:]
     potential = potential_of(best.columns, orders, cell.basis).sum(axis=0)
     operations = operations_of_potential(potential, orders, cell.edges)
