@@ -8,6 +8,7 @@ The number of columns (1 to 6 unless more are there) and the thickness are not k
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,7 +38,9 @@ CRYSTALS = ("Si", "GaAs", "MgO", "NaCl", "CaF2", "SrTiO3", "TiO2", "GaN", "SiO2"
 ZONES = ((0, 0, 1), (1, 0, 0), (1, 1, 0), (1, 1, 1), (2, 1, 0), (2, 1, 1), (2, 2, 1))
 
 
-def judged(name: str, stack: Experiment, truth: lacbed.Crystal, thickness: float, options: SolveOptions) -> list[str]:
+def judged(
+    name: str, stack: Experiment, truth: lacbed.Crystal, thickness: float, options: SolveOptions
+) -> list[str]:
     """One row of a table."""
     cpu, wall = time.process_time(), time.perf_counter()
     try:
@@ -136,7 +139,7 @@ def main() -> None:
     publish("Solving a crystal with nothing known but its cell", text, arguments)
 
 
-def rows_of(part: str, stacks: Path | None, seeds: int, count: int, how: SolveOptions):  # noqa: ANN201
+def rows_of(part: str, stacks: Path | None, seeds: int, count: int, how: SolveOptions) -> Iterator[list[str]]:
     """The rows of a part, one by one."""
     if part in ("measured", "robust"):
         assert stacks is not None, "give the folder of measured stacks (--stacks)"

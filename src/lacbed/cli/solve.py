@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import time
@@ -134,8 +135,9 @@ def _report(
 
     verdict = "solved" if solution.solved else "not solved"
     reporter.say(
-        f"{verdict}: probability {100 * solution.probability:.0f} % that the structure is right; R {numbers['R']:.3f} "
-        f"({numbers['R_held_out']:.3f} held out), {numbers['gap']:.2f} times that of the next, met "
+        f"{verdict}: probability {100 * solution.probability:.0f} % that the structure is right; "
+        f"R {numbers['R']:.3f} ({numbers['R_held_out']:.3f} held out), {numbers['gap']:.2f} times "
+        f"that of the next, met "
         f"{numbers['met']} times; {used['cpu_seconds']:.0f} CPU seconds"
     )
     reporter.say(
@@ -156,8 +158,8 @@ def _report(
     for line in columns(rows):
         reporter.say(f"  {line}")
     for place, c in enumerate(numbers["candidates"], 1):
-        z = c["Z_held_out"]
-        text = f", Z of held-out tilts {100 * z:.2f} %" if z == z else ""
+        z = float(c["Z_held_out"])
+        text = f", Z of held-out tilts {100 * z:.2f} %" if math.isfinite(z) else ""
         reporter.say(f"  candidate {place}: {c['formula']}, {c['space_group']}{text}")
     for note in solution.notes:
         reporter.say(f"  note: {note}")

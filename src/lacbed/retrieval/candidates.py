@@ -105,7 +105,11 @@ def crystals_of(
 
 
 def _fillings(
-    cell: ProjectedCell, places: FloatArray, elements: Sequence[Guess], number: int, operations: tuple[str, ...]
+    cell: ProjectedCell,
+    places: FloatArray,
+    elements: Sequence[Guess],
+    number: int,
+    operations: tuple[str, ...],
 ) -> Iterator[list[Orbit]]:
     """Sets of orbits that fill all columns, for every place of the origin that puts a column on a special point."""
     rotations, translations = matrices_of(operations)

@@ -33,7 +33,7 @@ class PlaneOperation:
 
     @property
     def kind(self) -> str:
-        """ "rotation by 90°", "mirror" or "glide"."""
+        """What it is: "rotation by 90°", "mirror" or "glide"."""
         if round(float(np.linalg.det(self.matrix))) > 0:
             cosine = 0.5 * float(np.trace(self.matrix))
             return f"rotation by {round(math.degrees(math.acos(min(1.0, max(-1.0, cosine)))))}°"

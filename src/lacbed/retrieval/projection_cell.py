@@ -163,13 +163,15 @@ def _check_size(experiment: Experiment, cell: Cell, basis: FloatArray, vectors: 
         )
     if math.pi * 1.15**2 / area > MOST_BEAMS:
         raise SettingError(
-            f"the images hold {zones:.0f} Brillouin zones of this cell, which is too large for a search; check the "
+            f"the images hold {zones:.0f} Brillouin zones of this cell, which is too large for a "
+            f"search; check the "
             f"cell {text}"
         )
     length = np.linalg.norm(vectors, axis=1)
     if float(length.min()) > 2.0 * half:
         raise SettingError(
-            f"none of the reflections (the shortest has {length.min():.3g} 1/Å) can be seen in these images; check "
+            f"none of the reflections (the shortest has {length.min():.3g} 1/Å) can be seen in these "
+            f"images; check "
             f"the cell {text}"
         )
 
@@ -187,7 +189,8 @@ def _check_lines(experiment: Experiment, crystal: Crystal, cell: Cell) -> list[s
         fits = "" if check.best < POOR else f"; {check.scale * experiment.half_width:.4g} 1/Å would fit"
         raise SettingError(
             f"the Bragg lines of the cell {', '.join(f'{v:g}' for v in cell)} do not lie where the images of "
-            f"half-width {experiment.half_width:.4g} 1/Å have them{fits}; check the cell, the zone axis, the indices "
+            f"half-width {experiment.half_width:.4g} 1/Å have them{fits}; check the cell, the zone "
+            f"axis, the indices "
             "and the half-width"
         )
     return [*check.warnings(experiment)]

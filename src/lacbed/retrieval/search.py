@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -129,12 +130,12 @@ class Search:
         """
         low, high = self.columns
         jobs: list[Callable[[], list[Trial]]] = []
-        for k in range(high, low - 1, -1):  # the long jobs first
-            jobs.append(lambda k=k: self._drawn(state.round, k, expired))  # type: ignore[misc]
+        counts = range(high, low - 1, -1)  # the long jobs first
+        jobs += [partial(self._drawn, state.round, k, expired) for k in counts]
         parents = self.families(state.trials)[:4]
         for number in range(VARIED if parents else 0):
             parent = parents[number % len(parents)]
-            jobs.append(lambda n=number, p=parent: self._varied(state.round, n, p, expired))  # type: ignore[misc]
+            jobs.append(partial(self._varied, state.round, number, parent, expired))
         trials: list[Trial] = []
         for got in side_by_side(jobs):
             for trial in got:
@@ -226,7 +227,7 @@ class Search:
 
     # -- what is the same ---------------------------------------------------------------------------
     def likeness(self, first: Columns, second: Columns) -> tuple[float, float]:
-        """Correlation of two projected potentials up to `RESOLUTION` at the best shift; and with the inverse."""
+        """Correlations of two potentials up to `RESOLUTION`, best shift; the second as it is and inverted."""
         a, b = (potential_of(c, self.orders, self.basis).sum(axis=0) for c in (first, second))
         return correlation(a, b, self.orders), correlation(a, b.conj(), self.orders)
 
@@ -237,7 +238,7 @@ class Search:
         return max(self.likeness(first, second)) >= LIKE
 
     def merged(self, trials: Sequence[Trial]) -> list[Trial]:
-        """The best first; of trials that are one minimum and have as many columns only the best, with all roots."""
+        """The best first; of trials that are one minimum with as many columns only the best, with all roots."""
         kept: list[Trial] = []
         for trial in sorted(trials, key=lambda t: (t.score, t.roots)):
             twin = next(

@@ -372,11 +372,11 @@ def trust(gap: float, met: int, best: Sharpened) -> float:
     stands_out = math.log(1.0 / min(max(gap, 1e-3), 1.0))
     generalises = math.log(max(best.held_out, 1e-3) / max(best.residual, 1e-3))
     x = _TRUST[0] + _TRUST[1] * stands_out + _TRUST[2] * math.log(max(met, 1)) + _TRUST[3] * max(generalises, 0.0)
-    return 1.0 / (1.0 + math.exp(-x))
+    return min(0.99, 1.0 / (1.0 + math.exp(-min(x, 50.0))))
 
 
 _TRUST = (-3.0, 14.0, 1.2, -6.0)
-"""Constant, ln of the gap, ln of how often it was met, ln of the residual at held-out tilts over that of the others."""
+"""Constant; for ln of the gap, of how often it was met, of R at held-out tilts over R of the others."""
 
 
 def _polarity(experiment: Experiment, cell: ProjectedCell, best: Sharpened, matrices: int) -> float:

@@ -269,17 +269,20 @@ def _write_report(folder: Path, name: str, solution: Solution, numbers: dict[str
     ]
     parts = [
         f"Searched by {numbers['software']} in {numbers['rounds']} rounds of {numbers['draws']} structures, "
-        f"{numbers['cpu_seconds_of_search']:.0f} CPU seconds. R is the part of the contrast that is not explained; 0 "
-        "is perfect.",
+        f"{numbers['cpu_seconds_of_search']:.0f} CPU seconds. R is the part of the contrast that is "
+        f"not explained; "
+        "0 is perfect.",
         report.figure("map.png", f"Projected potential up to {RESOLUTION_TEXT}, four cells, and its columns."),
         "## Columns",
         table_of_columns(columns),
-        f"Thickness of the columns {numbers['thickness_of_columns']:.0f} ± {numbers['thickness_uncertainty']:.0f} Å, "
-        f"absorption U' = ({numbers['absorption']:.3f} ± {numbers['absorption_uncertainty']:.3f}) U, half-width "
+        f"Thickness of the columns {numbers['thickness_of_columns']:.0f} ± "
+        f"{numbers['thickness_uncertainty']:.0f} Å, absorption U' = ({numbers['absorption']:.3f} ± "
+        f"{numbers['absorption_uncertainty']:.3f}) U, half-width "
         f"{numbers['half_width']:.4f} 1/Å.",
         "## Confidence",
-        f"R is {numbers['R']:.3f}, {numbers['R_held_out']:.3f} at tilts that were held out, and {numbers['gap']:.3f} "
-        f"times that of the next structure. It was met from {numbers['met']} independent starts. The inverted "
+        f"R is {numbers['R']:.3f}, {numbers['R_held_out']:.3f} at tilts that were held out, and "
+        f"{numbers['gap']:.3f} times that of the next structure. It was met from {numbers['met']} "
+        f"independent starts. The inverted "
         f"structure has {numbers['polarity']:.3f} times its R.",
         report.figure(
             "search.png",
