@@ -1,7 +1,7 @@
 """How often, and how fast, is a crystal solved with nothing known but its cell?
 
-Parts (`--only`): `measured` (stacks of a folder, each with a crystal.cif), `simulated` (built-in crystals in random
-zones), `speed` (CPU seconds against number of columns and thickness), `robust` (a damaged stack).
+Parts (`--only`): `measured` (stacks of a folder, each with a crystal.cif), `simulated` (built-in crystals in
+random zones), `speed` (CPU seconds against number of columns and thickness), `robust` (a damaged stack).
 The number of columns (1 to 6 unless more are there) and the thickness are not known to the search.
 """
 

@@ -111,7 +111,7 @@ def _fillings(
     number: int,
     operations: tuple[str, ...],
 ) -> Iterator[list[Orbit]]:
-    """Sets of orbits that fill all columns, for every place of the origin that puts a column on a special point."""
+    """Sets of orbits that fill all columns, for origins that put the first column on a special point."""
     rotations, translations = matrices_of(operations)
     kinds = [guess.element for guess in elements]
     tried: set[tuple[int, ...]] = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,13 +16,11 @@ from lacbed.experiment.experiment import Experiment, largest_binning
 from lacbed.geometry.folding import zone_of_allowed
 from lacbed.refinement.objective import make_target, mean_z
 from lacbed.refinement.options import RefinementOptions
-from lacbed.refinement.refine import refine
+from lacbed.refinement.refine import Refinement, refine
 from lacbed.refinement.report import refined_crystal
 
 if TYPE_CHECKING:
     from lacbed.retrieval.sharpen import Sharpened
-    from lacbed.retrieval.solve import Candidate
-
 FREE = ("thickness", "half_width", "tilt", "blur", "B", "absorption")
 
 MOST_IMAGES = 10
@@ -37,6 +36,21 @@ PATCH, EVERY = 4, 5
 """One in so many patches of so many pixels a side is held out."""
 
 
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A crystal that projects to the columns.
+
+    Attributes:
+        crystal: refined, if it was.
+        refinement: by `lacbed.refine`, or None.
+        held_out: mean Z at tilts that the refinement did not see; NaN without one.
+    """
+
+    crystal: Crystal
+    refinement: Refinement | None
+    held_out: float
+
+
 def ranked(
     experiment: Experiment, crystals: Sequence[Crystal], best: Sharpened, most: int
 ) -> tuple[Candidate, ...]:
@@ -48,8 +62,6 @@ def ranked(
         best: the columns that they project to; where refinement begins.
         most: how many are refined.
     """
-    from lacbed.retrieval.solve import Candidate
-
     if not crystals or not most:
         return tuple(Candidate(crystal, None, math.nan) for crystal in crystals)
     small, mask = prepared(experiment, best)

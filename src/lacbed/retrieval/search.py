@@ -137,9 +137,14 @@ class Search:
             parent = parents[number % len(parents)]
             jobs.append(partial(self._varied, state.round, number, parent, expired))
         trials: list[Trial] = []
-        for got in side_by_side(jobs):
+
+        def reported(job: Callable[[], list[Trial]]) -> list[Trial]:
+            got = job()
             for trial in got:
                 found(trial)
+            return got
+
+        for got in side_by_side([partial(reported, job) for job in jobs]):
             trials += got
         history = (*state.history, *(t.residual for t in trials))
         pool = self.merged([*state.trials, *trials])

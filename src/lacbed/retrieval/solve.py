@@ -23,14 +23,13 @@ from lacbed.retrieval.elements import Guess, check_elements, guesses
 from lacbed.retrieval.plane_group import LIKE, PlaneOperation, operations_of_potential, plane_group
 from lacbed.retrieval.points import Points, lattice_points, make_points
 from lacbed.retrieval.projection_cell import ProjectedCell, projected_cell
+from lacbed.retrieval.rank import Candidate, ranked
 from lacbed.retrieval.search import RESOLUTION, Search, SearchState, Trial, side_by_side
 from lacbed.retrieval.sharpen import Sharpened, sharpened
 from lacbed.settings import MAX_THICKNESS
 
 if TYPE_CHECKING:
     import xarray as xr
-
-    from lacbed.refinement.refine import Refinement
 
 SEARCH_REACH = 1.15
 """Beams up to this |h| in 1/Å take part in the search."""
@@ -97,21 +96,6 @@ class SolveOptions:
         check_elements(self.elements)
         if self.space_group is not None:
             check_whole("the space group", self.space_group, 1, 230)
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A crystal that projects to the columns.
-
-    Attributes:
-        crystal: refined, if it was.
-        refinement: by `lacbed.refine`, or None.
-        held_out: mean Z at tilts that the refinement did not see; NaN without one.
-    """
-
-    crystal: Crystal
-    refinement: Refinement | None
-    held_out: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -396,8 +380,6 @@ def _candidates(
     state: SearchState,
 ) -> tuple[Candidate, ...]:
     """Crystals for the most likely elements, refined and ranked."""
-    from lacbed.retrieval.rank import ranked
-
     groups = [wanted.space_group] if wanted.space_group is not None else space_groups_of(cell)
     places, found = best.columns.places, list[Crystal]()
     for chosen in assignments(places, elements, operations):
