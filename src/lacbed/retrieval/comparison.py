@@ -58,7 +58,7 @@ class Comparison:
         model = self._centred(self.weight * self.model.series(columns, thicknesses))
         with_model = np.maximum(self._sums(model * self.target), 0.0)
         explained = (np.square(with_model) / (self._sums(np.square(model)) + 1e-12)).sum(axis=-1)
-        return np.sqrt(np.maximum(np.square(self.target).sum() - explained, 0.0))
+        return np.asarray(np.sqrt(np.maximum(np.square(self.target).sum() - explained, 0.0)))
 
     def residual(self, columns: Columns) -> float:
         """R."""

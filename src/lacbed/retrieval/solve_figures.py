@@ -61,7 +61,7 @@ def images_figure(solution: Solution) -> Figure:
             )
         ):
             panel = axes[row][column]
-            panel.scatter(tilts[mine, 0], tilts[mine, 1], c=values, s=9, **look)  # type: ignore[arg-type]
+            panel.scatter(tilts[mine, 0], tilts[mine, 1], c=values, s=9, **look)
             panel.set_aspect("equal")
             panel.set_xticks([])
             panel.set_yticks([])

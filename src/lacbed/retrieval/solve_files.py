@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -312,7 +313,7 @@ def _write_report(folder: Path, name: str, solution: Solution, numbers: dict[str
 RESOLUTION_TEXT = "|g| = 1.6 1/Å"
 
 
-def table_of_columns(rows: list[tuple[str, ...]]) -> str:
+def table_of_columns(rows: Sequence[tuple[str, ...]]) -> str:
     """The table of columns in Markdown."""
     heads = ("column", "x, y / Å", "strength / (1/Å²)", "B / Å² beyond 0.6", "elements")
     return report.table(heads, rows, (0, 4))
