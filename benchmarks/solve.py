@@ -75,7 +75,7 @@ def judged(
 def likeness(found: Solution, truth: lacbed.Crystal) -> tuple[float, float]:
     """Correlation of the potential with the true one, and with its inverse."""
     orders = lattice_points(found.cell.basis, RESOLUTION)[1:]
-    true = structure_factors(truth, orders @ found.cell.hkl, "kirkland").numpy().conj()
+    true = structure_factors(truth, orders @ found.cell.hkl, "kirkland").numpy()
     ours = potential_of(found.best.columns, orders, found.cell.basis).sum(axis=0)
     return correlation(true, ours, orders), correlation(true.conj(), ours, orders)
 
