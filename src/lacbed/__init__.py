@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from lacbed.refinement.refine import Refinement, refine
     from lacbed.retrieval.forward import Foil
     from lacbed.retrieval.retrieve import Retrieval, retrieve
+    from lacbed.retrieval.solve import Solution, SolveOptions, solve_structure
     from lacbed.simulation import simulate
     from lacbed.state import ModelState
 
@@ -79,6 +80,7 @@ _NAMES = {
     "refinement.refine": ("Refinement", "refine"),
     "retrieval.forward": ("Foil",),
     "retrieval.retrieve": ("Retrieval", "retrieve"),
+    "retrieval.solve": ("Solution", "SolveOptions", "solve_structure"),
     "simulation": ("simulate",),
     "state": ("ModelState",),
 }
@@ -104,6 +106,8 @@ __all__ = [
     "RefinementOptions",
     "Retrieval",
     "Site",
+    "Solution",
+    "SolveOptions",
     "Surrogate",
     "TiltGrid",
     "Zone",
@@ -130,6 +134,7 @@ __all__ = [
     "retrieve",
     "save_pattern",
     "simulate",
+    "solve_structure",
     "zncc_loss",
 ]
 

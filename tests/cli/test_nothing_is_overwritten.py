@@ -61,6 +61,7 @@ COMMANDS = {
     "fit": "fit p.nc Cu -o",
     "refine": "refine p.nc Cu -o",
     "retrieve": "retrieve p.nc --start v.nc -o",
+    "solve": "solve p.nc --cell 4 -o",
     "evaluate": "evaluate model data.zarr -o",
     "learning-curve": "learning-curve vae-seed --data data.zarr -o",
     "train": "train vae-seed --data data.zarr -o",

@@ -160,7 +160,10 @@ def retrieve_command(
     lattice: Annotated[
         float | None,
         typer.Option(
-            "--lattice", metavar="Å", help="Side of the square cell; by default that of the pattern's crystal."
+            "--cell",
+            "--lattice",
+            metavar="Å",
+            help="Side of the square cell; by default that of the pattern's crystal.",
         ),
     ] = None,
     start: Annotated[
@@ -254,7 +257,7 @@ def _lattice(asked: float | None, data: xr.DataArray) -> float:
     if asked is None:
         text = data.attrs.get("crystal_cif")
         if not text:
-            raise SettingError("the pattern does not state its lattice parameter; give it in Å (--lattice)")
+            raise SettingError("the pattern does not state its lattice parameter; give it in Å (--cell)")
         from lacbed.crystals import Crystal
         from lacbed.learn.domain import is_cubic
 
@@ -262,10 +265,10 @@ def _lattice(asked: float | None, data: xr.DataArray) -> float:
         if not is_cubic(crystal) or [int(i) for i in data.attrs.get("zone_axis", (0, 0, 1))] != [0, 0, 1]:
             raise SettingError(
                 "retrieval is for square zones: the pattern's crystal is not cubic along [001]; give the side of "
-                "the square cell (--lattice) if its projection is a square"
+                "the square cell (--cell) if its projection is a square"
             )
         asked = crystal.cell[0]
-    return check_number("--lattice", asked, 1, 40, unit="Å")
+    return check_number("--cell", asked, 1, 40, unit="Å")
 
 
 def _report_retrieval(result: Retrieval, out: Path, reporter: Reporter) -> None:

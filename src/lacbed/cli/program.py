@@ -28,6 +28,7 @@ from lacbed.cli import (
     predict,
     refine,
     simulate,
+    solve,
 )
 from lacbed.cli.leaving import INTERRUPTED, TERMINATED, Terminated, listen, say_stopped
 from lacbed.errors import LacbedError
@@ -65,6 +66,7 @@ for _name, _command in (
     ("refine", refine.command),
     ("identify", identify.identify_command),
     ("retrieve", identify.retrieve_command),
+    ("solve", solve.command),
 ):
     app.command(name=_name)(_command)
 catalog.app.add_typer(fetch.app)

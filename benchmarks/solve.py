@@ -1,0 +1,173 @@
+"""How often, and how fast, is a crystal solved with nothing known but its cell?
+
+Parts (`--only`): `measured` (stacks of a folder, each with a crystal.cif), `simulated` (built-in crystals in
+random zones), `speed` (CPU seconds against number of columns and thickness), `robust` (a damaged stack).
+The number of columns (1 to 6 unless more are there) and the thickness are not known to the search.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+import lacbed
+from common import parser, publish, table
+from lacbed.errors import LacbedError
+from lacbed.experiment.assembly import Geometry, make_experiment
+from lacbed.experiment.experiment import Experiment
+from lacbed.geometry.frame import make_frame
+from lacbed.potential import structure_factors
+from lacbed.retrieval.columns import potential_of
+from lacbed.retrieval.points import lattice_points
+from lacbed.retrieval.search import RESOLUTION, correlation
+from lacbed.retrieval.solve import Solution, SolveOptions, solve_structure
+
+RIGHT = 0.98
+"""Correlation with the true potential from which a structure of about the true thickness is right."""
+
+PARTS = ("measured", "simulated", "speed", "robust")
+HEAD = ("stack", "seed", "right", "says", "probability", "correlation", "inverse", "thickness / Å (true)", "gap",
+        "met", "columns", "elements", "CPU s", "wall s")  # fmt: skip
+CRYSTALS = ("Si", "GaAs", "MgO", "NaCl", "CaF2", "SrTiO3", "TiO2", "GaN", "SiO2", "Al2O3", "ReO3", "Cu2O", "CsCl",
+            "Cu3Au", "LaAlO3", "ZrO2", "Cu", "Fe", "Mg", "PbTe")  # fmt: skip
+ZONES = ((0, 0, 1), (1, 0, 0), (1, 1, 0), (1, 1, 1), (2, 1, 0), (2, 1, 1), (2, 2, 1))
+
+
+def judged(
+    name: str, stack: Experiment, truth: lacbed.Crystal, thickness: float, options: SolveOptions
+) -> list[str]:
+    """One row of a table."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    try:
+        found = solve_structure(stack, truth.cell, options)
+    except LacbedError as error:
+        return [name, str(options.seed), "-", f"refused: {error}"[:60], *["-"] * 10]
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    straight, inverse = likeness(found, truth)
+    near = not thickness or abs(found.thickness / thickness - 1.0) < 0.1
+    right = max(straight, inverse) >= RIGHT and near
+    elements = "; ".join(
+        f"{row[0].element} {100 * row[0].probability:.0f} %" for row in found.elements[: len(found.best.columns)]
+    )
+    return [
+        name,
+        str(options.seed),
+        "yes" if right else "no",
+        "solved" if found.solved else "not solved",
+        f"{found.probability:.2f}",
+        f"{straight:.4f}",
+        f"{inverse:.4f}",
+        f"{found.thickness:.0f} ({thickness:.0f})",
+        f"{found.gap:.2f}",
+        str(len(found.best.roots)),
+        str(len(found.best.columns)),
+        elements,
+        f"{cpu:.0f}",
+        f"{wall:.0f}",
+    ]
+
+
+def likeness(found: Solution, truth: lacbed.Crystal) -> tuple[float, float]:
+    """Correlation of the potential with the true one, and with its inverse."""
+    orders = lattice_points(found.cell.basis, RESOLUTION)[1:]
+    true = structure_factors(truth, orders @ found.cell.hkl, "kirkland").numpy()
+    ours = potential_of(found.best.columns, orders, found.cell.basis).sum(axis=0)
+    return correlation(true, ours, orders), correlation(true.conj(), ours, orders)
+
+
+def simulated(
+    name: str, zone: tuple[int, int, int], thickness: float, dose: float, half: float, seed: int
+) -> tuple[Experiment, lacbed.Crystal]:
+    """A stack like a measured one, its half-width wrong by up to 3 %."""
+    random = np.random.default_rng(seed)
+    truth = lacbed.Crystal.named(name)
+    across = tuple(int(v) for v in make_frame(truth, zone).zone_basis[0])
+    grid = lacbed.TiltGrid(72, k_max=half * (1 + random.uniform(-0.03, 0.03)))
+    pattern = lacbed.simulate(
+        truth, zone, 200e3, (thickness,), grid, ("all", 1.3 * half), x_direction=across, dtype="float32"
+    )
+    hkl = np.stack([pattern[n].values for n in "hkl"], axis=1)
+    length = np.linalg.norm(hkl @ np.linalg.inv(truth.direct), axis=1)
+    exact = pattern.values[0]
+    bright = [i for i in np.argsort(length, kind="stable") if exact[i].max() > 5e-3][:30]
+    images = [random.poisson(dose * (np.clip(gaussian_filter(exact[i], 0.8), 0, None) + 0.01)) for i in bright]
+    geometry = Geometry(200e3, zone, across, half)  # type: ignore[arg-type]
+    return make_experiment(np.stack(images)[:, ::-1].astype(float), hkl[bright], geometry), truth
+
+
+def damaged(stack: Experiment, kind: str) -> Experiment:
+    """A stack with something wrong."""
+    random = np.random.default_rng(0)
+    images = stack.images.copy()
+    if kind == "hot pixel":
+        images[:, 20, 30] = 50 * np.nanmax(images)
+    elif kind == "a quadrant missing":
+        images[:, : images.shape[1] // 2, : images.shape[2] // 2] = np.nan
+    elif kind == "one wrong label":
+        images[[3, 7]] = images[[7, 3]]
+    pattern = stack.pattern.copy(data=images[None])
+    changed = Experiment(pattern)
+    if kind == "20 % of images dropped":
+        kept = sorted(random.choice(np.arange(1, len(stack.hkl)), round(0.8 * len(stack.hkl)) - 1, replace=False))
+        changed = stack.select([stack.hkl[0], *(stack.hkl[i] for i in kept)])
+    return changed
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--only", choices=PARTS, action="append", help="parts; all by default")
+    options.add_argument("--stacks", type=Path, help="folder of measured stacks, each with a crystal.cif")
+    options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--count", type=int, default=40, help="simulated stacks")
+    options.add_argument("--seconds", type=float, default=180.0)
+    options.add_argument("--refined", type=int, default=0)
+    arguments = options.parse_args()
+    parts = arguments.only or [p for p in PARTS if arguments.stacks or p not in ("measured", "robust")]
+    how = SolveOptions((1, 6), (300.0, 1700.0), seconds=arguments.seconds, refined=arguments.refined)
+    text: list[str] = []
+    for part in parts:
+        rows: list[list[str]] = []
+        for row in rows_of(part, arguments.stacks, arguments.seeds, arguments.count, how):
+            print(*row, sep=" | ", flush=True)
+            rows.append(row)
+        text += [f"## {part.capitalize()}", table(HEAD, rows)]
+    publish("Solving a crystal with nothing known but its cell", text, arguments)
+
+
+def rows_of(part: str, stacks: Path | None, seeds: int, count: int, how: SolveOptions) -> Iterator[list[str]]:
+    """The rows of a part, one by one."""
+    if part in ("measured", "robust"):
+        assert stacks is not None, "give the folder of measured stacks (--stacks)"
+        known = replace(how, elements=("Ga", "As", "Ge", "Sn", "Si", "Se"))
+        for folder in sorted(p.parent for p in stacks.glob("*/crystal.cif")):
+            stack, truth = lacbed.load_experiment(folder), lacbed.Crystal.from_cif(folder / "crystal.cif")
+            if part == "measured":
+                for seed in range(seeds):
+                    yield judged(folder.name, stack, truth, 0.0, replace(known, seed=seed))
+                continue
+            for kind in ("hot pixel", "a quadrant missing", "one wrong label", "20 % of images dropped"):
+                yield judged(f"{folder.name}, {kind}", damaged(stack, kind), truth, 0.0, known)
+            wrong = replace(truth, cell=tuple(v * (1.005 if v != 90 else 1.0) for v in truth.cell))
+            yield judged(f"{folder.name}, cell wrong by 0.5 %", stack, wrong, 0.0, known)
+    elif part == "simulated":
+        for number in range(count):
+            random = np.random.default_rng((11, number))
+            name, zone = CRYSTALS[number % len(CRYSTALS)], ZONES[int(random.integers(len(ZONES)))]
+            thickness, dose = float(random.uniform(250, 1200)), (1000.0, 50.0)[number % 2]
+            stack, truth = simulated(name, zone, thickness, dose, 0.8, number)
+            blind = replace(how, thickness=(200.0, 1500.0), columns=(1, 9))
+            yield judged(f"{name} {list(zone)}, {dose:.0f} e", stack, truth, thickness, blind)
+    else:
+        for name, zone in (("MgO", (1, 1, 0)), ("CaF2", (1, 1, 0)), ("SrTiO3", (0, 0, 1)), ("GaN", (1, 0, 0))):
+            for thickness in (300.0, 600.0, 1000.0):
+                stack, truth = simulated(name, zone, thickness, 1000.0, 0.8, 1)
+                yield judged(f"{name} {list(zone)}", stack, truth, thickness, how)
+
+
+if __name__ == "__main__":
+    main()

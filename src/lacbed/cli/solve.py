@@ -1,0 +1,205 @@
+"""lacbed solve: from a measured stack to columns, elements and crystals, with nothing known but the cell."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lacbed.cli import options as o
+from lacbed.cli import parse
+from lacbed.cli.console import Reporter, columns
+from lacbed.errors import SettingError
+
+if TYPE_CHECKING:
+    from lacbed.retrieval.search import SearchState
+    from lacbed.retrieval.solve import Solution, SolveOptions
+
+
+def command(
+    experiment: Annotated[
+        Path,
+        typer.Argument(
+            metavar="EXPERIMENT", help="A file made by lacbed experiment import, or a folder.", show_default=False
+        ),
+    ],
+    cell: Annotated[
+        str,
+        typer.Option(
+            "--cell",
+            metavar="A,B,C,ALPHA,BETA,GAMMA",
+            help="The cell in Å and degrees; A alone for a cubic one.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the results.", show_default=False)
+    ],
+    space_group: Annotated[
+        int | None, typer.Option("--space-group", metavar="N", help="Number of the space group, if it is known.")
+    ] = None,
+    elements: Annotated[
+        str, typer.Option("--elements", metavar="LIST", help="Elements that may be there: Ga,As; by default all.")
+    ] = "",
+    column_range: Annotated[
+        str, typer.Option("--columns", metavar="LOW:HIGH", help="Number of columns in the projected cell.")
+    ] = "1:6",
+    thickness: Annotated[
+        str, typer.Option("--thickness", "-t", metavar="LOW:HIGH", help="Range of the thickness in Å.")
+    ] = "200:2000",
+    limit: Annotated[
+        str, typer.Option("--time", metavar="TIME", help="Begin no round after this time: 90s, 5m, 1h.")
+    ] = "5m",
+    seed: Annotated[int, typer.Option("--seed", help="Of all random numbers.")] = 0,
+    refined: Annotated[int, typer.Option("--refined", metavar="N", help="Number of candidates to refine.")] = 3,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the search in FOLDER.")] = False,
+    quiet: o.QuietOption = False,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Solve a crystal from a measured LACBED stack, with nothing known but its cell.
+
+    Example: lacbed solve measured.nc --cell 5.653 --elements Ga,As -o solved
+    """
+    from lacbed.retrieval.solve import SolveOptions
+
+    low, high = whole_range(column_range, "--columns")
+    options = SolveOptions(
+        columns=(low, high),
+        thickness=number_range(thickness, "--thickness"),
+        elements=tuple(e for e in re.split(r"[,\s]+", elements) if e),
+        space_group=space_group,
+        seconds=seconds(limit),
+        seed=seed,
+        refined=refined,
+    )
+    count = len(cell.replace(",", " ").split())
+    if count not in (1, 6):
+        raise SettingError(
+            f"--cell must be six numbers a,b,c,alpha,beta,gamma (or one, of a cubic cell), got {cell!r}"
+        )
+    run(experiment, parse.numbers(cell, "--cell", count), options, out, resume, Reporter(quiet, as_json))
+
+
+def run(
+    path: Path, cell: tuple[float, ...], options: SolveOptions, out: Path, resume: bool, reporter: Reporter
+) -> None:
+    """Read, search, write."""
+    from lacbed.experiment.folder import load_experiment
+    from lacbed.io.lock import claimed
+    from lacbed.retrieval import solve_files as files
+    from lacbed.retrieval.solve import solve_structure
+
+    files.check_folder(out, resume)
+    with claimed(out, "search", inside=True):
+        measured = load_experiment(path)
+        mark = files.fingerprint(measured, cell, options)
+        start = files.load_state(out, mark) if resume else None
+        clock, cpu = time.perf_counter(), time.process_time()
+        with reporter.progress("Solving") as bar:
+
+            def tell(what: str, fraction: float, _state: SearchState) -> None:
+                if bar is None:
+                    reporter.remark(f"  {what}")
+                    return
+                bar(fraction)
+                describe = getattr(bar, "describe", None)
+                if describe is not None:
+                    describe(what)
+
+            solution = solve_structure(
+                measured,
+                cell,
+                options,
+                resume=start,
+                on_progress=tell,
+                on_checkpoint=lambda state: files.save_state(out, state, mark),
+            )
+        files.save_state(out, solution.search, mark)
+        written = files.write_solution(solution, out, measured.name)
+        used = {"seconds": time.perf_counter() - clock, "cpu_seconds": time.process_time() - cpu}
+        _report(solution, files.summary(solution), written, used, reporter)
+    if "stopped" in solution.notes:
+        sys.stderr.write(f"lacbed: the best so far is in {out}; continue with --resume\n")
+        raise KeyboardInterrupt
+
+
+def _report(
+    solution: Solution, numbers: dict[str, Any], written: list[Path], used: dict[str, float], reporter: Reporter
+) -> None:
+    from lacbed.retrieval.solve_files import odds
+
+    verdict = "solved" if solution.solved else "not solved"
+    reporter.say(
+        f"{verdict}: probability {100 * solution.probability:.0f} % that the structure is right; "
+        f"R {numbers['R']:.3f} ({numbers['R_held_out']:.3f} held out), {numbers['gap']:.2f} times "
+        f"that of the next, met "
+        f"{numbers['met']} times; {used['cpu_seconds']:.0f} CPU seconds"
+    )
+    reporter.say(
+        f"thickness {numbers['thickness']:.0f} Å, absorption {numbers['absorption']:.3f}, half-width "
+        f"{numbers['half_width']:.4f} 1/Å, plane group {numbers['plane_group']}"
+    )
+    rows: list[tuple[str, ...]] = [("column", "x / Å", "y / Å", "strength", "elements")]
+    for i, row in enumerate(numbers["columns"]):
+        rows.append(
+            (
+                str(i + 1),
+                f"{row['x']:.2f}",
+                f"{row['y']:.2f}",
+                f"{row['strength']:.4f} ± {row['strength_uncertainty']:.4f}",
+                odds(solution.elements[i]),
+            )
+        )
+    for line in columns(rows):
+        reporter.say(f"  {line}")
+    for place, c in enumerate(numbers["candidates"], 1):
+        z = float(c["Z_held_out"])
+        text = f", Z of held-out tilts {100 * z:.2f} %" if math.isfinite(z) else ""
+        reporter.say(f"  candidate {place}: {c['formula']}, {c['space_group']}{text}")
+    for note in solution.notes:
+        reporter.say(f"  note: {note}")
+    for path in written:
+        reporter.say(f"  wrote {path}")
+    reporter.finish({**numbers, **used, "files": [str(path) for path in written]})
+
+
+def number_range(text: str, option: str) -> tuple[float, float]:
+    """Two numbers "low:high".
+
+    Raises:
+        SettingError: if it is something else.
+    """
+    words = text.split(":")
+    if len(words) != 2:
+        raise SettingError(f"{option} must be a range low:high, got {text!r}")
+    low, high = (parse.numbers(word, option, 1)[0] for word in words)
+    return low, high
+
+
+def whole_range(text: str, option: str) -> tuple[int, int]:
+    """Two whole numbers "low:high", or one for both.
+
+    Raises:
+        SettingError: if it is something else.
+    """
+    low, high = number_range(text if ":" in text else f"{text}:{text}", option)
+    if low != round(low) or high != round(high) or max(abs(low), abs(high)) > 1e6:
+        raise SettingError(f"{option} must be whole numbers low:high, got {text!r}")
+    return round(low), round(high)
+
+
+def seconds(text: str) -> float:
+    """A time such as 90s, 5m or 1h; a number alone is in seconds.
+
+    Raises:
+        SettingError: if it is something else.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|min|h)?\s*", text)
+    if not found:
+        raise SettingError(f"--time must be a time such as 90s, 5m or 1h, got {text!r}")
+    return float(found[1]) * {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}[found[2] or "s"]

@@ -1,0 +1,340 @@
+"""The search: random columns, looked at for every thickness, the best of them brought to their minimum and varied.
+
+For every number of columns a round draws many structures. One diagonalisation of each matrix gives the residual at
+all thicknesses, so that a draw costs about as much as one step of a minimisation, and the few best begin near the
+right thickness. Later rounds also vary what was found: a column is moved to a better place, added, dropped, or the
+thickness jumps. Whether a minimum was met from several independent draws tells how far it can be trusted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+
+from lacbed.errors import SettingError
+from lacbed.retrieval.columns import Columns, potential_of
+from lacbed.retrieval.comparison import Comparison, begin, follow
+from lacbed.retrieval.points import lattice_points
+from lacbed.solvers.blocks import one_thread_each
+
+DRAWS = 96
+"""Structures drawn for each number of columns in a round."""
+
+FOLLOWED = (6, 2)
+"""So many of them are followed for a few steps, and so many to their minimum."""
+
+STEPS = (6, 26)
+VARIED = 12
+"""Variations of what was found in a round."""
+
+TOTAL = 0.2
+"""Sum of all A in 1/Å² of a draw; about U_0 of a solid."""
+
+STEP_T = 0.05
+"""Of ln t in a scan; a minimum is about three times as wide."""
+
+LIKE = 0.97
+"""Correlation of two projected potentials from which on they are one structure."""
+
+LIKE_T = 0.04
+RESOLUTION = 1.6  # 1/Å
+CLEAR, CERTAIN = 0.82, 0.62
+"""Lowest residual over the median of the others below which a minimum met twice, or once, ends a search."""
+
+OFTEN = 6
+"""A minimum that was met as often as this need not stand out as clearly."""
+
+KEPT = 60
+_PENALTY = 0.012  # of ln R for every column: what a useless one gains
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A minimum that was reached.
+
+    Attributes:
+        columns: there.
+        residual: R.
+        roots: draws that it goes back to, by number; each met it independently.
+        round: in which it was found.
+    """
+
+    columns: Columns
+    residual: float
+    roots: tuple[int, ...]
+    round: int
+
+    @property
+    def score(self) -> float:
+        """Ln R and a price for every column; the lower the better."""
+        return math.log(max(self.residual, 1e-9)) + _PENALTY * len(self.columns)
+
+
+@dataclass(frozen=True, eq=False)
+class SearchState:
+    """Where a search stands; everything needed to go on.
+
+    Attributes:
+        round: number of rounds that are done.
+        draws: number of structures that were drawn.
+        trials: minima, the best first.
+        history: R of every minimum in the order in which they were found.
+        cpu: CPU seconds so far.
+    """
+
+    round: int = 0
+    draws: int = 0
+    trials: tuple[Trial, ...] = ()
+    history: tuple[float, ...] = ()
+    cpu: float = 0.0
+
+
+Tell = Callable[[SearchState], None]
+
+
+class Search:
+    """A search in one stack.
+
+    Args:
+        comparison: points and model.
+        columns: smallest and largest number of columns.
+        thickness: smallest and largest in Å.
+        seed: of all random numbers.
+    """
+
+    def __init__(
+        self, comparison: Comparison, columns: tuple[int, int], thickness: tuple[float, float], seed: int = 0
+    ) -> None:
+        self.comparison, self.columns, self.seed = comparison, columns, seed
+        low, high = math.log(thickness[0]), math.log(thickness[1])
+        self.thicknesses = np.exp(np.linspace(low, high, max(2, math.ceil((high - low) / STEP_T) + 1)))
+        basis = comparison.model.points.basis
+        self.orders = lattice_points(basis, RESOLUTION)[1:]
+        self.basis = basis
+
+    def round(
+        self, state: SearchState, expired: Callable[[], bool], found: Callable[[Trial], None]
+    ) -> SearchState:
+        """The state after one more round.
+
+        Args:
+            state: before.
+            expired: whether the time is over; what is not begun by then is left out.
+            found: called with every minimum as it is reached.
+        """
+        low, high = self.columns
+        jobs: list[Callable[[], list[Trial]]] = []
+        counts = range(high, low - 1, -1)  # the long jobs first
+        jobs += [partial(self._drawn, state.round, k, expired) for k in counts]
+        parents = self.families(state.trials)[:4]
+        for number in range(VARIED if parents else 0):
+            parent = parents[number % len(parents)]
+            jobs.append(partial(self._varied, state.round, number, parent, expired))
+        trials: list[Trial] = []
+
+        def reported(job: Callable[[], list[Trial]]) -> list[Trial]:
+            got = job()
+            for trial in got:
+                found(trial)
+            return got
+
+        for got in side_by_side([partial(reported, job) for job in jobs]):
+            trials += got
+        history = (*state.history, *(t.residual for t in trials))
+        pool = self.merged([*state.trials, *trials])
+        return replace(
+            state,
+            round=state.round + 1,
+            draws=state.draws + DRAWS * (high - low + 1),
+            trials=tuple(pool[:KEPT]),
+            history=history,
+        )
+
+    def _drawn(self, number: int, count: int, expired: Callable[[], bool]) -> list[Trial]:
+        """Minima from draws of so many columns."""
+        random = np.random.default_rng((self.seed, number, count))
+        best: list[tuple[float, int, Columns]] = []
+        for draw in range(DRAWS):
+            if expired():
+                break
+            columns = self._draw(random, count)
+            residual, thickness = self._lowest(columns)
+            best.append((residual, draw, replace(columns, thickness=thickness)))
+        best.sort(key=lambda entry: entry[:2])
+        minima = [(draw, begin(columns)) for _, draw, columns in best[: FOLLOWED[0]]]
+        for steps, kept, absorption in ((STEPS[0], FOLLOWED[1], False), (STEPS[1], FOLLOWED[1], True)):
+            moved = [(d, follow(self.comparison, m, steps, absorption)) for d, m in minima if not expired()]
+            minima = sorted(moved, key=lambda pair: pair[1].residual)[:kept]
+        root = (number * 64 + count) * DRAWS
+        return [Trial(m.columns, m.residual, (root + d,), number) for d, m in minima if math.isfinite(m.residual)]
+
+    def _draw(self, random: np.random.Generator, count: int) -> Columns:
+        strength = 1.35 * TOTAL / count * random.uniform(0.3, 1.0, count)
+        return Columns(random.random((count, 2)), strength, np.zeros(count), float(self.thicknesses[0]))
+
+    def _lowest(self, columns: Columns, near: bool = False) -> tuple[float, float]:
+        """Lowest R over all thicknesses, or those near that of the columns, and where it is."""
+        at = self.thicknesses
+        if near:
+            at = columns.thickness * np.exp(STEP_T * np.arange(-3, 4))
+            at = at[(at >= self.thicknesses[0]) & (at <= self.thicknesses[-1])]
+            at = at if len(at) else np.array([columns.thickness])
+        scores = self.comparison.scan(columns, at)
+        return float(scores.min()), float(at[int(scores.argmin())])
+
+    def _varied(self, number: int, which: int, parent: Trial, expired: Callable[[], bool]) -> list[Trial]:
+        """A minimum near what was found."""
+        if expired():
+            return []
+        random = np.random.default_rng((self.seed, number, 1000 + which))
+        low, high = self.columns
+        start = self._variation(random, parent.columns, ("move", "add", "jump", "move", "drop")[which % 5])
+        if not low <= len(start) <= high:
+            start = self._variation(random, parent.columns, "move")
+        at = follow(self.comparison, begin(start), STEPS[0], False)
+        if at.residual > 1.25 * parent.residual or expired():
+            return []
+        at = follow(self.comparison, at, STEPS[1], True)
+        return [Trial(at.columns, at.residual, parent.roots, number)]
+
+    def _variation(self, random: np.random.Generator, columns: Columns, kind: str) -> Columns:
+        x = columns
+        if kind == "jump":
+            scores = self.comparison.scan(x, self.thicknesses)
+            away = np.abs(np.log(self.thicknesses / x.thickness)) > 2.0 * LIKE_T
+            if away.any():
+                scores = np.where(away, scores, np.inf)
+                return replace(x, thickness=float(self.thicknesses[int(scores.argmin())]), alpha=0.04)
+        weak = 1.0 / x.strength
+        chosen = int(random.choice(len(x), p=weak / weak.sum()))
+        if kind == "drop" and len(x) > 1:
+            return _without(x, chosen)
+        rest = x if kind == "add" or len(x) == 1 else _without(x, chosen)
+        tries = []
+        for _ in range(16):
+            strength = float(np.median(x.strength)) * random.uniform(0.3, 1.2)
+            tried = Columns(
+                np.vstack([rest.places, random.random(2)]),
+                np.append(rest.strength, strength),
+                np.append(rest.width, 0.0),
+                x.thickness,
+                x.alpha,
+            )
+            tries.append((*self._lowest(tried, near=True), tried))
+        _, thickness, best = min(tries, key=lambda entry: entry[0])
+        return replace(best, thickness=thickness)
+
+    # -- what is the same ---------------------------------------------------------------------------
+    def likeness(self, first: Columns, second: Columns) -> tuple[float, float]:
+        """Correlations of two potentials up to `RESOLUTION`, best shift; the second as it is and inverted."""
+        a, b = (potential_of(c, self.orders, self.basis).sum(axis=0) for c in (first, second))
+        return correlation(a, b, self.orders), correlation(a, b.conj(), self.orders)
+
+    def same(self, first: Columns, second: Columns) -> bool:
+        """Whether two are one structure of one thickness, inverted or not."""
+        if abs(math.log(first.thickness / second.thickness)) > LIKE_T:
+            return False
+        return max(self.likeness(first, second)) >= LIKE
+
+    def merged(self, trials: Sequence[Trial]) -> list[Trial]:
+        """The best first; of trials that are one minimum with as many columns only the best, with all roots."""
+        kept: list[Trial] = []
+        for trial in sorted(trials, key=lambda t: (t.score, t.roots)):
+            twin = next(
+                (
+                    i
+                    for i, k in enumerate(kept)
+                    if len(k.columns) == len(trial.columns) and self.same(k.columns, trial.columns)
+                ),
+                None,
+            )
+            if twin is None:
+                kept.append(trial)
+            else:
+                roots = tuple(sorted({*kept[twin].roots, *trial.roots}))
+                kept[twin] = replace(kept[twin], roots=roots)
+        return kept
+
+    def families(self, trials: Sequence[Trial]) -> list[Trial]:
+        """The best of every structure, whatever its number of columns, with the roots of all; the best first."""
+        kept: list[Trial] = []
+        for trial in sorted(trials, key=lambda t: (t.score, t.roots)):
+            twin = next((i for i, k in enumerate(kept) if self.same(k.columns, trial.columns)), None)
+            if twin is None:
+                kept.append(trial)
+            else:
+                kept[twin] = replace(kept[twin], roots=tuple(sorted({*kept[twin].roots, *trial.roots})))
+        return kept
+
+    def standing(self, state: SearchState) -> tuple[float, float, int]:
+        """Lowest R over the median of all others, over the next structure, and how often it was met.
+
+        Where there is no other, it is compared with images that are not explained at all, R = 1.
+        """
+        families = self.families(state.trials)
+        if not families:
+            return 1.0, 1.0, 0
+        best = families[0]
+        others = [t.residual for t in families[1:]]
+        different = [t.residual for t in families[1:] if max(self.likeness(best.columns, t.columns)) < LIKE]
+        return (
+            best.residual / float(np.median(others or [1.0])),
+            best.residual / min(different or [1.0]),
+            len(best.roots),
+        )
+
+    def finished(self, state: SearchState) -> bool:
+        """Whether the best stands out and was met often enough."""
+        to_median, to_next, met = self.standing(state)
+        if to_median < CERTAIN and to_next < CLEAR and (met >= 2 or state.round >= 2):
+            return True
+        if state.round < 2:
+            return False
+        return to_next < 0.95 and ((to_median < CLEAR and met >= 2) or (to_median < 0.93 and met >= OFTEN))
+
+
+def correlation(first: np.ndarray, second: np.ndarray, orders: np.ndarray) -> float:
+    """Largest correlation of two real potentials over all shifts, from their coefficients: (g,) complex."""
+    n = 2 ** math.ceil(math.log2(2 * int(np.abs(orders).max(initial=1)) + 1) + 1)
+    spectrum = np.zeros((n, n), dtype=complex)
+    spectrum[orders[:, 0] % n, orders[:, 1] % n] = first.conj() * second
+    image = np.fft.ifft2(spectrum).real * n * n
+    norm = math.sqrt(float(np.square(np.abs(first)).sum() * np.square(np.abs(second)).sum()))
+    return float(image.max()) / max(norm, 1e-300)
+
+
+def side_by_side(jobs: Sequence[Callable[[], list[Trial]]]) -> list[list[Trial]]:
+    """Run jobs on all cores and give their results in order; what is not begun when one is stopped never is."""
+    with one_thread_each(torch.device("cpu")) as workers:
+        if workers == 1:
+            return [job() for job in jobs]
+        pool = ThreadPoolExecutor(workers)
+        try:
+            return list(pool.map(lambda job: job(), jobs))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _without(columns: Columns, number: int) -> Columns:
+    kept = np.arange(len(columns)) != number
+    return replace(
+        columns, places=columns.places[kept], strength=columns.strength[kept], width=columns.width[kept]
+    )
+
+
+def check_range(name: str, low: float, high: float, unit: str = "") -> None:
+    """A range must have a width.
+
+    Raises:
+        SettingError: if it has none.
+    """
+    if not low < high:
+        raise SettingError(
+            f"{name} must be a range low:high with low < high, got {low:g}:{high:g} {unit}".rstrip()
+        )

@@ -1,0 +1,432 @@
+"""From a measured stack to a crystal, with nothing known but the cell: `lacbed.solve_structure`."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lacbed.constants import ELECTRON_REST_ENERGY, H2_OVER_2M
+from lacbed.crystals import Crystal
+from lacbed.errors import LacbedError, SettingError
+from lacbed.experiment.experiment import Experiment
+from lacbed.io.checks import check_number, check_whole
+from lacbed.retrieval.candidates import crystals_of, space_groups_of
+from lacbed.retrieval.columns import ColumnModel, potential_of
+from lacbed.retrieval.comparison import Comparison
+from lacbed.retrieval.elements import Guess, check_elements, guesses
+from lacbed.retrieval.plane_group import LIKE, PlaneOperation, operations_of_potential, plane_group
+from lacbed.retrieval.points import Points, lattice_points, make_points
+from lacbed.retrieval.projection_cell import ProjectedCell, projected_cell
+from lacbed.retrieval.rank import Candidate, ranked
+from lacbed.retrieval.search import RESOLUTION, Search, SearchState, Trial, side_by_side
+from lacbed.retrieval.sharpen import Sharpened, sharpened
+from lacbed.settings import MAX_THICKNESS
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+SEARCH_REACH = 1.15
+"""Beams up to this |h| in 1/Å take part in the search."""
+
+POINTS = 1200
+"""Intensities that a search compares, about; three q at least."""
+
+MOST_COLUMNS = 24
+RIVALS = 4
+"""Structures that are brought to their best before they are compared."""
+
+SOLVED = 0.5
+"""Probability from which a structure counts as solved."""
+
+ASSIGNMENTS = 4
+"""Sets of elements for which crystals are made."""
+
+_DATA = 5  # intensities for each parameter of the columns, at the least
+_PIXELS = 128
+
+
+@dataclass(frozen=True)
+class SolveOptions:
+    """How to search; see `lacbed.solve_structure`.
+
+    Attributes:
+        columns: smallest and largest number of columns in the projected cell.
+        thickness: smallest and largest in Å.
+        elements: those that may be there; empty for all.
+        space_group: its number, if it is known.
+        seconds: wall time after which no round is begun.
+        seed: of all random numbers.
+        refined: candidates that are refined, at most.
+    """
+
+    columns: tuple[int, int] = (1, 6)
+    thickness: tuple[float, float] = (200.0, 2000.0)
+    elements: tuple[str, ...] = ()
+    space_group: int | None = None
+    seconds: float = 300.0
+    seed: int = 0
+    refined: int = 3
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            SettingError: saying what was expected and what came.
+        """
+        low, high = (check_whole("the number of columns", v, 1, MOST_COLUMNS) for v in self.columns)
+        if low > high:
+            raise SettingError(f"the number of columns must be a range low:high, got {low}:{high}")
+        first, last = (
+            check_number("the thickness", v, above=0, high=MAX_THICKNESS, unit="Å") for v in self.thickness
+        )
+        if not last > 1.02 * first:
+            raise SettingError(
+                f"the thickness must be a range low:high in Å with some width, such as 200:2000, got "
+                f"{first:g}:{last:g}"
+            )
+        check_number("the time", self.seconds, above=0, high=1e7, unit="seconds")
+        check_whole("the seed", self.seed, 0)
+        check_whole("the number of candidates to refine", self.refined, 0, 20)
+        check_elements(self.elements)
+        if self.space_group is not None:
+            check_whole("the space group", self.space_group, 1, 230)
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What a stack says about the crystal.
+
+    Attributes:
+        experiment: the stack.
+        cell: its projected cell.
+        best: the structure on top.
+        rivals: other structures, the best first.
+        search: where the search ended.
+        elements: for every column those that it may be, the most likely first.
+        operations: how well the potential has each operation of its lattice.
+        plane_group: of those that it has.
+        candidates: crystals in three dimensions, the best first.
+        gap: lowest residual over that of the next structure.
+        probability: that the structure is right, from simulated stacks.
+        polarity: residual of the inverted structure over that of the structure.
+        notes: what to know.
+    """
+
+    experiment: Experiment
+    cell: ProjectedCell
+    best: Sharpened
+    rivals: tuple[Sharpened, ...]
+    search: SearchState
+    elements: tuple[tuple[Guess, ...], ...]
+    operations: tuple[PlaneOperation, ...]
+    plane_group: str
+    candidates: tuple[Candidate, ...]
+    gap: float
+    probability: float
+    polarity: float
+    notes: tuple[str, ...]
+
+    @property
+    def solved(self) -> bool:
+        """Whether the structure can be trusted."""
+        return self.probability >= SOLVED
+
+    @property
+    def thickness(self) -> float:
+        """In Å: of the best refined candidate, or of the columns."""
+        for candidate in self.candidates:
+            if candidate.refinement is not None:
+                return float(candidate.refinement.state.thickness)
+        return self.best.columns.thickness
+
+    def potential(self, pixels: int = _PIXELS) -> xr.DataArray:
+        """The potential averaged along the beam in V, up to `resolution`, as `lacbed.projected_potential` has it.
+
+        Args:
+            pixels: n; (n, n) whatever the shape of the projected cell.
+        """
+        import xarray as xr
+
+        orders = lattice_points(self.cell.basis, RESOLUTION)
+        U = potential_of(self.best.columns, orders, self.cell.basis).sum(axis=0)
+        spectrum = np.zeros((pixels, pixels), dtype=complex)
+        spectrum[orders[:, 1] % pixels, orders[:, 0] % pixels] = U
+        volts = H2_OVER_2M / (1.0 + self.experiment.energy / ELECTRON_REST_ENERGY)
+        image = np.fft.ifft2(spectrum).real * pixels**2 * volts
+        steps = np.arange(pixels) / pixels
+        attributes = {
+            "units": "V",
+            "long_name": "mean potential along the beam",
+            "mean_inner_potential": float(image.mean()),
+            "period": 1.0,
+            "cell": self.cell.edges.ravel().tolist(),
+            "zone_axis": list(self.cell.frame.zone_axis),
+            "resolution": RESOLUTION,
+            "thickness": self.thickness,
+            "energy": self.experiment.energy,
+        }
+        return xr.DataArray(
+            image, dims=("v", "u"), coords={"v": steps, "u": steps}, name="projected_potential", attrs=attributes
+        )
+
+
+Tell = Callable[[str, float, SearchState], None]
+"""Called with a few words, the fraction of the time used, and where the search stands."""
+
+
+def solve_structure(
+    experiment: Experiment,
+    cell: Sequence[float],
+    options: SolveOptions | None = None,
+    *,
+    resume: SearchState | None = None,
+    on_progress: Tell | None = None,
+    on_checkpoint: Callable[[SearchState], None] | None = None,
+) -> Solution:
+    """Find the columns of atoms of an unknown crystal, its thickness and elements, and crystals that fit them.
+
+    Random columns are looked at for every thickness, the best are brought to the nearest minimum, and what comes
+    out is judged by how far it stands out, how often it was met, and by tilts that were held out; see
+    docs/solve.md. Ctrl-C ends the search with the best so far.
+
+    Args:
+        experiment: the stack; 000 alone will do for simple crystals.
+        cell: a, b, c in Å and α, β, γ in degrees; one number for a cubic cell.
+        options: how to search; the defaults need no knowledge.
+        resume: where an earlier search stood.
+        on_progress: called as the search goes on.
+        on_checkpoint: given the state after every round.
+
+    Returns:
+        The best structure and how far it can be trusted. `lacbed.retrieval.solve_files.write_solution` makes a
+        report of it.
+
+    Raises:
+        SettingError: if the cell fits neither the zone nor the images, a reflection is no point of its lattice, or
+            there are too few data for the columns.
+    """
+    wanted = options or SolveOptions()
+    projected = projected_cell(experiment, cell, wanted.space_group)
+    points = search_points(experiment, projected)
+    check_enough(points, wanted.columns)
+    search = Search(Comparison(ColumnModel(points)), wanted.columns, wanted.thickness, wanted.seed)
+    tell: Tell = on_progress or (lambda _what, _fraction, _state: None)
+    state, stopped = _run(search, resume or SearchState(), wanted, tell, on_checkpoint)
+    if not state.trials:
+        raise SettingError("the time is too short to reach a single minimum; give more of it (--time)")
+    return _finished(experiment, projected, search, state, wanted, stopped, tell)
+
+
+def search_points(experiment: Experiment, cell: ProjectedCell) -> Points:
+    """About `POINTS` intensities, from three q to twelve."""
+    for matrices in range(3, 13):
+        points = make_points(experiment, cell.basis, cell.indices, reach=SEARCH_REACH, matrices=matrices)
+        if len(points) * (1 + 1 / matrices) > POINTS:
+            break
+    return points
+
+
+def check_enough(points: Points, columns: tuple[int, int]) -> None:
+    """There must be more intensities than parameters.
+
+    Raises:
+        SettingError: if there are too few.
+    """
+    needed = _DATA * (4 * columns[1] + 2)
+    if len(points) < needed:
+        most = max(0, (len(points) // _DATA - 2) // 4)
+        remedy = f"ask for at most {most}" if most else "measure more reflections or a wider angle"
+        raise SettingError(
+            f"{len(points)} intensities are too few for {columns[1]} columns, which need {needed}; {remedy}"
+        )
+
+
+def _run(
+    search: Search,
+    state: SearchState,
+    wanted: SolveOptions,
+    tell: Tell,
+    keep: Callable[[SearchState], None] | None,
+) -> tuple[SearchState, str]:
+    """Rounds until the best stands out, the time is over, or someone stops it; and what ended them."""
+    clock, cpu = time.monotonic(), time.process_time()
+
+    def used() -> float:
+        return (time.monotonic() - clock) / wanted.seconds
+
+    fresh: list[Trial] = []
+
+    def found(trial: Trial) -> None:
+        fresh.append(trial)
+
+    while not search.finished(state):
+        fresh.clear()
+        try:
+            after = search.round(state, lambda: used() > 1.0, found)
+            state = replace(after, cpu=state.cpu + time.process_time() - cpu)
+            cpu = time.process_time()
+            best = state.trials[0] if state.trials else None
+            text = f"round {state.round}"
+            if best is not None:
+                text += (
+                    f": R {best.residual:.3f}, {len(best.columns)} columns, {best.columns.thickness:.0f} Å, met "
+                    f"{len(best.roots)} times"
+                )
+            tell(text, min(1.0, used()), state)
+            if keep is not None:
+                keep(state)
+        except BaseException as error:
+            if isinstance(error, Exception) or not (state.trials or fresh):
+                raise
+            trials = tuple(search.merged([*state.trials, *fresh]))
+            return replace(state, trials=trials), "stopped"
+        if used() > 1.0:
+            return state, "the time was over before the best stood out"
+    return state, ""
+
+
+def _finished(
+    experiment: Experiment,
+    cell: ProjectedCell,
+    search: Search,
+    state: SearchState,
+    wanted: SolveOptions,
+    stopped: str,
+    tell: Tell,
+) -> Solution:
+    """The best structures brought to their best, compared, and what follows from the first."""
+    families = search.families(state.trials)[:RIVALS]
+    tell("sharpening", 1.0, state)
+    matrices = max(3, min(8, len(search.comparison.model.points.reduced)))
+    ends: list[Sharpened] = []
+    jobs = [lambda f=f: [sharpened(experiment, cell, f.columns, f.roots, matrices)] for f in families]
+    for got in side_by_side(jobs):  # type: ignore[arg-type]
+        ends += got  # type: ignore[arg-type]
+    ends.sort(key=lambda s: s.residual)
+    best, rivals = ends[0], tuple(ends[1:])
+    same = [s for s in rivals if max(search.likeness(best.columns, s.columns)) >= 0.97]
+    best = replace(best, roots=tuple(sorted({*best.roots, *(r for s in same for r in s.roots)})))
+    different = [s.residual for s in rivals if s not in same]
+    gap = best.residual / min(different or [1.0])
+    orders = lattice_points(cell.basis, RESOLUTION)[1:]
+    potential = potential_of(best.columns, orders, cell.basis).sum(axis=0)
+    operations = operations_of_potential(potential, orders, cell.edges)
+    names = check_elements(wanted.elements)
+    elements = guesses(best.columns, cell.volume, cell.period, experiment.energy, names)
+    notes = [*cell.notes, *([stopped] if stopped else [])]
+    probability = trust(gap, len(best.roots), best)
+    candidates: tuple[Candidate, ...] = ()
+    if stopped != "stopped":
+        tell("looking for crystals", 1.0, state)
+        candidates = _candidates(experiment, cell, best, elements, operations, wanted, tell, state)
+    polarity = _polarity(experiment, cell, best, matrices)
+    if probability < SOLVED:
+        notes.insert(0, "not solved: the best structure does not stand out enough to be trusted")
+    turned = [o.likeness for o in operations if o.kind == "rotation by 180°"]
+    if turned and 0.9 < turned[0] < 1.0 and polarity < 1.05:
+        notes.append(
+            f"inversion and polarity are weak: the structure is like its inverse to {turned[0]:.3f}, and the "
+            f"inverse has {polarity:.3f} times the residual"
+        )
+    return Solution(
+        experiment,
+        cell,
+        best,
+        rivals,
+        state,
+        elements,
+        tuple(operations),
+        plane_group(operations, cell.edges),
+        candidates,
+        gap,
+        probability,
+        polarity,
+        tuple(dict.fromkeys(notes)),
+    )
+
+
+def trust(gap: float, met: int, best: Sharpened) -> float:
+    """Probability that a structure is right, a logistic curve through simulated stacks; see docs/solve.md."""
+    stands_out = math.log(1.0 / min(max(gap, 1e-3), 1.0))
+    generalises = math.log(max(best.held_out, 1e-3) / max(best.residual, 1e-3))
+    x = _TRUST[0] + _TRUST[1] * stands_out + _TRUST[2] * math.log(max(met, 1)) + _TRUST[3] * max(generalises, 0.0)
+    return min(0.99, 1.0 / (1.0 + math.exp(-min(x, 50.0))))
+
+
+_TRUST = (-3.0, 14.0, 1.2, -6.0)
+"""Constant; for ln of the gap, of how often it was met, of R at held-out tilts over R of the others."""
+
+
+def _polarity(experiment: Experiment, cell: ProjectedCell, best: Sharpened, matrices: int) -> float:
+    """Residual of the inverted structure, brought to its best, over that of the structure."""
+    inverse = replace(best.columns, places=(-best.columns.places) % 1.0)
+    return sharpened(experiment, cell, inverse, (), matrices).residual / max(best.residual, 1e-9)
+
+
+def _candidates(
+    experiment: Experiment,
+    cell: ProjectedCell,
+    best: Sharpened,
+    elements: tuple[tuple[Guess, ...], ...],
+    operations: Sequence[PlaneOperation],
+    wanted: SolveOptions,
+    tell: Tell,
+    state: SearchState,
+) -> tuple[Candidate, ...]:
+    """Crystals for the most likely elements, refined and ranked."""
+    groups = [wanted.space_group] if wanted.space_group is not None else space_groups_of(cell)
+    places, found = best.columns.places, list[Crystal]()
+    for chosen in assignments(places, elements, operations):
+        found += crystals_of(cell, places, chosen, groups)[:2]
+        if len(found) >= 2 * max(1, wanted.refined):
+            break
+    tell(f"refining {min(len(found), wanted.refined)} candidates", 1.0, state)
+    try:
+        return ranked(experiment, found, best, wanted.refined)
+    except LacbedError as error:
+        tell(f"candidates are not refined: {error}", 1.0, state)
+        return tuple(Candidate(crystal, None, math.nan) for crystal in found)
+
+
+def assignments(
+    places: np.ndarray, elements: tuple[tuple[Guess, ...], ...], operations: Sequence[PlaneOperation]
+) -> list[tuple[Guess, ...]]:
+    """Sets of elements for the columns, the most likely first; columns that symmetry makes one are one element."""
+    orbit = _orbits(places, operations)
+    groups = sorted(set(orbit))
+    options: list[list[tuple[float, Guess]]] = []
+    for group in groups:
+        mine = [elements[i] for i in range(len(orbit)) if orbit[i] == group]
+        total: dict[tuple[str, int], float] = {}
+        for guess in mine[0]:
+            chances = [
+                next((g.probability for g in c if (g.element, g.count) == (guess.element, guess.count)), 1e-4)
+                for c in mine
+            ]
+            total[guess.element, guess.count] = float(np.mean(np.log(chances)))
+        best = sorted(mine[0], key=lambda g: -total[g.element, g.count])[:4]
+        options.append([(total[g.element, g.count], g) for g in best])
+    sets = sorted(itertools.product(*options), key=lambda s: -sum(p for p, _ in s))[:ASSIGNMENTS]
+    return [tuple(s[groups.index(o)][1] for o in orbit) for s in sets]
+
+
+def _orbits(places: np.ndarray, operations: Sequence[PlaneOperation]) -> list[int]:
+    """The first of the columns that the operations carry into each column."""
+    number = list(range(len(places)))
+    for operation in operations:
+        if operation.likeness < LIKE:
+            continue
+        apart = (places @ operation.matrix.T + operation.shift)[:, None] - places[None]
+        apart -= np.round(apart)
+        near = np.abs(apart).sum(axis=2)
+        for i, j in enumerate(near.argmin(axis=1).tolist()):
+            if near[i, j] < 0.12:
+                low, high = sorted((number[i], number[j]))
+                number = [low if n == high else n for n in number]
+    return number
