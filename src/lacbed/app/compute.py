@@ -68,7 +68,7 @@ def simulate(view: View, send: Send, budget: int) -> None:
     else:
         _send_learned(crystal, view, send)
     if is_covered(view):
-        _simulate_zone(crystal, view, send, budget)
+        _simulate_zone(crystal, view, send)
     else:
         _simulate_beams(crystal, view, send)
 
@@ -82,7 +82,7 @@ def series(view: View, send: Send, budget: int) -> None:
     _send_series(view, hold(view, exact_settings(view)), send)
 
 
-def _simulate_zone(crystal: Crystal, view: View, send: Send, budget: int) -> None:
+def _simulate_zone(crystal: Crystal, view: View, send: Send) -> None:
     """All reflections at one thickness from a zone that is kept, then the series."""
     from lacbed.geometry.frame import make_frame
     from lacbed.setup import wanted_reflections
@@ -90,10 +90,9 @@ def _simulate_zone(crystal: Crystal, view: View, send: Send, budget: int) -> Non
     settings = exact_settings(view)
     frame = make_frame(crystal, view.zone_axis, x_direction=view.x_direction)
     wanted_reflections(crystal, frame, settings)  # refuses a reflection that there is not, before any work
-    reach = montage_reach(crystal, frame, view)
-    every = replace(settings, hkl=("all", reach))
-    check_budget(view.pixels, len(wanted_reflections(crystal, frame, every)), 1, budget)
     start = time.perf_counter()
+    if held(view) is None:
+        send({"kind": "progress", "phase": "choosing the waves", "fraction": None}, b"")
     tick = _ticker(send, "solving", view.pixels)
     zone = hold(view, settings, tick)
     pattern = zone.every(view.thickness, tick)
@@ -121,7 +120,7 @@ def _send_series(view: View, zone: Held, send: Send, wanted: tuple[float, ...] |
 
 
 def _pieces(view: View) -> list[tuple[float, ...]]:
-    """The series in fixed pieces without those that the page has, that of the thickness that is looked at first."""
+    """The series in fixed pieces without those that the page has, the nearest first."""
     count = int(view.thickness_max / view.thickness_step + 1e-9)
     every = [round(i * view.thickness_step, 6) for i in range(1, count + 1)]
     pieces = [tuple(every[i : i + PIECE]) for i in range(0, len(every), PIECE)]
@@ -209,7 +208,7 @@ def _arguments(settings: Settings) -> dict[str, Any]:
 def _enough_beams(
     crystal: Crystal, settings: Settings, send: Send, tolerance: float
 ) -> tuple[int, bool, float | None]:
-    """How many beams the whole series needs, judged at a few of its thicknesses, whether they are enough, and the error."""
+    """How many beams a few thicknesses of the series need, whether they are enough, and the error."""
     import torch
 
     from lacbed.converge import converge

@@ -16,6 +16,9 @@ MAX_CIF_BYTES = 1_000_000
 MAX_THICKNESSES = 400
 MAX_REFLECTIONS = 150
 MAX_PIXELS = 512
+MAX_VALUES = 3_000_000
+"""Intensities of all reflections together."""
+
 _BASE = 400 * 2**20
 """Bytes that a worker holds before it computes anything."""
 

@@ -19,7 +19,7 @@ Header = dict[str, Any]
 KNOWN = 3
 """Zones that a worker keeps."""
 
-PATIENCE = 2.0
+PATIENCE = 5.0
 """Seconds that a worker may take to give up its work before it is ended."""
 
 

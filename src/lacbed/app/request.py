@@ -229,8 +229,8 @@ def recipe(view: View, header: Mapping[str, Any], thickness: str = "", hkl: str 
         view: what was asked for.
         header: what `describe_pattern` said about the result: what it holds, and by what it was computed.
         thickness: text to put in place of the thickness that is looked at; the page puts its own there.
-        hkl: the same for the reflection, of which the label for `sel` is then "@label". A result of all reflections
-            is saved whole if this is "all".
+        hkl: the same for the reflection, of which the label for `sel` is then "@label". A result of all
+            reflections is saved whole if this is "all".
 
     Returns:
         "python" and "shell", which write the pattern at one thickness to a .nc file; "needs", the name of the CIF
