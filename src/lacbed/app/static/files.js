@@ -3,7 +3,7 @@
 import { setCrystal } from "./act.js";
 import { isMeasured, saveFit } from "./fit.js";
 import { shownDiscs } from "./facts.js";
-import { cancel, complain, compute, describe } from "./jobs.js";
+import { cancel, complain, compute, describe, stop } from "./jobs.js";
 import { halfWidth, labelOf, stem } from "./names.js";
 import { profileTable } from "./profile.js";
 import { $, busy, current, discs, exact, knobs, look, series, shown, snapshot, sourceOf } from "./state.js";
@@ -64,8 +64,8 @@ async function bring(files) {
   }
   if (cif) await openCif(cif);
   if (measured.length) {
+    stop();
     knobs.view("fit");
-    compute();
   }
 }
 

@@ -26,6 +26,7 @@ export function moved(isLive) {
   offerModels();
   if (isLive) return there && !(shown.learned && !viewOf(shown.learned)) ? undefined : preview();
   if (!there) run.refused = false;
+  else if (shown.learned && samePhysics(shown.learned.of, state) && !viewOf(shown.learned)) preview(); // the learned one
   if (there && run.job?.of.hkl.every((v, i) => v === state.hkl[i])) return undefined; // the rest is on its way
   return there && isWhole() ? undefined : compute();
 }
