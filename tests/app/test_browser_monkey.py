@@ -46,9 +46,14 @@ DRAG = """(thickness) => {
   slider.dispatchEvent(new Event("input"));
   slider.dispatchEvent(new Event("change"));
 }"""
-LABELS = """() => ({ title: document.getElementById("title").textContent, text: document.getElementById("subtitle").textContent,
-  aria: document.getElementById("picture").getAttribute("aria-label"), tab: document.title, shown: window.lacbedShown,
-  view: document.getElementById("tab-discs").ariaSelected === "true" ? "discs" : "pattern", url: location.hash })"""
+LABELS = """() => {
+  const text = (id) => document.getElementById(id).textContent;
+  return {
+    title: text("title"), text: text("subtitle"), tab: document.title, shown: window.lacbedShown, url: location.hash,
+    aria: document.getElementById("picture").getAttribute("aria-label"),
+    view: document.getElementById("tab-discs").ariaSelected === "true" ? "discs" : "pattern",
+  };
+}"""
 
 
 def check_labels(found):

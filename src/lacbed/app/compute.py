@@ -84,6 +84,14 @@ def series(view: View, send: Send, budget: int) -> None:
 
 def _simulate_zone(crystal: Crystal, view: View, send: Send) -> None:
     """All reflections at one thickness from a zone that is kept, then the series."""
+    zone, there = _send_all(crystal, view, send)
+    if view.hkl not in there:  # a reflection beyond the half-width comes by itself
+        _send_series(view, zone, send, (view.thickness,))
+    _send_series(view, zone, send)
+
+
+def _send_all(crystal: Crystal, view: View, send: Send) -> tuple[Held, set[tuple[int, ...]]]:
+    """All reflections at one thickness; the zone that is kept, and which reflections they are."""
     from lacbed.geometry.frame import make_frame
     from lacbed.setup import wanted_reflections
 
@@ -102,9 +110,7 @@ def _simulate_zone(crystal: Crystal, view: View, send: Send) -> None:
     }
     extra = {"reach": zone.opened[1], "opened": opened, "converged": True}
     _send_result(pattern, "exact", send, extra | {"seconds": time.perf_counter() - start})
-    if view.hkl not in {tuple(g) for g in _indices(pattern)}:
-        _send_series(view, zone, send, (view.thickness,))  # a reflection beyond the half-width comes by itself
-    _send_series(view, zone, send)
+    return zone, {tuple(g) for g in _indices(pattern)}
 
 
 def _send_series(view: View, zone: Held, send: Send, wanted: tuple[float, ...] | None = None) -> None:
@@ -160,7 +166,9 @@ def montage(view: View, send: Send, budget: int) -> None:
 
     crystal = crystal_of(view)
     if is_covered(view):
-        simulate(view, send, budget)
+        if held(view) is None:
+            _send_preview(crystal, view, send)
+        _send_all(crystal, view, send)
         return
     frame = make_frame(crystal, view.zone_axis, view.foil_normal, view.x_direction)
     limit = round(montage_reach(crystal, frame, view), 6)
