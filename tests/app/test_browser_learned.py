@@ -50,7 +50,6 @@ def test_the_learned_picture_and_the_exact_one_beside_each_other(open_page):
         route.fulfill(body=answers.get(asked, b""), content_type="application/octet-stream")
 
     page.route("**/api/stream/*", answer)
-    page.route("**/api/describe", lambda route: route.abort())
     type_in(page, "#voltage-number", "150")
     page.wait_for_selector("#models:not([hidden])")
     wait_for_rest(page)

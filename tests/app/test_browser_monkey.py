@@ -49,7 +49,7 @@ DRAG = """(thickness) => {
 LABELS = """() => {
   const text = (id) => document.getElementById(id).textContent;
   return {
-    title: text("title"), text: text("subtitle"), tab: document.title, shown: window.lacbedShown, url: location.hash,
+    title: text("title"), text: text("subtitle"), tab: document.title, shown: window.lacbedShown,
     aria: document.getElementById("picture").getAttribute("aria-label"),
     view: document.getElementById("tab-discs").ariaSelected === "true" ? "discs" : "pattern",
   };

@@ -1,5 +1,6 @@
 """The running server: streams, files, two users at once, leaving in the middle."""
 
+import socket
 import threading
 
 import httpx
@@ -159,3 +160,11 @@ def test_leaving_frees_the_processors(client):
                 if b"choosing the waves" in received:
                     break
     assert stream(client, "simulate", SMALL)[-1][0]["stage"] == "exact"
+
+
+def test_a_connection_that_is_opened_and_left_is_closed(address):
+    host, _, port = address.removeprefix("http://").partition(":")
+    for begun in (b"", b"GET / HTTP/1.1\r\nHost: loc"):
+        with socket.create_connection((host, int(port)), timeout=30) as half:
+            half.sendall(begun)
+            assert half.recv(1) == b""
