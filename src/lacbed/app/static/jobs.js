@@ -81,7 +81,9 @@ export async function compute() {
       if (run.job !== mine) return;
       take(message, mine.of, mine);
     }
-    if (run.job === mine) finish();
+    if (run.job !== mine) return;
+    finish();
+    if (mine.view === "discs" && look.view === "pattern") moved(false); // the series was not asked for
   } catch (error) {
     if (run.job !== mine) return;
     finish();
