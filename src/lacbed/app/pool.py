@@ -192,7 +192,7 @@ class Pool:
                 self._put(worker)
                 raise
             except BaseException:
-                self._run(self._exchange(worker))
+                self._run(self._exchange(worker, PATIENCE if not quick else 0.1))
                 raise
             self._put(worker)
         finally:
@@ -244,11 +244,11 @@ class Pool:
         self._errands.add(task)
         task.add_done_callback(self._errands.discard)
 
-    async def _exchange(self, worker: Worker) -> None:
+    async def _exchange(self, worker: Worker, patience: float) -> None:
         """Make a worker give up its work, or else end it and start another."""
         self._stopping.add(worker)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 await worker.stop()
         except (TimeoutError, OSError, LacbedError):
             pass

@@ -88,7 +88,7 @@ def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starl
         view = parse_view(await _json(request, limits))
         message = {"task": "describe", "view": view.to_json()}
         try:
-            async with asyncio.timeout(limits.quick_seconds), pool.worker(quick=True, key=view.zone_key) as worker:
+            async with pool.worker(quick=True, key=view.zone_key) as worker, asyncio.timeout(limits.quick_seconds):
                 parts = [pack(*message) async for message in _converse(worker, message)]
         except TimeoutError:  # a large cell, which must not keep others waiting
             async with asyncio.timeout(limits.job_seconds), pool.worker() as worker:
@@ -228,7 +228,7 @@ async def _stream(
             async for part in _glimpse(view, pool, results):
                 yield part
         seconds = limits.quick_seconds if quick else limits.job_seconds
-        async with asyncio.timeout(seconds), pool.worker(quick=quick, key=key) as worker:
+        async with pool.worker(quick=quick, key=key) as worker, asyncio.timeout(seconds):
             async for header, content in _converse(worker, request, payload):
                 yield _forward(header, content, view, results)
     except TimeoutError:
