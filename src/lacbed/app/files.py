@@ -99,7 +99,7 @@ def parse_export(request: Mapping[str, Any]) -> tuple[str, float | None, list[in
         raise SettingError("the thickness of a file is a number in Å")
     if hkl is not None and not is_list(hkl, lambda v: is_whole(v, -1000, 1000), 3):
         raise SettingError("the reflection of a file is three whole numbers")
-    return ending, None if thickness is None else float(thickness), hkl
+    return ending, None if thickness is None else float(thickness), None if hkl is None else [int(v) for v in hkl]
 
 
 @dataclass(frozen=True, eq=False)

@@ -117,7 +117,7 @@ def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starl
         wanted = await _json(request, limits)
         ending, thickness, hkl = parse_export(wanted)
         found = results.several(wanted.get("result"))
-        message = {"task": "file", "format": ending, "thickness": thickness, "hkl": hkl}
+        message: Header = {"task": "file", "format": ending, "thickness": thickness, "hkl": hkl}
         message |= {"labels": [r.labels for r in found], "sizes": [len(r.payload) for r in found]}
         joined = b"".join(r.payload for r in found)
         async with asyncio.timeout(limits.job_seconds), pool.worker(quick=True) as worker:
