@@ -14,7 +14,7 @@ def wait_for_rest(page):
 
 
 def wait_for_exact(page, title=None):
-    """Wait until the page is at rest and shows an exact picture."""
+    """Wait until the page is at rest and shows a picture within the tolerance, which is what is asked for."""
     page.wait_for_function(
         """(title) => {
           const badge = document.getElementById("badge");
@@ -24,6 +24,18 @@ def wait_for_exact(page, title=None):
         }""",
         arg=title,
     )
+
+
+def choose_crystal(page, text):
+    """Type into the list of crystals and take the first that is found."""
+    page.fill("#crystal", text)
+    page.press("#crystal", "Enter")
+
+
+def type_in(page, field, text):
+    """Fill a field and press Enter."""
+    page.fill(field, text)
+    page.press(field, "Enter")
 
 
 def pixels(page):

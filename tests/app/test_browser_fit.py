@@ -35,6 +35,8 @@ def test_measured_patterns_beside_the_best_fit(open_page, measured):
     page.click("#tab-fit")
     page.set_input_files("#measured", sorted(measured.iterdir()))
     page.wait_for_selector("#fit-pairs figure")
+    assert "as the files state" in page.inner_text("#fit-summary")  # seen before the fit is there
+    assert page.inner_text("#subtitle").startswith("mine, measured")
     wait_for_rest(page)
     thickness, _, said = page.inner_text("#fit-summary").partition(" Å fits best")
     assert abs(float(thickness) - 310) < 15  # two small images; the fit itself is tested elsewhere
@@ -44,6 +46,18 @@ def test_measured_patterns_beside_the_best_fit(open_page, measured):
     assert page.inner_text("#title") == "Si [110]"
     assert 'load_experiment("experiment")' in page.inner_text("#code")
     assert page.is_hidden("#microscope")
+    assert page.locator("#fit-pairs figure").first.locator("canvas").count() == 3  # with the difference
+    page.locator("#fit-pairs button").first.click()
+    assert "Z" in page.inner_text("#large-title")
+    page.locator("#large button").click()
+    with page.expect_download() as waiting:
+        page.click("#save-fit")
+    assert waiting.value.suggested_filename == "Si-fit.csv"
+    assert waiting.value.path().read_text("utf-8").splitlines()[2] == "h,k,l,Z,Z shifted"
+    page.click("#use-fit")
+    wait_for_rest(page)
+    assert f"{float(thickness):.1f}".rstrip("0").rstrip(".") in page.inner_text("#subtitle")
+    assert page.inner_text("#title") == "Si [110]"
 
 
 def _drop(page, folder):
@@ -61,7 +75,7 @@ def test_a_folder_may_be_dropped(open_page, measured):
     page.wait_for_selector("#fit-pairs figure")
     wait_for_rest(page)
     assert page.locator("#fit-pairs figure").count() == 2
-    assert page.inner_text("#title").startswith("crystal [110]")  # the CIF of the folder
+    assert page.inner_text("#title").startswith("Si [110]")  # the CIF of the folder, not its file's name
 
 
 def test_a_folder_dropped_before_the_page_is_ready_waits_for_it(open_page, measured):

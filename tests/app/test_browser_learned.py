@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from browser_helpers import SILICON, pixels, wait_for_exact, wait_for_rest
+from browser_helpers import SILICON, pixels, type_in, wait_for_exact, wait_for_rest
 
 import lacbed
 from lacbed.app.limits import pack
@@ -33,34 +33,45 @@ def test_the_learned_picture_and_the_exact_one_beside_each_other(open_page):
     }
     said = {"python": "", "shell": "", "needs": ""}
     guess = pack({**header, "stage": "learned", "expected_z": [0.012]}, (ramp + ramp[::-1] ** 4).tobytes())
-    series = {**header, "stage": "exact", "converged": True, "recipe": said, "thicknesses": [300, 310]}
+    series = {
+        **header,
+        "stage": "exact",
+        "converged": True,
+        "recipe": said,
+        "thicknesses": [300, 310],
+        "part": True,
+    }
     exact = pack(series, np.concatenate([ramp, ramp**2]).tobytes())
     further = pack({**header, "stage": "learned", "expected_z": [0.5], "thicknesses": [310]}, ramp.tobytes())
-    answers = {300: [guess, guess + exact], 310: [further]}
+    answers = {("simulate", 300): guess + exact, ("preview", 310): further}
 
     def answer(route):
-        wanted = json.loads(route.request.post_data)["thickness"]
-        route.fulfill(body=answers[wanted].pop(0), content_type="application/octet-stream")
+        asked = route.request.url.rpartition("/")[2], json.loads(route.request.post_data)["thickness"]
+        route.fulfill(body=answers.get(asked, b""), content_type="application/octet-stream")
 
     page.route("**/api/stream/*", answer)
-    page.route("**/api/describe", lambda route: route.abort())
-    page.click("#spot-2_2_0")
+    type_in(page, "#voltage-number", "150")
+    page.wait_for_selector("#models:not([hidden])")
     wait_for_rest(page)
-    assert page.get_attribute("#badge", "data-stage") == "learned"
-    assert "expects Z ≈ 1.2 %" in page.inner_text("#badge")
-    assert page.is_hidden("#models")
-    page.click("#spot-0_0_0")
-    wait_for_exact(page)
     z = float(lacbed.zncc_loss((ramp + ramp[::-1] ** 4).reshape(16, 16), ramp.reshape(16, 16)))
     assert f"Z = {100 * z:.2g} %" in page.inner_text("#models")
+    page.locator("#models button", has_text="Learned").click()
+    page.wait_for_function("() => document.getElementById('badge').dataset.stage === 'learned'")
+    assert "expects Z ≈ 1.2 %" in page.inner_text("#badge")
+    assert "learned prediction" in page.inner_text("#subtitle")
     page.locator("#models button", has_text="Difference").click()
     page.wait_for_function("() => document.getElementById('badge').textContent.includes('−')")
-    page.fill("#thickness-number", "310")  # the learned picture of another thickness comes when it is looked at
-    page.press("#thickness-number", "Enter")
+    assert "learned − exact" in page.inner_text("#subtitle")
+    with page.expect_download() as waiting:
+        page.click("#save-picture")
+    assert waiting.value.suggested_filename == "Si-learned-minus-exact.png"
+    assert b"learned \xe2\x88\x92 exact" in waiting.value.path().read_bytes()
+    type_in(
+        page, "#thickness-number", "310"
+    )  # the learned picture of another thickness comes when it is looked at
     wait_for_rest(page)
     z = float(lacbed.zncc_loss(ramp.reshape(16, 16), (ramp**2).reshape(16, 16)))
     assert f"Z = {100 * z:.2g} %" in page.inner_text("#models")
-    assert answers == {300: [], 310: []}
 
 
 def test_the_packaged_model_comes_first_and_is_held_against_the_exact_picture(open_page):
@@ -101,11 +112,11 @@ def test_choosing_a_disc_does_not_lose_the_answer_that_is_on_its_way(held):
     page.click("#tab-discs")
     wait_for_exact(page)
     hold("montage")
-    page.fill("#voltage-number", "100")
-    page.press("#voltage-number", "Enter")
+    type_in(page, "#voltage-number", "100")
     wait_for_request(page, waiting)
     page.click("#picture")  # the disc of 000, still at 200 kV
     assert page.get_attribute("#plate", "aria-busy") == "true"
+    assert "200 kV" in page.inner_text("#subtitle")
     page.wait_for_function("() => document.getElementById('badge').hidden")
     assert page.locator("#copy").is_disabled()
     waiting.pop().continue_()
@@ -118,10 +129,9 @@ def test_a_thickness_beside_the_series_is_computed(held):
     hold("simulate")
     page.click("#spot-2_2_0")
     wait_for_request(page, waiting)
-    page.fill("#thickness-number", "333")
-    page.press("#thickness-number", "Enter")
+    type_in(page, "#thickness-number", "333")
     wait_for_exact(page)
-    assert "thicknesses=[333]" in page.inner_text("#code")
+    assert "sel(thickness=[333])" in page.inner_text("#code")
 
 
 def test_late_previews_do_not_replace_the_exact_picture(held):

@@ -29,7 +29,8 @@ async def life():
     try:
         assert (await pool.ready())["learned"] is True  # a model is packaged
         await an_error_is_survived(pool)
-        await cancelling_ends_the_process(pool)
+        await cancelling_frees_the_processor(pool)
+        await a_worker_that_is_told_to_stop_keeps_what_it_solved(pool)
         await too_many_are_refused(pool)
         await long_work_is_stopped_in_plain_words(pool)
         await a_death_is_explained(pool)
@@ -49,23 +50,44 @@ async def an_error_is_survived(pool):
     assert await facts(pool, "Si") == "Si"
 
 
-async def cancelling_ends_the_process(pool):
-    started = asyncio.Event()
+async def leave(pool, view, enough):
+    """Begin a computation and leave it when a message is `enough`; the worker that it had."""
+    seen = asyncio.Event()
     used = []
 
     async def work():
-        async with pool.worker() as worker:
-            used.append(worker)
-            async for _ in _converse(worker, request("simulate", HEAVY)):
-                started.set()
+        try:
+            async with pool.worker(key=parse_view(view).zone_key) as worker:
+                used.append(worker)
+                async for header, _ in _converse(worker, request("simulate", view)):
+                    if enough(header):
+                        seen.set()
+        finally:
+            seen.set()
 
     task = asyncio.create_task(work())
-    await started.wait()
+    await seen.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert await asyncio.wait_for(used[0].process.wait(), 60) != 0
-    assert await facts(pool, "Cu") == "Cu"
+    return used[0]
+
+
+async def cancelling_frees_the_processor(pool):
+    worker = await leave(pool, HEAVY, lambda header: header.get("phase") == "choosing the waves")
+    assert await facts(pool, "Cu") == "Cu"  # of the one worker, or of the one in its place
+    assert worker.process.returncode is not None or worker in pool._warm
+
+
+async def a_worker_that_is_told_to_stop_keeps_what_it_solved(pool):
+    view = {"name": "Si", "extent": 1, "detail": 16, "thickness": 300}
+    worker = await leave(pool, view, lambda header: header["kind"] == "result")
+    key = parse_view(view).zone_key
+    async with pool.worker(key=key) as same:
+        assert same is worker
+        stages = [header["kind"] async for header, _ in _converse(same, request("series", view))]
+    assert "pattern" not in stages  # no preview: the zone is there
+    assert "result" in stages
 
 
 async def too_many_are_refused(pool):

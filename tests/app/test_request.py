@@ -32,6 +32,14 @@ BAD = [
     ({"thickness_step": 1, "thickness_max": 20000}, "20000 thicknesses"),
     ({"detail": 4096}, "detail must be between"),
     ({"detail": float("inf")}, "detail must be a number"),
+    ({"tolerance": 0}, "tolerance must be between"),
+    ({"laue_zones": 9}, "laue zones must be between"),
+    ({"factors": "mine"}, "factors must be one of"),
+    ({"factors": ["peng"]}, "factors must be one of"),
+    ({"foil_normal": [1, 0]}, "a foil normal must be three whole numbers"),
+    ({"x_direction": "100"}, "the direction of x must be three whole numbers"),
+    ({"have": 3}, "a list of thicknesses"),
+    ({"have": [1.0] * 1000}, "a list of thicknesses"),
 ]
 
 
@@ -65,6 +73,10 @@ NAMES = (
     "hkl",
     "thickness",
     "detail",
+    "tolerance",
+    "factors",
+    "foil_normal",
+    "have",
 )
 
 
@@ -101,3 +113,12 @@ def test_a_data_block_of_a_cif():
     assert crystal_of(parse_view({"cif": text, "title": "two", "block": "Ge"})).formula == "Ge"
     with pytest.raises(LacbedError, match="2 data blocks hold atoms"):
         crystal_of(parse_view({"cif": text, "title": "two"}))
+
+
+def test_a_zone_axis_has_no_common_factor_and_names_a_zone():
+    view = parse_view({"name": "Si", "zone_axis": [99, 0, 0]})
+    assert view.zone_axis == (1, 0, 0)
+    same = {"hkl": [2, 2, 0], "thickness": 10, "thickness_max": 500, "thickness_step": 5, "have": [5.0]}
+    assert parse_view({"name": "Si", "zone_axis": [1, 0, 0], **same}).zone_key == view.zone_key
+    for other in ({"voltage": 100}, {"tolerance": 0.01}, {"name": "Ge"}, {"detail": 64}, {"absorption": "thomas"}):
+        assert parse_view({"name": "Si", "zone_axis": [1, 0, 0], **other}).zone_key != view.zone_key

@@ -1,9 +1,7 @@
 """The running server: streams, files, two users at once, leaving in the middle."""
 
-import sys
+import socket
 import threading
-import time
-from pathlib import Path
 
 import httpx
 import numpy as np
@@ -35,26 +33,29 @@ def test_about(client):
     assert found["learned"] in (True, False)
 
 
-def test_a_picture_and_its_files(client, tmp_path):
+def test_a_picture_and_its_files(client, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     messages = stream(client, "simulate", SMALL)
     kinds = [header["kind"] for header, _ in messages]
     assert kinds[0] == "progress"
-    header, payload = messages[-1]
-    assert (header["kind"], header["stage"]) == ("pattern", "exact")
-    values = np.frombuffer(payload, "<f4").reshape(6, 32, 32)
-    expected = lacbed.simulate(
-        lacbed.Crystal.named("Si"),
-        thicknesses=header["thicknesses"],
-        grid=lacbed.TiltGrid(pixels=32, extent=2),
-        beams=header["beams"],
-    )
-    np.testing.assert_array_equal(values, expected.values[:, 0].astype(np.float32))
+    header, payload = next(m for m in messages if m[0].get("stage") == "exact")
+    assert (header["kind"], header["thicknesses"], header["crystal"]) == ("pattern", [300], "Si")
+    values = np.frombuffer(payload, "<f4").reshape(len(header["hkl"]), 32, 32)
+    names = {}
+    exec(header["recipe"]["python"].replace("@thickness", "300").replace("@label", "0,0,0"), names)
+    expected = names["pattern"]
+    np.testing.assert_allclose(values[header["hkl"].index([0, 0, 0])], expected.values[0, 0], atol=1e-6)
     for ending in (".nc", ".tif"):
-        answer = client.post("/api/file", json={"result": header["result"], "format": ending, "thickness": 300})
+        asked = {"result": header["result"], "format": ending, "thickness": 300, "hkl": [0, 0, 0]}
+        answer = client.post("/api/file", json=asked)
         assert answer.headers["content-disposition"] == f'attachment; filename="Si{ending}"'
         (tmp_path / f"a{ending}").write_bytes(answer.content)
         found = lacbed.load_pattern(tmp_path / f"a{ending}")
-        np.testing.assert_allclose(found.values[0, 0], expected.values[2, 0], atol=1e-7)
+        np.testing.assert_allclose(found.values[0, 0], expected.values[0, 0], atol=1e-6)
+    pieces = [h["result"] for h, _ in messages if h.get("part")]
+    answer = client.post("/api/file", json={"result": pieces, "format": ".nc"})
+    (tmp_path / "series.nc").write_bytes(answer.content)
+    assert lacbed.load_pattern(tmp_path / "series.nc").sizes["thickness"] == 6
 
 
 def test_errors_are_plain_words(client):
@@ -99,9 +100,9 @@ def test_two_users_do_not_mix(client):
             energy=voltage * 1e3,
             thicknesses=header["thicknesses"],
             grid=lacbed.TiltGrid(pixels=header["pixels"], extent=2),
-            beams=header["beams"],
+            beams=200,
         )
-        np.testing.assert_array_equal(np.frombuffer(payload, "<f4"), expected.values.astype("f4").ravel())
+        np.testing.assert_allclose(np.frombuffer(payload, "<f4"), expected.values.ravel(), atol=2e-3)
 
 
 def test_quick_work_does_not_queue_behind_long_work(client):
@@ -125,23 +126,45 @@ def test_quick_work_does_not_queue_behind_long_work(client):
             thread.join()
 
 
-def workers_of(pid):
-    """Processes of the workers of a server (Linux)."""
-    return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+def test_a_third_page_has_something_to_look_at_while_it_waits(client):
+    def work():
+        address = client.base_url.join("/api/stream/simulate")
+        with httpx.stream("POST", address, headers={"x-lacbed": "1"}, json=HEAVY, timeout=600) as answer:
+            next(answer.iter_raw())
+            stop.wait(600)
+
+    stop = threading.Event()
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        with client.stream("POST", "/api/stream/simulate", json=SMALL) as answer:
+            received = b""
+            for part in answer.iter_raw():
+                received += part
+                if b'"stage":"preview"' in received or b'"stage":"exact"' in received:
+                    break
+            assert b'"stage"' in received
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_leaving_ends_the_computation(client, server):
-    before = workers_of(server[1])
-    assert before
-    with client.stream("POST", "/api/stream/simulate", json=HEAVY) as answer:
-        parts = answer.iter_raw()
-        received = next(parts)
-        while b"choosing the number" not in received:
-            received += next(parts)
-    end = time.monotonic() + 120
-    while before <= workers_of(server[1]):
-        assert time.monotonic() < end, "the worker goes on"
-        time.sleep(0.05)
-    header, _ = stream(client, "preview", SMALL)[-1]
-    assert header["stage"] == "preview"
+def test_leaving_frees_the_processors(client):
+    for _ in range(3):
+        with client.stream("POST", "/api/stream/simulate", json=HEAVY) as answer:
+            received = b""
+            for part in answer.iter_raw():
+                received += part
+                if b"choosing the waves" in received:
+                    break
+    assert stream(client, "simulate", SMALL)[-1][0]["stage"] == "exact"
+
+
+def test_a_connection_that_is_opened_and_left_is_closed(address):
+    host, _, port = address.removeprefix("http://").partition(":")
+    for begun in (b"", b"GET / HTTP/1.1\r\nHost: loc"):
+        with socket.create_connection((host, int(port)), timeout=30) as half:
+            half.sendall(begun)
+            assert half.recv(1) == b""

@@ -1,7 +1,8 @@
-"""The steps by which a picture becomes exact: learned, preview, coarse, exact."""
+"""The steps by which a picture becomes exact: learned, preview, coarse, within the tolerance."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lacbed.app.limits import check_budget
+from lacbed.app.held import Held, held, hold, is_covered
+from lacbed.app.limits import check_budget, check_stop
 from lacbed.app.request import View, whole_pixels
 from lacbed.app.structure import crystal_of, montage_reach
 from lacbed.errors import LacbedError
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from lacbed.crystals import Crystal
+    from lacbed.geometry.frame import Frame
     from lacbed.settings import Settings
 
 
@@ -35,31 +38,114 @@ MOST_BEAMS = 2400
 """Where the search for enough beams gives up here."""
 
 MONTAGE_DETAIL = 64
+PIECE = 10
+"""Thicknesses that are computed together, so that the page need not wait for all."""
+
 _OPERATIONS_A_SECOND = 5e9
 _JUDGED = 6
 """Thicknesses of the series at which convergence is judged."""
 
 
 def preview(view: View, send: Send, budget: int) -> None:
-    """A picture at once: learned where that holds, else with few beams and few pixels; one thickness."""
+    """A picture at once: learned where that holds, else of a zone that is kept, else with few beams and pixels."""
     crystal = crystal_of(view)
-    check_budget(view.pixels, 1, len(view.thicknesses), budget)
+    check_budget(view.pixels, 1, 1, budget)
     if not _send_learned(crystal, view, send):
         _send_preview(crystal, view, send)
 
 
 def simulate(view: View, send: Send, budget: int) -> None:
-    """The learned picture where there is one, else a preview; then the exact series over all thicknesses."""
-    from lacbed.simulation import simulate as run
+    """The picture within the tolerance, then the series of thicknesses; before it what is there at once.
 
+    Where a zone holds, that is all reflections at the thickness that is looked at, and the series in pieces around
+    it. Elsewhere it is the reflection that is looked at, at all thicknesses, with as many beams as it needs.
+    """
     crystal = crystal_of(view)
     check_budget(view.pixels, 1, len(view.thicknesses), budget)
-    if not _send_learned(crystal, view, send):
-        _send_preview(crystal, view, send)
+    if held(view) is None or not is_covered(view):
+        if not _send_learned(crystal, view, send):
+            _send_preview(crystal, view, send)
+    else:
+        _send_learned(crystal, view, send)
+    if is_covered(view):
+        _simulate_zone(crystal, view, send)
+    else:
+        _simulate_beams(crystal, view, send)
+
+
+def series(view: View, send: Send, budget: int) -> None:
+    """The series of thicknesses of another reflection, where a zone is kept; else all of `simulate`."""
+    if not is_covered(view) or held(view) is None:
+        simulate(view, send, budget)
+        return
+    check_budget(view.pixels, 1, len(view.thicknesses), budget)
+    _send_series(view, hold(view, exact_settings(view)), send)
+
+
+def _simulate_zone(crystal: Crystal, view: View, send: Send) -> None:
+    """All reflections at one thickness from a zone that is kept, then the series."""
+    zone, there = _send_all(crystal, view, send)
+    if view.hkl not in there:  # a reflection beyond the half-width comes by itself
+        _send_series(view, zone, send, (view.thickness,))
+    _send_series(view, zone, send)
+
+
+def _send_all(crystal: Crystal, view: View, send: Send) -> tuple[Held, set[tuple[int, ...]]]:
+    """All reflections at one thickness; the zone that is kept, and which reflections they are."""
+    from lacbed.geometry.frame import make_frame
+    from lacbed.setup import wanted_reflections
+
     settings = exact_settings(view)
-    beams, converged = _enough_beams(crystal, settings, send)
+    frame = make_frame(crystal, view.zone_axis, x_direction=view.x_direction)
+    wanted_reflections(crystal, frame, settings)  # refuses a reflection that there is not, before any work
+    start = time.perf_counter()
+    if held(view) is None:
+        send({"kind": "progress", "phase": "choosing the waves", "fraction": None}, b"")
+    tick = _ticker(send, "solving", view.pixels)
+    zone = hold(view, settings, tick)
+    pattern = zone.every(view.thickness, tick)
+    opened = {
+        "before": zone.openings(view.thickness) if pattern is not zone.first else [],
+        "reach": zone.opened[1],
+    }
+    extra = {"reach": zone.opened[1], "opened": opened, "converged": True}
+    _send_result(pattern, "exact", send, extra | {"seconds": time.perf_counter() - start})
+    return zone, {tuple(g) for g in _indices(pattern)}
+
+
+def _send_series(view: View, zone: Held, send: Send, wanted: tuple[float, ...] | None = None) -> None:
+    """The thicknesses of a reflection in pieces, the nearest first."""
+    pieces = [wanted] if wanted else _pieces(view)
+    for n, thicknesses in enumerate(pieces):
+        start = time.perf_counter()
+        send({"kind": "progress", "phase": "thickness series", "fraction": n / len(pieces)}, b"")
+        pattern = zone.some(thicknesses, view.hkl, _ticker(send, "thickness series", view.pixels, n, len(pieces)))
+        opened = {"before": zone.openings(max(thicknesses)), "reach": zone.opened[1]}
+        extra = {"opened": opened, "converged": True, "part": True}
+        _send_result(pattern, "exact", send, extra | {"seconds": time.perf_counter() - start})
+
+
+def _pieces(view: View) -> list[tuple[float, ...]]:
+    """The series in fixed pieces without those that the page has, the nearest first."""
+    count = int(view.thickness_max / view.thickness_step + 1e-9)
+    every = [round(i * view.thickness_step, 6) for i in range(1, count + 1)]
+    pieces = [tuple(every[i : i + PIECE]) for i in range(0, len(every), PIECE)]
+    pieces = [piece for piece in pieces if not set(piece) <= set(view.have)]
+    return sorted(pieces, key=lambda piece: abs(0.5 * (piece[0] + piece[-1]) - view.thickness))
+
+
+def _indices(pattern: xr.DataArray) -> list[list[int]]:
+    return [[int(pattern[i][n]) for i in "hkl"] for n in range(pattern.sizes["hkl"])]
+
+
+def _simulate_beams(crystal: Crystal, view: View, send: Send) -> None:
+    """The series with a number of beams that converges, coarse first where it takes long."""
+    from lacbed.simulation import simulate as run
+
+    settings = exact_settings(view)
+    beams, converged, error = _enough_beams(crystal, settings, send, view.tolerance)
     settings = replace(settings, beams=beams)
-    extra = {"beams_asked": beams, "converged": converged}
+    extra = {"beams_asked": beams, "converged": converged, "error": error}
     if _seconds(crystal, settings) > SLOW_SECONDS:
         pixels = whole_pixels(view.extent, view.detail // 2)
         coarse = replace(settings, grid=replace(settings.grid, pixels=pixels))
@@ -79,7 +165,12 @@ def montage(view: View, send: Send, budget: int) -> None:
     from lacbed.simulation import simulate as run
 
     crystal = crystal_of(view)
-    frame = make_frame(crystal, view.zone_axis)
+    if is_covered(view):
+        if held(view) is None:
+            _send_preview(crystal, view, send)
+        _send_all(crystal, view, send)
+        return
+    frame = make_frame(crystal, view.zone_axis, view.foil_normal, view.x_direction)
     limit = round(montage_reach(crystal, frame, view), 6)
     pixels = whole_pixels(view.extent, min(view.detail, MONTAGE_DETAIL))
     settings = exact_settings(view)
@@ -87,13 +178,13 @@ def montage(view: View, send: Send, budget: int) -> None:
     settings = replace(settings, hkl=("all", limit), thicknesses=(view.thickness,), grid=grid)
     check_budget(pixels, len(wanted_reflections(crystal, frame, settings)), 1, budget)
     rough = replace(settings, grid=replace(grid, pixels=whole_pixels(view.extent, 32)), dtype="float32")
-    pattern = run(crystal, **_arguments(replace(rough, beams=PREVIEW_BEAMS)))
+    pattern = run(crystal, **_arguments(replace(rough, beams=PREVIEW_BEAMS, laue_zones=0)))
     _send_pattern(pattern, "preview", send, {})
-    beams, converged = _enough_beams(crystal, settings, send)
+    beams, converged, error = _enough_beams(crystal, settings, send, view.tolerance)
     start = time.perf_counter()
     progress = _ticker(send, "all reflections", pixels)
     pattern = run(crystal, **_arguments(replace(settings, beams=beams)), progress=progress)
-    extra = {"beams_asked": beams, "converged": converged, "reach": limit}
+    extra = {"beams_asked": beams, "converged": converged, "error": error, "reach": limit}
     _send_result(pattern, "exact", send, extra | {"seconds": time.perf_counter() - start})
 
 
@@ -109,6 +200,10 @@ def exact_settings(view: View) -> Settings:
         grid=TiltGrid(pixels=view.pixels, extent=view.extent),
         hkl=(view.hkl,),
         absorption=view.absorption,  # type: ignore[arg-type]
+        laue_zones=view.laue_zones,
+        factors=view.factors,
+        foil_normal=view.foil_normal,
+        x_direction=view.x_direction,
         device="cpu",
     )
 
@@ -118,8 +213,10 @@ def _arguments(settings: Settings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in settings.__dataclass_fields__}
 
 
-def _enough_beams(crystal: Crystal, settings: Settings, send: Send) -> tuple[int, bool]:
-    """How many beams the whole series needs, judged at a few of its thicknesses, and whether they are enough."""
+def _enough_beams(
+    crystal: Crystal, settings: Settings, send: Send, tolerance: float
+) -> tuple[int, bool, float | None]:
+    """How many beams a few thicknesses of the series need, whether they are enough, and the error."""
     import torch
 
     from lacbed.converge import converge
@@ -129,8 +226,14 @@ def _enough_beams(crystal: Crystal, settings: Settings, send: Send) -> tuple[int
     places = np.linspace(0, len(settings.thicknesses) - 1, min(_JUDGED, len(settings.thicknesses)))
     judged = tuple(settings.thicknesses[round(p)] for p in places)
     with one_thread_each(torch.device("cpu")):
-        report = converge(crystal, replace(settings, thicknesses=judged), max_beams=MOST_BEAMS)
-    return report.beams, report.converged
+        report = converge(
+            crystal,
+            replace(settings, thicknesses=judged),
+            max_beams=MOST_BEAMS,
+            tolerance_z=1.0,
+            tolerance_intensity=tolerance,
+        )
+    return report.beams, report.converged, report.error if math.isfinite(report.error) else None
 
 
 def _seconds(crystal: Crystal, settings: Settings) -> float:
@@ -147,10 +250,14 @@ def _seconds(crystal: Crystal, settings: Settings) -> float:
 
 
 def _send_preview(crystal: Crystal, view: View, send: Send) -> None:
-    """The preview with as many pixels as half a second allows."""
+    """All reflections, or the one that is looked at, with as many pixels as half a second allows."""
+    from lacbed.geometry.frame import make_frame
     from lacbed.simulation import simulate as run
 
-    full = exact_settings(view)
+    full = replace(exact_settings(view), laue_zones=0, foil_normal=None)
+    frame = make_frame(crystal, view.zone_axis, x_direction=view.x_direction)
+    reach = montage_reach(crystal, frame, view)
+    hkl: Any = ("all", round(reach, 6)) if _within(frame, view.hkl, reach) else full.hkl
     for detail, beams in ((64, PREVIEW_BEAMS), (32, PREVIEW_BEAMS), (32, PREVIEW_BEAMS // 2)):
         pixels = whole_pixels(view.extent, min(detail, view.detail))
         settings = replace(
@@ -158,6 +265,7 @@ def _send_preview(crystal: Crystal, view: View, send: Send) -> None:
             grid=replace(full.grid, pixels=pixels),
             thicknesses=(view.thickness,),
             beams=beams,
+            hkl=hkl,
             dtype="float32",
         )
         if _seconds(crystal, settings) < PREVIEW_SECONDS:
@@ -165,6 +273,12 @@ def _send_preview(crystal: Crystal, view: View, send: Send) -> None:
     start = time.perf_counter()
     pattern = run(crystal, **_arguments(settings))
     _send_pattern(pattern, "preview", send, {"seconds": time.perf_counter() - start})
+
+
+def _within(frame: Frame, hkl: tuple[int, int, int], reach: float) -> bool:
+    """Whether a reflection lies in the zone no further out than `reach` in 1/Å."""
+    vector = frame.vectors(np.array([hkl]))[0]
+    return bool(abs(vector[2]) < 1e-6 and np.hypot(vector[0], vector[1]) <= reach)
 
 
 def _send_learned(crystal: Crystal, view: View, send: Send) -> bool:
@@ -175,16 +289,18 @@ def _send_learned(crystal: Crystal, view: View, send: Send) -> bool:
     return found is not None
 
 
-def _ticker(send: Send, what: str, pixels: int) -> Callable[[float], None]:
-    """Tells the page the fraction done, at most five times a second."""
+def _ticker(send: Send, what: str, pixels: int, piece: int = 0, pieces: int = 1) -> Callable[[float], None]:
+    """Tells the page the fraction done, at most five times a second; ends the work if the page has gone."""
     last = 0.0
 
     def tick(fraction: float) -> None:
         nonlocal last
+        check_stop()
         now = time.monotonic()
         if now - last > 0.2:
             last = now
-            send({"kind": "progress", "phase": f"{what}, {pixels} x {pixels} pixels", "fraction": fraction}, b"")
+            done = (piece + fraction) / pieces
+            send({"kind": "progress", "phase": f"{what}, {pixels} x {pixels} pixels", "fraction": done}, b"")
 
     return tick
 
@@ -199,7 +315,10 @@ def describe_pattern(pattern: xr.DataArray, stage: str, extra: dict[str, Any]) -
         "stage": stage,
         "pixels": int(pattern.sizes["kx"]),
         "thicknesses": pattern["thickness"].values.tolist(),
-        "hkl": [[int(pattern[i][n]) for i in "hkl"] for n in range(pattern.sizes["hkl"])],
+        "hkl": _indices(pattern),
+        "crystal": attributes["crystal"],
+        "zone_axis": [int(v) for v in attributes["zone_axis"]],
+        "energy": float(attributes["energy"]),
         "gx": pattern["gx"].values.tolist(),
         "gy": pattern["gy"].values.tolist(),
         "k_first": float(pattern["kx"][0]),
@@ -208,6 +327,7 @@ def describe_pattern(pattern: xr.DataArray, stage: str, extra: dict[str, Any]) -
         "beams": attributes.get("beams"),
         "solver": attributes.get("solver"),
         "notes": list(attributes.get("notes", [])),
+        **({"error": float(attributes["error_estimate"])} if "error_estimate" in attributes else {}),
         **extra,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import tempfile
 import time
@@ -15,7 +16,7 @@ import numpy as np
 
 from lacbed.app.request import View
 from lacbed.errors import SettingError
-from lacbed.io.checks import is_number, is_whole
+from lacbed.io.checks import is_list, is_number, is_whole
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -31,8 +32,6 @@ MEDIA_TYPES = {
 
 def rebuild_result(labels: str, payload: bytes) -> xr.DataArray:
     """The pattern that a worker sent as labels and float64 values."""
-    import json
-
     from lacbed.patterns.schema import rebuild
 
     header = json.loads(labels)
@@ -40,16 +39,42 @@ def rebuild_result(labels: str, payload: bytes) -> xr.DataArray:
     return rebuild(np.frombuffer(payload, "<f8").reshape(shape), header)
 
 
-def file_bytes(pattern: xr.DataArray, ending: str, thickness: float | None) -> bytes:
-    """A pattern, or its image at one thickness, as the content of a file.
+def rebuild_results(labels: Sequence[str], sizes: Sequence[int], payload: bytes) -> xr.DataArray:
+    """The pattern of several results that are pieces of one series of thicknesses, whose contents are joined."""
+    import xarray as xr
+
+    ends = np.cumsum(sizes)
+    pieces = [
+        rebuild_result(text, payload[end - size : end])
+        for text, size, end in zip(labels, sizes, ends, strict=True)
+    ]
+    if len(pieces) == 1:
+        return pieces[0]
+    joined = xr.concat(pieces, "thickness", coords="minimal", compat="override", join="override").sortby(
+        "thickness"
+    )
+    errors = [piece.attrs["error_estimate"] for piece in pieces if "error_estimate" in piece.attrs]
+    joined.attrs = {**pieces[0].attrs, **({"error_estimate": max(errors)} if errors else {})}
+    return joined.isel(thickness=np.unique(joined["thickness"].values, return_index=True)[1])
+
+
+def file_bytes(
+    pattern: xr.DataArray, ending: str, thickness: float | None, hkl: Sequence[int] | None = None
+) -> bytes:
+    """A pattern, or its image at one thickness and of one reflection, as the content of a file.
 
     Raises:
-        SettingError: if the ending or the thickness is not on offer.
+        SettingError: if the ending, the thickness or the reflection is not on offer.
     """
     from lacbed.patterns.files import save_pattern
 
     if ending not in MEDIA_TYPES:
         raise SettingError(f"a file is one of {', '.join(MEDIA_TYPES)}, got {ending!r:.20}")
+    if hkl is not None:
+        label = ",".join(str(v) for v in hkl)
+        if label not in pattern["hkl"].values:
+            raise SettingError(f"the result has no reflection {label}")
+        pattern = pattern.sel(hkl=[label])
     if thickness is not None:
         near = int(np.abs(pattern["thickness"].values - thickness).argmin())
         if abs(float(pattern["thickness"][near]) - thickness) > 1e-6:
@@ -61,18 +86,20 @@ def file_bytes(pattern: xr.DataArray, ending: str, thickness: float | None) -> b
         return save_pattern(pattern, Path(folder) / f"pattern{ending}").read_bytes()
 
 
-def parse_export(request: Mapping[str, Any]) -> tuple[str, float | None]:
-    """Ending and thickness of a request for a file.
+def parse_export(request: Mapping[str, Any]) -> tuple[str, float | None, list[int] | None]:
+    """Ending, thickness and reflection of a request for a file; None for all of them.
 
     Raises:
-        SettingError: if they are not text and a number.
+        SettingError: if they are not text, a number and three whole numbers.
     """
-    ending, thickness = request.get("format"), request.get("thickness")
+    ending, thickness, hkl = (request.get(key) for key in ("format", "thickness", "hkl"))
     if not isinstance(ending, str) or ending not in MEDIA_TYPES:
         raise SettingError(f"the format of a file is one of {', '.join(MEDIA_TYPES)}")
     if thickness is not None and not is_number(thickness):
         raise SettingError("the thickness of a file is a number in Å")
-    return ending, None if thickness is None else float(thickness)
+    if hkl is not None and not is_list(hkl, lambda v: is_whole(v, -1000, 1000), 3):
+        raise SettingError("the reflection of a file is three whole numbers")
+    return ending, None if thickness is None else float(thickness), None if hkl is None else [int(v) for v in hkl]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +153,18 @@ class Results:
             raise SettingError("this result is no longer kept; compute it again, then download it")
         assert isinstance(name, str)
         self._kept.move_to_end(name)
+        return found
+
+    def several(self, names: object) -> list[Result]:
+        """The results of a name, or of a list of names that are pieces of one series.
+
+        Raises:
+            SettingError: if one is not kept, or they are of different settings.
+        """
+        listed = names if isinstance(names, list) and 0 < len(names) <= 400 else [names]
+        found = [self.get(name) for name in listed]
+        if len({(result.view.zone_key, result.view.hkl) for result in found}) > 1:
+            raise SettingError("these results do not belong together; compute the series again, then download it")
         return found
 
     def _forget(self) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import struct
+import sys
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -14,6 +16,9 @@ MAX_CIF_BYTES = 1_000_000
 MAX_THICKNESSES = 400
 MAX_REFLECTIONS = 150
 MAX_PIXELS = 512
+MAX_VALUES = 3_000_000
+"""Intensities of all reflections together."""
+
 _BASE = 400 * 2**20
 """Bytes that a worker holds before it computes anything."""
 
@@ -26,7 +31,9 @@ class Limits:
         body_bytes: largest request.
         upload_bytes: largest experiment.
         body_seconds: longest time that a request may take to arrive.
+        idle_seconds: longest time without a byte while a request arrives.
         job_seconds: longest computation.
+        quick_seconds: longest time that quick work may hold a worker in reserve.
         job_bytes: memory that one computation may take.
         workers: computations side by side.
         spare: workers in reserve, for quick work and in place of one that is ended.
@@ -37,8 +44,10 @@ class Limits:
 
     body_bytes: int = 2_000_000
     upload_bytes: int = 64_000_000
-    body_seconds: float = 15.0
+    body_seconds: float = 60.0
+    idle_seconds: float = 5.0
     job_seconds: float = 600.0
+    quick_seconds: float = 10.0
     job_bytes: int = 2 * 2**30
     workers: int = 2
     spare: int = 1
@@ -86,6 +95,24 @@ def _private_bytes() -> int:
             return int(line.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0
+
+
+class StoppedError(Exception):
+    """The page wants something else; the worker ends this and stays."""
+
+
+def check_stop() -> None:
+    """End the work of this worker if the server has written to it, which it does only for that (not on Windows).
+
+    Raises:
+        StoppedError: if so.
+    """
+    if watched and sys.platform != "win32" and select.select(watched, [], [], 0)[0]:
+        raise StoppedError
+
+
+watched: list[int] = []
+"""The pipe by which a worker is told to stop; none in other processes."""
 
 
 _LENGTHS = struct.Struct("<II")

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -14,6 +15,12 @@ from lacbed.app.limits import LENGTHS_SIZE, Limits, pack, unpack_lengths
 from lacbed.errors import LacbedError
 
 Header = dict[str, Any]
+
+KNOWN = 3
+"""Zones that a worker keeps."""
+
+PATIENCE = 5.0
+"""Seconds that a worker may take to give up its work before it is ended."""
 
 
 class BusyError(LacbedError):
@@ -34,11 +41,13 @@ class Worker:
     Attributes:
         process: the process.
         abilities: what it said when it was ready.
+        keys: names of the zones that it has worked on, the last one last; it may keep what it solved of them.
     """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
         self.abilities: Header = {}
+        self.keys: list[str] = []
 
     @classmethod
     async def start(cls, memory: int) -> Worker:
@@ -78,6 +87,16 @@ class Worker:
                 "the computation ended unexpectedly, probably for lack of memory; ask for fewer pixels"
             ) from None
 
+    async def stop(self) -> None:
+        """Make it give up what it does, without losing what it keeps.
+
+        Raises:
+            WorkerError: if the process has ended.
+        """
+        await self.send({"task": "stop"})
+        while (await self.receive())[0]["kind"] != "stopped":
+            pass
+
     async def end(self) -> None:
         """End it now, whatever it does, and wait until nothing of it is left."""
         with suppress(ProcessLookupError):
@@ -100,10 +119,12 @@ class Pool:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._warm: asyncio.Queue[Worker | WorkerError] = asyncio.Queue()
+        self._warm: list[Worker | WorkerError] = []
+        self._ready = asyncio.Semaphore(0)
         self._turn = asyncio.Semaphore(limits.workers)
         self._quick_turn = asyncio.Semaphore(limits.spare) if limits.spare else self._turn
         self._waiting = 0
+        self._stopping: set[Worker] = set()
         self._all: set[Worker] = set()
         self._errands: set[asyncio.Task[None]] = set()
         self._one_by_one = asyncio.Lock()
@@ -128,18 +149,29 @@ class Pool:
         """Whether no more computation may wait."""
         return self._waiting >= self.limits.waiting
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a further computation has to wait."""
+        return self._turn.locked()
+
+    @property
+    def waiting(self) -> int:
+        """Computations that wait for a worker."""
+        return self._waiting
+
     async def ready(self) -> Header:
         """Wait for the first worker; what it can do."""
-        self._warm.put_nowait(await self._take())
+        self._put(await self._take())
         return self.abilities
 
     @asynccontextmanager
-    async def worker(self, quick: bool = False) -> AsyncIterator[Worker]:
+    async def worker(self, quick: bool = False, key: str = "") -> AsyncIterator[Worker]:
         """A warm worker; it is ended and replaced if the block does not come to its end.
 
         Args:
             quick: whether the work takes a second at most; such work does not queue behind long computations, but
                 is done by the workers in reserve.
+            key: names what the work is about; a worker that has done such work before is preferred.
 
         Raises:
             BusyError: if too many wait already.
@@ -153,29 +185,54 @@ class Pool:
         finally:
             self._waiting -= 1
         try:
-            worker = await self._take()
+            worker = await self._take(key, quick)
             try:
                 yield worker
             except TaskError:
-                self._warm.put_nowait(worker)
+                self._put(worker)
                 raise
             except BaseException:
-                self._run(self._exchange(worker))
+                self._run(self._exchange(worker, PATIENCE if not quick else 0.1))
                 raise
-            self._warm.put_nowait(worker)
+            self._put(worker)
         finally:
             turn.release()
 
-    async def _take(self) -> Worker:
-        """The next warm worker.
+    def _put(self, worker: Worker | WorkerError) -> None:
+        self._warm.append(worker)
+        self._ready.release()
+
+    async def _returning(self, key: str) -> None:
+        """Wait a little for a worker that knows about something and is about to give up what it does.
+
+        The page that asks has just left the connection for which it works, which may not be known yet.
+        """
+        end = time.monotonic() + PATIENCE
+        soon = end - PATIENCE + 0.2
+        while True:
+            away = [w for w in self._all if key in w.keys and w not in self._warm]
+            now = time.monotonic()
+            if not away or now > end or (now > soon and not any(w in self._stopping for w in away)):
+                return
+            await asyncio.sleep(0.01)
+
+    async def _take(self, key: str = "", quick: bool = True) -> Worker:
+        """The warm worker that knows most about something, or else the one that was not used for longest.
 
         Raises:
             WorkerError: if one could not be started; another is tried for the next who asks.
         """
-        worker = await self._warm.get()
+        if not quick:
+            await self._returning(key)
+        await self._ready.acquire()
+        known = [w for w in self._warm if key and isinstance(w, Worker) and key in w.keys]
+        worker = known[0] if known else self._warm[0]
+        self._warm.remove(worker)
         if isinstance(worker, WorkerError):
             self._run(self._start())
             raise worker
+        if key and not quick:
+            worker.keys = [*(k for k in worker.keys if k != key), key][-KNOWN:]
         return worker
 
     def _run(self, errand: Coroutine[None, None, None]) -> None:
@@ -187,8 +244,19 @@ class Pool:
         self._errands.add(task)
         task.add_done_callback(self._errands.discard)
 
-    async def _exchange(self, worker: Worker) -> None:
-        """End a worker and start another."""
+    async def _exchange(self, worker: Worker, patience: float) -> None:
+        """Make a worker give up its work, or else end it and start another."""
+        self._stopping.add(worker)
+        try:
+            async with asyncio.timeout(patience):
+                await worker.stop()
+        except (TimeoutError, OSError, LacbedError):
+            pass
+        else:
+            self._put(worker)
+            return
+        finally:
+            self._stopping.discard(worker)
         await worker.end()
         self._all.discard(worker)
         await self._start()
@@ -198,8 +266,8 @@ class Pool:
             try:
                 worker = await Worker.start(self.limits.job_bytes)
             except WorkerError as error:
-                self._warm.put_nowait(error)
+                self._put(error)
                 return
             self._all.add(worker)
             self.abilities = worker.abilities
-            self._warm.put_nowait(worker)
+            self._put(worker)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lacbed.app.limits import MAX_CIF_BYTES, MAX_PIXELS, MAX_THICKNESSES
 from lacbed.errors import SettingError
-from lacbed.io.checks import check_number, is_list, is_number, is_whole
+from lacbed.io.checks import check_number, check_one_of, is_list, is_number, is_whole
 
 THINNEST, CLOSEST = 100.0, 20.0
 """Å; where the search for the thickness of an experiment begins, and its smallest step."""
+
+FACTORS: tuple[str, ...] = ("kirkland", "lobato", "peng", "doyle-turner")
 
 Absorption = tuple[str, float] | str | None
 
@@ -38,6 +41,12 @@ class View:
         thickness_max: end of the series in Å.
         thickness_step: its step in Å.
         detail: pixels along each side, about; see `pixels`.
+        tolerance: largest error of an intensity.
+        laue_zones: highest order of Laue zone that takes part.
+        factors: table of scattering factors.
+        foil_normal: [uvw] normal of the foil, or None for the zone axis.
+        x_direction: (hkl) along +x, or None for the shortest reciprocal vector of the zone.
+        have: thicknesses of the series in Å that the page has already.
     """
 
     name: str = ""
@@ -54,11 +63,30 @@ class View:
     thickness_max: float = 2000.0
     thickness_step: float = 20.0
     detail: int = 128
+    tolerance: float = 1e-3
+    laue_zones: int = 0
+    factors: str = "kirkland"
+    foil_normal: tuple[int, int, int] | None = None
+    x_direction: tuple[int, int, int] | None = None
+    have: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The view as `parse_view` takes it."""
         absorption = self.absorption[1] if isinstance(self.absorption, tuple) else self.absorption
         return {**asdict(self), "absorption": absorption}
+
+    @property
+    def zone_key(self) -> str:
+        """Names what a solved zone depends on: everything but reflection and thickness."""
+        free = {
+            "hkl": (0, 0, 0),
+            "thickness": 600.0,
+            "thickness_max": 2000.0,
+            "thickness_step": 20.0,
+            "title": "",
+            "have": (),
+        }
+        return json.dumps(replace(self, **free).to_json(), sort_keys=True)  # type: ignore[arg-type]
 
     @property
     def pixels(self) -> int:
@@ -110,7 +138,7 @@ def parse_view(data: Any) -> View:
         cif=cif,
         title=title[:80],
         block=block[:80],
-        zone_axis=_three(data, "zone_axis", (0, 0, 1)),
+        zone_axis=_reduced(_three(data, "zone_axis", (0, 0, 1))),
         voltage=_number(data, "voltage", 200.0, 10.0, 3000.0),
         extent=_number(data, "extent", 4.0, 0.25, 16.0),
         b_iso=None if data.get("b_iso") is None else _number(data, "b_iso", 0.5, 0.0, 20.0),
@@ -120,6 +148,12 @@ def parse_view(data: Any) -> View:
         thickness_max=last,
         thickness_step=step,
         detail=int(_number(data, "detail", 128, 16, MAX_PIXELS)),
+        tolerance=_number(data, "tolerance", 1e-3, 1e-6, 0.1),
+        laue_zones=int(_number(data, "laue_zones", 0, 0, 2)),
+        factors=_factors(data),
+        foil_normal=_direction(data, "foil_normal"),
+        x_direction=_direction(data, "x_direction"),
+        have=_have(data.get("have", ())),
     )
 
 
@@ -134,9 +168,39 @@ def _number(data: Mapping[str, Any], key: str, default: float, low: float, high:
     return check_number(key.replace("_", " "), data.get(key, default), low, high)
 
 
+def _factors(data: Mapping[str, Any]) -> str:
+    value = data.get("factors", "kirkland")
+    check_one_of("factors", value, FACTORS)
+    return str(value)
+
+
+def _have(value: Any) -> tuple[float, ...]:
+    if not is_list(value, lambda v: is_number(v, 0, 1e6)) or len(value) > 2 * MAX_THICKNESSES:
+        raise SettingError("what the page has already must be a list of thicknesses")
+    return tuple(round(float(v), 6) for v in value)
+
+
+_THREE = {
+    "hkl": "a reflection",
+    "zone_axis": "a zone axis",
+    "foil_normal": "a foil normal",
+    "x_direction": "the direction of x",
+}
+
+
+def _direction(data: Mapping[str, Any], key: str) -> tuple[int, int, int] | None:
+    return None if data.get(key) is None else _three(data, key, (0, 0, 1))
+
+
+def _reduced(zone: tuple[int, int, int]) -> tuple[int, int, int]:
+    """[200] is [100]."""
+    common = math.gcd(*zone) or 1
+    return zone[0] // common, zone[1] // common, zone[2] // common
+
+
 def _three(data: Mapping[str, Any], key: str, default: tuple[int, int, int]) -> tuple[int, int, int]:
     value = data.get(key, default)
-    label = "a reflection" if key == "hkl" else "a zone axis"
+    label = _THREE[key]
     if not is_list(value, lambda v: is_whole(v, -1000, 1000), 3):
         raise SettingError(f"{label} must be three whole numbers, got {value!r:.60}")
     first, second, third = value
@@ -158,55 +222,83 @@ def file_stem(view: View) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", view.name or view.title).strip("_")[:60] or "crystal"
 
 
-def recipe(view: View, header: dict[str, Any], thickness: str = "") -> dict[str, str]:
+def recipe(view: View, header: Mapping[str, Any], thickness: str = "", hkl: str = "") -> dict[str, str]:
     """Commands for the pattern that was made for a view.
 
     Args:
         view: what was asked for.
-        header: what `describe_pattern` said about the result; its number of beams is made explicit, because
-            the page looked for enough of them over its whole series of thicknesses.
-        thickness: text to put in place of the view's thickness; the page puts its own there.
+        header: what `describe_pattern` said about the result: what it holds, and by what it was computed.
+        thickness: text to put in place of the thickness that is looked at; the page puts its own there.
+        hkl: the same for the reflection, of which the label for `sel` is then "@label". A result of all
+            reflections is saved whole if this is "all".
 
     Returns:
-        "python" and "shell", which write the pattern at the view's thickness to a .nc file; and "needs", the name
-        of the CIF that they read, or "".
+        "python" and "shell", which write the pattern at one thickness to a .nc file; "needs", the name of the CIF
+        that they read, or ""; and "note", what is to be known about them, or "".
     """
-    reach = header.get("reach")
     settings = {
         "thickness": thickness or f"{view.thickness:.10g}",
+        "hkl": hkl or ", ".join(str(v) for v in view.hkl),
         "pixels": header["pixels"],
-        "beams": header.get("beams_asked") or header["beams"],
         "out": f"{file_stem(view)}.nc",
-        "reach": reach,
+        "reach": header.get("reach"),
+        "beams": header.get("beams_asked"),
+        "opened": header.get("opened"),
+        "thicknesses": header["thicknesses"],
     }
+    opened = settings["opened"]
+    afresh = opened and not (settings["reach"] and opened["before"] == [] and len(header["thicknesses"]) == 1)
     return {
         "python": _python(view, settings),
         "shell": _shell(view, settings),
         "needs": "" if view.name else f"{file_stem(view)}.cif",
+        "note": f"The shell command starts afresh; it agrees within the tolerance of {view.tolerance:g}."
+        if afresh
+        else "",
     }
 
 
 def _python(view: View, settings: dict[str, Any]) -> str:
     source = f'named("{view.name}")' if view.name else f'from_cif("{file_stem(view)}.cif")'
     thermal = "" if view.b_iso is None else f".with_b_iso({view.b_iso:.10g})"
-    hkl = f'("all", {settings["reach"]!r})' if settings["reach"] else f"[{view.hkl}]"
-    lines = [
-        "import lacbed",
-        "",
-        f"crystal = lacbed.Crystal.{source}{thermal}",
-        "pattern = lacbed.simulate(",
-        "    crystal,",
+    physics = [
         f"    zone_axis={view.zone_axis},",
         f"    energy={view.voltage * 1e3:.10g},  # eV",
-        f"    thicknesses=[{settings['thickness']}],  # Å",
-        f"    grid=lacbed.TiltGrid(pixels={settings['pixels']}, extent={view.extent:.10g}),",
-        f"    hkl={hkl},",
+        *([f"    x_direction={view.x_direction},"] if view.x_direction else []),
         *([f"    absorption={_absorption_code(view)},"] if view.absorption is not None else []),
-        f"    beams={settings['beams']},",
-        ")",
-        f'lacbed.save_pattern(pattern, "{settings["out"]}")',
+        *([f'    factors="{view.factors}",'] if view.factors != "kirkland" else []),
     ]
-    return "\n".join(lines) + "\n"
+    grid = f"lacbed.TiltGrid(pixels={settings['pixels']}, extent={view.extent:.10g})"
+    one = f"[({settings['hkl']})]"
+    every = f'("all", {settings["reach"]!r})' if settings["reach"] else one
+    lines = ["import lacbed", "", f"crystal = lacbed.Crystal.{source}{thermal}"]
+    if settings["opened"]:
+        before, reach = settings["opened"]["before"], settings["opened"]["reach"]
+        lines += ["zone = lacbed.Zone(", "    crystal,", *physics, f"    tolerance={view.tolerance:g},", ")"]
+        lines += [f"grid = {grid}"]
+        for n, first in enumerate(before):  # what decides the waves
+            lines += [f"zone.pattern([{first:.10g}], grid" + ("" if n else f', ("all", {reach!r})') + ")"]
+        listed = ", ".join(f"{t:.10g}" for t in settings["thicknesses"])
+        lines += [f"pattern = zone.pattern([{listed}], grid, {every})"]
+        lines += [f"pattern = pattern.sel(thickness=[{settings['thickness']}])"]
+    else:
+        more = [
+            *([f"    foil_normal={view.foil_normal},"] if view.foil_normal else []),
+            *([f"    laue_zones={view.laue_zones},"] if view.laue_zones else []),
+            f"    beams={settings['beams']},",
+        ]
+        lines += ["pattern = lacbed.simulate(", "    crystal,", *physics]
+        lines += [
+            f"    thicknesses=[{settings['thickness']}],  # Å",
+            f"    grid={grid},",
+            f"    hkl={every},",
+            *more,
+            ")",
+        ]
+    if settings["reach"] and settings["hkl"] != "all":
+        label = "@label" if settings["hkl"].startswith("@") else settings["hkl"].replace(" ", "")
+        lines += [f'pattern = pattern.sel(hkl=["{label}"])']
+    return "\n".join([*lines, f'lacbed.save_pattern(pattern, "{settings["out"]}")']) + "\n"
 
 
 def _absorption_code(view: View) -> str:
@@ -221,14 +313,22 @@ def _shell(view: View, settings: dict[str, Any]) -> str:
     words = ["lacbed", "simulate", view.name or f"{file_stem(view)}.cif"]
     words += ["--zone", _comma(view.zone_axis), "--voltage", f"{view.voltage:.10g}"]
     words += ["--thickness", settings["thickness"]]
-    words += ["--hkl", f"all:{settings['reach']!r}" if settings["reach"] else _comma(view.hkl)]
+    words += ["--hkl", f"all:{settings['reach']!r}" if settings["reach"] else settings["hkl"].replace(" ", "")]
     words += ["--pixels", str(settings["pixels"]), "--extent", f"{view.extent:.10g}"]
     if view.b_iso is not None:
         words += ["--b-iso", f"{view.b_iso:.10g}"]
     if view.absorption is not None:
         words += ["--absorption", _absorption_option(view)]
-    words += ["--beams", str(settings["beams"]), "-o", settings["out"]]
-    return " ".join(shlex.quote(word) for word in words) + "\n"
+    if view.factors != "kirkland":
+        words += ["--factors", view.factors]
+    if view.x_direction:
+        words += ["--x-direction", _comma(view.x_direction)]
+    if view.foil_normal:
+        words += ["--foil-normal", _comma(view.foil_normal)]
+    if view.laue_zones:
+        words += ["--laue-zones", str(view.laue_zones)]
+    exact = ["--tolerance", f"{view.tolerance:g}"] if settings["opened"] else ["--beams", str(settings["beams"])]
+    return " ".join(shlex.quote(word) for word in [*words, *exact, "-o", settings["out"]]) + "\n"
 
 
 def _absorption_option(view: View) -> str:

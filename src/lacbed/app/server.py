@@ -6,7 +6,7 @@ import asyncio
 import json
 import struct
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -28,31 +28,39 @@ from lacbed.errors import FileFormatError, LacbedError, SettingError
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".html": "text/html"}
 STATIC = (
     "act.js",
+    "address.js",
     "app.css",
     "app.js",
     "chart.js",
     "colormaps.js",
     "controls.js",
+    "crystals.js",
     "discs.js",
     "facts.js",
     "files.js",
     "fit.js",
     "icon.svg",
     "jobs.js",
+    "names.js",
     "picture.js",
     "probe.js",
+    "profile.js",
     "series.js",
     "state.js",
     "stream.js",
     "structure.js",
     "view.js",
+    "zoom.js",
 )
 """The files of the page; nothing else is ever read from the disk on request."""
 
 THICKNESS = "@thickness"
 """Stands for the thickness in commands; the page, which moves along the series by itself, replaces it."""
 
-STREAMS = ("preview", "simulate", "montage")
+HKL = "@hkl"
+"""The same for the reflection."""
+
+STREAMS = ("preview", "simulate", "series", "montage")
 
 
 def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starlette:
@@ -78,9 +86,13 @@ def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starl
 
     async def describe(request: Request) -> Response:
         view = parse_view(await _json(request, limits))
-        async with asyncio.timeout(limits.job_seconds), pool.worker(quick=True) as worker:
-            message = {"task": "describe", "view": view.to_json()}
-            parts = [pack(*message) async for message in _converse(worker, message)]
+        message = {"task": "describe", "view": view.to_json()}
+        try:
+            async with pool.worker(quick=True, key=view.zone_key) as worker, asyncio.timeout(limits.quick_seconds):
+                parts = [pack(*message) async for message in _converse(worker, message)]
+        except TimeoutError:  # a large cell, which must not keep others waiting
+            async with asyncio.timeout(limits.job_seconds), pool.worker() as worker:
+                parts = [pack(*message) async for message in _converse(worker, message)]
         return Response(b"".join(parts), media_type="application/octet-stream")
 
     async def stream(request: Request) -> Response:
@@ -103,12 +115,14 @@ def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starl
 
     async def file(request: Request) -> Response:
         wanted = await _json(request, limits)
-        ending, thickness = parse_export(wanted)
-        result = results.get(wanted.get("result"))
-        message = {"task": "file", "format": ending, "thickness": thickness, "labels": result.labels}
+        ending, thickness, hkl = parse_export(wanted)
+        found = results.several(wanted.get("result"))
+        message: Header = {"task": "file", "format": ending, "thickness": thickness, "hkl": hkl}
+        message |= {"labels": [r.labels for r in found], "sizes": [len(r.payload) for r in found]}
+        joined = b"".join(r.payload for r in found)
         async with asyncio.timeout(limits.job_seconds), pool.worker(quick=True) as worker:
-            content = [payload async for _, payload in _converse(worker, message, result.payload)]
-        name = f'attachment; filename="{file_stem(result.view)}{ending}"'
+            content = [payload async for _, payload in _converse(worker, message, joined)]
+        name = f'attachment; filename="{file_stem(found[0].view)}{ending}"'
         return Response(b"".join(content), media_type=MEDIA_TYPES[ending], headers={"content-disposition": name})
 
     routes = [
@@ -134,7 +148,12 @@ async def _body(request: Request, limits: Limits, most: int) -> bytes:
     body = bytearray()
     try:
         async with asyncio.timeout(limits.body_seconds):
-            async for piece in request.stream():
+            pieces = aiter(request.stream())
+            while True:
+                async with asyncio.timeout(limits.idle_seconds):
+                    piece = await anext(pieces, None)
+                if piece is None:
+                    break
                 body += piece
                 if len(body) > most:
                     raise SettingError(f"the request is larger than {most / 1e6:g} MB")
@@ -200,17 +219,37 @@ async def _stream(
     When the page goes away or asks for something else it closes the connection, this generator is ended, and
     with it the worker.
     """
-    limits = pool.limits
+    limits, key = pool.limits, view.zone_key
+    request = {"task": task, "view": view.to_json(), "budget": limits.job_bytes, **(more or {})}
+    quick = task == "preview"
     yield pack({"kind": "progress", "phase": "waiting for a free processor", "fraction": None})
     try:
-        async with asyncio.timeout(limits.job_seconds), pool.worker(quick=task == "preview") as worker:
-            request = {"task": task, "view": view.to_json(), "budget": limits.job_bytes, **(more or {})}
+        if task == "simulate" and pool.is_busy:  # something to look at while others are served
+            async for part in _glimpse(view, pool, results):
+                yield part
+        seconds = limits.quick_seconds if quick else limits.job_seconds
+        async with pool.worker(quick=quick, key=key) as worker, asyncio.timeout(seconds):
             async for header, content in _converse(worker, request, payload):
                 yield _forward(header, content, view, results)
     except TimeoutError:
         yield pack({"kind": "error", "message": _too_long_text(limits, task)})
     except LacbedError as error:
         yield pack({"kind": "error", "message": str(error)})
+
+
+async def _glimpse(view: View, pool: Pool, results: Results) -> AsyncIterator[bytes]:
+    """The preview of a picture that has to wait for its turn; nothing if that takes long."""
+    request = {"task": "preview", "view": view.to_json(), "budget": pool.limits.job_bytes}
+    with suppress(TimeoutError):
+        async with (
+            asyncio.timeout(pool.limits.quick_seconds),
+            pool.worker(quick=True, key=view.zone_key) as worker,
+        ):
+            async for header, content in _converse(worker, request):
+                yield _forward(header, content, view, results)
+    yield pack(
+        {"kind": "progress", "phase": f"{pool.waiting + 1} in the queue for a free processor", "fraction": None}
+    )
 
 
 def _forward(header: Header, payload: bytes, view: View, results: Results) -> bytes:
@@ -221,11 +260,13 @@ def _forward(header: Header, payload: bytes, view: View, results: Results) -> by
         return pack(header, payload)
     shown = header["view"]
     shown["result"] = results.put(Result(view, header["labels"], payload))
-    shown["recipe"] = recipe(view, shown, THICKNESS)
+    shown["recipe"] = recipe(view, shown, THICKNESS, HKL)
     return pack(shown, np.frombuffer(payload, "<f8").astype("<f4").tobytes())
 
 
 def _too_long_text(limits: Limits, task: str) -> str:
+    if task == "preview":
+        return "no preview: the cell is too large for a quick one; the full computation goes on when you let go"
     simpler = "a shorter series" if task == "fit" else "fewer pixels, a smaller extent"
     return (
         f"stopped after {limits.job_seconds:g} s, the longest that a computation may take here; ask for {simpler} "
@@ -263,5 +304,8 @@ def _about() -> dict[str, Any]:
     from lacbed.crystals.named import named_rows
     from lacbed.patterns.result import software
 
-    rows = [{"name": r.name, "formula": r.formula, "space_group": r.space_group} for r in named_rows()]
+    rows = [
+        {"name": r.name, "formula": r.formula, "space_group": r.space_group, "aliases": list(r.aliases)}
+        for r in named_rows()
+    ]
     return {"software": software(), "crystals": rows}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lacbed.app.limits import MAX_REFLECTIONS
+from lacbed.app.limits import MAX_REFLECTIONS, MAX_VALUES
 from lacbed.app.request import View
 from lacbed.constants import wavelength
 from lacbed.crystals import Crystal
@@ -122,8 +122,9 @@ def spots(crystal: Crystal, frame: Frame, view: View) -> list[dict[str, Any]]:
 
 
 def montage_reach(crystal: Crystal, frame: Frame, view: View) -> float:
-    """|g| in 1/Å up to which the montage shows discs: the extent, or what the limit of reflections allows."""
-    return _reach(crystal, frame, (view.extent + 1e-6) * frame.shortest, MAX_REFLECTIONS)
+    """|g| in 1/Å up to which all reflections are shown: the extent, or what the limits of their number allow."""
+    most = max(9, min(MAX_REFLECTIONS, MAX_VALUES // view.pixels**2))
+    return _reach(crystal, frame, (view.extent + 1e-6) * frame.shortest, most)
 
 
 def _reach(crystal: Crystal, frame: Frame, wanted: float, most: int) -> float:

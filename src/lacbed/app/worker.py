@@ -3,6 +3,7 @@
 It reads messages from its standard input and writes messages to its standard output, until its input ends:
 
     request    {"task": "simulate", "view": {...}, "budget": bytes}
+    stop       {"task": "stop"}, while a request is done: give it up; the end is then {"kind": "stopped"}
     answers    {"kind": "progress" | "pattern" | "result" | "facts" | "file" | "fit", ...}, any number of them
     the end    {"kind": "done"}, or {"kind": "error", "message": ...}
 """
@@ -24,7 +25,7 @@ import numpy as np
 
 from lacbed.app.compute import Send
 from lacbed.app.files import store
-from lacbed.app.limits import Header, limit_memory, pack, read_message
+from lacbed.app.limits import Header, StoppedError, check_stop, limit_memory, pack, read_message, watched
 from lacbed.app.request import View
 from lacbed.app.structure import crystal_of
 from lacbed.errors import FileFormatError, LacbedError, MemoryLimitError
@@ -43,6 +44,7 @@ def main() -> None:
     warm_up()
     if memory:
         limit_memory(memory)
+    watched.append(sys.stdin.fileno())
     serve(sys.stdin.buffer, pipe)
 
 
@@ -66,9 +68,14 @@ def serve(incoming: BinaryIO, outgoing: BinaryIO) -> None:
 
     send({"kind": "ready", **abilities()})
     while (message := read_message(incoming)) is not None:
+        if message[0]["task"] == "stop":  # it had come to its end by itself
+            send({"kind": "stopped"})
+            continue
         try:
             answer(message[0], message[1], send)
             send({"kind": "done"})
+        except StoppedError:
+            continue  # the message that stopped it is answered next
         except BaseException as error:
             send({"kind": "error", **explain(error)})
 
@@ -91,9 +98,8 @@ def answer(request: Header, payload: bytes, send: Send) -> None:
 
     task = request["task"]
     if task == "file":
-        ending, thickness = files.parse_export(request)
-        pattern = files.rebuild_result(request["labels"], payload)
-        send({"kind": "file"}, files.file_bytes(pattern, ending, thickness))
+        pattern = files.rebuild_results(request["labels"], request["sizes"], payload)
+        send({"kind": "file"}, files.file_bytes(pattern, *files.parse_export(request)))
         return
     view = parse_view(request["view"])
     if task == "describe":
@@ -104,7 +110,12 @@ def answer(request: Header, payload: bytes, send: Send) -> None:
     elif task == "fit":
         fit(view, files.parse_files(request["files"], payload), send, request["budget"])
     else:
-        steps = {"preview": compute.preview, "simulate": compute.simulate, "montage": compute.montage}
+        steps = {
+            "preview": compute.preview,
+            "simulate": compute.simulate,
+            "series": compute.series,
+            "montage": compute.montage,
+        }
         steps[task](view, send, request["budget"])
 
 
@@ -113,6 +124,9 @@ def explain(error: BaseException) -> Header:
     if isinstance(error, LacbedError):
         return {"message": " ".join(str(error).split()), "yours": True}
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        from lacbed.app.held import let_go
+
+        let_go()
         return {"message": "this needs more memory than is available; ask for fewer pixels", "yours": True}
     sys.stderr.write(f"lacbed app: {type(error).__name__}: {error}\n")
     return {"message": f"a bug in lacbed ({type(error).__name__}); please report it", "yours": False}
@@ -140,11 +154,14 @@ def fit(view: View, files: Mapping[str, bytes], send: Send, budget: int) -> None
             f"{len(experiment.hkl)} images of {experiment.pixels} x {experiment.pixels} pixels need about "
             f"{need / 2**30:.1f} GiB; bin them"
         )
+    measured = {"kind": "measured", **_about_experiment(experiment), "crystal": crystal.name}
+    send(measured, experiment.images.astype("<f4").tobytes())
     settings = FitSettings(view.tried_thicknesses, view.absorption, device="cpu")  # type: ignore[arg-type]
     last = 0.0
 
     def tick(fraction: float) -> None:
         nonlocal last
+        check_stop()
         if time.monotonic() - last > 0.2:
             last = time.monotonic()
             send({"kind": "progress", "phase": "fitting the thickness", "fraction": fraction}, b"")
@@ -152,7 +169,8 @@ def fit(view: View, files: Mapping[str, bytes], send: Send, budget: int) -> None
     start = time.perf_counter()
     send({"kind": "progress", "phase": "choosing the number of beams", "fraction": None}, b"")
     result = fit(experiment, crystal, settings, tick)
-    send(_header(experiment, result, time.perf_counter() - start), _payload(experiment, result))
+    header = {"crystal": crystal.name, **_header(experiment, result, time.perf_counter() - start)}
+    send(header, _payload(experiment, result))
 
 
 def _read(files: Mapping[str, bytes]) -> Experiment:
@@ -168,12 +186,21 @@ def _read(files: Mapping[str, bytes]) -> Experiment:
             raise FileFormatError(text) from None
 
 
-def _header(experiment: Experiment, result: FitResult, seconds: float) -> dict[str, Any]:
+def _about_experiment(experiment: Experiment) -> dict[str, Any]:
     return {
-        "kind": "fit",
         "name": experiment.name,
         "pixels": experiment.pixels,
         "hkl": [list(g) for g in experiment.hkl],
+        "zone_axis": list(experiment.zone_axis),
+        "voltage": experiment.energy / 1e3,
+        "half_width": experiment.half_width,
+    }
+
+
+def _header(experiment: Experiment, result: FitResult, seconds: float) -> dict[str, Any]:
+    return {
+        "kind": "fit",
+        **_about_experiment(experiment),
         "z": _numbers(result.merits.z),
         "z_aligned": _numbers(result.merits.z_aligned),
         "thickness": result.thickness,
@@ -183,8 +210,6 @@ def _header(experiment: Experiment, result: FitResult, seconds: float) -> dict[s
         "rotation": math.degrees(result.placement.rotation),
         "half_width": result.experiment.half_width,
         "stated_half_width": result.stated_half_width,
-        "zone_axis": list(experiment.zone_axis),
-        "voltage": experiment.energy / 1e3,
         "beams": result.beams,
         "warnings": list(result.warnings),
         "seconds": seconds,

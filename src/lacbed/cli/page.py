@@ -14,7 +14,12 @@ from lacbed.errors import MissingExtraError, SettingError
 from lacbed.io.checks import check_number
 
 if TYPE_CHECKING:
+    import asyncio
+
     from lacbed.app.limits import Limits
+
+HEADER_SECONDS = 5.0
+"""Longest time from the opening of a connection to the end of the first request's header."""
 
 
 def command(
@@ -59,9 +64,30 @@ def command(
         webbrowser.open(url)
     app = create_app(limits, allow_host or ())
     config = uvicorn.Config(
-        app, log_level="warning", server_header=False, limit_concurrency=200, timeout_graceful_shutdown=2
+        app,
+        http=_prompt_protocol(),
+        log_level="warning",
+        server_header=False,
+        limit_concurrency=200,
+        timeout_graceful_shutdown=2,
     )
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _prompt_protocol() -> type[asyncio.Protocol]:
+    """HTTP/1.1 that closes a connection on which no whole request has begun within some seconds."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Prompt(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self.loop.call_later(HEADER_SECONDS, self._give_up)
+
+        def _give_up(self) -> None:
+            if self.cycle is None and not self.transport.is_closing():
+                self.transport.close()
+
+    return Prompt
 
 
 def _limits(workers: int, memory: float | None, time_limit: float) -> Limits:

@@ -92,7 +92,7 @@ def _key(name: str) -> str:
 
 
 def _suggestion(name: str) -> str:
-    near = difflib.get_close_matches(_key(name), _by_key(), n=3, cutoff=0.6)
+    near = difflib.get_close_matches(_key(name), _by_key(), n=3, cutoff=0.7)
     if near:
         return "did you mean " + " or ".join(dict.fromkeys(_by_key()[key]["name"] for key in near)) + "?"
     return "`lacbed crystals` lists them"

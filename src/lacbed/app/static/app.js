@@ -1,29 +1,34 @@
 // The page: its controls, and how it begins.
 
-import { setThickness, setZone } from "./act.js";
+import { setCrystal, setThickness, setZone } from "./act.js";
+import { fromHash, keepAddress } from "./address.js";
 import { NAMES } from "./colormaps.js";
-import { choose, pair, tabs } from "./controls.js";
-import { showCode, showZone } from "./facts.js";
+import { choose, pair, readDirection, tabs } from "./controls.js";
+import { wireCrystals } from "./crystals.js";
+import { showCode, showSpots, showZone } from "./facts.js";
 import { wireDrop, wireFiles } from "./files.js";
-import { changed, complain, compute, say } from "./jobs.js";
+import { changed, complain, compute, moved, say } from "./jobs.js";
+import { threeOfDirection } from "./names.js";
 import { wireProbe } from "./probe.js";
-import { $, fromHash, holds, knobs, look, run, sameReflection, setSeries, shown, state } from "./state.js";
-import { drawPotential, element, formula, spaceGroup } from "./structure.js";
+import { line, showProfile } from "./profile.js";
+import { $, chosen, discs, exact, knobs, look, run, series, setSeries, shown, state } from "./state.js";
+import { drawPotential, element } from "./structure.js";
 import { showContrast, showPicture } from "./view.js";
+import { wireZoom } from "./zoom.js";
 
+const ZONES = [[0, 0, 1], [1, 1, 0], [1, 1, 1], [1, 0, 0], [1, 1, 2]];
+
+/** Connect what decides the picture. */
 function wireModel() {
-  const voltage = pair($("voltage"), $("voltage-number"), (value, isLive) => {
-    state.voltage = value;
+  const setting = (key) => (value, isLive) => {
+    state[key] = value;
     changed(isLive, { crystal: !isLive });
-  });
-  const extent = pair($("extent"), $("extent-number"), (value, isLive) => {
-    state.extent = value;
-    changed(isLive, { crystal: !isLive });
-  });
+  };
+  knobs.voltage = pair($("voltage"), $("voltage-number"), setting("voltage"));
+  knobs.extent = pair($("extent"), $("extent-number"), setting("extent"));
   knobs.thermal = pair($("thermal"), $("thermal-number"), (value, isLive) => {
-    state.b_iso = value;
     $("thermal-own").checked = false;
-    changed(isLive, { crystal: !isLive });
+    setting("b_iso")(value, isLive);
   });
   $("thermal-own").addEventListener("change", () => {
     state.b_iso = $("thermal-own").checked ? null : Number($("thermal").value);
@@ -40,44 +45,86 @@ function wireModel() {
   $("absorption").addEventListener("input", () => absorb(true));
   $("absorption").addEventListener("change", () => absorb(false));
   knobs.thickness = pair($("thickness"), $("thickness-number"), setThickness);
-  $("detail").addEventListener("change", () => {
-    state.detail = Number($("detail").value);
+  for (const [id, key] of [["detail", "detail"], ["tolerance", "tolerance"], ["laue", "laue_zones"]]) {
+    $(id).addEventListener("change", () => {
+      state[key] = Number($(id).value);
+      changed(false);
+    });
+  }
+  $("factors").addEventListener("change", () => {
+    state.factors = $("factors").value;
     changed(false);
   });
   $("series").addEventListener("change", () => {
     setSeries(Number($("series").value));
     state.thickness = Math.min(state.thickness, state.thickness_max);
     fitSlider();
-    changed(false);
+    moved(false);
   });
-  choose($("detail"), state.detail, `${state.detail} × ${state.detail}`);
-  choose($("series"), state.thickness_max, `to ${state.thickness_max} Å`);
-  fitSlider();
-  const zone = () => ["u", "v", "w"].map((name) => Number($(`zone-${name}`).value));
-  for (const name of ["u", "v", "w"]) {
-    $(`zone-${name}`).addEventListener("change", () => {
-      const wanted = zone();
-      if (wanted.some((v) => !Number.isInteger(v))) complain("A zone axis consists of three whole numbers.");
-      else if (wanted.every((v) => v === 0)) complain("The zone axis [000] has no direction; choose, for example, [001].");
-      else setZone(wanted);
+  wireDirections();
+}
+
+/** Directions are typed whole, and taken when the field is left or Enter is pressed. */
+function wireDirections() {
+  const direction = (id, name, take) => {
+    const refuse = (words) => {
+      showAll();
+      complain(words);
+    };
+    $(id).addEventListener("change", () => {
+      const text = $(id).value;
+      if (id !== "zone" && !text.trim()) return take(null);
+      const numbers = readDirection(text);
+      if (!numbers) return refuse(`${name} consists of three whole numbers, such as 1 -1 0, or four on hexagonal axes; got “${text}”.`);
+      const isPlane = id === "x-direction";
+      if (numbers.length === 4 && numbers[0] + numbers[1] + numbers[2] !== 0) {
+        return refuse(`${name}: of four indices the first three add up to zero; got “${text}”.`);
+      }
+      const three = numbers.length === 3 ? numbers : isPlane ? [numbers[0], numbers[1], numbers[3]] : threeOfDirection(numbers);
+      if (three.every((v) => v === 0)) return refuse(`${name} [000] has no direction; choose, for example, [001].`);
+      return take(three);
     });
-  }
-  for (const wanted of [[0, 0, 1], [1, 1, 0], [1, 1, 1], [1, 0, 0], [1, 1, 2]]) {
+  };
+  direction("zone", "A zone axis", setZone);
+  direction("foil", "A foil normal", (value) => { state.foil_normal = value; changed(false); });
+  direction("x-direction", "The reflection along x", (value) => { state.x_direction = value; changed(false, { crystal: true }); });
+  for (const wanted of ZONES) {
     const chip = element("button", { type: "button", textContent: `[${wanted.join("")}]`, onclick: () => setZone(wanted) });
     chip.dataset.zone = wanted.join(",");
     $("zones").append(chip);
   }
-  voltage(state.voltage);
-  extent(state.extent);
+}
+
+/** Put the whole state into the controls. */
+function showAll() {
+  knobs.voltage(state.voltage);
+  knobs.extent(state.extent);
   knobs.thermal(state.b_iso ?? 0.5);
   $("thermal-own").checked = state.b_iso === null;
-  knobs.thickness(state.thickness);
+  choose($("detail"), state.detail, `${state.detail} × ${state.detail}`);
+  choose($("series"), state.thickness_max, `to ${state.thickness_max} Å`);
+  choose($("tolerance"), state.tolerance, String(state.tolerance));
+  choose($("laue"), state.laue_zones, `0 to ${state.laue_zones}`);
+  $("factors").value = state.factors;
+  $("foil").value = state.foil_normal?.join(" ") ?? "";
+  $("x-direction").value = state.x_direction?.join(" ") ?? "";
+  fitSlider();
   showZone(state.zone_axis);
   const percent = typeof state.absorption === "number";
   $("absorption-kind").value = percent ? "percent" : state.absorption;
   if (percent) $("absorption").value = state.absorption;
   $("absorption-row").hidden = !percent;
   $("absorption-note").textContent = `${$("absorption").value} %`;
+  crystals?.show(state.name || `cif ${Math.max(0, owned.findIndex((one) => one.block === state.block))}`);
+}
+
+let crystals = null;
+let owned = [];
+
+/** Offer the crystals of a CIF that was brought. */
+function own(entries) {
+  owned = entries;
+  crystals.own(entries);
 }
 
 /** The thickness slider runs along the series. */
@@ -87,9 +134,21 @@ function fitSlider() {
   knobs.thickness(state.thickness);
 }
 
+/** Put the look into its controls. */
+function showLook() {
+  $("colours").value = look.colours;
+  for (const key of ["inverted", "smooth", "lines", "together"]) $(key).checked = look[key];
+  for (const radio of document.querySelectorAll("[name=scale]")) radio.checked = (radio.value === "log") === look.logarithmic;
+  $("auto").checked = look.auto;
+  $("together-row").hidden = look.view !== "discs";
+}
+
 function wireLook() {
   $("colours").append(...Object.entries(NAMES).map(([value, text]) => element("option", { value, textContent: text })));
-  const again = () => showPicture({ everything: true });
+  const again = () => {
+    keepAddress();
+    showPicture({ everything: true });
+  };
   $("colours").addEventListener("change", () => { look.colours = $("colours").value; again(); });
   for (const key of ["inverted", "smooth", "lines", "together"]) {
     $(key).addEventListener("change", () => { look[key] = $(key).checked; again(); });
@@ -97,6 +156,7 @@ function wireLook() {
   for (const radio of document.querySelectorAll("[name=scale]")) {
     radio.addEventListener("change", () => { look.logarithmic = radio.value === "log" && radio.checked; again(); });
   }
+  $("unit").addEventListener("change", () => { look.unit = $("unit").value; showPicture(); });
   $("auto").addEventListener("change", () => { look.auto = $("auto").checked; again(); });
   for (const key of ["low", "high"]) {
     $(key).addEventListener("input", () => {
@@ -106,23 +166,22 @@ function wireLook() {
       look.limits = [(Math.min(low, high - 2) * top) / 1000, (Math.max(high, low + 2) * top) / 1000];
       showPicture();
     });
+    $(key).addEventListener("change", keepAddress);
   }
-  knobs.view = tabs($("tab-pattern").parentElement, (id) => {
-    look.view = { "tab-discs": "discs", "tab-fit": "fit" }[id] ?? "pattern";
-    $("together-row").hidden = look.view !== "discs";
-    if (look.view !== "fit") $("plate").setAttribute("aria-labelledby", id);
-    const there = { discs: shown.discs, fit: shown.fit, pattern: shown.pattern }[look.view];
-    const fits = look.view !== "pattern" || (holds(there) && sameReflection(there));
-    const fresh = there && there.turn === run.turn && fits;
-    showPicture({ everything: true });
-    const coming = run.job?.turn === run.turn && run.job.view === look.view;
-    if (!fresh && !coming) compute();
-  });
+  const take = tabs($("tab-pattern").parentElement, (id) => lookAt({ "tab-discs": "discs", "tab-fit": "fit" }[id] ?? "pattern"));
+  knobs.view = (view, silent) => take(`tab-${view}`, silent);
+  chosen.open = () => knobs.view("pattern");
   tabs($("tab-python").parentElement, (id) => {
     look.code = id === "tab-shell" ? "shell" : "python";
     $("code").setAttribute("aria-labelledby", id);
     showCode();
   });
+  $("profile").addEventListener("click", () => {
+    line.on = !line.on;
+    showPicture();
+    showProfile();
+  });
+  wireZoom(() => showPicture());
   $("theme").addEventListener("click", () => {
     const dark = getComputedStyle(document.documentElement).getPropertyValue("color-scheme").trim();
     const isDark = dark === "dark" || (dark !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
@@ -131,6 +190,32 @@ function wireLook() {
     showPicture();
   });
   $("help-open").addEventListener("click", () => $("help").showModal());
+  $("use-fit").addEventListener("click", useFit);
+}
+
+/** Look at one reflection, at all of them, or at an experiment. */
+function lookAt(view) {
+  look.view = view;
+  showLook();
+  if (view !== "fit") $("plate").setAttribute("aria-labelledby", `tab-${view}`);
+  keepAddress();
+  showPicture({ everything: true });
+  if (run.job && (run.job.view === "fit") === (view === "fit")) return;
+  const there = { discs: discs()?.stage === "exact", fit: shown.fit?.simulated, pattern: exact() && series() }[view];
+  if (!there) compute();
+}
+
+/** Look at the pattern of the fitted thickness, at the voltage and along the zone axis of the experiment. */
+function useFit() {
+  const { fit } = shown;
+  if (!fit?.simulated) return;
+  Object.assign(state, { thickness: Math.round(fit.thickness * 10) / 10, voltage: fit.voltage });
+  while (state.thickness > state.thickness_max) setSeries(2 * state.thickness_max);
+  look.view = "pattern";
+  showAll();
+  showLook();
+  knobs.view("pattern", true);
+  changed(false, { crystal: true });
 }
 
 function wirePlay() {
@@ -144,9 +229,9 @@ function wirePlay() {
     timer = null;
     if (isPlaying) return;
     timer = setInterval(() => {
-      const series = look.view === "pattern" && shown.pattern?.turn === run.turn ? shown.pattern.thicknesses : [];
-      if (series.length < 2) return;
-      const next = series.find((t) => t > state.thickness + 1e-6) ?? series[0];
+      const there = (look.view === "pattern" && series()?.thicknesses) || [];
+      if (there.length < 2) return;
+      const next = there.find((t) => t > state.thickness + 1e-6) ?? there[0];
       setThickness(next, true);
     }, 90);
   });
@@ -169,15 +254,16 @@ async function begin() {
     return false;
   }
   $("tab-fit").hidden = !about.fit;
-  fromHash(location.hash, about.crystals.map((c) => c.name));
-  $("crystal").append(
-    ...about.crystals.map((c) =>
-      element("option", { value: c.name, textContent: `${formula(c.name)}${c.formula === c.name ? "" : ` (${formula(c.formula)})`}, ${spaceGroup(c.space_group)}` }),
-    ),
-  );
-  $("crystal").value = state.name;
+  const names = about.crystals.map((c) => c.name);
+  const read = () => fromHash(location.hash, names, Object.keys(NAMES));
+  const problem = read();
+  crystals = wireCrystals(about.crystals, (entry) => (entry.cif ? setCrystal(entry) : setCrystal({ name: entry.name })));
+  Object.assign(knobs, { all: showAll, own });
   wireModel();
   wireLook();
+  if (state.cif) own([{ key: "cif 0", text: `${state.title} (your CIF)`, name: "", cif: state.cif, title: state.title, block: state.block }]);
+  showAll();
+  showLook();
   wireProbe();
   wireFiles();
   wirePlay();
@@ -185,7 +271,19 @@ async function begin() {
     if (shown.facts) drawPotential($("potential"), shown.potential, shown.facts.potential);
     showPicture({ everything: true });
   });
-  changed(false, { crystal: true });
+  const start = (said) => {
+    knobs.view(look.view, true);
+    changed(false, { crystal: true });
+    if (said) complain(said);
+  };
+  addEventListener("hashchange", () => { // a link that is pasted into the open tab
+    const said = read();
+    showAll();
+    showLook();
+    showSpots();
+    start(said);
+  });
+  start(problem);
   return true;
 }
 

@@ -3,42 +3,81 @@
 import { complain } from "./jobs.js";
 import { element } from "./structure.js";
 
-/** A slider and a number field for one value; `change(value, live)` is told, live while it is dragged. */
+/**
+ * A number as people type it: 2.5, 2,5, −3 or 1e3.
+ *
+ * Returns { value } or { problem } in words; a comma that may be of thousands is not guessed at.
+ */
+export function readNumber(text) {
+  const plain = text.trim().replace("−", "-").replace(/[\s\u00a0\u202f']/g, "");
+  if (!/^[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?$/i.test(plain)) return { problem: `“${text.trim()}” is not a number` };
+  if (/^[+-]?[1-9]\d{0,2},\d{3}$/.test(plain)) {
+    return { problem: `“${text.trim()}” may mean ${plain.replace(",", "")} or ${Number(plain.replace(",", "."))}; write it without the comma` };
+  }
+  return { value: Number(plain.replace(",", ".")) };
+}
+
+/** A slider and a field for one value; `change(value, live)` is told, live while it is dragged. */
 export function pair(slider, field, change) {
-  const within = (value) => {
-    const [low, high] = [Number(field.min), Number(field.max)];
-    return Math.min(high, Math.max(low, value));
-  };
+  const [low, high] = [Number(field.dataset.min), Number(field.dataset.max)];
+  const name = field.getAttribute("aria-label");
+  let now = Number(slider.value);
   const show = (value) => {
-    slider.value = value;
-    field.value = Number(Number(value).toFixed(4));
+    now = Number(value);
+    slider.value = now;
+    field.value = String(Number(now.toFixed(4)));
+    field.removeAttribute("aria-invalid");
   };
-  slider.addEventListener("input", () => {
-    field.value = Number(slider.value);
-    change(Number(slider.value), true);
-  });
-  slider.addEventListener("change", () => change(Number(slider.value), false));
+  const take = (value, isLive) => { show(value); change(value, isLive); };
+  slider.addEventListener("input", () => take(Number(slider.value), true));
+  slider.addEventListener("change", () => take(Number(slider.value), false));
+  const refuse = (words) => {
+    show(now);
+    complain(words);
+  };
   field.addEventListener("change", () => {
-    const value = within(Number(field.value));
-    if (!field.value || !Number.isFinite(value)) return show(Number(slider.value));
-    const asked = Number(field.value);
-    show(value);
-    change(value, false);
-    if (asked !== value) complain(`${field.getAttribute("aria-label")} goes from ${field.min} to ${field.max}; got ${asked}, took ${value}.`);
+    const { value, problem } = readNumber(field.value);
+    if (problem) return refuse(`${name}: ${problem}. It stays ${now}.`);
+    const taken = Math.min(high, Math.max(low, value));
+    take(taken, false);
+    if (taken !== value) complain(`${name} goes from ${low} to ${high}; got ${value}, took ${taken}.`);
+    return undefined;
+  });
+  field.addEventListener("keydown", (event) => {
+    const step = { ArrowUp: 1, ArrowDown: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    take(Math.min(high, Math.max(low, now + step * Number(slider.step))), true);
+  });
+  field.addEventListener("keyup", (event) => {
+    if (event.key === "ArrowUp" || event.key === "ArrowDown") change(now, false);
   });
   return show;
 }
 
-/** Tabs that follow the arrow keys; `choose(id)` is told the one that is taken. */
+/**
+ * Three whole numbers as people type a direction: "1 -1 0", "1-10", "[11̅0]", or four for hexagonal axes.
+ *
+ * Returns a list of three or four numbers, or null.
+ */
+export function readDirection(text) {
+  const plain = text.trim().replace(/^[[(<{]|[\])>}]$/g, "").replace(/−/g, "-").replace(/(\d)\u0305/g, "-$1");
+  const apart = plain.split(/[\s,;]+/).filter(Boolean);
+  const parts = apart.length > 1 ? apart : (plain.match(/^([+-]?\d){3,4}$/) ? plain.match(/[+-]?\d/g) : null);
+  if (!parts || ![3, 4].includes(parts.length) || !parts.every((part) => /^[+-]?\d{1,3}$/.test(part))) return null;
+  return parts.map(Number);
+}
+
+/** Tabs that follow the arrow keys; `choose(id)` is told the one that is taken. Returns what takes one, silently if asked. */
 export function tabs(list, choose) {
   const buttons = [...list.querySelectorAll("[role=tab]")];
-  const take = (button, focus) => {
+  const take = (button, focus, silent = false) => {
     for (const other of buttons) {
       other.setAttribute("aria-selected", other === button);
       other.tabIndex = other === button ? 0 : -1;
     }
     if (focus) button.focus();
-    choose(button.id);
+    if (!silent) choose(button.id);
   };
   buttons.forEach((button, at) => {
     button.addEventListener("click", () => take(button, false));
@@ -47,7 +86,7 @@ export function tabs(list, choose) {
       if (step) take(buttons[(at + step + buttons.length) % buttons.length], true);
     });
   });
-  return (id) => take(buttons.find((button) => button.id === id), false);
+  return (id, silent) => take(buttons.find((button) => button.id === id), false, silent);
 }
 
 /** Select a value, added to the list if it is not there. */

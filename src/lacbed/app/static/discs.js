@@ -1,6 +1,7 @@
 // All reflections as discs in their places.
 
-import { indices, paint, percentiles } from "./picture.js";
+import { reflectionName } from "./names.js";
+import { paint, percentiles } from "./picture.js";
 
 /** Where the discs go on a canvas of `side` pixels: { zoom, radius } such that neighbours do not overlap. */
 export function layout(pattern, side) {
@@ -61,9 +62,9 @@ function label(pen, pattern, side, zoom, radius) {
     const [x, y] = [side / 2 + pattern.gx[i] * zoom, side / 2 - pattern.gy[i] * zoom + radius * 0.93];
     pen.strokeStyle = "rgb(0 0 0 / 70%)";
     pen.lineWidth = radius * 0.09;
-    pen.strokeText(indices(pattern.hkl[i]), x, y);
+    pen.strokeText(reflectionName(pattern.hkl[i], pattern.of), x, y);
     pen.fillStyle = "#fff";
-    pen.fillText(indices(pattern.hkl[i]), x, y);
+    pen.fillText(reflectionName(pattern.hkl[i], pattern.of), x, y);
   }
 }
 

@@ -1,21 +1,23 @@
 // The crystal, the titles and the commands on the page.
 
-import { digits, indices } from "./picture.js";
-import { $, chosen, holds, knobs, look, plain, run, shown, state } from "./state.js";
-import { drawPotential, drawSpots, formula, showFacts, showSites, spaceGroup } from "./structure.js";
+import { crystalName, fourOfDirection, indices, isHexagonal, labelOf, reflectionName, spaceGroup, zoneName } from "./names.js";
+import { digits } from "./picture.js";
+import { $, chosen, current, discs, exact, knobs, look, plain, sameZone, series, shown, sourceOf, state } from "./state.js";
+import { drawPotential, drawSpots, showFacts, showSites } from "./structure.js";
 
 export function showStructure() {
   const { facts } = shown;
   showFacts($("facts"), facts);
   showSites($("sites"), $("notes"), facts);
   drawPotential($("potential"), shown.potential, facts.potential);
-  const zone = indices(facts.zone_axis);
   $("potential").setAttribute("aria-label", `Projected potential of ${facts.name} along [${facts.zone_axis.join(" ")}]`);
   $("potential-note").textContent =
-    `Along [${zone}], period ${facts.period.toFixed(3)} Å, ${digits(facts.potential.low, 3)} to ${digits(facts.potential.high, 3)}\u00a0V\u00a0Å`;
+    `${crystalName(facts.of, facts)} along ${zoneName(facts.zone_axis, facts.of)}, period ${facts.period.toFixed(3)} Å, ` +
+    `${digits(facts.potential.low, 3)} to ${digits(facts.potential.high, 3)}\u00a0V\u00a0Å`;
   $("save-cif").disabled = false;
   if (state.b_iso === null) knobs.thermal(Number(meanThermal(facts).toFixed(2)));
   showSpots();
+  showZone(state.zone_axis);
   showTitles();
 }
 
@@ -28,60 +30,91 @@ function meanThermal({ sites }) {
 export function showSpots() {
   const { facts } = shown;
   if (!facts) return;
-  drawSpots($("spots"), facts, state.hkl, state.extent, chosen.reflection);
-  const spot = facts.spots.find((s) => s.hkl.every((v, i) => v === state.hkl[i]));
-  const name = indices(state.hkl);
-  if (!spot || !spot.spacing) $("spot-note").textContent = `${name}: the direct beam`;
+  const fresh = sameZone(facts.of, state);
+  $("spots").classList.toggle("stale", !fresh);
+  drawSpots($("spots"), facts, state.hkl, fresh ? state.extent : facts.of.extent, chosen.reflection);
+  const spot = fresh && facts.spots.find((s) => s.hkl.every((v, i) => v === state.hkl[i]));
+  const name = reflectionName(state.hkl, state);
+  if (state.hkl.every((v) => v === 0)) $("spot-note").textContent = `${name}: the direct beam`;
+  else if (!spot) $("spot-note").textContent = fresh ? `${name}: beyond the map` : name;
   else {
     const reach = spot.extinction ? `extinction distance ${digits(spot.extinction, 3)} Å` : "kinematically forbidden";
     $("spot-note").textContent = `${name}: d = ${spot.spacing.toFixed(4)} Å, ${reach}`;
   }
-}
-
-export function showTitles() {
-  const { facts } = shown;
-  if (!facts) return;
-  const isFit = look.view === "fit"; // voltage, half-width and zone axis are those of the experiment
-  const zone = indices(isFit && shown.fit ? shown.fit.zone_axis : state.zone_axis);
-  $("title").textContent = isFit && !shown.fit ? formula(facts.name) : `${formula(facts.name)}  [${zone}]`;
-  const mrad = 1e3 * Math.asin(Math.min(1, state.extent * facts.shortest * facts.wavelength));
-  $("extent-note").textContent = `${digits(mrad, 3)} mrad, ${digits(state.extent * facts.shortest, 3)} Å⁻¹`;
-  if (isFit) {
-    const { fit } = shown;
-    $("subtitle").textContent = fit ? `compared with ${fit.name}, ${fit.voltage} kV` : "compared with an experiment";
-    return;
-  }
-  const what = look.view === "discs" ? "all reflections" : `reflection ${indices(state.hkl)}`;
-  const absorption = { none: "no absorption", thomas: "absorption of Thomas et al." }[state.absorption];
-  $("subtitle").textContent = `${what}, ${state.voltage} kV, ${plain(state.thickness)} Å, ${absorption ?? `${state.absorption} % absorption`}`;
-  document.title = `${facts.name} [${state.zone_axis.join("")}] – lacbed`;
-  showSpotTitle(facts);
-}
-
-/** Put a zone axis into its fields and chips. */
-export function showZone(zone) {
-  ["u", "v", "w"].forEach((name, i) => ($(`zone-${name}`).value = zone[i]));
-  for (const chip of $("zones").children) chip.setAttribute("aria-pressed", chip.dataset.zone === zone.join(","));
-}
-
-function showSpotTitle(facts) {
   const group = facts.space_group ? `, ${spaceGroup(facts.space_group)}` : "";
   $("spots").setAttribute("aria-label", `Reflections of ${facts.name}${group}; arrow keys choose`);
 }
 
-/** Commands and files belong to an exact result. */
-export function showCode() {
-  const result = { discs: shown.discs, fit: shown.fit, pattern: shown.pattern }[look.view];
-  const isWhole = look.view === "pattern" ? result?.stage === "exact" && holds(result) : look.view === "fit" || result?.stage === "exact";
-  const ready = Boolean(result) && isWhole && result.turn === run.turn;
-  for (const button of document.querySelectorAll("[data-format], #save-picture, #copy")) button.disabled = !ready;
-  $("whole-row").hidden = look.view !== "pattern";
-  $("needs").hidden = !ready || !result.recipe.needs;
-  const code = $("code").firstElementChild;
-  if (!ready) {
-    code.textContent = look.view === "fit" ? "The commands appear with the fit." : "The commands appear with the exact pattern.";
+/** Title and subtitle of what is on the screen, from that alone. */
+export function showTitles() {
+  const { facts } = shown;
+  const fresh = facts && sameZone(facts.of, state);
+  const mrad = fresh && 1e3 * Math.asin(Math.min(1, state.extent * facts.shortest * facts.wavelength));
+  $("extent-note").textContent = fresh ? `${digits(mrad, 3)} mrad, ${digits(state.extent * facts.shortest, 3)} Å⁻¹` : "…";
+  if (look.view === "fit") return showFitTitle();
+  const isDiscs = look.view === "discs";
+  const now = isDiscs ? shownDiscs() : current();
+  const label = now ? labelOf(now, isDiscs) : { title: "\u00a0", subtitle: "\u00a0", tab: "lacbed" };
+  $("title").textContent = label.title;
+  $("subtitle").textContent = label.subtitle;
+  document.title = label.tab;
+}
+
+/** Discs as they are on the screen, with whether they are out of date. */
+export function shownDiscs() {
+  const found = discs();
+  if (found) shownDiscs.last = found;
+  const pattern = found ?? shownDiscs.last;
+  return pattern ? { pattern, of: pattern.of, stale: !found } : null;
+}
+
+/** Voltage, half-width and zone axis are those of the experiment. */
+function showFitTitle() {
+  const { fit } = shown;
+  if (!fit) {
+    $("title").textContent = "Experiment";
+    $("subtitle").textContent = "drop measured patterns";
+    document.title = "Experiment – lacbed";
     return;
   }
-  code.textContent = result.recipe[look.code].replaceAll("@thickness", String(state.thickness));
-  $("needs").textContent = `Save ${result.recipe.needs} in the same folder (Crystal .cif).`;
+  $("title").textContent = `${crystalName(fit.of, fit)}  ${zoneName(fit.zone_axis, fit.of)}`;
+  const what = fit.simulated ? `compared with ${fit.name}` : `${fit.name}, measured`;
+  $("subtitle").textContent = `${what}, ${plain(fit.voltage)} kV`;
+  document.title = `${fit.name} – lacbed`;
+}
+
+/** Put a zone axis into its field and chips. */
+export function showZone(zone) {
+  $("zone").value = zone.join(" ");
+  const { facts } = shown;
+  const four = facts && sameZone(facts.of, state) && isHexagonal(facts.cell);
+  $("zone-note").textContent = four ? `[${indices(fourOfDirection(zone))}] in four indices` : "";
+  for (const chip of $("zones").children) chip.setAttribute("aria-pressed", String(chip.dataset.zone === zone.join(",")));
+}
+
+/** Commands and files belong to a result that is there. */
+export function showCode() {
+  const isFit = look.view === "fit";
+  const isDiscs = look.view === "discs";
+  const now = look.view === "pattern" ? exact() : null;
+  const source = isFit ? shown.fit : isDiscs ? discs() : now && sourceOf(now);
+  const ready = Boolean(source?.recipe) && Boolean(isFit ? source.simulated : source.stage === "exact");
+  for (const button of document.querySelectorAll("[data-format], #copy")) button.disabled = !ready;
+  $("save-picture").disabled = isFit || !(isDiscs ? shownDiscs() : current());
+  $("whole-row").hidden = !now || (series()?.thicknesses.length ?? 0) < 2;
+  $("all-row").hidden = !now || discs()?.stage !== "exact";
+  $("code-note").textContent = (ready && look.code === "shell" && source.recipe.note) || "";
+  $("needs").hidden = !ready || !source.recipe.needs;
+  $("files-note").textContent = ready && look.view === "pattern" && look.model !== "exact" && shown.learned ? "Numbers and commands are those of the computed pattern." : "";
+  const code = $("code").firstElementChild;
+  if (!ready) {
+    code.textContent = isFit ? "The commands appear with the fit." : "The commands appear with the computed pattern.";
+    return;
+  }
+  const label = state.hkl.join(",");
+  const fill = { "@thickness": String(state.thickness), "@label": label, "@hkl": look.code === "python" ? state.hkl.join(", ") : label };
+  let text = source.recipe[look.code];
+  if (isDiscs) text = text.replace(/^.*@label.*\n/m, ""); // all of them are saved
+  code.textContent = text.replace(/@thickness|@label|@hkl/g, (mark) => fill[mark]);
+  $("needs").textContent = `Save ${source.recipe.needs} in the same folder (Crystal .cif).`;
 }

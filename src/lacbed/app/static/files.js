@@ -1,39 +1,48 @@
 // What can be taken along, and the CIF that is brought.
 
 import { setCrystal } from "./act.js";
-import { isMeasured } from "./fit.js";
-import { complain, say, stop } from "./jobs.js";
-import { $, busy, current, knobs, look, shown, state, stem } from "./state.js";
-import { post } from "./stream.js";
+import { isMeasured, saveFit } from "./fit.js";
+import { shownDiscs } from "./facts.js";
+import { cancel, complain, compute, describe, stop } from "./jobs.js";
+import { halfWidth, labelOf, stem } from "./names.js";
+import { profileTable } from "./profile.js";
+import { $, busy, current, discs, exact, knobs, look, series, shown, snapshot, sourceOf } from "./state.js";
+import { allMessages, post } from "./stream.js";
 import { element } from "./structure.js";
 
-/** Take a CIF as the crystal. */
+const NAMELESS = /^(crystal|structure|cif|data|download|untitled|unnamed)?$/i;
+
+/** Take a CIF as the crystal, once the server has read it; a broken one changes nothing. */
 async function openCif(file) {
   if (!file) return;
+  complain("");
   if (file.size > 1e6) {
     complain(`${file.name} is larger than 1 MB; expected the CIF of one crystal.`);
     return;
   }
   busy(1);
-  const text = await file.text().finally(() => busy(-1));
-  if (!text.trim()) {
-    complain(`${file.name} is empty; expected a CIF, which starts with data_...`);
-    return;
+  try {
+    const text = await file.text();
+    if (!text.trim()) {
+      complain(`${file.name} is empty; expected a CIF, which starts with data_...`);
+      return;
+    }
+    const named = file.name.replace(/\.(m?cif|txt)$/i, "");
+    const blocks = blocksOf(text);
+    const own = (blocks.length > 1 ? blocks : [""]).map((block) => {
+      const title = NAMELESS.test(named) ? block : block ? `${named} ${block}` : named;
+      return { name: "", cif: text, title, block };
+    });
+    const answer = await post("/api/describe", { ...snapshot(), ...own[0], zone_axis: [0, 0, 1], x_direction: null });
+    const [{ header }] = await allMessages(answer);
+    if (!own[0].title) own[0].title = header.name;
+    knobs.own(own.map((one, i) => ({ key: `cif ${i}`, text: `${one.title} (your CIF)`, ...one })));
+    setCrystal(own[0]);
+  } catch (error) {
+    complain(`${file.name} is not used: ${error.message}`);
+  } finally {
+    busy(-1);
   }
-  const title = file.name.replace(/\.(m?cif|txt)$/i, "");
-  const select = $("crystal");
-  for (const option of select.querySelectorAll("[data-own]")) option.remove();
-  const blocks = blocksOf(text);
-  const own = (blocks.length > 1 ? blocks : [""]).map((block) => {
-    const name = block ? `${title} ${block}` : title;
-    const option = element("option", { value: "", textContent: `${name} (your CIF)` });
-    Object.assign(option.dataset, { own: "1", block, title: name });
-    return option;
-  });
-  select.prepend(...own);
-  select.selectedIndex = 0;
-  openCif.text = text;
-  setCrystal({ cif: text, title: own[0].dataset.title, block: own[0].dataset.block });
 }
 
 /** Names of the data blocks of a CIF that hold atoms; none if they cannot be told apart by their names. */
@@ -54,7 +63,10 @@ async function bring(files) {
     look.view = "fit";
   }
   if (cif) await openCif(cif);
-  if (measured.length) knobs.view("tab-fit");
+  if (measured.length) {
+    stop();
+    knobs.view("fit");
+  }
 }
 
 /** The files of a drop, those directly inside a folder too. */
@@ -88,22 +100,30 @@ function save(blob, name) {
 
 /** Download the numbers behind the picture. */
 async function saveData(format) {
-  const result = look.view === "discs" ? shown.discs : shown.pattern;
-  const whole = look.view === "discs" || $("whole").checked;
+  const now = look.view === "discs" ? null : exact();
+  const every = now ? $("all").checked && !$("all-row").hidden && discs() : discs();
+  const parts = now && !every && $("whole").checked && !$("whole-row").hidden ? series().parts : null;
+  const source = every || (now && sourceOf(now));
+  if (!source) return;
+  const body = { result: parts ? parts.map((part) => part.result) : source.result, format };
+  body.thickness = parts ? null : every ? every.thicknesses[0] : now.thickness;
+  body.hkl = every ? null : now.hkl;
+  const name = `${stem(source.of, source)}${format}`;
   try {
-    const body = { result: result.result, format, thickness: whole ? null : state.thickness };
-    const response = await post("/api/file", body);
-    save(await response.blob(), `${stem()}${format}`);
-    $("spoken").textContent = `${stem()}${format} downloaded`;
+    save(await (await post("/api/file", body)).blob(), name);
+    $("spoken").textContent = `${name} downloaded`;
   } catch (error) {
     complain(error.message);
   }
 }
 
-/** The picture as it is shown, large, with a caption. */
-function savePicture() {
-  const side = 1200;
-  const foot = 56;
+/** The picture as it is shown, large, with a caption made of what it shows, which is in the file as text too. */
+async function savePicture() {
+  const isDiscs = look.view === "discs";
+  const now = isDiscs ? shownDiscs() : current();
+  if (!now) return;
+  const label = labelOf(now, isDiscs);
+  const [side, foot] = [1200, 88];
   const canvas = new OffscreenCanvas(side, side + foot);
   const pen = canvas.getContext("2d");
   const style = getComputedStyle(document.body);
@@ -113,25 +133,51 @@ function savePicture() {
   pen.imageSmoothingQuality = "high";
   pen.drawImage($("picture"), 0, 0, side, side);
   pen.fillStyle = style.color;
-  pen.font = "26px system-ui, sans-serif";
   pen.textBaseline = "middle";
-  const { pattern } = look.view === "discs" ? { pattern: shown.discs } : current();
-  const half = (1e3 * Math.asin((pattern.pixels * pattern.k_step * pattern.wavelength) / 2)).toFixed(1);
-  pen.fillText(`${$("title").textContent}   ${$("subtitle").textContent}, ±${half} mrad`, 14, side + foot / 2, side - 28);
-  canvas.convertToBlob({ type: "image/png" }).then((blob) => save(blob, `${stem()}.png`));
+  const caption = [label.title, `${label.subtitle}, ±${halfWidth(now.pattern)} mrad`];
+  pen.font = "600 28px system-ui, sans-serif";
+  pen.fillText(caption[0], 14, side + 28, side - 28);
+  pen.font = "22px system-ui, sans-serif";
+  pen.fillText(caption[1], 14, side + 62, side - 28);
+  const bytes = new Uint8Array(await (await canvas.convertToBlob({ type: "image/png" })).arrayBuffer());
+  const text = { caption: caption.join("; "), settings: now.of, stage: now.signed ? "learned - exact" : now.pattern.stage };
+  save(new Blob([withText(bytes, "Description", JSON.stringify(text))], { type: "image/png" }), `${label.file}.png`);
+}
+
+/** A PNG with a text in it, put before its end. */
+function withText(png, key, text) {
+  const code = new TextEncoder();
+  const body = new Uint8Array([...code.encode("iTXt"), ...code.encode(key), 0, 0, 0, 0, 0, ...code.encode(text)]);
+  const chunk = new DataView(new ArrayBuffer(body.length + 8));
+  chunk.setUint32(0, body.length - 4);
+  new Uint8Array(chunk.buffer).set(body, 4);
+  chunk.setUint32(body.length + 4, crc32(body));
+  const end = png.length - 12;
+  return new Blob([png.subarray(0, end), chunk.buffer, png.subarray(end)]);
+}
+
+/** The check sum of a PNG's chunk. */
+function crc32(bytes) {
+  let sum = ~0;
+  for (const byte of bytes) {
+    sum ^= byte;
+    for (let bit = 0; bit < 8; bit++) sum = (sum >>> 1) ^ (sum & 1 ? 0xedb88320 : 0);
+  }
+  return ~sum >>> 0;
 }
 
 /** Take files that are dropped, at once, and use them when the page is ready. */
 export function wireDrop(ready) {
-  const drop = $("drop");
+  const drops = [$("drop"), $("fit-drop")];
+  const light = (isOn) => drops.forEach((drop, i) => drop.classList.toggle("over", isOn && (look.view === "fit") === (i === 1)));
   let inside = 0;
-  addEventListener("dragenter", (event) => { event.preventDefault(); inside += 1; drop.classList.add("over"); });
-  addEventListener("dragleave", () => { inside -= 1; if (inside <= 0) drop.classList.remove("over"); });
+  addEventListener("dragenter", (event) => { event.preventDefault(); inside += 1; light(true); });
+  addEventListener("dragleave", () => { inside -= 1; if (inside <= 0) light(false); });
   addEventListener("dragover", (event) => event.preventDefault());
   addEventListener("drop", (event) => {
     event.preventDefault();
     inside = 0;
-    drop.classList.remove("over");
+    light(false);
     busy(1);
     Promise.all([dropped(event.dataTransfer), ready])
       .then(([files, isReady]) => isReady && bring(files))
@@ -140,20 +186,22 @@ export function wireDrop(ready) {
   });
 }
 
-/** Connect the buttons and the list of crystals. */
+/** Connect the buttons. */
 export function wireFiles() {
-  $("crystal").addEventListener("change", () => {
-    const option = $("crystal").selectedOptions[0];
-    if (option.dataset.own) setCrystal({ cif: openCif.text, title: option.dataset.title, block: option.dataset.block });
-    else setCrystal({ name: option.value });
-  });
   $("cif").addEventListener("change", () => { openCif($("cif").files[0]); $("cif").value = ""; });
   $("measured").addEventListener("change", () => { bring([...$("measured").files]); $("measured").value = ""; });
   for (const button of document.querySelectorAll("[data-format]")) {
     button.addEventListener("click", () => saveData(button.dataset.format));
   }
   $("save-picture").addEventListener("click", savePicture);
-  $("save-cif").addEventListener("click", () => save(new Blob([shown.facts.cif], { type: "chemical/x-cif" }), `${stem()}.cif`));
+  $("save-cif").addEventListener("click", () => {
+    save(new Blob([shown.facts.cif], { type: "chemical/x-cif" }), `${stem(shown.facts.of, shown.facts)}.cif`);
+  });
+  $("save-fit").addEventListener("click", () => save(...saveFit()));
+  $("profile-save").addEventListener("click", () => {
+    const table = profileTable();
+    if (table) save(new Blob([table.text], { type: "text/csv" }), table.name);
+  });
   $("copy").addEventListener("click", async () => {
     try {
       await navigator.clipboard.writeText($("code").textContent);
@@ -164,5 +212,6 @@ export function wireFiles() {
     }
     setTimeout(() => ($("copy").textContent = "Copy"), 1500);
   });
-  $("cancel").addEventListener("click", () => { stop(); say("Cancelled.", undefined); });
+  $("cancel").addEventListener("click", cancel);
+  $("again").addEventListener("click", () => { describe(); compute(); });
 }

@@ -1,8 +1,9 @@
 // Computations: started, watched, given up; and what arrives from them.
 
-import { showStructure, showZone } from "./facts.js";
+import { keepAddress } from "./address.js";
+import { showStructure } from "./facts.js";
 import { packFiles } from "./fit.js";
-import { $, busy, look, run, shown, state, toHash } from "./state.js";
+import { $, busy, discs, exact, keep, knobs, look, reduced, run, samePhysics, series, shown, snapshot, state, viewOf } from "./state.js";
 import { allMessages, messages, post } from "./stream.js";
 import { offerModels, showPicture } from "./view.js";
 
@@ -10,28 +11,47 @@ import { offerModels, showPicture } from "./view.js";
 export function changed(isLive, { crystal = false } = {}) {
   stop();
   run.turn += 1;
-  $("frame").classList.add("wait");
-  history.replaceState(null, "", toHash() || location.pathname);
+  run.refused = false;
+  keepAddress();
   showPicture();
   if (crystal) describe();
   return isLive ? preview() : compute();
 }
 
+/** Reflection or thickness has changed: what is there is shown, what is not there is asked for. */
+export function moved(isLive) {
+  keepAddress();
+  showPicture({ everything: !isLive });
+  const there = look.view === "discs" ? discs()?.stage === "exact" : exact();
+  offerModels();
+  if (isLive) return there && !(shown.learned && !viewOf(shown.learned)) ? undefined : preview();
+  if (!there) run.refused = false;
+  else if (shown.learned && samePhysics(shown.learned.of, state) && !viewOf(shown.learned)) preview(); // the learned one
+  if (there && run.job?.of.hkl.every((v, i) => v === state.hkl[i])) return undefined; // the rest is on its way
+  return there && isWhole() ? undefined : compute();
+}
+
+/** Whether the whole series of the reflection that is looked at is there. */
+function isWhole() {
+  if (look.view !== "pattern") return true;
+  const have = series();
+  return Boolean(have) && have.thicknesses.filter((t) => t <= state.thickness_max * (1 + 1e-9)).length >= Math.round(state.thickness_max / state.thickness_step);
+}
+
 /** While a slider is dragged: one preview after the other, always of the newest state. */
 export async function preview() {
-  if (look.view !== "pattern") return; // discs and fits wait for the end of the drag
+  if (look.view === "fit") return; // fits wait for the end of the drag
   run.live.again = run.live.busy;
   if (run.live.busy) return;
   run.live.busy = true;
   busy(1);
   do {
     run.live.again = false;
-    const mine = run.turn;
+    const of = snapshot();
     try {
-      const response = await post("/api/stream/preview", state);
-      for await (const message of messages(response)) if (mine === run.turn || run.live.again) take(message, mine);
+      for await (const message of messages(await post("/api/stream/preview", of))) take(message, of);
     } catch (error) {
-      if (mine === run.turn) complain(error.message);
+      if (samePhysics(of, state)) complain(error.message);
     }
   } while (run.live.again);
   run.live.busy = false;
@@ -46,33 +66,39 @@ export async function compute() {
   }
   stop();
   complain("");
-  const mine = { controller: new AbortController(), turn: run.turn, view: look.view, start: performance.now() };
+  const of = { ...snapshot(), have: series()?.parts ? series().thicknesses : [] };
+  const mine = { controller: new AbortController(), of, view: look.view, start: performance.now() };
   run.job = mine;
+  run.refused = false;
   run.live.again = false; // the computation sends a preview of its own
   busy(1);
+  $("again").hidden = true;
   $("cancel").hidden = false;
   say("Computing …", null);
   try {
-    const response = await ask(mine.controller.signal);
+    const response = await ask(mine);
     for await (const message of messages(response)) {
       if (run.job !== mine) return;
-      take(message, mine.turn, mine);
+      take(message, mine.of, mine);
     }
-    if (run.job === mine) finish();
+    if (run.job !== mine) return;
+    finish();
+    if (mine.view === "discs" && look.view === "pattern") moved(false); // the series was not asked for
   } catch (error) {
     if (run.job !== mine) return;
     finish();
     if (error.name === "AbortError") say("Cancelled.", undefined);
-    else complain(error.message);
+    else refuse(error.message);
   } finally {
     busy(-1);
   }
 }
 
 /** Send the request for what is looked at. */
-async function ask(signal) {
-  if (look.view === "fit") return post("/api/fit", await packFiles(state, shown.files), signal);
-  return post(`/api/stream/${look.view === "discs" ? "montage" : "simulate"}`, state, signal);
+async function ask({ of, view, controller: { signal } }) {
+  if (view === "fit") return post("/api/fit", await packFiles(of, shown.files), signal);
+  const task = view === "discs" ? "montage" : exact() ? "series" : "simulate";
+  return post(`/api/stream/${task}`, of, signal);
 }
 
 /** Give up the computation that runs. */
@@ -81,92 +107,114 @@ export function stop() {
   finish();
 }
 
+/** Give up, and say that it can be taken up again. */
+export function cancel() {
+  stop();
+  run.refused = true;
+  say("Cancelled.", undefined);
+  $("again").hidden = false;
+  showPicture();
+}
+
 function finish() {
   run.job = null;
   $("cancel").hidden = true;
   $("progress").hidden = true;
 }
 
+/** What is asked for is not computed; the picture before stays, under its own name. */
+function refuse(text) {
+  complain(text);
+  say("Not computed.", undefined);
+  run.refused = true;
+  $("again").hidden = false;
+  showPicture();
+}
+
 /** Use one message of a stream. */
-function take({ header, payload }, mine, job) {
+function take({ header, payload }, of, job) {
   if (header.kind === "progress") {
     if (!job) return; // a preview has nothing to say when it is done, which would leave this standing
-    say(`${header.phase[0].toUpperCase()}${header.phase.slice(1)} …`, header.fraction);
+    say(`${header.phase[0].toUpperCase()}${header.phase.slice(1)} …${remaining(job, header)}`, header.fraction);
   } else if (header.kind === "error") {
-    complain(header.message);
-    say("Not computed.", undefined);
-  } else if (header.kind === "fit") {
-    shown.fit = { ...header, data: new Float32Array(payload), turn: mine };
+    refuse(header.message);
+  } else if (header.kind === "measured") {
+    shown.fit = { ...header, measured: new Float32Array(payload), of };
     lookAlong(header.zone_axis);
+    showPicture();
+  } else if (header.kind === "fit") {
+    shown.fit = { ...shown.fit, ...header, simulated: new Float32Array(payload), of: { ...of, zone_axis: header.zone_axis } };
     say(`Fitted in ${header.seconds.toFixed(0)} s.`, undefined);
     showPicture();
   } else if (header.kind === "pattern") {
-    const pattern = { ...header, data: new Float32Array(payload), turn: mine };
     if (job) {
       window.lacbedTimes ??= {};
-      window.lacbedTimes[header.stage] = performance.now() - job.start;
+      window.lacbedTimes[header.stage] ??= performance.now() - job.start;
     }
-    accept(pattern, job?.view ?? "pattern");
+    accept({ ...header, data: new Float32Array(payload), of, every: header.hkl.length > 1 || Boolean(header.reach) });
   }
 }
 
-/** Potential and reflections along the zone axis of an experiment; patterns along another one are out of date. */
+/** What is left of the work, judged by what is done, once that says something. */
+function remaining(job, { phase, fraction }) {
+  const now = performance.now();
+  if (job.phase !== phase) Object.assign(job, { phase, since: now, from: fraction ?? 0 });
+  const done = (fraction ?? 0) - job.from;
+  const seconds = (now - job.since) / 1000;
+  if (done < 0.04 || seconds < 1) return "";
+  const left = (seconds * (1 - fraction)) / done;
+  return left < 90 ? ` about ${Math.ceil(left)} s left` : ` about ${Math.round(left / 60)} min left`;
+}
+
+/** Potential and reflections along the zone axis of an experiment. */
 function lookAlong(zone) {
-  if (zone.every((v, i) => v === state.zone_axis[i])) return;
-  Object.assign(state, { zone_axis: zone, hkl: [0, 0, 0] });
-  run.turn += 1;
-  shown.fit.turn = run.turn;
-  showZone(zone);
+  const wanted = reduced(zone);
+  if (wanted.every((v, i) => v === state.zone_axis[i])) return;
+  Object.assign(state, { zone_axis: wanted, hkl: [0, 0, 0] });
+  knobs.all();
+  keepAddress();
   describe();
 }
 
-/** Show a pattern that has arrived, unless a newer one is there, or a better one of the same request. */
-function accept(pattern, view) {
-  const newest = view === "discs" ? shown.discs?.turn : Math.max(shown.learned?.turn ?? 0, shown.pattern?.turn ?? 0);
-  if (pattern.turn < newest) return;
-  const rank = { learned: 0, preview: 1, coarse: 2, exact: 3 };
-  if (view === "discs") {
-    shown.discs = pattern;
-  } else if (pattern.stage === "learned") {
-    shown.learned = pattern;
-    if (shown.pattern?.turn !== pattern.turn) shown.pattern = null;
-  } else {
-    const keepsLearned = shown.learned?.turn === pattern.turn;
-    if (!keepsLearned) shown.learned = null;
-    if (pattern.stage === "preview" && keepsLearned) return;
-    const old = shown.pattern;
-    if (old && old.turn === pattern.turn && rank[old.stage] > rank[pattern.stage]) return;
-    shown.pattern = pattern;
-  }
-  $("frame").classList.remove("wait");
-  if (pattern.stage === "exact") {
+/** Keep a pattern that has arrived, whatever has been asked for since; it is shown if it is what is asked for now. */
+function accept(pattern) {
+  if (pattern.stage === "learned") shown.learned = pattern;
+  else if (pattern.stage === "exact") keep(pattern);
+  else if (!(pattern.stage === "preview" && shown.rough?.stage === "coarse" && samePhysics(shown.rough.of, pattern.of))) shown.rough = pattern;
+  if (pattern.stage === "exact" && samePhysics(pattern.of, state)) {
     const seconds = pattern.seconds < 10 ? pattern.seconds.toFixed(1) : pattern.seconds.toFixed(0);
-    const doubt = pattern.converged ? "" : " Not converged.";
-    say(`Exact: ${pattern.beams} beams, ${pattern.pixels} × ${pattern.pixels} pixels, ${seconds} s.${doubt}`, undefined);
+    const doubt = pattern.converged === false ? " Not converged." : "";
+    const series = pattern.part ? "series, " : "";
+    say(`Computed: ${series}${pattern.beams} beams, ${pattern.pixels} × ${pattern.pixels} pixels, ${seconds} s.${doubt}`, undefined);
   }
   offerModels();
   showPicture({ everything: true });
 }
 
 /** The crystal's facts, potential and reflections. */
-async function describe() {
-  const mine = run.turn;
+export async function describe() {
+  const of = snapshot();
+  const mine = (describe.latest += 1);
   busy(1);
   try {
-    const [{ header, payload }] = await allMessages(await post("/api/describe", state));
-    if (mine !== run.turn && describe.latest > mine) return;
-    describe.latest = mine;
-    shown.facts = header;
-    shown.potential = new Float32Array(payload);
-    showStructure();
+    const [{ header, payload }] = await allMessages(await post("/api/describe", of));
+    if (mine === describe.latest) takeFacts(header, payload, of);
   } catch (error) {
-    if (mine === run.turn) complain(error.message);
+    if (mine === describe.latest) refuse(error.message);
   } finally {
     busy(-1);
   }
 }
 
 describe.latest = 0;
+
+/** Show the facts about the crystal of a state. */
+export function takeFacts(header, payload, of) {
+  shown.facts = { ...header, of };
+  shown.potential = new Float32Array(payload);
+  showStructure();
+  showPicture();
+}
 
 /** The status line; a fraction of null is a bar that only moves, undefined is none. */
 export function say(text, fraction) {

@@ -101,12 +101,6 @@ export function digits(value, count = 4) {
   return text.replace("-", "−");
 }
 
-/** Indices as crystallographers write them: 2,-2,0 becomes 22̅0. */
-export function indices(values) {
-  const parts = values.map((v) => [...String(Math.abs(v))].map((c) => (v < 0 ? `${c}\u0305` : c)).join(""));
-  return parts.join(values.some((v) => Math.abs(v) > 9) ? "\u2009" : "");
-}
-
 /** The largest of 1, 2, 5 times a power of ten that is no larger than the limit. */
 export function roundLength(limit) {
   const power = 10 ** Math.floor(Math.log10(limit));

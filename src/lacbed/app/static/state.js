@@ -18,6 +18,11 @@ export const state = {
   thickness_max: 2000,
   thickness_step: 20,
   detail: 128,
+  tolerance: 1e-3,
+  laue_zones: 0,
+  factors: "kirkland",
+  foil_normal: null,
+  x_direction: null,
 };
 
 /** What decides only how it looks. */
@@ -33,16 +38,23 @@ export const look = {
   view: "pattern",
   model: "exact",
   code: "python",
+  unit: "mrad",
 };
 
-/** What has arrived: patterns, and the facts of the crystal. */
-export const shown = { pattern: null, learned: null, discs: null, fit: null, files: null, facts: null, potential: null };
+/**
+ * What has arrived. Everything carries `of`, the state that it was asked with, and from it alone its labels are made.
+ * `results` are within the tolerance, the newest first: all reflections at one thickness, or one at many thicknesses;
+ * `rough` and `learned` are what came before them, and `last` is the image that was on the screen last.
+ */
+export const shown = {
+  results: [], rough: null, learned: null, fit: null, files: null, facts: null, potential: null, last: null, discs: null,
+};
 
 /** Where the probe is, in fractions of the picture from its upper left corner. */
 export const probe = { x: 0.5, y: 0.5, pinned: false, over: false };
 
 /** What runs: the computation, the previews of a drag, a number that grows with every change, and errands on their way. */
-export const run = { job: null, live: { busy: false, again: false }, turn: 0, errands: 0 };
+export const run = { job: null, live: { busy: false, again: false }, turn: 0, errands: 0, refused: false };
 
 /** Begin (1) or end (-1) an errand. The page is at rest, and says so to screen readers and tests, when none is left. */
 export function busy(step) {
@@ -50,48 +62,118 @@ export function busy(step) {
   $("plate").setAttribute("aria-busy", String(run.errands > 0));
 }
 
-/** Put a value into a slider and its field, or take a tab; set when they are made. */
-export const knobs = { thickness: () => {}, thermal: () => {}, view: () => {} };
+/** Put values into controls, or take a tab; set when they are made. */
+export const knobs = { thickness: () => {}, thermal: () => {}, view: () => {}, all: () => {} };
 
-/** What choosing a thickness or a reflection in a figure does; set by act.js, so that figures need not know it. */
-export const chosen = { thickness: () => {}, reflection: () => {} };
+/** What choosing a thickness or a reflection in a figure does, or opening the reflection; set by act.js, so that figures need not know it. */
+export const chosen = { thickness: () => {}, reflection: () => {}, open: () => {} };
 
-/** The image at the thickness that is looked at, from a series. */
-export function imageAt(pattern, thickness = state.thickness) {
-  let near = 0;
-  pattern.thicknesses.forEach((t, i) => {
-    if (Math.abs(t - thickness) < Math.abs(pattern.thicknesses[near] - thickness)) near = i;
-  });
+const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+
+/** Whether two states are of the same crystal. */
+export const sameCrystal = (a, b) => ["name", "cif", "block", "b_iso"].every((key) => same(a[key], b[key]));
+
+/** Whether two states are of the same crystal in the same zone at the same voltage: what the facts depend on. */
+export const sameZone = (a, b) => sameCrystal(a, b) && ["zone_axis", "voltage", "x_direction"].every((key) => same(a[key], b[key]));
+
+const PHYSICS = ["extent", "absorption", "detail", "tolerance", "laue_zones", "factors", "foil_normal"];
+
+/** Whether two states differ in no more than reflection and thickness. */
+export const samePhysics = (a, b) => sameZone(a, b) && PHYSICS.every((key) => same(a[key], b[key]));
+
+/** A copy of the state for what is asked with it. */
+export const snapshot = () => structuredClone(state);
+
+const near = (a, b) => Math.abs(a - b) < 1e-6;
+
+/** Place of a thickness and a reflection in a pattern, or null if it lacks them. */
+export function placeIn(pattern, hkl = state.hkl, thickness = state.thickness) {
+  const t = pattern.thicknesses.findIndex((value) => near(value, thickness));
+  const g = pattern.hkl.findIndex((one) => one.every((v, i) => v === hkl[i]));
+  return t < 0 || g < 0 ? null : { t, g };
+}
+
+/** The values of one image of a pattern. */
+export function imageIn(pattern, { t, g }) {
   const count = pattern.pixels * pattern.pixels;
-  return { values: pattern.data.subarray(near * count, (near + 1) * count), thickness: pattern.thicknesses[near] };
+  const at = (t * pattern.hkl.length + g) * count;
+  return pattern.data.subarray(at, at + count);
 }
 
-/** Whether a series has the thickness that is looked at. */
-export const holds = (pattern) => pattern?.thicknesses.some((t) => Math.abs(t - state.thickness) < 1e-6);
+/** What a pattern shows of what is asked for: { values, size, pattern, hkl, thickness, of }, or null. */
+export function viewOf(pattern) {
+  if (!pattern || !samePhysics(pattern.of, state)) return null;
+  const place = placeIn(pattern);
+  if (!place) return null;
+  const [hkl, thickness] = [pattern.hkl[place.g], pattern.thicknesses[place.t]];
+  return { values: imageIn(pattern, place), size: pattern.pixels, pattern, hkl, thickness, of: pattern.of };
+}
 
-/** What is looked at now: { values, size, pattern, signed }. */
-export function current() {
-  const { pattern } = shown;
-  const learned = holds(shown.learned) ? shown.learned : null;
-  const exact = pattern && imageAt(pattern).values;
-  if (learned && (look.model !== "exact" || !pattern)) {
-    const guess = imageAt(learned).values;
-    if (look.model === "difference" && exact && exact.length === guess.length) {
-      return { values: guess.map((v, i) => v - exact[i]), size: learned.pixels, pattern: learned, signed: true };
-    }
-    return { values: guess, size: learned.pixels, pattern: learned };
+/** The image within the tolerance of what is asked for; null while it is on its way. */
+export function exact() {
+  for (const pattern of shown.results) {
+    const found = viewOf(pattern);
+    if (found) return found;
   }
-  return pattern ? { values: exact, size: pattern.pixels, pattern } : null;
+  return null;
 }
 
-/** Whether a pattern is of the reflection that is looked at. */
-export const sameReflection = (pattern) => pattern.hkl[0].every((v, i) => v === state.hkl[i]);
+/** The header of the answer that an image of a series came with. */
+export const sourceOf = ({ pattern, thickness }) =>
+  pattern.parts?.find((part) => part.thicknesses.some((t) => near(t, thickness))) ?? pattern;
+
+/** The series of the reflection that is asked for, as far as it is there. */
+export const series = () =>
+  shown.results.find((p) => p.hkl.length === 1 && samePhysics(p.of, state) && p.hkl[0].every((v, i) => v === state.hkl[i])) ?? null;
+
+/** All reflections at the thickness that is asked for. */
+export function discs() {
+  const good = (p) => p?.every && samePhysics(p.of, state) && p.thicknesses.some((t) => near(t, state.thickness));
+  return shown.results.find(good) ?? (good(shown.rough) ? shown.rough : null);
+}
+
+const KEPT = 12;
+
+/** Keep a result; a piece joins the series that it belongs to. */
+export function keep(pattern) {
+  const old = pattern.part && shown.results.find(
+    (p) => p.part && samePhysics(p.of, pattern.of) && p.hkl[0].every((v, i) => v === pattern.hkl[0][i]),
+  );
+  const joined = old ? join(old, pattern) : { ...pattern, parts: [pattern] };
+  shown.results = [joined, ...shown.results.filter((p) => p !== old)].slice(0, KEPT);
+}
+
+/** Two pieces of a series as one. */
+function join(old, piece) {
+  const count = piece.pixels * piece.pixels;
+  const images = new Map();
+  for (const one of [old, piece]) one.thicknesses.forEach((t, i) => images.set(t, one.data.subarray(i * count, (i + 1) * count)));
+  const thicknesses = [...images.keys()].sort((a, b) => a - b);
+  const data = new Float32Array(thicknesses.length * count);
+  thicknesses.forEach((t, i) => data.set(images.get(t), i * count));
+  const error = Math.max(old.error ?? 0, piece.error ?? 0);
+  return { ...piece, of: old.of, thicknesses, data, error, parts: [...old.parts, piece] };
+}
+
+/**
+ * What is looked at now: what is asked for, or while it is not there what was there before (`stale`), under its own
+ * name. A difference of learned and exact image is `signed`.
+ */
+export function current() {
+  const [result, guess] = [exact() ?? viewOf(shown.rough), viewOf(shown.learned)];
+  let found = result;
+  if (guess && (look.model !== "exact" || !result)) {
+    found = guess;
+    if (look.model === "difference" && exact() && result.size === guess.size) {
+      found = { ...guess, values: guess.values.map((v, i) => v - result.values[i]), signed: true };
+    }
+  }
+  if (found) shown.last = found;
+  return found ?? (shown.last ? { ...shown.last, stale: true } : null);
+}
 
 /** A number without needless decimals. */
 export const plain = (value) => String(Number(value.toFixed(2)));
-
-/** A name for files. */
-export const stem = () => (state.name || state.title).replace(/[^A-Za-z0-9_-]+/g, "_").replace(/^_+|_+$/g, "") || "crystal";
 
 /** Whether the series that is asked for will have a thickness. */
 export function inSeries(thickness) {
@@ -105,39 +187,9 @@ export function setSeries(last) {
   state.thickness_step = last / 100;
 }
 
-/** The state as a link, for a built-in crystal. */
-export function toHash() {
-  if (!state.name) return "";
-  const parts = { crystal: state.name, zone: state.zone_axis.join(","), kv: state.voltage, g: state.extent };
-  parts.t = state.thickness;
-  parts.hkl = state.hkl.join(",");
-  if (state.detail !== 128) parts.n = state.detail;
-  if (state.thickness_max !== 2000) parts.tmax = state.thickness_max;
-  if (state.b_iso !== null) parts.b = state.b_iso;
-  if (state.absorption !== "none") parts.abs = state.absorption;
-  return "#" + Object.entries(parts).map(([key, value]) => `${key}=${encodeURIComponent(value)}`).join("&");
-}
-
-/** Take what a link says; whatever is not a number or a name is left out. */
-export function fromHash(hash, names) {
-  if (hash.length < 2) return;
-  const found = new URLSearchParams(hash.replace(/^#/, ""));
-  const number = (key, low, high) => {
-    const value = Number(found.get(key));
-    return found.has(key) && value >= low && value <= high ? value : null;
-  };
-  const three = (key) => {
-    const values = (found.get(key) ?? "").split(",").map(Number);
-    return values.length === 3 && values.every(Number.isInteger) ? values : null;
-  };
-  if (names.includes(found.get("crystal"))) state.name = found.get("crystal");
-  state.zone_axis = three("zone") ?? state.zone_axis;
-  state.hkl = three("hkl") ?? state.hkl;
-  state.voltage = number("kv", 10, 3000) ?? state.voltage;
-  state.extent = number("g", 0.25, 16) ?? state.extent;
-  state.thickness = number("t", 1, 20000) ?? state.thickness;
-  state.detail = Math.round(number("n", 16, 512) ?? state.detail);
-  setSeries(number("tmax", 20, 20000) ?? state.thickness_max);
-  state.b_iso = number("b", 0, 20);
-  state.absorption = found.get("abs") === "thomas" ? "thomas" : number("abs", 0, 100) ?? "none";
+/** A zone axis or reflection without common factors. */
+export function reduced(values) {
+  const divisor = (a, b) => (b ? divisor(b, a % b) : Math.abs(a));
+  const common = values.reduce(divisor, 0) || 1;
+  return values.map((v) => v / common || 0);
 }

@@ -1,7 +1,8 @@
 // The crystal: facts, projected potential, map of reflections.
 
 import { table } from "./colormaps.js";
-import { digits, indices, paint, percentiles, roundLength } from "./picture.js";
+import { formula, reflectionName, setting, spaceGroup } from "./names.js";
+import { digits, paint, percentiles, roundLength } from "./picture.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -22,22 +23,6 @@ export function svg(name, attributes = {}, ...children) {
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   made.append(...children);
   return made;
-}
-
-/** A formula with its numbers lowered. */
-export function formula(text) {
-  return [...text].map((c) => (/[0-9]/.test(c) ? "₀₁₂₃₄₅₆₇₈₉"[Number(c)] : c)).join("");
-}
-
-/** A space group symbol with overbars and without setting: "F d -3 m:1" becomes "Fd3̅m". */
-export function spaceGroup(symbol) {
-  return symbol.replace(/:.*$/, "").replace(/-(\d)/g, "$1\u0305").replace(/\s+/g, "\u200a");
-}
-
-/** The setting of a symbol: ":2" is the second choice of origin. */
-function setting(symbol) {
-  const mark = symbol.split(":")[1];
-  return mark ? (/^\d$/.test(mark) ? `, origin ${mark}` : `, setting ${mark}`) : "";
 }
 
 /** Fill the list of facts. */
@@ -154,7 +139,7 @@ export function drawSpots(host, facts, chosen, extent, choose) {
   const marks = facts.spots.map((spot) => {
     const central = spot.hkl.every((v) => v === 0);
     const radius = central ? 5.5 : 1.4 + 5 * Math.sqrt(spot.strength);
-    const name = `${indices(spot.hkl)}${spot.extinction || central ? "" : ", kinematically forbidden"}`;
+    const name = `${reflectionName(spot.hkl, facts.of)}${spot.extinction || central ? "" : ", kinematically forbidden"}`;
     const group = svg("g", {
       transform: `translate(${spot.x * zoom} ${-spot.y * zoom})`,
       role: "option",

@@ -2,37 +2,37 @@
 
 import { stops, table } from "./colormaps.js";
 import { drawDiscs } from "./discs.js";
-import { showCode, showTitles } from "./facts.js";
+import { showCode, showTitles, shownDiscs } from "./facts.js";
 import { showFit } from "./fit.js";
+import { labelOf } from "./names.js";
 import { NOTHING, bounds, digits, draw, histogram, percentiles, zncc } from "./picture.js";
 import { showOverlay, showReadout } from "./probe.js";
+import { showProfile } from "./profile.js";
 import { showSeries } from "./series.js";
-import { $, busy, current, holds, imageAt, look, plain, run, shown, state } from "./state.js";
+import { $, busy, current, exact, look, run, shown, state, viewOf } from "./state.js";
 import { element, svg } from "./structure.js";
+import { showZoom } from "./zoom.js";
 
 /** Choice between learned, exact and their difference, as far as they are there. */
 export function offerModels() {
-  const { learned, pattern } = shown;
-  const both = learned && pattern?.stage === "exact" && look.view === "pattern";
+  const [guess, result] = [viewOf(shown.learned), exact()];
+  const both = shown.learned && result && look.view === "pattern" && shown.learned.of.hkl.every((v, i) => v === state.hkl[i]);
   $("models").hidden = !both;
   if (!both) return;
-  const here = holds(learned); // while the thickness moves, the learned picture is a step behind
-  const same = learned.pixels === pattern.pixels;
-  const z = here && same && 100 * zncc(imageAt(learned).values, imageAt(pattern).values);
-  const names = { exact: "Exact", learned: "Learned" };
-  if (same) names.difference = here ? `Difference, Z = ${digits(z, 2)} %` : "Difference";
+  const same = guess && guess.size === result.size;
+  const names = { exact: "Computed", learned: "Learned" };
+  const z = same && 100 * zncc(guess.values, result.values);
+  if (shown.learned.pixels === result.size) names.difference = same ? `Difference, Z = ${digits(z, 2)} %` : "Difference";
   else if (look.model === "difference") look.model = "exact";
   $("models").replaceChildren(
     ...Object.entries(names).map(([key, text]) =>
       element("button", {
-        type: "button", textContent: text, role: "radio", "aria-checked": look.model === key, disabled: key !== "exact" && !here,
+        type: "button", textContent: text, role: "radio", "aria-checked": String(look.model === key), disabled: key !== "exact" && !guess,
         onclick: () => { look.model = key; offerModels(); showPicture(); },
       }),
     ),
   );
 }
-
-const BADGES = { preview: "Preview", coarse: "Exact, half the pixels", exact: "Exact", learned: "Learned" };
 
 let pending = false;
 
@@ -58,40 +58,60 @@ function paintPicture() {
   const isDiscs = look.view === "discs";
   const isFit = look.view === "fit";
   $("fit").hidden = !isFit;
-  for (const id of ["plate", "readout", "thickness-card", "downloads", "microscope"]) $(id).hidden = isFit;
+  for (const id of ["plate", "readout", "thickness-card", "data-files", "microscope", "tools"]) $(id).hidden = isFit;
   for (const id of ["contrast", "lines-row"]) $(id).hidden = isFit || isDiscs; // each image has a contrast of its own
+  $("save-fit").hidden = !isFit;
+  showTitles();
+  showCode();
   if (isFit) {
-    showTitles();
-    showCode();
     showFit();
-    $("badge").hidden = true;
+    $("badge").hidden = $("old").hidden = true;
+    window.lacbedShown = { of: shown.fit?.of, view: "fit" };
     return;
   }
   $("frame").classList.toggle("bare", isDiscs);
   $("frame").classList.toggle("pixels", !look.smooth && !isDiscs);
   const colours = table(look.colours, look.inverted);
-  showTitles();
-  if (isDiscs) paintDiscs(colours);
-  else paintPattern(colours);
+  const now = isDiscs ? shownDiscs() : current();
+  if (isDiscs) paintDiscs(now, colours);
+  else paintPattern(now, colours);
+  showZoom();
   showReadout();
   showOverlay();
-  showCode();
-  const pattern = isDiscs ? shown.discs : current()?.pattern;
-  const isDragged = run.live.busy && !run.job && pattern?.stage !== "exact"; // previews follow the drag a step behind
-  $("badge").hidden = !pattern || (pattern.turn !== run.turn && !isDragged);
-  if (pattern) {
-    const beams = pattern.stage === "preview" && pattern.beams ? `, ${pattern.beams} beams` : "";
-    const dark = !isDiscs && !current().signed && bounds(current().values)[1] < NOTHING ? ", zero to rounding" : "";
-    $("badge").textContent = isDiscs || !current().signed ? `${BADGES[pattern.stage]}${beams}${trust(pattern)}${dark}` : "Learned − exact";
-    $("badge").dataset.stage = pattern.stage;
-    $("badge").title = pattern.notes.join("\n");
+  showProfile();
+  showBadge(now, isDiscs);
+}
+
+/** What the picture is, and whether it is what is asked for. */
+function showBadge(now, isDiscs) {
+  $("badge").hidden = !now || Boolean(now.stale);
+  $("old").hidden = !now?.stale;
+  $("frame").classList.toggle("wait", Boolean(now?.stale));
+  window.lacbedShown = now && { of: now.of, stage: now.pattern.stage, stale: Boolean(now.stale), thickness: now.thickness ?? now.pattern.thicknesses[0], hkl: now.hkl };
+  if (!now) return;
+  if (now.stale) {
+    $("old").textContent = run.refused ? "Not what is asked for: that was not computed" : "Not yet what is asked for";
+    return;
   }
-  window.lacbedShown = { thickness: state.thickness, stage: pattern?.stage, turn: pattern?.turn };
+  const { pattern } = now;
+  const dark = !isDiscs && !now.signed && bounds(now.values)[1] < NOTHING ? ", zero to rounding" : "";
+  $("badge").textContent = `${now.signed ? "Learned − computed" : badgeOf(pattern)}${dark}`;
+  $("badge").dataset.stage = pattern.stage;
+  $("badge").title = ["Bloch waves; refraction by the mean inner potential; paraxial", ...pattern.notes].join("\n");
+}
+
+/** In how far a pattern is right. */
+function badgeOf(pattern) {
+  if (pattern.stage === "learned") return `Learned${trust(pattern)}`;
+  if (pattern.stage === "preview") return `Preview${pattern.beams ? `, ${pattern.beams} beams` : ""}`;
+  const laue = pattern.of.laue_zones ? `Laue zones 0–${pattern.of.laue_zones}` : "Laue zone 0";
+  if (pattern.stage === "coarse") return `Half the pixels, ${laue}`;
+  const error = pattern.error ? `error ≈ ${digits(pattern.error, 2)}` : "converged";
+  return `Computed, ${laue}, ${pattern.converged === false ? "not converged" : error}`;
 }
 
 /** What the learned simulator expects of itself, at this thickness. */
 function trust(pattern) {
-  if (pattern.stage !== "learned") return "";
   const near = pattern.thicknesses.findIndex((t) => Math.abs(t - state.thickness) < 1e-6);
   const expected = pattern.expected_z[near];
   const unsure = pattern.remarks.some((text) => text.startsWith(`${state.thickness} Å:`));
@@ -99,10 +119,16 @@ function trust(pattern) {
   return `${said}${unsure ? ", outside its training range" : ""}`;
 }
 
-function paintPattern(colours) {
-  const now = current();
+function paintPattern(now, colours) {
   const canvas = $("picture");
-  if (!now) return;
+  if (!now) {
+    canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+    canvas.setAttribute("aria-label", "No pattern yet");
+    return;
+  }
+  const label = labelOf(now);
+  const [low, high] = bounds(now.values);
+  canvas.setAttribute("aria-label", `LACBED pattern: ${label.title}, ${label.subtitle}; intensities ${digits(low, 3)} to ${digits(high, 3)}`);
   if (now.signed) {
     const size = Math.max(...bounds(now.values).map(Math.abs)) || 1;
     draw(canvas, now.values, now.size, [-size, size], false, table("difference"));
@@ -113,28 +139,22 @@ function paintPattern(colours) {
   draw(canvas, now.values, now.size, look.limits, look.logarithmic, colours);
   showLegend(look.limits, look.colours, look.inverted);
   showContrast(now);
-  canvas.setAttribute("aria-label", describePicture(now));
 }
 
-function describePicture(now) {
-  const [low, high] = bounds(now.values);
-  const name = shown.facts?.name ?? "crystal";
-  return `LACBED pattern of ${name}, reflection ${state.hkl.join(" ")}, ${plain(state.thickness)} Å; intensities ${digits(low, 3)} to ${digits(high, 3)}`;
-}
-
-function paintDiscs(colours) {
+function paintDiscs(now, colours) {
   const canvas = $("picture");
   const ratio = Math.min(2, window.devicePixelRatio || 1);
   const side = Math.round(Math.max(300, canvas.clientWidth) * ratio);
   if (canvas.width !== side) canvas.width = canvas.height = side;
-  if (!shown.discs) {
+  if (!now) {
     canvas.getContext("2d").clearRect(0, 0, side, side);
+    canvas.setAttribute("aria-label", "No reflections yet");
     return;
   }
   const ink = getComputedStyle(document.documentElement).getPropertyValue("--accent");
-  drawDiscs(canvas, shown.discs, { ...look, colours, chosen: state.hkl, ink: resolve(ink) });
-  canvas.setAttribute("aria-label", `${shown.discs.hkl.length} reflections as discs in their positions`);
-  const all = look.together ? percentiles(shown.discs.data) : [0, 1];
+  drawDiscs(canvas, now.pattern, { ...look, colours, chosen: state.hkl, ink: resolve(ink) });
+  canvas.setAttribute("aria-label", `${labelOf(now, true).title}: ${now.pattern.hkl.length} reflections as discs in their positions`);
+  const all = look.together ? percentiles(now.pattern.data) : [0, 1];
   showLegend(all, look.colours, look.inverted, look.together ? null : ["bright", "dark"]);
 }
 

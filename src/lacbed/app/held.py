@@ -1,0 +1,119 @@
+"""Zones that a worker has solved and keeps, for further reflections and thicknesses."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from copy import copy
+from typing import TYPE_CHECKING
+
+from lacbed.app.request import View
+from lacbed.app.structure import crystal_of, montage_reach
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from lacbed.engine.zone import Zone
+    from lacbed.geometry.tilts import TiltGrid
+    from lacbed.settings import Settings
+    from lacbed.solvers.blocks import Tick
+
+MOST = 3
+"""Zones that one worker keeps."""
+
+_held: OrderedDict[str, Held] = OrderedDict()
+
+
+class Held:
+    """A zone after its first pattern: all reflections within the half-width at one thickness.
+
+    That pattern alone decides what the waves are, and one more for every doubling of the thickness. All further
+    ones begin from there, so that a few lines of Python repeat each to the last digits, whatever else was asked
+    for in between.
+
+    Attributes:
+        opened: the thickness in Å and the reach in 1/Å of the first pattern.
+        first: that pattern.
+    """
+
+    def __init__(self, view: View, settings: Settings, tick: Tick | None) -> None:
+        from lacbed.engine.zone import Zone
+        from lacbed.geometry.frame import make_frame
+
+        crystal = crystal_of(view)
+        frame = make_frame(crystal, view.zone_axis, x_direction=view.x_direction)
+        self.opened = view.thickness, round(montage_reach(crystal, frame, view), 6)
+        self.grid: TiltGrid = settings.grid
+        self._levels: dict[int, Zone] = {}
+        self._zone: Zone = Zone(
+            crystal,
+            view.zone_axis,
+            settings.energy,
+            tolerance=view.tolerance,
+            x_direction=view.x_direction,
+            absorption=settings.absorption,
+            factors=view.factors,
+        )
+        self.first: xr.DataArray = self._zone.pattern(
+            [view.thickness], self.grid, ("all", self.opened[1]), progress=tick
+        )
+
+    def openings(self, thickest: float) -> list[float]:
+        """Thicknesses in Å of the patterns that come before one up to `thickest`."""
+        doubled = max(0, math.ceil(math.log2(thickest / self.opened[0]) - 1e-9))
+        return [self.opened[0] * 2.0**n for n in range(doubled + 1)]
+
+    def every(self, thickness: float, tick: Tick | None = None) -> xr.DataArray:
+        """All reflections at a thickness."""
+        if thickness == self.opened[0]:
+            return self.first
+        return self._up_to(thickness).pattern([thickness], self.grid, ("all", self.opened[1]), progress=tick)
+
+    def some(
+        self, thicknesses: tuple[float, ...], hkl: tuple[int, int, int], tick: Tick | None = None
+    ) -> xr.DataArray:
+        """One reflection at several thicknesses."""
+        return self._up_to(max(thicknesses)).pattern(thicknesses, self.grid, (hkl,), progress=tick)
+
+    def _up_to(self, thickest: float) -> Zone:
+        """A copy of the zone as it is before a pattern up to a thickness."""
+        zone = self._zone
+        for level, thickness in enumerate(self.openings(thickest)[1:]):
+            if level not in self._levels:
+                further = copy(zone)
+                further.pattern([thickness], self.grid)
+                self._levels[level] = further
+            zone = self._levels[level]
+        return copy(zone)
+
+
+def is_covered(view: View) -> bool:
+    """Whether a zone holds for a view: one Laue zone and a flat foil."""
+    return view.laue_zones == 0 and view.foil_normal in (None, view.zone_axis)
+
+
+def held(view: View) -> Held | None:
+    """The zone of a view, if this worker keeps it."""
+    found = _held.get(view.zone_key)
+    if found is not None:
+        _held.move_to_end(view.zone_key)
+    return found
+
+
+def hold(view: View, settings: Settings, tick: Tick | None = None) -> Held:
+    """The zone of a view, solved now if it is not kept.
+
+    Raises:
+        LacbedError: as `lacbed.Zone` does.
+    """
+    found = held(view)
+    if found is None:
+        while len(_held) >= MOST:
+            _held.popitem(last=False)
+        found = _held[view.zone_key] = Held(view, settings, tick)
+    return found
+
+
+def let_go() -> None:
+    """Forget all zones, when memory is short."""
+    _held.clear()

@@ -1,0 +1,108 @@
+// Names as crystallographers write them, and the labels of what is shown.
+
+import { digits } from "./picture.js";
+import { plain, sameCrystal, shown } from "./state.js";
+
+const LOW = "₀₁₂₃₄₅₆₇₈₉";
+
+/** A formula with its numbers lowered. */
+export function formula(text) {
+  return [...text].map((c) => (/[0-9]/.test(c) ? LOW[Number(c)] : c)).join("");
+}
+
+/** A space group symbol with overbars, lowered screw axes and without setting: "P 63 m c" becomes "P6₃mc". */
+export function spaceGroup(symbol) {
+  return symbol
+    .replace(/:.*$/, "")
+    .trim()
+    .split(/\s+/)
+    .map((part) => part.replace(/-(\d)/g, "$1\u0305").replace(/^([2346])([1-5])(?!\d)/, (_, n, m) => n + LOW[Number(m)]))
+    .join("\u200a");
+}
+
+/** The setting of a symbol: ":2" is the second choice of origin. */
+export function setting(symbol) {
+  const mark = symbol.split(":")[1];
+  return mark ? (/^\d$/.test(mark) ? `, origin ${mark}` : `, setting ${mark}`) : "";
+}
+
+/** Indices with bars: 2,-2,0 becomes 22̅0. */
+export function indices(values) {
+  const parts = values.map((v) => [...String(Math.abs(v))].map((c) => (v < 0 ? `${c}\u0305` : c)).join(""));
+  return parts.join(values.some((v) => Math.abs(v) > 9) ? "\u2009" : "");
+}
+
+/** Whether a cell has hexagonal axes. */
+export const isHexagonal = ([a, b, , alpha, beta, gamma]) =>
+  Math.abs(a - b) < 1e-6 * a && Math.abs(gamma - 120) < 1e-6 && Math.abs(alpha - 90) + Math.abs(beta - 90) < 1e-6;
+
+/** The four indices hkil of a reflection on hexagonal axes. */
+export const fourOfPlane = ([h, k, l]) => [h, k, -h - k || 0, l];
+
+/** The four indices UVTW of a direction [uvw] on hexagonal axes, without common factors. */
+export function fourOfDirection([u, v, w]) {
+  const four = [2 * u - v, 2 * v - u, -u - v, 3 * w];
+  const divisor = (a, b) => (b ? divisor(b, a % b) : Math.abs(a));
+  const common = four.reduce(divisor, 0) || 1;
+  return four.map((n) => n / common || 0);
+}
+
+/** The direction [uvw] of four indices UVTW, which add up to U + V + T = 0; null if they do not. */
+export function threeOfDirection([u, v, t, w]) {
+  return u + v + t === 0 ? [u - t, v - t, w] : null;
+}
+
+/** Whether the crystal of a state is known to have hexagonal axes. */
+const hexagonal = (of) => Boolean(shown.facts && sameCrystal(shown.facts.of, of) && isHexagonal(shown.facts.cell));
+
+/** A reflection of the crystal of a state, with four indices on hexagonal axes. */
+export const reflectionName = (hkl, of) => indices(hexagonal(of) ? fourOfPlane(hkl) : hkl);
+
+/** A zone axis of the crystal of a state; on hexagonal axes with four indices besides. */
+export function zoneName(uvw, of) {
+  return `[${indices(uvw)}]${hexagonal(of) ? ` = [${indices(fourOfDirection(uvw))}]` : ""}`;
+}
+
+/** The name of a crystal: a built-in formula, or what a CIF is called, letter by letter. */
+export const crystalName = (of, header) => (of.name ? formula(of.name) : (header?.crystal ?? header?.name ?? of.title) || "crystal");
+
+/** A name for files of a state. */
+export function stem(of, header) {
+  const name = of.name || of.title || header?.crystal || header?.name || "";
+  return name.replace(/[^A-Za-z0-9_-]+/g, "_").replace(/^_+|_+$/g, "").slice(0, 60) || "crystal";
+}
+
+const ABSORPTION = { none: "no absorption", thomas: "absorption of Thomas et al." };
+
+/** What was left out or put in that is not usual. */
+export function modelWords(of) {
+  const words = [ABSORPTION[of.absorption] ?? `${of.absorption} % absorption`];
+  if (of.b_iso !== null) words.push(`B = ${plain(of.b_iso)} Å²`);
+  if (of.factors !== "kirkland") words.push(`factors ${of.factors}`);
+  if (of.laue_zones) words.push(`Laue zones 0 to ${of.laue_zones}`);
+  if (of.foil_normal) words.push(`foil normal [${indices(of.foil_normal)}]`);
+  return words;
+}
+
+const KIND = { learned: "learned prediction", preview: "preview" };
+
+/** Title, subtitle and file name of what is looked at: an image of `current`, or all reflections of a pattern. */
+export function labelOf(now, isDiscs = false) {
+  const { of, pattern } = now;
+  const thickness = isDiscs ? pattern.thicknesses[0] : now.thickness;
+  const zone = pattern.zone_axis ?? of.zone_axis;
+  const what = isDiscs ? "all reflections" : `reflection ${reflectionName(now.hkl, of)}`;
+  const kind = now.signed ? "learned − exact" : KIND[pattern.stage];
+  const words = [what, `${plain(of.voltage)} kV`, `${plain(thickness)} Å`, ...modelWords(of)];
+  if (kind) words.push(kind);
+  const ending = now.signed ? "-learned-minus-exact" : { learned: "-learned", preview: "-preview" }[pattern.stage] ?? "";
+  return {
+    title: `${crystalName(of, pattern)}  ${zoneName(zone, of)}`,
+    subtitle: words.join(", "),
+    tab: `${pattern.crystal ?? of.name ?? of.title} [${zone.join("")}] – lacbed`,
+    file: stem(of, pattern) + ending,
+  };
+}
+
+/** Half-width of a pattern in mrad. */
+export const halfWidth = (pattern) => digits(1e3 * Math.asin(Math.min(1, (pattern.pixels * pattern.k_step * pattern.wavelength) / 2)), 3);
