@@ -31,7 +31,7 @@ RIGHT = 0.98
 """Correlation with the true potential from which a structure of about the true thickness is right."""
 
 PARTS = ("measured", "simulated", "speed", "robust")
-HEAD = ("stack", "seed", "right", "says", "probability", "correlation", "inverse", "thickness / Å (true)", "gap",
+HEAD = ("stack", "seed", "right", "says", "score", "correlation", "inverse", "thickness / Å (true)", "gap",
         "met", "columns", "elements", "CPU s", "wall s")  # fmt: skip
 CRYSTALS = ("Si", "GaAs", "MgO", "NaCl", "CaF2", "SrTiO3", "TiO2", "GaN", "SiO2", "Al2O3", "ReO3", "Cu2O", "CsCl",
             "Cu3Au", "LaAlO3", "ZrO2", "Cu", "Fe", "Mg", "PbTe")  # fmt: skip
@@ -59,7 +59,7 @@ def judged(
         str(options.seed),
         "yes" if right else "no",
         "solved" if found.solved else "not solved",
-        f"{found.probability:.2f}",
+        f"{found.score:.2f}",
         f"{straight:.4f}",
         f"{inverse:.4f}",
         f"{found.thickness:.0f} ({thickness:.0f})",

@@ -135,8 +135,7 @@ def _report(
 
     verdict = "solved" if solution.solved else "not solved"
     reporter.say(
-        f"{verdict}: probability {100 * solution.probability:.0f} % that the structure is right; "
-        f"R {numbers['R']:.3f} ({numbers['R_held_out']:.3f} held out), {numbers['gap']:.2f} times "
+        f"{verdict}: score {solution.score:.2f} of 1 (no calibrated probability); R {numbers['R']:.3f} ({numbers['R_held_out']:.3f} held out), {numbers['gap']:.2f} times "
         f"that of the next, met "
         f"{numbers['met']} times; {used['cpu_seconds']:.0f} CPU seconds"
     )

@@ -42,7 +42,7 @@ RIVALS = 4
 """Structures that are brought to their best before they are compared."""
 
 SOLVED = 0.5
-"""Probability from which a structure counts as solved."""
+"""Score from which a structure counts as solved."""
 
 ASSIGNMENTS = 4
 """Sets of elements for which crystals are made."""
@@ -113,7 +113,7 @@ class Solution:
         plane_group: of those that it has.
         candidates: crystals in three dimensions, the best first.
         gap: lowest residual over that of the next structure.
-        probability: that the structure is right, from simulated stacks.
+        score: from 0 to 1, what speaks for the structure; no calibrated probability.
         polarity: residual of the inverted structure over that of the structure.
         notes: what to know.
     """
@@ -128,14 +128,14 @@ class Solution:
     plane_group: str
     candidates: tuple[Candidate, ...]
     gap: float
-    probability: float
+    score: float
     polarity: float
     notes: tuple[str, ...]
 
     @property
     def solved(self) -> bool:
         """Whether the structure can be trusted."""
-        return self.probability >= SOLVED
+        return self.score >= SOLVED
 
     @property
     def thickness(self) -> float:
@@ -320,13 +320,13 @@ def _finished(
     names = check_elements(wanted.elements)
     elements = guesses(best.columns, cell.volume, cell.period, experiment.energy, names)
     notes = [*cell.notes, *([stopped] if stopped else [])]
-    probability = trust(gap, len(best.roots), best)
+    score = trust(gap, len(best.roots), best)
     candidates: tuple[Candidate, ...] = ()
     if stopped != "stopped":
         tell("looking for crystals", 1.0, state)
         candidates = _candidates(experiment, cell, best, elements, operations, wanted, tell, state)
     polarity = _polarity(experiment, cell, best, matrices)
-    if probability < SOLVED:
+    if score < SOLVED:
         notes.insert(0, "not solved: the best structure does not stand out enough to be trusted")
     turned = [o.likeness for o in operations if o.kind == "rotation by 180°"]
     if turned and 0.9 < turned[0] < 1.0 and polarity < 1.05:
@@ -345,14 +345,17 @@ def _finished(
         plane_group(operations, cell.edges),
         candidates,
         gap,
-        probability,
+        score,
         polarity,
         tuple(dict.fromkeys(notes)),
     )
 
 
 def trust(gap: float, met: int, best: Sharpened) -> float:
-    """Probability that a structure is right, a logistic curve through simulated stacks; see docs/solve.md."""
+    """What speaks for a structure, from 0 to 1: a logistic curve whose coefficients were set by hand.
+
+    Three measured stacks were looked at; it is no calibrated probability.
+    """
     stands_out = math.log(1.0 / min(max(gap, 1e-3), 1.0))
     generalises = math.log(max(best.held_out, 1e-3) / max(best.residual, 1e-3))
     x = _TRUST[0] + _TRUST[1] * stands_out + _TRUST[2] * math.log(max(met, 1)) + _TRUST[3] * max(generalises, 0.0)

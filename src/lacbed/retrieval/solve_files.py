@@ -130,7 +130,7 @@ def summary(solution: Solution) -> dict[str, Any]:
     return {
         "software": software(),
         "solved": solution.solved,
-        "probability": solution.probability,
+        "score": solution.score,
         "R": best.residual,
         "R_held_out": best.held_out,
         "gap": solution.gap,
@@ -243,7 +243,7 @@ def odds(column: tuple[Guess, ...], most: int = 4) -> str:
 def _write_report(folder: Path, name: str, solution: Solution, numbers: dict[str, Any]) -> None:
     facts = [
         ("", "solved" if solution.solved else "not solved"),
-        ("probability that the structure is right", report.percent(solution.probability)),
+        ("score from 0 to 1 (not a calibrated probability)", f"{solution.score:.2f}"),
         ("columns", str(len(solution.best.columns))),
         ("thickness", f"{solution.thickness:.0f} Å"),
         ("plane group", solution.plane_group),
