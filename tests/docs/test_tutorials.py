@@ -19,6 +19,7 @@ CHAINS = (
     ("tutorials/fit",),
     ("tutorials/retrieve",),
     ("tolerance",),
+    ("questions",),
     ("coming-from",),
     ("reference/api",),
 )

@@ -28,7 +28,7 @@ from lacbed.app.files import parse_export
 from lacbed.app.request import View, parse_view
 from lacbed.errors import LacbedError
 from lacbed.geometry.frame import make_frame
-from lacbed.io.tensors import read_tensors
+from lacbed.io.tensors import digest_of, read_tensors
 from lacbed.learn import checkpoint
 from lacbed.learn.config import config_from_dict, load_config
 from lacbed.learn.models import build_model
@@ -135,7 +135,7 @@ def _predict(content: bytes, folder: Path) -> None:
 def _sign(tensors: dict[str, torch.Tensor], text: str, path: Path) -> None:
     """A checkpoint with whatever record, and the checksum that it would have."""
     header = {"format": checkpoint.CHECKPOINT, "format_version": "1", "record": text}
-    save_file(tensors, path, metadata=header | {"sha256": checkpoint._digest(tensors, text)})
+    save_file(tensors, path, metadata=header | {"sha256": digest_of(tensors, text)})
 
 
 @cache

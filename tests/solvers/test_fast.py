@@ -41,7 +41,7 @@ def test_the_exponential_equals_that_of_torch(norm: float, damping: float) -> No
 
 def test_stacks_that_are_cut_in_portions_and_derivatives_are_the_same() -> None:
     generator = torch.cat([_generator(48, 5.0, 0.02)] * 20)
-    assert generator.numel() * generator.element_size() > 2 * exponential._PORTION
+    assert generator.numel() * generator.element_size() > 2 * exponential.PORTION
     expected = torch.linalg.matrix_exp(generator[:3])
     found = matrix_exponential(generator)
     assert float((found.unflatten(0, (20, 3)) - expected).abs().max()) < 1e-5

@@ -165,18 +165,18 @@ def montage(view: View, send: Send, budget: int) -> None:
     from lacbed.simulation import simulate as run
 
     crystal = crystal_of(view)
+    frame = make_frame(crystal, view.zone_axis, view.foil_normal, view.x_direction)
+    limit = round(montage_reach(crystal, frame, view), 6)
+    pixels = view.pixels if is_covered(view) else whole_pixels(view.extent, min(view.detail, MONTAGE_DETAIL))
+    settings = exact_settings(view)
+    grid = replace(settings.grid, pixels=pixels)
+    settings = replace(settings, hkl=("all", limit), thicknesses=(view.thickness,), grid=grid)
+    check_budget(pixels, len(wanted_reflections(crystal, frame, settings)), 1, budget)
     if is_covered(view):
         if held(view) is None:
             _send_preview(crystal, view, send)
         _send_all(crystal, view, send)
         return
-    frame = make_frame(crystal, view.zone_axis, view.foil_normal, view.x_direction)
-    limit = round(montage_reach(crystal, frame, view), 6)
-    pixels = whole_pixels(view.extent, min(view.detail, MONTAGE_DETAIL))
-    settings = exact_settings(view)
-    grid = replace(settings.grid, pixels=pixels)
-    settings = replace(settings, hkl=("all", limit), thicknesses=(view.thickness,), grid=grid)
-    check_budget(pixels, len(wanted_reflections(crystal, frame, settings)), 1, budget)
     rough = replace(settings, grid=replace(grid, pixels=whole_pixels(view.extent, 32)), dtype="float32")
     pattern = run(crystal, **_arguments(replace(rough, beams=PREVIEW_BEAMS, laue_zones=0)))
     _send_pattern(pattern, "preview", send, {})

@@ -43,7 +43,7 @@ def write_tensors(path: Path, kind: str, groups: Groups, record: Mapping[str, An
     header = {
         "format": kind,
         "format_version": str(FORMAT_VERSION),
-        "sha256": _digest(tensors, text),
+        "sha256": digest_of(tensors, text),
         "record": text,
     }
     with replacing(path) as temporary:
@@ -77,7 +77,7 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, dict[str, Tensor]], d
             f"{path} has format version {header.get('format_version')!s:.60}, expected {FORMAT_VERSION}; "
             "use the lacbed that wrote it, or make it again"
         )
-    if header.get("sha256") != _digest(tensors, header.get("record", "")):
+    if header.get("sha256") != digest_of(tensors, header.get("record", "")):
         raise FileFormatError(
             f"{path} is damaged: its content does not have the checksum that was written with it"
         )
@@ -95,7 +95,8 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, dict[str, Tensor]], d
     )
 
 
-def _digest(tensors: Mapping[str, Tensor], record: str) -> str:
+def digest_of(tensors: Mapping[str, Tensor], record: str) -> str:
+    """The checksum (SHA-256, hexadecimal) that is written beside tensors and their record."""
     total = hashlib.sha256(record.encode())
     for name in sorted(tensors):
         value = tensors[name]
