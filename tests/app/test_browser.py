@@ -240,7 +240,7 @@ def test_zoom_profile_and_units(open_page, tmp_path):
     page = open_page()
     wait_for_exact(page)
     page.click("#zoom-in")
-    assert "scale(2)" in page.evaluate("document.getElementById('picture').style.transform")
+    page.wait_for_function("document.getElementById('picture').style.transform.includes('scale(2)')")
     page.click("#zoom-all")
     page.click("#profile")
     page.wait_for_selector("#profile-card:not([hidden])")

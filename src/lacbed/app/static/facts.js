@@ -17,7 +17,7 @@ export function showStructure() {
   $("save-cif").disabled = false;
   if (state.b_iso === null) knobs.thermal(Number(meanThermal(facts).toFixed(2)));
   showSpots();
-  showZone(state.zone_axis);
+  showZone(state.zone_axis, true);
   showTitles();
 }
 
@@ -84,8 +84,9 @@ function showFitTitle() {
 }
 
 /** Put a zone axis into its field and chips. */
-export function showZone(zone) {
-  $("zone").value = zone.join(" ");
+export function showZone(zone, isLate = false) {
+  // What somebody types meanwhile is not overwritten by facts that come late.
+  if (!isLate || document.activeElement !== $("zone")) $("zone").value = zone.join(" ");
   const { facts } = shown;
   const four = facts && sameZone(facts.of, state) && isHexagonal(facts.cell);
   $("zone-note").textContent = four ? `[${indices(fourOfDirection(zone))}] in four indices` : "";
