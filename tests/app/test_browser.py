@@ -167,7 +167,8 @@ def test_numbers_and_directions_are_read_as_people_type_them(open_page):
     type_in(page, "#voltage-number", "5")
     assert "goes from 10 to 3000" in page.inner_text("#error")
     type_in(page, "#zone", "2 -1 -1 0")
-    wait_for_exact(page, "Zn [100]")
+    page.wait_for_function("() => document.getElementById('title').textContent.includes('[100]')")
+    wait_for_exact(page)
     assert page.inner_text("#title") == "Zn [100] = [21\u03051\u03050]"
     type_in(page, "#zone", "99 0 0")
     wait_for_exact(page)
@@ -240,7 +241,7 @@ def test_zoom_profile_and_units(open_page, tmp_path):
     page = open_page()
     wait_for_exact(page)
     page.click("#zoom-in")
-    page.wait_for_function("document.getElementById('picture').style.transform.includes('scale(2)')")
+    page.wait_for_function("() => document.getElementById('picture').style.transform.includes('scale(2)')")
     page.click("#zoom-all")
     page.click("#profile")
     page.wait_for_selector("#profile-card:not([hidden])")
