@@ -65,7 +65,8 @@ def engine(page, folder):
 
 
 def as_grey(image):
-    """The grey levels that belong to intensities, by the rule of the page."""
-    ordered = np.sort(image.astype(np.float32).ravel())
+    """The grey levels that belong to intensities, by the rule of the page, which has them in single precision."""
+    image = image.astype(np.float32)
+    ordered = np.sort(image.ravel())
     low, high = (ordered[int(np.floor(p * (len(ordered) - 1) + 0.5))] for p in (0.001, 0.999))
     return np.clip((image - low) * 255 / (high - low), 0, 255)

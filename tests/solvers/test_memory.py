@@ -62,7 +62,7 @@ print(max(said) / 2**20, status("VmHWM") - before)
         ("zone", "none", "float64", 700, 2, 1),
         ("chebyshev", "thomas", "float64", 1100, 2, 1),
         ("zone", "none", "float64", 30, 128, 250),
-        ("chebyshev", "none", "float64", 300, 96, 1),
+        ("chebyshev", "none", "float64", 300, 112, 1),
     ],
 )
 def test_the_estimate_is_within_a_factor_of_the_truth(words) -> None:
@@ -70,7 +70,7 @@ def test_the_estimate_is_within_a_factor_of_the_truth(words) -> None:
     program = [sys.executable, "-c", SCRIPT, *map(str, words)]
     done = subprocess.run(program, capture_output=True, text=True, timeout=300, check=True)
     said, truth = (float(number) for number in done.stdout.split())
-    assert truth > 25.0
+    assert truth > 30.0
     assert (truth - 15.0) / 1.5 <= said <= 1.5 * (truth + 15.0)
 
 

@@ -143,11 +143,11 @@ export function keep(pattern) {
   shown.results = [joined, ...shown.results.filter((p) => p !== old)].slice(0, KEPT);
 }
 
-/** Two pieces of a series as one. */
+/** Two pieces of a series as one; of a thickness that both have the first stays, which `sourceOf` and the server take too. */
 function join(old, piece) {
   const count = piece.pixels * piece.pixels;
   const images = new Map();
-  for (const one of [old, piece]) one.thicknesses.forEach((t, i) => images.set(t, one.data.subarray(i * count, (i + 1) * count)));
+  for (const one of [piece, old]) one.thicknesses.forEach((t, i) => images.set(t, one.data.subarray(i * count, (i + 1) * count)));
   const thicknesses = [...images.keys()].sort((a, b) => a - b);
   const data = new Float32Array(thicknesses.length * count);
   thicknesses.forEach((t, i) => data.set(images.get(t), i * count));
