@@ -13,7 +13,7 @@ from lacbed import Crystal
 from lacbed.crystals import Site
 from lacbed.crystals.cell import direct_basis, reciprocal_basis
 from lacbed.errors import SettingError
-from lacbed.geometry.frame import make_frame, near_tie, zone_lattice_basis
+from lacbed.geometry.frame import make_frame, near_tie, shortest_pair, zone_lattice_basis
 
 SYSTEMS = ("SrTiO3", "TiO2", "Mg2SiO4", "GaN", "SiO2", "MgSiO3", "ZrO2", "Al2SiO5", "Si", "W")
 ZONES = ((0, 0, 1), (1, 0, 0), (0, 1, 0), (1, 1, 0), (1, 1, 1), (-1, 2, 3), (0, 0, -1))
@@ -165,3 +165,9 @@ def test_a_near_tie_in_the_plane_of_the_zone_ends() -> None:
     for length in np.random.default_rng(0).uniform(3.0, 12.0, 200):
         basis = zone_lattice_basis((2, 2, 5), np.eye(3) / length)
         assert not np.any(basis @ np.array([2, 2, 5]))
+    # the same of vectors on a camera
+    for share in np.random.default_rng(1).uniform(0.1, 9.0, 200):
+        first, second = share * np.array([3.0, 0.1]), share * np.array([1.5, 0.05]) + np.array([-0.2, 6.0]) * share
+        found = np.stack(shortest_pair(first, second - first, np.eye(2)))
+        assert abs(np.linalg.det(found)) == pytest.approx(abs(np.linalg.det([first, second])))
+        assert abs(found[0] @ found[1]) <= 0.5 * (found[0] @ found[0]) * (1 + 1e-9)

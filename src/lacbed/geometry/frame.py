@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lacbed.crystals import Crystal
 
 IntArray = npt.NDArray[np.int64]
+Vector = TypeVar("Vector", IntArray, FloatArray)
 NEAR_TIE = 1e-3  # of the lengths of two reciprocal vectors
 MAX_FOIL_TILT = 80.0  # degrees; beyond it no transmitted wave is worth computing
 
@@ -195,19 +196,33 @@ def _extended_gcd(a: int, b: int) -> tuple[int, int, int]:
     return old if old[0] > 0 else (-old[0], -old[1], -old[2])
 
 
+def shortest_pair(first: Vector, second: Vector, metric: FloatArray) -> tuple[Vector, Vector]:
+    """The two shortest vectors that span the same lattice, the shorter one first, by Lagrange and Gauss.
+
+    Every step must shorten: half a step along the other vector is as long either way, and rounding would go to and
+    fro for ever.
+
+    Args:
+        first: coordinates of a vector: (n,).
+        second: of another.
+        metric: their scalar products are p @ metric @ q: (n, n).
+    """
+    while True:
+        if second @ metric @ second < (first @ metric @ first) * (1 - 1e-12):
+            first, second = second, first
+        shorter = second - round(float(first @ metric @ second) / float(first @ metric @ first)) * first
+        if shorter @ metric @ shorter >= (second @ metric @ second) * (1 - 1e-12):
+            return first, second
+        second = shorter
+
+
 def _reduce(first: IntArray, second: IntArray, zone: tuple[int, int, int], reciprocal: FloatArray) -> IntArray:
     metric = reciprocal.T @ reciprocal
 
     def dot(p: IntArray, q: IntArray) -> float:
         return float(p @ metric @ q)
 
-    while True:
-        if dot(second, second) < dot(first, first) * (1 - 1e-12):
-            first, second = second, first
-        shorter = second - round(dot(first, second) / dot(first, first)) * first
-        if dot(shorter, shorter) >= dot(second, second) * (1 - 1e-12):  # half a step is as long either way
-            break
-        second = shorter
+    first, second = shortest_pair(first, second, metric)
     # Among vectors of equal length prefer positive leading indices, so that [001] gives x = a*, y = b*.
     pool = [i * first + j * second for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]
     shortest = min(dot(p, p) for p in pool)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lacbed.crystals import Crystal
 from lacbed.errors import SettingError
 from lacbed.geometry.folding import is_allowed
-from lacbed.geometry.frame import Frame
+from lacbed.geometry.frame import Frame, shortest_pair
 from lacbed.potential import structure_factors
 
 Array = NDArray[np.float64]
@@ -53,9 +53,7 @@ class Indexing:
         return np.asarray(sites @ self.hkl)
 
 
-def candidates(
-    crystal: Crystal, frame: Frame, basis: Array, steps: Array, overlooked: bool = False
-) -> list[Indexing]:
+def candidates(crystal: Crystal, frame: Frame, basis: Array, steps: Array) -> list[Indexing]:
     """All ways to index the lattice whose shape fits, the most complete lattice first.
 
     Args:
@@ -63,24 +61,19 @@ def candidates(
         frame: its orientation.
         basis: of the lattice of discs on the camera as rows: (2, 2).
         steps: tilts per basis vector as rows, from the Bragg lines: (2, 2).
-        overlooked: whether half of the reflections was overlooked; then no way may fit.
 
     Raises:
         SettingError: if none fits.
     """
     found: list[Indexing] = []
     nearest = math.inf
-    lattices = _visible_lattices(crystal, frame)
-    if overlooked:
-        halves = ([[2, 0], [0, 1]], [[1, 0], [0, 2]], [[1, 1], [1, -1]])
-        lattices = [_reduced(np.array(h) @ lattice, frame) for lattice in lattices for h in halves]
-    for lattice in lattices:
+    for lattice in _visible_lattices(crystal, frame):
         vectors = frame.vectors(lattice)[:, :2]
         here, least = _matches(lattice, vectors, basis, steps)
         nearest = min(nearest, least)
         known = {tuple(f.hkl.ravel().tolist()) for f in found}
         found += [f for f in here if tuple(f.hkl.ravel().tolist()) not in known]
-    if not found and not overlooked:
+    if not found:
         a, b = (float(np.linalg.norm(v)) for v in basis)
         angle = math.degrees(math.acos(float(basis[0] @ basis[1]) / (a * b)))
         raise SettingError(
@@ -129,21 +122,8 @@ def _spanned(hkl: IntArray, frame: Frame) -> IntArray | None:
         b = b % d if d else b
     if not a or not d:
         return None
-    basis = np.array([[a, b], [0, d]]) @ frame.zone_basis
-    return _reduced(basis, frame)
-
-
-def _reduced(basis: IntArray, frame: Frame) -> IntArray:
-    first, second = basis
-    while True:
-        v = frame.vectors(np.stack([first, second]))[:, :2]
-        if v[1] @ v[1] < v[0] @ v[0] * (1 - 1e-12):
-            first, second = second, first
-            continue
-        step = round(float(v[0] @ v[1]) / float(v[0] @ v[0]))
-        if step == 0:
-            return np.stack([first, second])
-        second = second - step * first
+    first, second = np.array([[a, b], [0, d]]) @ frame.zone_basis
+    return np.stack(shortest_pair(first, second, frame.reciprocal.T @ frame.reciprocal))
 
 
 def _matches(lattice: IntArray, vectors: Array, basis: Array, steps: Array) -> tuple[list[Indexing], float]:

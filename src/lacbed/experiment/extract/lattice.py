@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, maximum_filter
 
 from lacbed.errors import SettingError
+from lacbed.geometry.frame import shortest_pair
 
 Array = NDArray[np.float64]
 
@@ -47,15 +48,8 @@ def find_lattice(frames: NDArray[np.float32], seen: NDArray[np.bool_]) -> Array:
 
 
 def reduced(basis: Array) -> Array:
-    """The shortest two vectors that span the same lattice (Lagrange-Gauss), right-handed in (row, column)."""
-    first, second = basis
-    while True:
-        if second @ second < first @ first:
-            first, second = second, first
-        steps = round(float(first @ second) / float(first @ first))
-        if steps == 0:
-            break
-        second = second - steps * first
+    """The shortest two vectors that span the same lattice, right-handed in (row, column)."""
+    first, second = shortest_pair(basis[0], basis[1], np.eye(2))
     if first @ second < 0:
         second = -second
     out = np.stack([first, second])

@@ -34,9 +34,6 @@ SHOWN = 1.5
 KNOWN = 0.6
 """Part of its tilts that an image must have."""
 
-POOR = 0.8
-"""Correlation with the best simulation below which coarser lattices are tried too."""
-
 ORIGINS = 6
 """Brightest discs that may be the direct beam."""
 

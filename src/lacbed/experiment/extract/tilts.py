@@ -50,7 +50,6 @@ class Tilts:
         symmetry: mean correlation of the images with their inversion.
         chi2: per pair of pixels of what an image differs from its inversion.
         sites: of the images that were used: (image, 2).
-        bend: quadratic and cubic terms of a bent scan, zero for none; see `bent`: (2, 7).
     """
 
     zero: Array
@@ -59,10 +58,9 @@ class Tilts:
     symmetry: float
     chi2: float
     sites: IntArray
-    bend: Array
 
     def centre(self, sites: IntArray) -> Array:
-        """Of the inversion of the image of each site, (row, column) in tilts, for a scan without bending."""
+        """Of the inversion of the image of each site, (row, column) in tilts."""
         return np.asarray(self.zero - 0.5 * sites @ self.steps)
 
     def with_origin(self, site: Array) -> Tilts:
@@ -279,7 +277,7 @@ def _refined(images: Array, variance: Array, sites: IntArray, zero: Array, steps
     # every pair is there twice; errors of the slopes' own noise are small beside it
     scale = 2.0 * max(1.0, chi2 / kept)
     symmetry = _symmetry(filled, smooth, sites, values, size)
-    return Tilts(zero, steps, covariance * scale, symmetry, chi2 / kept, sites, np.zeros((2, 7)))
+    return Tilts(zero, steps, covariance * scale, symmetry, chi2 / kept, sites)
 
 
 def _pairs(values: Array, site: IntArray, size: IntArray) -> tuple[IntArray, Array] | None:
