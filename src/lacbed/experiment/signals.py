@@ -46,7 +46,7 @@ def read_dm(path: Path) -> tuple[np.ndarray, list[str]]:
             f'{path.suffix} files need RosettaSciIO: pip install "lacbed[hyperspy]", or save the images as TIFF'
         ) from None
     try:
-        with _quiet():
+        with quiet():
             return _images(module.file_reader(str(path), lazy=False), stated=False)
     except FileFormatError:
         raise
@@ -69,7 +69,7 @@ def read_hyperspy(path: Path) -> tuple[np.ndarray, list[str]]:
     module = hyperspy.require(path)
     check_file(path)
     _check_hdf5(path)
-    with _quiet():
+    with quiet():
         return _images(module.file_reader(str(path), lazy=False), stated=True)
 
 
@@ -87,7 +87,7 @@ def _check_length(path: Path) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without warnings about tags of microscopes that do not matter here."""
     logger = logging.getLogger("rsciio")
     before = logger.level

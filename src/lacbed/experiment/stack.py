@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from lacbed.errors import FileFormatError, MissingExtraError, SettingError
+from lacbed.errors import FileFormatError, LacbedError, MissingExtraError, SettingError
 from lacbed.experiment.assembly import whole_indices
 from lacbed.experiment.folder import read_stack, saturation_of
 from lacbed.experiment.names import HKL, natural_key, reflections_of
@@ -70,27 +71,11 @@ def read_noted(path: Path) -> tuple[np.ndarray, list[str]]:
             f"{str(path)!r} has a suffix that is not supported; expected one of {', '.join(sorted(READERS))}{hint}"
         )
     foreign = ""
-    try:
+    with explaining(path, f" as {path.suffix}", lambda: foreign):
         if not (ending == ".zspy" and path.is_dir()):
             regular_file(path, "the images", LARGEST, FileFormatError)
             foreign = _foreign(path)
         images, notes = reader(path)
-    except FileFormatError as error:
-        text = str(error)
-        detail = foreign or text
-        raise FileFormatError(text if str(path) in text else f"cannot read {str(path)!r}: {detail}") from None
-    except MissingExtraError:
-        raise
-    except MemoryError:
-        raise FileFormatError(f"cannot read {str(path)!r}: not enough memory for what it announces") from None
-    except OSError as error:
-        known = isinstance(error.strerror, str)  # readers of formats put numbers there
-        detail = foreign or (reason(error) if known else "damaged, cut short or in another format")
-        raise FileFormatError(f"cannot read {str(path)!r}: {detail}") from None
-    except Exception:  # readers of damaged files raise anything at all
-        raise FileFormatError(
-            f"cannot read {str(path)!r} as {path.suffix}: {foreign or 'damaged, cut short or in another format'}"
-        ) from None
     images = np.squeeze(np.asarray(images))
     if images.ndim not in (2, 3) or images.dtype.kind not in "fiu":
         raise FileFormatError(
@@ -98,6 +83,37 @@ def read_noted(path: Path) -> tuple[np.ndarray, list[str]]:
             "(image, row, column) of real numbers"
         )
     return images, notes
+
+
+@contextmanager
+def explaining(path: Path, kind: str = "", foreign: Callable[[], str] = str) -> Iterator[None]:
+    """Turn what readers of files raise, which is anything at all, into a line that names the file.
+
+    Args:
+        path: of the file.
+        kind: in words, what it was read as.
+        foreign: says in place of what was raised what the file really is, if that is known.
+
+    Raises:
+        FileFormatError: in place of errors of readers, of the operating system and of memory.
+    """
+    damaged = "damaged, cut short or in another format"
+    try:
+        yield
+    except MissingExtraError:
+        raise
+    except LacbedError as error:
+        text = str(error)
+        detail = foreign() or text
+        raise FileFormatError(text if str(path) in text else f"cannot read {str(path)!r}: {detail}") from None
+    except MemoryError:
+        raise FileFormatError(f"cannot read {str(path)!r}: not enough memory for what it announces") from None
+    except OSError as error:
+        known = isinstance(error.strerror, str)  # readers of formats put numbers there
+        detail = foreign() or (reason(error) if known else damaged)
+        raise FileFormatError(f"cannot read {str(path)!r}: {detail}") from None
+    except Exception:
+        raise FileFormatError(f"cannot read {str(path)!r}{kind}: {foreign() or damaged}") from None
 
 
 def _foreign(path: Path) -> str:

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lacbed.errors import FileFormatError, LacbedError, MissingExtraError
+from lacbed.errors import FileFormatError, MissingExtraError
 from lacbed.experiment.extract.series import FrameSeries, as_series, require_dask
 from lacbed.experiment.names import natural_key
-from lacbed.experiment.signals import _quiet
-from lacbed.io.atomic import reason
+from lacbed.experiment.signals import quiet
+from lacbed.experiment.stack import explaining
 from lacbed.io.checks import regular_file
 
 _TERA = 2**44
@@ -63,20 +63,8 @@ def open_frames(
             raise FileFormatError(f"expected a path or an array of frames, got {type(source).__name__}")
         return as_series(source, scan)
     path = Path(source)
-    try:
+    with explaining(path):
         return _opened(path, scan, dataset)
-    except LacbedError as error:
-        text = str(error)
-        if isinstance(error, MissingExtraError) or str(path) in text:
-            raise
-        raise FileFormatError(f"cannot read {str(path)!r}: {text}") from None
-    except OSError as error:
-        detail = reason(error) if isinstance(error.strerror, str) else "damaged, cut short or in another format"
-        raise FileFormatError(f"cannot read {str(path)!r}: {detail}") from None
-    except MemoryError:
-        raise FileFormatError(f"cannot read {str(path)!r}: not enough memory for what it announces") from None
-    except Exception:  # readers of damaged files raise anything at all
-        raise FileFormatError(f"cannot read {str(path)!r}: damaged, cut short or in another format") from None
 
 
 def _opened(path: Path, scan: tuple[int, int] | None, dataset: str | None) -> FrameSeries:
@@ -189,23 +177,17 @@ def _largest(found: dict[str, Any], dataset: str | None) -> Any:
 def _hdf5(path: Path, scan: tuple[int, int] | None, dataset: str | None) -> FrameSeries:
     import h5py  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
-    found: dict[str, tuple[tuple[int, ...], Any]] = {}
-
-    class _Stub:
-        def __init__(self, d: Any) -> None:
-            self.shape, self.dtype = tuple(d.shape), d.dtype
+    found: dict[str, Hdf5Frames] = {}
 
     def look(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset) and item.shape is not None:
             if item.external:
                 raise FileFormatError(f"{name} lies in other files; save it as one file")
-            found[name] = _Stub(item)  # type: ignore[assignment]
+            found[name] = Hdf5Frames(path, name, tuple(item.shape), item.dtype)
 
     with h5py.File(path, "r") as file:
         file.visititems(look)
-    chosen = _largest(found, dataset)
-    name = next(n for n, a in found.items() if a is chosen)
-    return as_series(Careful(Hdf5Frames(path, name, chosen.shape, chosen.dtype)), scan, path.name)
+    return as_series(Careful(_largest(found, dataset)), scan, path.name)
 
 
 class Hdf5Frames:
@@ -244,7 +226,7 @@ def _signal(path: Path, scan: tuple[int, int] | None) -> FrameSeries:
         raise MissingExtraError(
             f'{path.suffix} files need RosettaSciIO: pip install "lacbed[extract]", or save as .npy or HDF5'
         ) from None
-    with _quiet():
+    with quiet():
         signals = module.file_reader(str(path), lazy=True)
     signals = [s for s in signals if len(np.shape(s["data"])) in (3, 4)]
     if not signals:

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from lacbed.experiment.extract.camera import Camera
 from lacbed.experiment.extract.discs import GAP, Aperture, Lattice, Pixels
-from lacbed.experiment.extract.scan import Scan
+from lacbed.experiment.extract.scan import Scan, smoothed
 
 Array = NDArray[np.float64]
 Sums = NDArray[np.float32]
@@ -127,20 +127,13 @@ def stack_of(
     under = area * level
     unit = noise.gain * aperture.share
     images = (counts - under) / unit
-    mean = _near_mean(np.where(usable, counts, np.nan)) / np.maximum(area, 1.0)
+    # of the tilts around, so that the variance does not follow the noise
+    mean = smoothed(np.where(usable, counts, np.nan), (0, 0.6, 0.6)) / np.maximum(area, 1.0)
     variance = (area * noise.of(mean) + area**2 * spread) / unit**2
     images[~usable] = np.nan
     variance = np.where(usable, variance, np.nan)
     images[flags > 0] = np.nan
     return Stack(images, variance, under / unit, flags, noise)
-
-
-def _near_mean(values: Array) -> Array:
-    """Mean over the tilts around, so that the variance does not follow the noise: (site, row, column)."""
-    known = np.isfinite(values)
-    sigma = (0, 0.6, 0.6)
-    total = gaussian_filter(np.where(known, values, 0.0), sigma)
-    return np.asarray(total / np.maximum(gaussian_filter(known.astype(float), sigma), 1e-6))
 
 
 def _steadied(level: Array, pixels: Array, noise: Noise, smooth: float) -> tuple[Array, Array]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from lacbed.errors import SettingError
 
@@ -61,6 +62,13 @@ class Scan:
         if self.serpentine:
             times[1::2] = times[1::2, ::-1].copy()
         return times / max(1, self.frames.size - 1)
+
+
+def smoothed(values: NDArray[np.float64], sigma: float | tuple[float, ...]) -> NDArray[np.float64]:
+    """Mean of the known tilts (not NaN) over a Gaussian neighbourhood: (..., row, column)."""
+    known = np.isfinite(values)
+    total = gaussian_filter(np.where(known, values, 0.0), sigma)
+    return np.asarray(total / np.maximum(gaussian_filter(known.astype(float), sigma), 1e-6))
 
 
 def guess_shape(count: int, given: tuple[int, int] | None) -> tuple[int, int]:
@@ -146,7 +154,7 @@ def _placed(pictures: NDArray[np.float32], shape: tuple[int, int], serpentine: b
     below = _below(shape, serpentine)
     places = np.arange(count)
     while count > slots:  # the frame whose removal leaves the smoothest order
-        table = _distances(pictures, places, below, remove=True)
+        table = _distances(pictures, places, below)
         places = np.delete(places, int(np.argmin(table)))
         count -= 1
     gaps: list[int] = []
@@ -190,57 +198,39 @@ def _roughness(pictures: NDArray[np.float32], frames: IntArray, below: IntArray)
 def _with_gap(pictures: NDArray[np.float32], gaps: list[int], below: IntArray, slots: int) -> list[int]:
     """One further gap, where it makes the order smoothest.
 
-    With a gap at p the places before p keep their frames and those behind take the frame before: all sums follow
-    from three lists of distances and their running sums.
+    With a gap at p the places before p keep their frames and those behind take the frame before.
     """
-    taken = np.zeros(slots, dtype=np.int64)
+    taken = np.full(slots, -1, dtype=np.int64)
     free = np.setdiff1d(np.arange(slots), gaps)
-    taken[:] = -1
     taken[free] = np.arange(len(free))
     later = taken.copy()
     later[free] -= 1
-    here = np.flatnonzero(below >= 0)
-    there = below[here]
-    low, high = np.minimum(here, there), np.maximum(here, there)
-    kept = _far(pictures, taken[low], taken[high])
-    both = _far(pictures, later[low], later[high])
-    apart = _far(pictures, taken[low], later[high])
-    # place p: pairs with high < p are kept, with low >= p moved both, in between moved one
-    cost = np.zeros(slots + 1)
-    np.add.at(cost, high + 1, kept)
-    cost = np.cumsum(cost)[:slots]
-    moved = np.zeros(slots + 1)
-    np.add.at(moved, low, both)
-    cost += np.cumsum(moved[::-1])[::-1][:slots]
-    between = np.zeros(slots + 1)
-    np.add.at(between, low + 1, apart)
-    np.add.at(between, high + 1, -apart)
-    cost += np.cumsum(between)[:slots]
+    cost = _changing(pictures, taken, later, below)[:slots]
     cost[gaps] = np.inf
     return sorted([*gaps, int(np.argmin(cost))])
 
 
-def _distances(
-    pictures: NDArray[np.float32], places: IntArray, below: IntArray, remove: bool = True
-) -> NDArray[np.float64]:
+def _distances(pictures: NDArray[np.float32], places: IntArray, below: IntArray) -> NDArray[np.float64]:
     """Roughness of the order without each of the frames in turn."""
     slots = len(below)
-    now = places[:slots]
+    next_ = places[1 : slots + 1] if len(places) > slots else np.append(places[1:], -1)
+    return _changing(pictures, places[:slots], next_, below)
+
+
+def _changing(
+    pictures: NDArray[np.float32], before: IntArray, after: IntArray, below: IntArray
+) -> NDArray[np.float64]:
+    """Roughness where the places before p take one list of frames and the others another, for every p: (p,).
+
+    All sums follow from three lists of distances and their running sums.
+    """
     here = np.flatnonzero(below >= 0)
     there = below[here]
     low, high = np.minimum(here, there), np.maximum(here, there)
-    next_ = places[1 : slots + 1] if len(places) > slots else np.append(places[1:], -1)
-    kept = _far(pictures, now[low], now[high])
-    both = _far(pictures, next_[low], next_[high])
-    apart = _far(pictures, now[low], next_[high])
-    cost = np.zeros(slots + 1)
-    np.add.at(cost, np.minimum(high + 1, slots), kept)
-    cost = np.cumsum(cost)
-    moved = np.zeros(slots + 1)
-    np.add.at(moved, low, both)
-    cost += np.cumsum(moved[::-1])[::-1]
-    between = np.zeros(slots + 1)
-    np.add.at(between, low + 1, apart)
-    np.add.at(between, high + 1, -apart)
-    cost += np.cumsum(between)
-    return np.asarray(cost)
+    mixed = _far(pictures, before[low], after[high])
+    parts = np.zeros((3, len(below) + 1))
+    np.add.at(parts[0], high + 1, _far(pictures, before[low], before[high]))
+    np.add.at(parts[1], low, _far(pictures, after[low], after[high]))
+    np.add.at(parts[2], low + 1, mixed)
+    np.add.at(parts[2], high + 1, -mixed)
+    return np.asarray(np.cumsum(parts[0]) + np.cumsum(parts[1][::-1])[::-1] + np.cumsum(parts[2]))

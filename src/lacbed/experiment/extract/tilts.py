@@ -18,6 +18,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.signal import fftconvolve
 
 from lacbed.errors import SettingError
+from lacbed.experiment.extract.scan import smoothed
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -128,16 +129,10 @@ def significance(images: Array, variance: Array) -> Array:
     for i, (image, noise) in enumerate(zip(images, variance, strict=True)):
         known = np.isfinite(image) & np.isfinite(noise)
         if known.mean() > 0.4:
-            smooth = _smoothed(image, 1.0)[known]
+            smooth = smoothed(image, 1.0)[known]
             kept = 1 / (4 * math.pi)  # of the variance of white noise
             out[i] = max(0.0, float(smooth.var()) / max(kept * float(noise[known].mean()), 1e-30) - 1)
     return out
-
-
-def _smoothed(image: Array, sigma: float) -> Array:
-    known = np.isfinite(image)
-    weight = gaussian_filter(known.astype(float), sigma)
-    return np.asarray(gaussian_filter(np.where(known, image, 0.0), sigma) / np.maximum(weight, 1e-3))
 
 
 def _binned(images: Array, factor: int) -> Array:
@@ -228,7 +223,7 @@ def _same(a: Tilts, b: Tilts) -> bool:
 
 def _refined(images: Array, variance: Array, sites: IntArray, zero: Array, steps: Array) -> Tilts | None:
     """Least squares of each image minus its inversion, by Gauss-Newton; None where it runs away."""
-    smooth = [np.where(np.isfinite(i), _smoothed(i, 0.7), np.nan) for i in images]
+    smooth = [np.where(np.isfinite(i), smoothed(i, 0.7), np.nan) for i in images]
     filled = [np.where(np.isfinite(i), i, np.nanmedian(i)) for i in smooth]
     slopes = [np.stack(list(np.gradient(f))) for f in filled]
     values = np.concatenate([zero, steps.ravel()])
@@ -328,7 +323,7 @@ def bragg_score(tilts: Tilts, images: Array, sites: IntArray, basis: Array) -> f
             continue
         band = np.exp(-(((k @ g) / length + length / 2) ** 2) / width**2)
         known = np.isfinite(image)
-        root = np.sqrt(np.clip(_smoothed(image, 1.0)[known] - np.nanpercentile(image, 1), 0, None))
+        root = np.sqrt(np.clip(smoothed(image, 1.0)[known] - np.nanpercentile(image, 1), 0, None))
         if band[known].std() > 1e-3 and root.std() > 0:
             scores.append(float(np.corrcoef(root, band[known])[0, 1]))
     return float(np.mean(scores)) if scores else 0.0
