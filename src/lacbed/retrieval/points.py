@@ -21,6 +21,9 @@ from lacbed.geometry.wave import electron_wave
 FLOOR = 0.01
 """Intensity, of that of the incident beam, whose square root is the least error a point is taken to have."""
 
+SEARCH_REACH = 1.15
+"""Beams up to this |h| in 1/Å take part in the search."""
+
 SMOOTH = 0.005
 """1/Å; noise is smoothed over this, which is little beside the fringes of a foil of 2000 Å."""
 
@@ -63,7 +66,7 @@ def make_points(
     *,
     matrices: int = 3,
     first: int = 0,
-    reach: float = 1.3,
+    reach: float = SEARCH_REACH,
     inside: float = 0.88,
     smooth: float = SMOOTH,
 ) -> Points:
