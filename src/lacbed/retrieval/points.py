@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter, map_coordinates, maximum_filter
 
 from lacbed.crystals.cell import FloatArray
 from lacbed.experiment.experiment import Experiment
@@ -27,6 +27,7 @@ SEARCH_REACH = 1.15
 SMOOTH = 0.005
 """1/Å; noise is smoothed over this, which is little beside the fringes of a foil of 2000 Å."""
 
+_AROUND = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])  # a pixel's neighbours
 _GOLDEN = (0.7548776662466927, 0.5698402909980532)  # of Roberts' sequence, which fills a cell evenly
 
 
@@ -152,6 +153,7 @@ def _read(experiment: Experiment, image: IntArray, at: FloatArray, smooth: float
         known = np.isfinite(picture)
         if not mine.any() or not known.any():
             continue
+        known &= ~_spikes(picture)
         filled = np.where(known, picture, picture[known].mean())
         share = gaussian_filter(known.astype(float), smooth) if smooth else known.astype(float)
         soft = (
@@ -164,6 +166,13 @@ def _read(experiment: Experiment, image: IntArray, at: FloatArray, smooth: float
             found = np.where(near > 0.7, found, np.nan)
         values[mine] = found
     return values / _incident(experiment)
+
+
+def _spikes(picture: FloatArray) -> npt.NDArray[np.bool_]:
+    """Single pixels that outshine all around them, which no foil makes: hot ones."""
+    bright = np.where(np.isfinite(picture), picture, 0.0)
+    around = maximum_filter(bright, footprint=_AROUND, mode="nearest")
+    return np.asarray((bright > 3.0 * around) & (bright > np.percentile(bright, 99)))
 
 
 def _incident(experiment: Experiment) -> float:

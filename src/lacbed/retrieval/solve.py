@@ -21,6 +21,7 @@ from lacbed.retrieval.candidates import assignments, crystals_of, space_groups_o
 from lacbed.retrieval.columns import ColumnModel, potential_of
 from lacbed.retrieval.comparison import Comparison
 from lacbed.retrieval.elements import Guess, check_elements, guesses
+from lacbed.retrieval.labels import without_wrong, wrong_labels
 from lacbed.retrieval.plane_group import PlaneOperation, operations_of_potential, plane_group
 from lacbed.retrieval.points import Points, lattice_points, make_points
 from lacbed.retrieval.projection_cell import ProjectedCell, projected_cell
@@ -285,6 +286,8 @@ def _finished(
     families = search.families(state.trials)[:RIVALS]
     tell("sharpening", 1.0, state)
     matrices = max(3, min(8, len(search.comparison.model.points.reduced)))
+    wrong = wrong_labels(experiment, cell, families[0].columns, matrices)
+    experiment, cell, doubts = without_wrong(experiment, cell, wrong)
     jobs = [partial(sharpened, experiment, cell, f.columns, f.roots, matrices) for f in families]
     ends = sorted(side_by_side(jobs), key=lambda s: s.residual)
     best, rivals = ends[0], tuple(ends[1:])
@@ -297,7 +300,7 @@ def _finished(
     operations = operations_of_potential(potential, orders, cell.edges)
     names = check_elements(wanted.elements)
     elements = guesses(best.columns, cell.volume, cell.period, experiment.energy, names)
-    notes = [*cell.notes, *([stopped] if stopped else [])]
+    notes = [*doubts, *cell.notes, *([stopped] if stopped else [])]
     score = trust(gap, len(best.roots), best)
     candidates: tuple[Candidate, ...] = ()
     if stopped != "stopped":
