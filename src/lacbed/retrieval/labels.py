@@ -87,8 +87,8 @@ def without_wrong(
     kept = [i for i in range(len(experiment.hkl)) if i not in bad]
     notes = [
         f"the image labelled {hkl_label(experiment.hkl[w.image])} looks like "
-        f"{hkl_label(experiment.hkl[w.other])}: that leaves {100 * w.better:.0f} % of its contrast unexplained, its "
-        f"own label {100 * w.own:.0f} %; it is left out, check it"
+        f"{hkl_label(experiment.hkl[w.other])}: that leaves {100 * w.better:.0f} % of its contrast unexplained, "
+        f"its own label {100 * w.own:.0f} %; it is left out, check it"
         for w in wrong
     ]
     return experiment.select([experiment.hkl[i] for i in kept]), replace(cell, indices=cell.indices[kept]), notes
