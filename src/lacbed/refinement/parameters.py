@@ -29,7 +29,7 @@ from lacbed.state import ModelState
 SAME_PLACE = 0.02  # Å; sites closer than this share position and displacement
 
 
-def split_names(text: str) -> tuple[str, ...]:
+def split_names(text: str, option: str = "--free") -> tuple[str, ...]:
     """Names in a list such as "thickness,B:Ga1,Ug:1,1,-1".
 
     Raises:
@@ -43,9 +43,11 @@ def split_names(text: str) -> tuple[str, ...]:
             names.append(word)
     for name in names:
         if name.partition(":")[0] not in KINDS:
-            raise SettingError(f"--free names {name!r}; expected a list of {', '.join(KINDS)} (one site: B:LABEL)")
+            raise SettingError(
+                f"{option} names {name!r}; expected a list of {', '.join(KINDS)} (one site: B:LABEL)"
+            )
     if not names:
-        raise SettingError(f"--free is empty; expected a list of {', '.join(KINDS)}")
+        raise SettingError(f"{option} is empty; expected a list of {', '.join(KINDS)}")
     return tuple(dict.fromkeys(names))
 
 
