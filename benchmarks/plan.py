@@ -1,7 +1,7 @@
 """Do refinements scatter as `lacbed plan` forecasts, and does the design that it ranks first win?
 
-For every design noisy stacks are simulated by the exact solver (not by the model of the refinement) and refined with
-all defaults; the scatter of each parameter is compared with its forecast.
+For every design noisy stacks are simulated by the engine (not by the model of the refinement) and refined with all
+defaults; the scatter of each parameter is compared with its forecast.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def refined(crystal: lacbed.Crystal, design: lacbed.Design, forecast: lacbed.For
     hkl = forecast.hkl[0]
     fine = lacbed.TiltGrid(4 * design.pixels, k_max=design.half_width)
     exact = lacbed.simulate(
-        crystal, design.zone_axis, design.energy, (design.thickness,), fine, hkl, absorption="thomas", tolerance=1e-4
+        crystal, design.zone_axis, design.energy, (design.thickness,), fine, hkl, absorption="thomas",
+        tolerance=1e-4,
     ).values[0]  # fmt: skip
     blurred = gaussian_filter(exact, (0, 4 * design.blur, 4 * design.blur))
     n = design.pixels
