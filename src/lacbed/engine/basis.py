@@ -10,6 +10,7 @@ import torch
 
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
+from lacbed.engine.foil import Foil
 from lacbed.engine.model import Model, bloch_waves, far_enough, fold, near_waves
 from lacbed.engine.potential import ZonePotential, zone_potential
 from lacbed.geometry.folding import zone_of_allowed
@@ -47,7 +48,7 @@ class Reach:
     """What waves are wanted for.
 
     Attributes:
-        highest: |k|² of the highest tilt in 1/Å².
+        highest: |k|² of the highest tilt in 1/Å², as in `Wanted.level`.
         out: |h| in 1/Å of the furthest wave that comes in or goes out.
         thickest: largest thickness in Å.
     """
@@ -99,6 +100,7 @@ def solve_basis(
     reach: Reach,
     margin: float,
     centre: FloatArray,
+    foil: Foil,
 ) -> Basis:
     """Waves of q₀ up to `margin` in 1/Å² above the highest tilt, in as many beams as the tolerance needs.
 
@@ -109,28 +111,29 @@ def solve_basis(
 
     def potential_within(g_max: float) -> ZonePotential:
         return zone_potential(
-            crystal, frame, settings.energy, settings.factors, settings.absorption, g_max, centre
+            crystal, frame, settings.energy, settings.factors, settings.absorption, g_max, centre, foil
         )
 
     cell = float(np.linalg.norm(frame.vectors(zone_of_allowed(crystal, frame)), axis=1).max())
-    wide = potential_within(
-        max(FARTHEST, reach.out + cell + 2.0 * _BESIDE, 1.2 * math.sqrt(limit + FURTHER + 2.0))
-    )
+    furthest = reach.out + cell + 2.0 * _BESIDE
+    furthest /= math.sqrt(1.0 - foil.steepness(furthest))  # that of a slanting wave counts for more
+    wide = potential_within(max(FARTHEST, furthest, 1.2 * math.sqrt(limit + FURTHER + 2.0)))
     further = _more_waves(wide, limit)
     wish = limit + _NEAR
     if int((wide.size <= wish).sum()) > _MOST_NEAR:
         wish = limit + 0.5 * _NEAR
     wish = max(wish, float(wide.size[min(_LEAST_NEAR, len(wide.size)) - 1]))
-    near = _whole_shell(wide, max(wish, further + 2.0, (reach.out + cell + _BESIDE) ** 2))
+    outer = reach.out + cell + _BESIDE
+    near = max(_whole_shell(wide, max(wish, further + 2.0)), _holding(wide, outer))
     _check_memory(crystal, settings, wide, near, further)
     energies, vectors = near_waves(wide, near)
     allowed = FAR * float(settings.tolerance or 0.0) * wave_number / (math.pi * reach.thickest)
     g_max, tail = far_enough(wide, energies[:_DEEPEST], vectors[:, :_DEEPEST], allowed)
     potential = potential_within(g_max)
     waves = bloch_waves(potential, energies, vectors, further)
-    beams = min(near, max(_FEW, _whole_shell(potential, (reach.out + cell + _BESIDE) ** 2)))
+    beams = min(near, max(_FEW, _holding(potential, outer)))
     model, judge = (fold(potential, waves, up_to, beams) for up_to in (limit, further))
-    out = max(reach.out, math.sqrt(float(potential.size[beams - 1])) - cell - _BESIDE)
+    out = max(reach.out, _held(potential, beams) - cell - _BESIDE)
     reached = Reach(reach.highest, out, reach.thickest)
     return Basis(potential, float(waves.energies[0]), model, judge, reached, margin, g_max, tail)
 
@@ -149,6 +152,19 @@ def _whole_shell(potential: ZonePotential, limit: float) -> int:
     while count < len(size) and float(size[count] - size[count - 1]) < 1e-7:
         count += 1
     return count
+
+
+def _holding(potential: ZonePotential, radius: float) -> int:
+    """Number of first beams that hold all with |q₀ + h| up to a radius, completed to a whole shell."""
+    length = torch.linalg.vector_norm(potential.vectors, dim=1)
+    return _whole_shell(potential, float(potential.size[length <= radius].max()))
+
+
+def _held(potential: ZonePotential, count: int) -> float:
+    """The largest radius in 1/Å within which the first beams are all that there are."""
+    length = torch.linalg.vector_norm(potential.vectors, dim=1)
+    first, beyond = length[:count], length[count:]
+    return float(first.max() if not len(beyond) else first[first < beyond.min() - 1e-9].max())
 
 
 def _check_memory(crystal: Crystal, settings: Settings, potential: ZonePotential, near: int, limit: float) -> None:

@@ -172,7 +172,7 @@ def fold(potential: ZonePotential, waves: Waves, limit: float, beams: int) -> Mo
     left = waves.vectors[:, m:]
     turn, energies, rest = _orthonormal(waves, m, potential)
     vector = torch.cat([waves.vectors[:, :m], waves.far[:, :m]]) @ turn
-    moved = [-2.0 * potential.vectors[:, i : i + 1].to(vector.dtype) * vector for i in (0, 1)]
+    moved = potential.slopes(vector)
     parts = [left.mH @ (waves.pull[:near, :m] @ turn), *(left.mH @ part[:near] for part in moved)]
     parts = [torch.cat([part, far]) for part, far in zip(parts, (rest, *(p[near:] for p in moved)), strict=True)]
     first = [torch.diag(energies).to(vector.dtype), *(vector.mH @ part for part in moved)]
@@ -180,10 +180,13 @@ def fold(potential: ZonePotential, waves: Waves, limit: float, beams: int) -> Mo
         damped = waves.damping[:, :m] @ turn
         parts.append(torch.cat([left.mH @ damped[:near], damped[near:]]))
         first.append(vector.mH @ damped)
+    second = None
+    if potential.oblique is not None:
+        second = torch.stack([vector.mH @ (c[:, None] * vector) for c in potential.oblique.curves.unbind(dim=1)])
     above = torch.cat([waves.energies[m:], -potential.size[near:]])
     gap = energies - above[:, None]
     resolvent = -torch.expm1(-torch.square(gap / ETA)) / torch.where(gap == 0.0, 1.0, gap)
-    return _assemble(potential.centre, vector[:beams], left, parts, resolvent, first)
+    return _assemble(potential.centre, vector[:beams], left, parts, resolvent, first, second)
 
 
 def _orthonormal(waves: Waves, m: int, potential: ZonePotential) -> tuple[Tensor, Tensor, Tensor]:
@@ -210,10 +213,12 @@ def _assemble(
     parts: list[Tensor],
     resolvent: Tensor,
     first: list[Tensor],
+    second: Tensor | None,
 ) -> Model:
     """Second order from the couplings `parts` = B_L,P to M(0), q_x, q_y and U' if there is any: (left, m) each.
 
-    `first` holds the couplings of the same among the waves that are kept: (m, m) each.
+    `first` holds the couplings of the same among the waves that are kept, (m, m) each, and `second` those to q_x²,
+    q_x q_y and q_y², (3, m, m), or None where there are none.
     """
     m, inside = vector.shape[1], left.shape[1]
     left = left[: len(vector)]
@@ -233,6 +238,8 @@ def _assemble(
 
     matrix, less = (torch.stack([pair(table, a, b) for a, b in POWERS]) for table in (half, -0.5 * norm))
     matrix[:3] += torch.stack(first[:3])
+    if second is not None:
+        matrix[3:] += second
     outgoing = vector @ less
     for number in range(3):
         outgoing[number] += aside[number]

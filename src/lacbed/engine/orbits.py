@@ -68,7 +68,8 @@ class Orbits:
 def plane_operations(crystal: Crystal, frame: Frame, basis: IntArray) -> tuple[Operation, ...]:
     """Operations of the projected crystal, identity first, and their products with reciprocity.
 
-    Reciprocity is left out where the projection has a twofold axis, which does as much.
+    Of those that move tilts alike the first is kept, so that reciprocity is left out where the projection has a
+    twofold axis. A tilted foil has those that leave its normal as it is.
     """
     zone = np.array(frame.zone_axis)
     found = {np.eye(2, dtype=np.int64).tobytes(): Operation(np.eye(2, dtype=np.int64), np.zeros(2), False)}
@@ -79,9 +80,13 @@ def plane_operations(crystal: Crystal, frame: Frame, basis: IntArray) -> tuple[O
             continue
         turn = np.round(basis @ np.linalg.inv(rotation) @ back).astype(np.int64)
         found.setdefault(turn.tobytes(), Operation(turn, basis @ translation, False))
-    if (-np.eye(2, dtype=np.int64)).tobytes() in found:
-        return tuple(found.values())
-    return (*found.values(), *(Operation(o.turn, o.shift, True) for o in found.values()))
+    lattice = frame.vectors(basis)[:, :2]
+    moves: dict[bytes, Operation] = {}
+    for operation in (*found.values(), *(Operation(o.turn, o.shift, True) for o in found.values())):
+        move = -operation.turn if operation.swaps else operation.turn
+        if np.allclose(frame.normal[:2] @ np.linalg.inv(lattice) @ move @ lattice, frame.normal[:2], atol=1e-9):
+            moves.setdefault((move + 0).tobytes(), operation)
+    return tuple(moves.values())
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ of another, so that nothing is approximated, and no matrix of all beams is ever 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
+from lacbed.engine.foil import Foil
 from lacbed.geometry.folding import zone_of_allowed
 from lacbed.geometry.frame import Frame, IntArray
 from lacbed.potential import Absorption, potential_coefficients
@@ -23,6 +25,28 @@ from lacbed.solvers.problem import half_turns, shift_to_centre
 
 _PORTION = 2**22
 """Complex numbers that are transformed at once; with their transform they stay in the caches."""
+
+
+@dataclass(frozen=True, eq=False)
+class Oblique:
+    """The matrices of a tilted foil, A(q) = S(q) (U - diag |q + h|²) S(q) with S² = N_0 / N̄_h, about q₀.
+
+    In δ = q - q₀, with v = q₀ + h, D = 1 - S² and e = δ·n / N_0 (see `lacbed.engine.foil`), S(q) = S (1 + D e / 2)
+    and the diagonal is -S² [|v|² + 2 v·δ + D e |v|² + |δ|² + 2 v·δ D e - D S² e² |v|²].
+
+    Attributes:
+        scale: S: (beam,).
+        bend: D: (beam,).
+        rate: n_x / N_0 and n_y / N_0 in Å: (2,).
+        slopes: of the diagonal: (beam, 2).
+        curves: second powers of the diagonal and of |δ|² together, as in `POWERS`: (beam, 3).
+    """
+
+    scale: Tensor
+    bend: Tensor
+    rate: Tensor
+    slopes: Tensor
+    curves: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +59,12 @@ class ZonePotential:
         centre: q₀ in 1/Å, about which everything is expanded: (2,).
         places: integer coordinates of the beams, shortest q₀ + h first: (beam, 2).
         vectors: q₀ + h in 1/Å: (beam, 2).
-        size: |q₀ + h|² in 1/Å²: (beam,).
+        size: |q₀ + h|² in 1/Å², times S² in a tilted foil: (beam,).
         elastic, absorptive: U and U' for every difference of coordinates, modulo the sides of the box, real where
             the crystal has a centre of symmetry; (side, side), the second None without absorption.
         shift: w, twice the position of that centre, or None; waves are then multiplied by exp(πi h·w).
         mean: U_0 in 1/Å².
+        oblique: what a tilted foil makes of it, or None.
     """
 
     basis: IntArray
@@ -52,13 +77,17 @@ class ZonePotential:
     absorptive: Tensor | None
     shift: FloatArray | None
     mean: float
+    oblique: Oblique | None = None
 
     def matrix(self, count: int) -> Tensor:
-        """U - diag |q₀ + h|² of the first beams: (count, count)."""
+        """S U S - diag of `size` of the first beams: (count, count)."""
         places = torch.as_tensor(self.places[:count])
         steps = places[:, None] - places[None]
         high, wide = self.elastic.shape
         matrix: Tensor = self.elastic[steps[..., 0] % high, steps[..., 1] % wide].clone()
+        if self.oblique is not None:
+            scale = self.oblique.scale[:count]
+            matrix *= scale[:, None] * scale
         matrix.diagonal().sub_(self.size[:count].to(matrix.dtype))
         return matrix
 
@@ -67,6 +96,8 @@ class ZonePotential:
 
         Real waves go two at a time, as the real and imaginary part of one. (n, wave) to (beam, wave).
         """
+        if self.oblique is not None:
+            waves = self.oblique.scale[first : first + len(waves), None] * waves
         is_real, count = not waves.is_complex(), waves.shape[1]
         if is_real:
             waves = torch.nn.functional.pad(waves, (0, count % 2))
@@ -82,7 +113,16 @@ class ZonePotential:
             box = torch.fft.fft2(torch.fft.ifft2(box.view(-1, high, wide)) * field)
             pieces.append(box.view(len(box), -1)[:, place].T)
         found = torch.cat(pieces, dim=1) if pieces else waves.new_zeros((len(place), 0))
-        return torch.stack([found.real, found.imag], dim=2).flatten(1)[:, :count] if is_real else found
+        found = torch.stack([found.real, found.imag], dim=2).flatten(1)[:, :count] if is_real else found
+        return found if self.oblique is None else self.oblique.scale[:, None] * found
+
+    def slopes(self, waves: Tensor) -> list[Tensor]:
+        """The change of the matrix with q_x and q_y, times waves in all beams: two (beam, wave)."""
+        if self.oblique is None:
+            return [-2.0 * self.vectors[:, i : i + 1] * waves for i in (0, 1)]
+        bend = self.oblique.bend[:, None]
+        turned = 0.5 * (bend * self.apply(self.elastic, waves) + self.apply(self.elastic, bend * waves))
+        return [self.oblique.slopes[:, i : i + 1] * waves + self.oblique.rate[i] * turned for i in (0, 1)]
 
 
 def zone_potential(
@@ -93,16 +133,19 @@ def zone_potential(
     absorption: Absorption,
     g_max: float,
     centre: FloatArray,
+    foil: Foil | None = None,
 ) -> ZonePotential:
-    """The potential of the zero-order Laue zone in all allowed beams with |q₀ + h| up to `g_max` in 1/Å."""
+    """The potential of the zero-order Laue zone in all allowed beams of a size up to `g_max` squared."""
+    foil = None if foil is None or foil.is_flat else foil
     basis = zone_of_allowed(crystal, frame)
     lattice = frame.vectors(basis)[:, :2]
-    furthest = g_max + float(np.linalg.norm(centre))
+    radius = g_max if foil is None else _furthest(g_max, foil, centre)
+    furthest = radius + float(np.linalg.norm(centre))
     reach = np.floor(furthest * np.linalg.norm(np.linalg.inv(lattice), axis=0) + 1e-9).astype(np.int64)
     first, second = (np.arange(-2 * r, 2 * r + 1) for r in reach)
     differences = np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1).reshape(-1, 2)
     length = np.linalg.norm(differences @ lattice, axis=1)
-    differences, length = differences[length <= 2.0 * g_max + 1e-9], length[length <= 2.0 * g_max + 1e-9]
+    differences = differences[length <= 2.0 * radius + 1e-9]
     hkl = differences @ basis
     elastic, absorptive = potential_coefficients(crystal, hkl, energy, factors, absorption)
     origin = int(np.flatnonzero(~differences.any(axis=1))[0])
@@ -122,18 +165,44 @@ def zone_potential(
 
     waves = differences @ lattice + centre
     length = np.linalg.norm(waves, axis=1)
+    if foil is not None:
+        length = length * np.sqrt(foil.across(centre) / foil.across(waves).clip(min=1e-9))
     inside = np.flatnonzero(length <= g_max + 1e-9)
     inside = inside[np.argsort(np.round(length[inside], 9), kind="stable")]
     vectors = torch.as_tensor(waves[inside])
+    oblique = None if foil is None else _oblique(foil, centre, waves[inside])
     return ZonePotential(
         basis,
         lattice,
         centre,
         differences[inside],
         vectors,
-        vectors.square().sum(dim=1),
+        vectors.square().sum(dim=1) if oblique is None else vectors.square().sum(dim=1) * oblique.scale.square(),
         table(elastic),
         None if absorptive is None else table(absorptive),
         shift,
         mean,
+        oblique,
     )
+
+
+def _furthest(g_max: float, foil: Foil, centre: FloatArray) -> float:
+    """The largest |q₀ + h| with |q₀ + h|² N_0 / N̄_h up to the square of `g_max`."""
+    steep = float(np.linalg.norm(foil.normal[:2])) / float(foil.across(centre))
+    even = 1.0 + steep * float(np.linalg.norm(centre))
+    return 0.5 * (steep * g_max**2 + math.sqrt((steep * g_max**2) ** 2 + 4.0 * even * g_max**2))
+
+
+def _oblique(foil: Foil, centre: FloatArray, waves: FloatArray) -> Oblique:
+    level = float(foil.across(centre))
+    square = level / foil.across(waves)
+    bend, rate, length = 1.0 - square, foil.normal[:2] / level, (waves**2).sum(axis=1)
+    slopes = -square[:, None] * (2.0 * waves + (bend * length)[:, None] * rate)
+    x, y = waves.T
+    curves = [
+        1.0 - square * (1.0 + 2.0 * x * bend * rate[0] - bend * square * rate[0] ** 2 * length),
+        -square * 2.0 * bend * (x * rate[1] + y * rate[0] - square * rate[0] * rate[1] * length),
+        1.0 - square * (1.0 + 2.0 * y * bend * rate[1] - bend * square * rate[1] ** 2 * length),
+    ]
+    pieces = (np.sqrt(square), bend, rate, slopes, np.stack(curves, axis=1))
+    return Oblique(*(torch.as_tensor(piece) for piece in pieces))
