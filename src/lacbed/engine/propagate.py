@@ -103,7 +103,8 @@ def solve_pairs(
     side = 2 * orbits.matrix + swaps
     order = np.argsort(side, kind="stable")
     bounds = np.searchsorted(side[order], np.arange(2 * len(orbits.points) + 1))
-    rows, columns = _beams(wanted, operations, potential.places[: model.outgoing.shape[1]])
+    seen = potential.places[potential.aside :, :2][: model.outgoing.shape[1]]
+    rows, columns = _beams(wanted, operations, seen)
     size = model.matrix.shape[1]
     each = max(1, _BYTES // (16 * size * size))
     shape = (len(wanted.thicknesses), len(wanted.reflections), len(wanted.level))

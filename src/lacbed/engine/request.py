@@ -29,19 +29,22 @@ class Request:
         hkl: the reflections.
         thicknesses: in Å: (thickness,).
         is_disc: whether the tilts fill a disc, not a square.
+        span: least and largest |k|² in vacuum in 1/Å².
     """
 
     tilts: FloatArray
     hkl: tuple[HKL, ...]
     thicknesses: FloatArray
     is_disc: bool
+    span: tuple[float, float]
 
     def reach(self, frame: Frame, foil: Foil) -> Reach:
         """How far waves are wanted."""
         size = (self.tilts**2).sum(axis=1)
         aside = float(np.linalg.norm(frame.vectors(np.array(self.hkl))[:, :2], axis=1).max())
         level = size * (foil.across(np.zeros(2)) / foil.across(self.tilts))
-        return Reach(float(level.max()), math.sqrt(float(size.max())) + aside, float(self.thicknesses.max()))
+        out, thickest = math.sqrt(float(size.max())) + aside, float(self.thicknesses.max())
+        return Reach(float(level.max()), out, thickest, *self.span)
 
     def checks(self, lattice: FloatArray) -> FloatArray:
         """A few points of the Brillouin zone in all zones that the tilts cover, and the highest tilts: (n, 2).

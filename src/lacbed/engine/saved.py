@@ -28,6 +28,7 @@ _SETTINGS = (
     "energy",
     "foil_normal",
     "x_direction",
+    "laue_zones",
     "refraction",
     "paraxial",
     "absorption",
@@ -72,6 +73,7 @@ def write_zone(path: Path, zone: SavedZone) -> None:
         basis = zone.basis
         record["basis"] = {name: getattr(basis, name) for name in ("deepest", "margin", "g_max", "tail")}
         record["basis"] |= {"reach": asdict(basis.reach), "mean": basis.potential.mean}
+        record["basis"]["aside"] = basis.potential.aside
         parts: dict[str, Any] = {"potential": basis.potential, "model": basis.model, "judge": basis.judge}
         if basis.potential.oblique is not None:
             parts["oblique"] = basis.potential.oblique
@@ -131,7 +133,8 @@ def _basis(groups: Mapping[str, Mapping[str, Tensor]], record: Mapping[str, Any]
         **kept,
         shift=shift,
         mean=float(record["mean"]),
-        oblique=oblique,  # type: ignore[arg-type]
+        oblique=oblique,
+        aside=int(record.get("aside", 0)),  # type: ignore[arg-type]
     )
     model, judge = (_model(groups[name]) for name in ("model", "judge"))
     numbers = {name: float(record[name]) for name in ("deepest", "margin", "g_max", "tail")}

@@ -27,7 +27,7 @@ import torch
 
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
-from lacbed.engine.basis import FAR, FARTHEST, Basis, Reach, first_margin, solve_basis
+from lacbed.engine.basis import FAR, FARTHEST, Basis, first_margin, solve_basis
 from lacbed.engine.foil import Foil
 from lacbed.engine.interpolate import ORDER, largest_difference, read_between
 from lacbed.engine.model import Model
@@ -63,16 +63,18 @@ _TRIES = 8
 
 
 def covers(settings: Settings, frame: Frame) -> bool:
-    """Whether a `Zone` holds for a simulation: one Laue zone, strong beams, a foil that is not too steep.
+    """Whether a `Zone` holds for a simulation: reflections of one Laue zone, strong beams, a foil not too steep.
 
-    It works on the CPU, and takes the place of the solvers "auto" and "fast" only. `paraxial=False` is for flat
-    foils, as everywhere.
+    It works on the CPU, and takes the place of the solvers "auto" and "fast" only. `paraxial=False` is for one
+    Laue zone and flat foils, as everywhere.
     """
     wave = electron_wave(settings.energy).wave_number
     kx, ky = settings.grid.axes(frame, settings.energy)
     furthest = max(1.2 * FARTHEST, 2.0 * math.hypot(np.abs(kx).max(), np.abs(ky).max()))
-    physics = settings.laue_zones == 0 and settings.weak_beams == 0 and (settings.paraxial or frame.is_flat)
-    physics = physics and Foil(frame.normal, wave, wave).holds(furthest)
+    physics = settings.paraxial or (frame.is_flat and not settings.laue_zones)
+    physics = physics and not settings.weak_beams and Foil(frame.normal, wave, wave).holds(furthest)
+    if settings.laue_zones and not isinstance(settings.hkl, str) and settings.hkl[:1] != ("all",):
+        physics = physics and not np.any(np.array(settings.hkl, dtype=float) @ np.array(frame.zone_axis))
     return physics and settings.solver in ("auto", "fast") and settings.device in ("auto", "cpu")
 
 
@@ -90,6 +92,7 @@ class Zone:
         tolerance: largest error of an intensity, above 0 and at most 0.5.
         foil_normal: [uvw] normal of both surfaces; default the zone axis.
         x_direction: (hkl) along +x; default the shortest reciprocal vector of the zone.
+        laue_zones: highest order of Laue zone that takes part.
         refraction: whether the mean inner potential refracts the incident wave.
         paraxial: whether the term γ² of the wave equation is left out; False keeps it in a flat foil.
         absorption: None, ("proportional", percent), or "thomas".
@@ -109,6 +112,7 @@ class Zone:
         tolerance: float = 1e-3,
         foil_normal: Sequence[float] | None = None,
         x_direction: Sequence[float] | None = None,
+        laue_zones: int = 0,
         refraction: bool = True,
         paraxial: bool = True,
         absorption: Absorption = None,
@@ -119,6 +123,7 @@ class Zone:
             energy,
             foil_normal=foil_normal,
             x_direction=x_direction,
+            laue_zones=laue_zones,
             refraction=refraction,
             paraxial=paraxial,
             absorption=absorption,
@@ -146,7 +151,7 @@ class Zone:
         self._tolerance = settings.tolerance
         zone = zone_of_allowed(crystal, frame)
         self._lattice = frame.vectors(zone)[:, :2]
-        self._operations = plane_operations(crystal, frame, zone)
+        self._operations = plane_operations(crystal, frame, zone, not settings.laue_zones)
         self._wedge = smallest_wedge(self._lattice, self._operations)
         self._basis: Basis | None = None
         self._solved: Store = {}
@@ -231,9 +236,10 @@ class Zone:
         """The pattern of settings that are checked."""
         hkl = wanted_reflections(self._crystal, self._frame, settings)
         grid, inside = settings.grid.tilts(self._frame, settings.energy)
-        request = Request(
-            self._foil.moved(grid[inside]), hkl, np.array(settings.thicknesses), settings.grid.shape == "disc"
-        )
+        tilts, is_disc = self._foil.moved(grid[inside]), settings.grid.shape == "disc"
+        size = (grid[inside] ** 2).sum(axis=1)
+        span = float(size.min()), float(size.max())
+        request = Request(tilts, hkl, np.array(settings.thicknesses), is_disc, span)
         rising = None if tick is None else _Rising(tick)
         checks = request.checks(self._lattice)
         basis, judged, error = self._enough_waves(request, checks, rising)
@@ -279,16 +285,12 @@ class Zone:
     def _reaches(self, basis: Basis, request: Request) -> bool:
         new, old = request.reach(self._frame, self._foil), basis.reach
         tail = basis.tail_error(self._forward, new.thickest)
-        return (
-            tail <= 1.5 * FAR * self._tolerance and new.highest <= old.highest + 1e-9 and new.out <= old.out + 1e-9
-        )
+        return tail <= 1.5 * FAR * self._tolerance and new.within(old)
 
     def _new_basis(self, request: Request, margin: float, tick: _Rising | None) -> Basis:
         reach = request.reach(self._frame, self._foil)
         if self._basis is not None:
-            old = self._basis.reach
-            pairs = zip(vars(reach).values(), vars(old).values(), strict=True)
-            reach = Reach(*(max(one, other) for one, other in pairs))
+            reach = reach.joined(self._basis.reach)
         if tick is not None:
             tick.describe(f"choosing Bloch waves up to {margin:.1f} 1/Å² above the highest tilt")
         self._solved, self._judged = {}, {}
@@ -301,6 +303,7 @@ class Zone:
             margin,
             self._wedge.centre,
             self._foil,
+            self._wedge.radius,
         )
 
     def _enough_nodes(
