@@ -92,14 +92,14 @@ def build_command(
     chosen = _config(preset, config)
     selection = Selection(count, seed, max_atoms, known, per_prototype)
     check_place(out)
-    crew, together = _crew(workers, scheduler, build_device(device, chosen.solver))
+    workers_of, together = crew(workers, scheduler, build_device(device, chosen.solver))
     reporter = Reporter(quiet, as_json)
     table = select_rows(read_catalog(catalog), selection)
     with reporter.progress("Checking the crystals") as tick:
         plan = make_plan(table, chosen, selection, batch=batch, skip_invalid=skip_invalid, progress=tick)
     with build_progress(quiet) as tell:
-        built = build(plan, out, crew, retry_failed=retry_failed, together=together, progress=tell)
-    _report(built, out, reporter)
+        built = build(plan, out, workers_of, retry_failed=retry_failed, together=together, progress=tell)
+    report_built(built, out, reporter)
 
 
 def _config(preset: str | None, path: Path | None) -> DatasetConfig:
@@ -111,7 +111,7 @@ def _config(preset: str | None, path: Path | None) -> DatasetConfig:
     return load_config(path) if path is not None else named(preset or "seed")
 
 
-def _crew(workers: int | None, scheduler: str | None, device: str) -> tuple[Any, int]:
+def crew(workers: int | None, scheduler: str | None, device: str) -> tuple[Any, int]:
     """What makes the workers, asked for at once so that mistakes show before any work; and rows in a job."""
     from lacbed.datasets import workers as w
     from lacbed.datasets.cluster import cluster
@@ -131,7 +131,12 @@ def _crew(workers: int | None, scheduler: str | None, device: str) -> tuple[Any,
         return lambda: cluster(scheduler, device), together
 
 
-def _report(built: Built, out: Path, reporter: Reporter) -> None:
+def report_built(built: Built, out: Path, reporter: Reporter) -> None:
+    """Say how a build went.
+
+    Raises:
+        LacbedError: if no crystal could be computed.
+    """
     manifest, state = built.manifest, built.progress
     failures = manifest["failures"]
     now = state.done - state.before
