@@ -28,7 +28,7 @@ from lacbed.catalog.files import table_of
 from lacbed.datasets.config import DatasetConfig
 from lacbed.datasets.plan import Plan, Selection, make_plan
 from lacbed.datasets.reader import Store
-from lacbed.datasets.splits import SIDES
+from lacbed.datasets.splits import KINDS, SIDES
 from lacbed.errors import FileFormatError
 from lacbed.io.checks import check_one_of
 
@@ -177,6 +177,22 @@ def open_task(
     )
     _check_probes(path, found, {entry.id: place.get(entry.source_id) for entry in every}, done)
     return found
+
+
+def frozen_sides(path: str | Path, split: str, benchmark: str = DEFAULT) -> dict[str, npt.NDArray[np.int64]]:
+    """The rows of a data set on each side of a frozen split.
+
+    Raises:
+        FileFormatError: if it is no data set of the benchmark; SettingError: on an unknown split.
+    """
+    definition, store = load_definition(benchmark), Store(path)
+    task = next(
+        (t for t in definition.tasks.values() if definition.data[t.data].digest == store.config.digest), None
+    )
+    if task is None:
+        raise FileFormatError(f"{str(path)!r} was not computed as any data of {definition.name}")
+    names = SIDES if split in KINDS else ("test",)
+    return {side: open_task(path, task.name, split, side, benchmark).rows for side in names}
 
 
 def _seed_of(definition: Definition, names: Sequence[str]) -> int | None:
