@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from lacbed.cli import (
+    benchmark,
     catalog,
     convert,
     dataset,
@@ -74,6 +75,7 @@ for _name, _command in (
 catalog.app.add_typer(fetch.app)
 app.add_typer(catalog.app)
 app.add_typer(dataset.app)
+app.add_typer(benchmark.app)
 app.add_typer(experiment.app)
 
 
