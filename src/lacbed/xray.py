@@ -56,7 +56,8 @@ def xray_factors(
     Raises:
         ScatteringError: on 000, whose U_g does not say how many electrons there are.
     """
-    return (nuclear_sums(crystal, hkl, structure) - elastic / _unit(crystal, hkl, energy, structure)).conj()
+    found = nuclear_sums(crystal, hkl, structure) - elastic / _unit(crystal, hkl, energy, structure)
+    return found.conj().resolve_conj()
 
 
 def potential_from_xray(

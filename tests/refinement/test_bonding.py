@@ -1,5 +1,6 @@
 """U_g that may differ from those of neutral atoms: symmetry, gradients, priors, truth found again."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -11,15 +12,21 @@ import lacbed
 from lacbed import Crystal, TiltGrid
 from lacbed.errors import SettingError
 from lacbed.geometry.frame import make_frame
+from lacbed.patterns.figures import save_figure
+from lacbed.potential import potential_coefficients
 from lacbed.refinement.bonding import candidates, members
+from lacbed.refinement.charge import charge_factors, deformation_map
+from lacbed.refinement.figures import deformation_figure
 from lacbed.refinement.model import BlochModel, images
 from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.parameter import state_function
 from lacbed.refinement.parameters import build_parameters, free_names, split_names
 from lacbed.refinement.problem import Measured, Problem
-from lacbed.refinement.refine import refine
+from lacbed.refinement.refine import Refinement, refine
+from lacbed.refinement.report import summary, write_text
 from lacbed.refinement.structure import add_families, coefficients, family_of, make_structure
 from lacbed.state import crystal_state
+from lacbed.xray import xray_factors
 
 
 def changed(name, families, values, hkl, absorption=None):
@@ -147,33 +154,94 @@ def bonded() -> Measured:
     return Measured(counts, HKL, make_frame(crystal, (1, 1, 0)), 200e3, 0.4)
 
 
-def test_bonding_is_found_and_frees_b_of_its_bias(bonded):
+OPTIONS = RefinementOptions(
+    ("thickness", "B", "bonding"),
+    (640.0,),
+    beams=60,
+    absorption=None,
+    blur=0.05,
+    starts=1,
+    steps=5,
+    align="none",
+    weights="poisson",
+    common_scale=True,
+)
+
+
+@pytest.fixture(scope="module")
+def refined(bonded) -> Refinement:
+    return refine(bonded, Crystal.named("GaAs"), OPTIONS)
+
+
+def test_bonding_is_found_and_frees_b_of_its_bias(bonded, refined):
     crystal = Crystal.named("GaAs")
-    options = RefinementOptions(
-        ("thickness", "B", "bonding"),
-        (640.0,),
-        beams=60,
-        absorption=None,
-        blur=0.05,
-        starts=1,
-        steps=5,
-        align="none",
-        weights="poisson",
-        common_scale=True,
-    )
-    result = refine(bonded, crystal, options)
-    values = dict(zip((p.name for p in result.parameters), result.values, strict=True))
-    matrix = result.covariance - np.outer(result.check.bias, result.check.bias)  # the truth has no more beams
+    values = dict(zip((p.name for p in refined.parameters), refined.values, strict=True))
+    matrix = refined.covariance - np.outer(refined.check.bias, refined.check.bias)  # the truth has no more beams
     su = dict(zip(values, np.sqrt(np.diag(matrix)), strict=True))
     truth = {"Ug:1,-1,1": -3.0, "Ug:2,-2,0": 1.5, "Ug:1,-1,1:phase": 0.0, "thickness": 640.0}
     truth |= {f"B:{s.label}": s.b_iso for s in crystal.sites}
     for name, expected in truth.items():
         assert abs(values[name] - expected) < 4.0 * su[name], name
     assert su["Ug:1,-1,1"] < 0.5
-    without = refine(bonded, crystal, replace(options, fixed=("bonding",)))
-    assert without.fit.cost > 1.5 * result.fit.cost
+    without = refine(bonded, crystal, replace(OPTIONS, fixed=("bonding",)))
+    assert without.fit.cost > 1.5 * refined.fit.cost
     wrong = dict(zip((p.name for p in without.parameters), without.values, strict=True))
     assert abs(wrong["B:Ga1"] - truth["B:Ga1"]) > 3.0 * abs(values["B:Ga1"] - truth["B:Ga1"])
+
+
+def test_x_ray_factors_are_those_of_the_truth(refined):
+    """F_g against those of the U_g that the images were made with, with all uncertainties."""
+    found, crystal = charge_factors(refined), Crystal.named("GaAs")
+    assert found is not None
+    places = np.array(found.hkl)
+    u = potential_coefficients(crystal, places, 200e3)[0]
+    change = torch.tensor([1.0 + CHANGES.get(g, 0.0) for g in found.hkl], dtype=torch.float64)
+    truth = xray_factors(crystal, places, u * change, 200e3).numpy()
+    error = np.abs(found.thermal) - np.abs(truth)
+    assert np.all(np.abs(error) < 4.0 * found.uncertainty[1])
+    rows = {row["hkl"]: row for row in found.table()}
+    assert rows["1,-1,1"]["multiplicity"] == 8
+    assert 0.0 < rows["1,-1,1"]["F_uncertainty"] < 0.03 * rows["1,-1,1"]["F"]
+    assert rows["1,-1,1"]["F"] > rows["1,-1,1"]["F_neutral"]  # a weaker potential means more electrons
+    assert rows["1,-1,1"]["F_thermal"] < rows["1,-1,1"]["F"]  # motion blurs
+    assert found.names[0] == "F 1,-1,1"
+    assert {"thickness", "B:Ga1"} <= set(found.names)
+    np.testing.assert_allclose(np.diag(found.correlation), 1.0)
+
+
+def test_the_map_of_the_electrons_is_their_difference(refined):
+    x, density, repeat = deformation_map(refined)
+    assert density.shape == (len(x), len(x))
+    assert repeat == pytest.approx(np.linalg.norm(Crystal.named("GaAs").direct @ (1, 1, 0)))
+    found = charge_factors(refined)
+    here = np.array(found.hkl) @ np.array((1, 1, 0)) == 0
+    assert here.all()
+    strongest = np.abs(found.static - found.neutral_static).max() * repeat / Crystal.named("GaAs").volume
+    assert 0.5 * strongest < np.abs(density).max() < 50.0 * strongest
+    turned = density[::-1, ::-1]  # no centre in GaAs
+    assert np.abs(turned - density).max() > 1e-3 * np.abs(density).max()
+
+
+def test_the_report_shows_them(refined, tmp_path):
+    numbers = summary(refined, OPTIONS)
+    json.dumps(numbers)
+    assert {row["hkl"] for row in numbers["structure_factors"]} >= {"1,-1,1", "2,-2,0"}
+    assert set(numbers["leave_one_out"]["changes"]) == {",".join(map(str, h)) for h in HKL}
+    save_figure(deformation_figure(refined, *deformation_map(refined)), tmp_path / "deformation.png")
+    for name in ("comparison.png", "thickness.png", "correlation.png"):
+        (tmp_path / name).write_bytes(b"")
+    write_text(tmp_path, "GaAs", numbers)
+    text = (tmp_path / "report.md").read_text("utf-8")
+    assert "X-ray structure factors" in text
+    assert "deformation.png" in text
+    assert "| 1 \N{MINUS SIGN}1 1 |" in text or "| 1 -1 1 |" in text
+
+
+def test_without_free_u_g_there_are_no_factors(refined):
+    fixed = [i for i, p in enumerate(refined.parameters) if p.field != "ug_change"]
+    less = replace(refined, parameters=tuple(refined.parameters[i] for i in fixed), values=refined.values[fixed])
+    assert charge_factors(less) is None
+    assert deformation_map(less) is None
 
 
 def test_a_narrow_prior_holds(bonded):

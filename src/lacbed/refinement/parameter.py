@@ -46,8 +46,8 @@ KINDS = (
 STAGES = (
     ("thickness", "half_width", "tilt"),
     ("rotation", "stretch", "shear", "blur"),
-    ("B", "U", "absorption", "electronic", "spread", "tail"),
-    ("x", "occupancy", "cell", "voltage", "factor", "Ug", "bonding"),
+    ("B", "U", "absorption", "electronic", "spread", "tail", "Ug", "bonding"),
+    ("x", "occupancy", "cell", "voltage", "factor"),
 )
 """The order in which parameters are freed; each stage keeps those before it."""
 

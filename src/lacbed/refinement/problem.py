@@ -16,6 +16,7 @@ from lacbed.experiment.assembly import has_contrast
 from lacbed.experiment.experiment import Experiment, binned_images, largest_binning
 from lacbed.geometry.folding import zone_of_allowed
 from lacbed.geometry.frame import Frame
+from lacbed.patterns.result import hkl_label
 from lacbed.refinement.bonding import FURTHEST, candidates, choose
 from lacbed.refinement.model import BlochModel
 from lacbed.refinement.objective import Target, Weights, compare, make_target
@@ -114,24 +115,43 @@ def weights_of(measured: Measured, options: RefinementOptions) -> Weights:
 
 
 def usable(measured: Measured) -> tuple[Measured, list[str]]:
-    """Without images that have no contrast, and a note about these.
+    """Without images that have no contrast or are copies of others, and notes about these.
+
+    Some data sets hold images that were made from others by a mirror or a turn. They know nothing that the first
+    does not, but would count twice.
 
     Raises:
         SettingError: if none is left.
     """
-    flat = [not has_contrast(image) for image in measured.images]
-    if all(flat):
+    bright = [i for i, image in enumerate(measured.images) if has_contrast(image)]
+    if not bright:
         raise SettingError("no measured image has any contrast; there is nothing to refine against")
-    if not any(flat):
-        return measured, []
-    names = " ".join(",".join(str(v) for v in h) for h, f in zip(measured.hkl, flat, strict=True) if f)
-    kept = [i for i, f in enumerate(flat) if not f]
+    first: dict[bytes, int] = {}
+    for i in bright:
+        first.setdefault(_unturned(measured.images[i]), i)
+    kept, notes = sorted(first.values()), []
+    for what, some in (
+        ("images without contrast left out", sorted(set(range(len(measured.hkl))) - set(bright))),
+        ("images that are mirrored or turned copies of others left out", sorted(set(bright) - set(kept))),
+    ):
+        if some:
+            notes.append(f"{what}: {' '.join(hkl_label(measured.hkl[i]) for i in some)}")
+    if len(kept) == len(measured.hkl):
+        return measured, notes
     noise = None if measured.variance is None else measured.variance[kept]
     smaller = replace(
         measured, images=measured.images[kept], hkl=tuple(measured.hkl[i] for i in kept), variance=noise
     )
-    notes = [f"images without contrast left out: {names}"]
     return smaller, notes
+
+
+def _unturned(image: FloatArray) -> bytes:
+    """The same for all images that are mirrored or turned by quarters: their first, as text is sorted."""
+    sides = (image, image.T)
+    return min(np.ascontiguousarray(s[i, j]).tobytes() for s in sides for i in _WAYS for j in _WAYS)
+
+
+_WAYS = (slice(None), slice(None, None, -1))
 
 
 class Problem:

@@ -21,8 +21,8 @@ from lacbed.refinement.uncertainties import unit_variance
 
 OnCheckpoint = Callable[[Progress], None]
 
-ROUGH, LAST = 2e-4, 1e-6
-"""Where least squares may end, on the small images and on the full ones."""
+ROUGH, LAST, FAULTY = 2e-4, 1e-6, 1e-5
+"""Where least squares may end: on small images, on full ones, and on full ones that show faults of the model."""
 
 AT_REST, ROUNDS = 0.02, 4
 """Moves that change the rim by less than this many pixels are left, or after so many rounds."""
@@ -99,7 +99,8 @@ def _fit(
     if options.method == "lbfgs" and moves is None:
         values = quasi_newton_fit(minimiser, options.steps)
     else:
-        values = least_squares_fit(minimiser, options.steps, LAST if measured is problem.measured else ROUGH)
+        last = FAULTY if target.weights == "correlation" else LAST
+        values = least_squares_fit(minimiser, options.steps, last if measured is problem.measured else ROUGH)
     notes = progress.notes
     if minimiser.failures:
         notes = (*notes, f"the fit diverged while {name} was freed; the best state before it was kept")
