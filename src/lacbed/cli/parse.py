@@ -186,6 +186,21 @@ def align(text: str, none: bool) -> Any:
     return text
 
 
+def widths(text: str) -> tuple[tuple[str, float], ...]:
+    """Widths of priors, such as "Ug=0.02,affine=0.01".
+
+    Raises:
+        SettingError: if it is something else.
+    """
+    found = []
+    for word in text.replace(",", " ").split():
+        name, _, width = word.partition("=")
+        if not name or not math.isfinite(_number(width)):
+            raise SettingError(f"--prior takes NAME=WIDTH, such as Ug=0.02,affine=0.01; got {word!r}")
+        found.append((name, _number(width)))
+    return tuple(found)
+
+
 def energy(kilovolts: float) -> float:
     """Kinetic energy in eV from a voltage in kV.
 

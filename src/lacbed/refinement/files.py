@@ -18,6 +18,7 @@ from lacbed.experiment.experiment import Experiment
 from lacbed.io.atomic import replacing
 from lacbed.io.checks import is_list, is_number, is_whole, read_json
 from lacbed.patterns.files import save_pattern
+from lacbed.refinement.charge import deformation_map
 from lacbed.refinement.objective import make_target, z_of
 from lacbed.refinement.options import Progress, RefinementOptions
 from lacbed.refinement.problem import Measured
@@ -134,7 +135,12 @@ def write_results(
 ) -> tuple[dict[str, Any], list[Path]]:
     """All results into the folder: numbers and the files written."""
     from lacbed.patterns.figures import save_figure
-    from lacbed.refinement.figures import comparison_figure, correlation_figure, scan_figure  # matplotlib is slow
+    from lacbed.refinement.figures import (  # matplotlib is slow
+        comparison_figure,
+        correlation_figure,
+        deformation_figure,
+        scan_figure,
+    )
 
     numbers, name = summary(result, options), experiment.name or crystal.name
     written = []
@@ -151,6 +157,12 @@ def write_results(
         figures["thickness.png"] = scan_figure(result)
     if len(result.parameters) > 1:
         figures["correlation.png"] = correlation_figure(**numbers["correlation"])
+    density = deformation_map(result)
+    if density is not None:
+        figures["deformation.png"] = deformation_figure(result, *density)
+        with replacing(folder / "deformation.npz") as temporary, temporary.open("wb") as stream:
+            np.savez(stream, x=density[0], y=density[0], density=density[1], repeat=density[2])
+        written.append(folder / "deformation.npz")
     for picture, figure in figures.items():
         with replacing(folder / picture) as temporary:
             save_figure(figure, temporary)

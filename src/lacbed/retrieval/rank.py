@@ -73,6 +73,7 @@ def ranked(
         starts=1,
         steps=6,
         align="none",
+        border=0.0,
     )
     done: list[Candidate] = []
     for crystal in crystals[:most]:
