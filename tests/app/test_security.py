@@ -135,7 +135,7 @@ def test_large_requests_are_refused():
     ],
 )
 def test_bad_uploads(content, words):
-    answer = ask("POST", "/api/fit", headers=GUARD, content=content, limits=Limits(upload_bytes=1000))
+    answer = ask("POST", "/api/bench/fit", headers=GUARD, content=content, limits=Limits(upload_bytes=1000))
     assert answer.status_code == 400
     assert words in answer.json()["error"]
 
