@@ -44,7 +44,7 @@ def test_the_caption_says_what_is_drawn(patterns):
         "SrTiO3 along [001] at 200 kV",
         "reflections 000, 200, 2̅20, thickness 300 Å",
         "absorption of Thomas et al. (2024)",
-        "kirkland factors",
+        "Kirkland scattering factors",
         "half-width 6.42 mrad",
         "logarithmic",
         "one scale for all panels",

@@ -33,6 +33,7 @@ _UNITS = {
     "inverse": ("Å⁻¹", 0.0),
     "nanometre": ("nm⁻¹", 0.0),
 }
+_FACTORS = {"kirkland": "Kirkland", "lobato": "Lobato", "peng": "Peng", "doyle-turner": "Doyle-Turner"}
 _INCH = 25.4
 _GAP, _BAR, _MARGIN, _TEXT = 0.05, 0.07, 0.02, 0.36  # inches
 _CLIP = 0.1
@@ -305,7 +306,7 @@ def _model_text(told: Mapping[str, Any], b_iso: float | None) -> str:
     else:
         text = {None: "no absorption", "thomas": "absorption of Thomas et al. (2024)"}.get(found, str(found))
     zones, foil = int(told.get("laue_zones", 0)), told.get("foil_normal")
-    words = [text, f"{told['factors']} factors"]
+    words = [text, f"{_FACTORS.get(str(told['factors']), str(told['factors']))} scattering factors"]
     if b_iso is not None:
         words.append(f"B = {b_iso:g} Å² for every atom")
     if zones:

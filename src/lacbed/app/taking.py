@@ -65,7 +65,7 @@ def routes_of(limits: Limits, pool: Pool, results: Results) -> list[Route]:
     async def open_session(request: Request) -> Response:
         content = await read_body(request, limits, limits.upload_bytes + 2 * limits.body_bytes)
         session = await asyncio.to_thread(read_session, content)
-        header: Header = {"kind": "session", "view": session.view.toread_json(), "look": session.look}
+        header: Header = {"kind": "session", "view": session.view.to_json(), "look": session.look}
         header["files"] = [{"ending": ending, "size": len(data)} for ending, data in session.files.items()]
         return Response(pack(header, b"".join(session.files.values())), media_type="application/octet-stream")
 

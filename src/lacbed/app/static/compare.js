@@ -1,7 +1,7 @@
 // A and B: a picture that is kept beside the one that is looked at, with a swipe line or their difference.
 
 import { labelOf } from "./names.js";
-import { digits, draw, percentiles, zncc } from "./picture.js";
+import { digits, draw, zncc } from "./picture.js";
 import { $, current, look, shown } from "./state.js";
 import { element } from "./structure.js";
 import { fromFrame } from "./zoom.js";
@@ -29,7 +29,7 @@ export function paintKept(now, colours) {
   // Both on the scale of B: A is drawn as much larger or smaller as its pixels are.
   const ratio = (kept.size * kept.pattern.k_step) / (now.size * now.pattern.k_step);
   const small = new OffscreenCanvas(kept.size, kept.size);
-  draw(small, kept.values, kept.size, look.auto ? percentiles(kept.values) : look.limits, look.logarithmic, colours);
+  draw(small, kept.values, kept.size, look.limits, look.logarithmic, colours);
   const side = Math.max(kept.size, now.size);
   const away = ((1 - ratio) * side) / 2;
   canvas.width = canvas.height = side;

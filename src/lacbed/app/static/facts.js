@@ -102,6 +102,14 @@ export function showZone(zone, isLate = false) {
   for (const chip of $("zones").children) chip.setAttribute("aria-pressed", String(chip.dataset.zone === zone.join(",")));
 }
 
+/** What the files and commands hold where that is not the picture. */
+function filesNote(isDiscs) {
+  if (isDiscs) return look.semi === null ? "" : "The files hold the discs; the commands make the CBED pattern of them.";
+  if (look.view !== "pattern") return "";
+  if (shown.kept && look.compare !== "none") return "Numbers and commands are those of B.";
+  return look.model !== "exact" && shown.learned ? "Numbers and commands are those of the computed pattern." : "";
+}
+
 /** Commands and files belong to a result that is there. */
 export function showCode() {
   const isFit = look.view === "fit";
@@ -115,7 +123,7 @@ export function showCode() {
   $("all-row").hidden = !now || discs()?.stage !== "exact";
   $("code-note").textContent = (ready && look.code === "shell" && source.recipe.note) || "";
   $("needs").hidden = !ready || !source.recipe.needs;
-  $("files-note").textContent = ready && look.view === "pattern" && look.model !== "exact" && shown.learned ? "Numbers and commands are those of the computed pattern." : ready && isDiscs && look.semi !== null ? "The files hold the discs; the commands make the CBED pattern of them." : "";
+  $("files-note").textContent = ready ? filesNote(isDiscs) : "";
   const code = $("code").firstElementChild;
   if (!ready) {
     code.textContent = isFit ? "The commands appear with the fit." : "The commands appear with the computed pattern.";

@@ -107,7 +107,7 @@ function showBadge(now, isDiscs) {
   $("badge").hidden = !now || Boolean(now.stale);
   $("old").hidden = !now?.stale;
   $("frame").classList.toggle("wait", Boolean(now?.stale));
-  window.lacbedShown = now && { of: now.of, stage: now.pattern.stage, stale: Boolean(now.stale), thickness: now.thickness ?? now.pattern.thicknesses[0], hkl: now.hkl };
+  window.lacbedShown = now && { of: now.of, stage: now.pattern.stage, stale: Boolean(now.stale), thickness: now.thickness ?? now.pattern.thicknesses[0], hkl: now.hkl, ...comparisonOf(now) };
   if (!now) return;
   if (now.stale) {
     $("old").textContent = run.refused ? "Not what is asked for: that was not computed" : "Not yet what is asked for";
@@ -115,9 +115,24 @@ function showBadge(now, isDiscs) {
   }
   const { pattern } = now;
   const dark = !isDiscs && !now.signed && bounds(now.values)[1] < NOTHING ? ", zero to rounding" : "";
-  $("badge").textContent = `${now.against ? "B − A, each " : now.signed ? "Learned − computed" : ""}${now.signed && !now.against ? "" : badgeOf(pattern)}${dark}`;
+  $("badge").textContent = `${now.against ? differenceBadge(now) : now.signed ? "Learned − computed" : badgeOf(pattern)}${dark}`;
   $("badge").dataset.stage = pattern.stage;
   $("badge").title = ["Bloch waves; refraction by the mean inner potential; paraxial", ...pattern.notes].join("\n");
+}
+
+/** What is compared with what is shown, for whoever checks the labels. */
+function comparisonOf({ against, beside }) {
+  const told = (kept) => kept && { of: kept.of, stage: kept.pattern.stage, thickness: kept.thickness, hkl: kept.hkl };
+  return { against: told(against), beside: told(beside) };
+}
+
+/** Of what a difference of two pictures is, and how far it can be trusted. */
+function differenceBadge({ pattern, against }) {
+  const both = [pattern, against.pattern];
+  if (both.some((one) => one.stage !== "exact")) return `B − A: ${badgeOf(pattern)} − ${badgeOf(against.pattern)}`;
+  if (both.some((one) => one.converged === false)) return "B − A, both computed, not converged";
+  const error = both.reduce((sum, one) => sum + (one.error || 0), 0);
+  return `B − A, both computed${error ? `, error ≈ ${digits(error, 2)}` : ""}`;
 }
 
 /** In how far a pattern is right. */
@@ -155,7 +170,7 @@ function paintPattern(now, colours) {
     showLegend([-size, size], "difference", false);
     return;
   }
-  if (look.auto) look.limits = percentiles(now.values);
+  if (look.auto) look.limits = commonLimits([now, now.beside].filter(Boolean));
   draw(canvas, now.values, now.size, look.limits, look.logarithmic, colours);
   showLegend(look.limits, look.colours, look.inverted);
   showContrast(now);
@@ -179,6 +194,12 @@ function paintDiscs(now, colours) {
   const all = look.together ? percentiles(now.pattern.data) : [0, 1];
   showLegend(all, look.colours, look.inverted, look.together ? null : ["bright", "dark"]);
   return undefined;
+}
+
+/** The grey scale of one picture, or of A and B together, so that one legend is true of both. */
+function commonLimits(pictures) {
+  const limits = pictures.map(({ values }) => percentiles(values));
+  return [Math.min(...limits.map(([low]) => low)), Math.max(...limits.map(([, high]) => high))];
 }
 
 function paintCbed(now, colours) {
