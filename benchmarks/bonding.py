@@ -54,7 +54,15 @@ def main() -> None:
         f"of error / uncertainty {number(float(np.sqrt(np.mean(values**2))))}, of the error "
         f"{100 * float(np.sqrt(np.mean(np.square(errors)))):.2f} %."
     )
-    head = ("crystal", "trial", "B error with (in uncertainties)", "B error without", "chi²/n with", "without", "CPU s")
+    head = (
+        "crystal",
+        "trial",
+        "B error with (in uncertainties)",
+        "B error without",
+        "chi²/n with",
+        "without",
+        "CPU s",
+    )
     publish("Bonds", [str(__doc__).partition("\n")[2].strip(), text, table(head, rows)], chosen)
 
 
