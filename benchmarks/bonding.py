@@ -1,8 +1,8 @@
 """Synthetic truth with bonds: U_g of the lowest families changed at random, refined with and without the term.
 
 The patterns come from `lacbed.intensities`, pixel by pixel, with Poisson noise and U_g that differ from those of
-neutral atoms by about two per cent. The refinement starts from neutral atoms and a B that is 15 % off, once with the
-families free and once without. Coverage is the share of F_g within one standard uncertainty of the truth.
+neutral atoms by two per cent or so. The refinement starts from neutral atoms and a B that is 15 % off, with the
+families free and once more without. Coverage is the share of F_g within one standard uncertainty of the truth.
 """
 
 from __future__ import annotations
