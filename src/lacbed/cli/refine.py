@@ -138,8 +138,9 @@ def run(
     from lacbed.io.lock import claimed
     from lacbed.refinement import files
     from lacbed.refinement.problem import measured_of
+    from lacbed.report import check_resumable
 
-    files.check_folder(out, resume)
+    check_resumable(out, "refinement", files.STATE, resume)
     with claimed(out, "refinement", inside=True):
         measured_pattern, structure = load_experiment(experiment), load_crystal(crystal, block)
         measured = measured_of(measured_pattern, structure)

@@ -17,7 +17,6 @@ from lacbed.errors import FileFormatError
 from lacbed.experiment.experiment import Experiment
 from lacbed.io.atomic import replacing
 from lacbed.io.checks import is_list, is_number, is_whole, read_json
-from lacbed.io.lock import is_empty
 from lacbed.patterns.files import save_pattern
 from lacbed.refinement.charge import deformation_map
 from lacbed.refinement.objective import make_target, z_of
@@ -31,24 +30,6 @@ from lacbed.settings import MAX_THICKNESS
 STATE = "state.json"
 MOST_BEAMS = 20_000
 _LARGEST = 10**8  # bytes
-
-
-def check_folder(folder: Path, resume: bool) -> None:
-    """Refuse a folder that holds something else, before any long work.
-
-    Raises:
-        FileFormatError: if it exists and is not empty, cannot be made, or there is nothing to resume.
-    """
-    if resume and not (folder / STATE).is_file():
-        raise FileFormatError(f"there is no {STATE} in {str(folder)!r} to resume from")
-    if folder.exists() and not folder.is_dir():
-        raise FileFormatError(f"{str(folder)!r} is a file; the results of a refinement go to a folder")
-    if not resume and not is_empty(folder):
-        raise FileFormatError(
-            f"the folder {str(folder)!r} is not empty; choose a new one, or continue with --resume"
-        )
-    if not folder.parent.is_dir():
-        raise FileFormatError(f"cannot write {str(folder)!r}: there is no folder {str(folder.parent)!r}; make it")
 
 
 def fingerprint(measured: Measured, crystal: Crystal, options: RefinementOptions) -> str:
