@@ -95,4 +95,5 @@ def _unit(
     direct = torch.as_tensor(crystal.direct) if structure is None else direct_basis(structure.cell)
     square = 0.25 * torch.square(torch.as_tensor(indices) @ torch.linalg.inv(direct)).sum(dim=1)
     volume = torch.linalg.det(direct).abs()
-    return relativistic_gamma(energy) * MOTT_BETHE / (math.pi * volume * square)
+    unit: Tensor = relativistic_gamma(energy) * MOTT_BETHE / (math.pi * volume * square)
+    return unit
