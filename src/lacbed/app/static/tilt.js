@@ -127,7 +127,9 @@ function drawLines(pen, facts, half, ratio) {
         pen.lineTo(nearest * ux + 2 * half * uy, nearest * uy - 2 * half * ux);
       }
       pen.stroke();
-      if (s > 0) names.push({ hkl: [h, k, l], strength, x: nearest * ux, y: nearest * uy });
+      if (s < 0) names.push({ // a beam from there excites g, as the Bragg lines over the pattern have it
+        hkl: [h, k, l], strength, x: nearest * ux, y: nearest * uy,
+      });
     }
   }
   return names;
