@@ -6,8 +6,8 @@ diffuse background b the covariance of what a refinement finds is
 
     C = (Jᵀ W J)⁻¹,   W = 1 / (N + b + r²),
 
-the bound of Cramér and Rao, which least squares with these weights reaches. It knows nothing of faults of the
-model.
+the bound of Cramér and Rao, which least squares with these weights reaches; priors add their
+own precision. It knows nothing of faults of the model.
 
 Several stacks of one crystal share what belongs to the crystal. Each contributes the inverse of its own C for
 these parameters alone, geometry and thickness being its own affair, and the inverses add up.
@@ -39,7 +39,7 @@ from lacbed.refinement.problem import Measured, Problem
 from lacbed.refinement.uncertainties import correlations, covariance, standard_uncertainties
 from lacbed.simulation import simulate
 
-OF_CRYSTAL = ("B", "U", "x", "occupancy", "cell", "factor", "Ug")
+OF_CRYSTAL = ("B", "U", "x", "occupancy", "cell", "factor")
 """Kinds of parameters that stacks of one crystal share."""
 
 ROUGH = 1.8
@@ -224,7 +224,9 @@ def forecast(
     """
     parameters, hkl, target, fit = linearised(crystal, design, free, absorption, factors)
     assert fit.slopes is not None
-    return Forecast((design,), (hkl,), parameters, covariance(target, fit.residual, fit.slopes))
+    precision = np.array([1.0 / p.spread**2 for p in parameters])
+    matrix = covariance(target, torch.zeros_like(fit.residual), fit.slopes, precision)
+    return Forecast((design,), (hkl,), parameters, matrix)
 
 
 def linearised(
