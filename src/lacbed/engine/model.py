@@ -29,7 +29,7 @@ from lacbed.engine.potential import ZonePotential
 ETA, ETA_ASIDE = 0.6, 0.3
 """η in 1/Å², the second for waves of other Laue zones that are left out."""
 
-ASIDE = 2.0
+ASIDE = 4.0
 """Waves of other Laue zones are kept over a margin so many times smaller, as they are coupled weakly."""
 
 STEPS = 3
