@@ -139,6 +139,31 @@ def select_beams(
     return BeamList(pool[:total], vectors[:total], strong, float(score[:strong].max()))
 
 
+def beams_aside(
+    crystal: Crystal, frame: Frame, wave: ElectronWave, span: tuple[float, float], laue_zones: int
+) -> IntArray:
+    """All beams of higher-order Laue zones that the rule of `select_beams` lets take part, however long: (n, 3).
+
+    Args:
+        crystal: the crystal.
+        frame: its orientation.
+        wave: the electrons.
+        span: the least and the largest |k|² of the tilts in 1/Å².
+        laue_zones: highest order of Laue zone.
+    """
+    if not laue_zones:
+        return np.empty((0, 3), dtype=np.int64)
+    spacing = 1.0 / float(np.linalg.norm(crystal.direct @ np.array(frame.zone_axis)))
+    off = laue_zones * spacing
+    radius = math.sqrt(span[1] + 2.0 * wave.wave_number * (HOLZ_REACH * spacing + off) + off * off) + 1e-6
+    pool = _pool(crystal, frame, math.hypot(radius, off), laue_zones)
+    vectors = frame.vectors(pool)
+    score, size = _scores(vectors, np.array([(math.sqrt(s), 0.0) for s in span]), wave)
+    kept = (np.abs(vectors[:, 2]) > 1e-9) & (score <= HOLZ_WEIGHT * HOLZ_REACH * spacing)
+    order = np.lexsort((size[kept], score[kept]))
+    return np.asarray(pool[kept][order])
+
+
 def _all_positions(hkl: IntArray, among: IntArray) -> IntArray:
     """Position of every hkl in a list, -1 where absent."""
     return BeamList(among, among.astype(float), len(among), 0.0).index(hkl)

@@ -114,7 +114,7 @@ def forecast(crystal: Crystal, settings: Settings) -> Forecast:
             _bytes("fast", interpolated, settings, reflections),
         )
     seconds = seconds / (_RATE * side_by_side()) + prepared / _RATE  # which one thread does
-    if fast is not None and settings.tolerance and covers(settings, frame.is_flat):
+    if fast is not None and settings.tolerance and covers(settings, frame):
         work = _TRIED * _fast_operations(interpolated)
         return Forecast(
             beams, work / _RATE + prepared / _RATE, fast[1], None, "a larger --tolerance or fewer --pixels"

@@ -140,7 +140,7 @@ def _simulate(crystal: Crystal, settings: Settings, tick: Tick | None) -> xr.Dat
     if settings.tolerance:
         from lacbed.engine.zone import Zone, covers
 
-        if covers(settings, make_frame(crystal, settings.zone_axis, settings.foil_normal).is_flat):
+        if covers(settings, make_frame(crystal, settings.zone_axis, settings.foil_normal)):
             return Zone.of(crystal, settings).solve(settings, tick)
         facts["tolerance"] = settings.tolerance
         asked_z, asked_change = 1.0, settings.tolerance

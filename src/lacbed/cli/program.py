@@ -26,6 +26,7 @@ from lacbed.cli import (
     learn,
     page,
     patterns,
+    plan,
     predict,
     refine,
     simulate,
@@ -68,6 +69,7 @@ for _name, _command in (
     ("identify", identify.identify_command),
     ("retrieve", identify.retrieve_command),
     ("solve", solve.command),
+    ("plan", plan.command),
 ):
     app.command(name=_name)(_command)
 catalog.app.add_typer(fetch.app)

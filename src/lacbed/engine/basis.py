@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from lacbed.beams import beams_aside
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
-from lacbed.engine.model import Model, bloch_waves, far_enough, fold, near_waves
+from lacbed.engine.foil import Foil
+from lacbed.engine.model import Model, bloch_waves, far_enough, fold, kept_waves, near_waves
 from lacbed.engine.potential import ZonePotential, zone_potential
 from lacbed.geometry.folding import zone_of_allowed
 from lacbed.geometry.frame import Frame
+from lacbed.geometry.wave import electron_wave
 from lacbed.settings import Settings
 from lacbed.solvers.blocks import check_memory
 
@@ -38,6 +42,9 @@ _NEAR = 9.0
 _FEW = 700
 """So many beams may always come in or go out, and more only as far as it was asked for."""
 
+_AROUND = 1.0
+"""Energies of waves of other Laue zones change by so many times the product of |h| and |q - q₀|."""
+
 _LEAST_NEAR, _MOST_NEAR = 500, 700
 """At least so many; more than the second number only as far as half of `_NEAR`."""
 
@@ -47,14 +54,28 @@ class Reach:
     """What waves are wanted for.
 
     Attributes:
-        highest: |k|² of the highest tilt in 1/Å².
+        highest: |k|² of the highest tilt in 1/Å², as in `Wanted.level`.
         out: |h| in 1/Å of the furthest wave that comes in or goes out.
         thickest: largest thickness in Å.
+        least, most: the least and the largest |k|² in vacuum in 1/Å²: they decide which beams of other Laue zones
+            take part.
     """
 
     highest: float
     out: float
     thickest: float
+    least: float = 0.0
+    most: float = 0.0
+
+    def within(self, other: Reach) -> bool:
+        """Whether all tilts and reflections are within those of another one."""
+        near = self.highest <= other.highest + 1e-9 and self.out <= other.out + 1e-9
+        return near and self.least >= other.least - 1e-9 and self.most <= other.most + 1e-9
+
+    def joined(self, other: Reach) -> Reach:
+        """What holds both."""
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return replace(Reach(*(max(pair) for pair in pairs)), least=min(self.least, other.least))
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,56 +120,96 @@ def solve_basis(
     reach: Reach,
     margin: float,
     centre: FloatArray,
+    foil: Foil,
+    radius: float,
 ) -> Basis:
     """Waves of q₀ up to `margin` in 1/Å² above the highest tilt, in as many beams as the tolerance needs.
+
+    `radius` in 1/Å is the largest distance of a q from q₀.
 
     Raises:
         MemoryLimitError: if they cannot be held.
     """
-    limit = reach.highest + margin
+    limit, wave = reach.highest + margin, electron_wave(settings.energy)
+    others = beams_aside(crystal, frame, wave, (reach.least, reach.most), settings.laue_zones)
+    out_of_plane = frame.vectors(others)
+    around = _AROUND * radius * float(np.linalg.norm(out_of_plane[:, :2], axis=1).mean()) if len(others) else 0.0
 
     def potential_within(g_max: float) -> ZonePotential:
         return zone_potential(
-            crystal, frame, settings.energy, settings.factors, settings.absorption, g_max, centre
+            crystal, frame, settings.energy, settings.factors, settings.absorption, g_max, centre, foil, others
         )
 
     cell = float(np.linalg.norm(frame.vectors(zone_of_allowed(crystal, frame)), axis=1).max())
-    wide = potential_within(
-        max(FARTHEST, reach.out + cell + 2.0 * _BESIDE, 1.2 * math.sqrt(limit + FURTHER + 2.0))
-    )
+    furthest = reach.out + cell + 2.0 * _BESIDE
+    furthest /= math.sqrt(1.0 - foil.steepness(furthest))  # that of a slanting wave counts for more
+    wide = potential_within(max(FARTHEST, furthest, 1.2 * math.sqrt(limit + FURTHER + 2.0)))
     further = _more_waves(wide, limit)
     wish = limit + _NEAR
-    if int((wide.size <= wish).sum()) > _MOST_NEAR:
+    if int((wide.own <= wish).sum()) > _MOST_NEAR:
         wish = limit + 0.5 * _NEAR
-    wish = max(wish, float(wide.size[min(_LEAST_NEAR, len(wide.size)) - 1]))
-    near = _whole_shell(wide, max(wish, further + 2.0, (reach.out + cell + _BESIDE) ** 2))
+    wish = max(wish, float(wide.own[min(_LEAST_NEAR, len(wide.own)) - 1]))
+    outer = reach.out + cell + _BESIDE
+    own = max(_whole_shell(wide, max(wish, further + 2.0)), _holding(wide, outer))
+    near = wide.aside + own
     _check_memory(crystal, settings, wide, near, further)
-    energies, vectors = near_waves(wide, near)
+    levels, energies, vectors = near_waves(wide, near, reach.highest, around)
     allowed = FAR * float(settings.tolerance or 0.0) * wave_number / (math.pi * reach.thickest)
-    g_max, tail = far_enough(wide, energies[:_DEEPEST], vectors[:, :_DEEPEST], allowed)
+    some = _telling(vectors[: wide.aside], energies, kept_waves(levels, limit))
+    g_max, tail = far_enough(wide, energies[some], vectors[:, some], allowed)
     potential = potential_within(g_max)
-    waves = bloch_waves(potential, energies, vectors, further)
-    beams = min(near, max(_FEW, _whole_shell(potential, (reach.out + cell + _BESIDE) ** 2)))
+    waves = bloch_waves(potential, levels, energies, vectors, further)
+    beams = min(own, max(_FEW, _holding(potential, outer)))
     model, judge = (fold(potential, waves, up_to, beams) for up_to in (limit, further))
-    out = max(reach.out, math.sqrt(float(potential.size[beams - 1])) - cell - _BESIDE)
-    reached = Reach(reach.highest, out, reach.thickest)
-    return Basis(potential, float(waves.energies[0]), model, judge, reached, margin, g_max, tail)
+    out = max(reach.out, _held(potential, beams) - cell - _BESIDE)
+    reached = replace(reach, out=out)
+    return Basis(potential, float(energies[some[0]]), model, judge, reached, margin, g_max, tail)
 
 
 def _more_waves(potential: ZonePotential, limit: float) -> float:
     """Energy in 1/Å² up to which waves are taken to judge those up to `limit`."""
-    count = int((potential.size <= limit).sum())
-    place = min(len(potential.size) - 1, math.ceil(1.4 * count) + 4)
-    return max(limit + FURTHER, float(potential.size[place]))
+    count = int((potential.own <= limit).sum())
+    place = min(len(potential.own) - 1, math.ceil(1.4 * count) + 4)
+    return max(limit + FURTHER, float(potential.own[place]))
+
+
+def _telling(aside: Tensor, energies: Tensor, kept: int) -> Tensor:
+    """Waves that show how far beams are needed: the deepest ones, and some of other Laue zones: positions.
+
+    Args:
+        aside: what the waves have in the beams of other zones: (beam, wave).
+        energies: of the waves: (wave,).
+        kept: how many are kept.
+    """
+    if not len(aside):
+        return torch.arange(min(_DEEPEST, len(energies)))
+    other = aside.abs().amax(dim=0) > 0.0
+    own = torch.nonzero(~other).flatten()
+    some = torch.nonzero(other[:kept]).flatten()
+    some = some[:: max(1, len(some) // _DEEPEST)]
+    return torch.cat([own[torch.argsort(-energies[own])][:_DEEPEST], some])
 
 
 def _whole_shell(potential: ZonePotential, limit: float) -> int:
     """Number of beams with |h|² up to a limit, completed to a whole shell."""
-    size = potential.size
+    size = potential.own
     count = min(len(size), max(1, int((size <= limit).sum())))
     while count < len(size) and float(size[count] - size[count - 1]) < 1e-7:
         count += 1
     return count
+
+
+def _holding(potential: ZonePotential, radius: float) -> int:
+    """Number of first beams that hold all with |q₀ + h| up to a radius, completed to a whole shell."""
+    length = torch.linalg.vector_norm(potential.vectors[potential.aside :], dim=1)
+    return _whole_shell(potential, float(potential.own[length <= radius].max()))
+
+
+def _held(potential: ZonePotential, count: int) -> float:
+    """The largest radius in 1/Å within which the first beams are all that there are."""
+    length = torch.linalg.vector_norm(potential.vectors[potential.aside :], dim=1)
+    first, beyond = length[:count], length[count:]
+    return float(first.max() if not len(beyond) else first[first < beyond.min() - 1e-9].max())
 
 
 def _check_memory(crystal: Crystal, settings: Settings, potential: ZonePotential, near: int, limit: float) -> None:
@@ -158,7 +219,7 @@ def _check_memory(crystal: Crystal, settings: Settings, potential: ZonePotential
         MemoryLimitError: with the estimate.
     """
     word = 16 if settings.absorption is not None or potential.elastic.is_complex() else 8
-    kept = int((potential.size <= limit).sum())
+    kept = int((potential.own <= limit).sum()) + potential.aside
     need = word * (4 * near**2 + kept * (8 * len(potential.places) + 50 * kept + 12 * near))
     what = f"{kept} Bloch waves in {len(potential.places)} beams of {crystal.name}"
     check_memory(need, torch.device("cpu"), what, "a larger tolerance or a narrower grid")

@@ -70,10 +70,10 @@ def _read(table: csr_matrix, at_nodes: np.ndarray) -> np.ndarray:
 
 def _free_wave(wanted: Wanted, part: float, like: np.ndarray) -> np.ndarray:
     """What amplitudes with the phase |k|² are multiplied by to have c (|k|² + |k'|²) / 2: as `like`."""
-    tilts = wanted.tilts[: like.shape[2]]
-    length = (part - 1.0) * (tilts**2).sum(axis=1)
-    between = (part * tilts @ wanted.vectors.T).T  # c (|k'|² - |k|²) / 2, but for a constant
-    turns = (0.5 * wanted.thicknesses)[:, None, None] * ((length + between) / wanted.along[: len(tilts)])
+    count = like.shape[2]
+    length = (part - 1.0) * wanted.level[:count]
+    between = (0.5 * part * wanted.rise[:count]).T  # c (|k'|² - |k|²) / 2
+    turns = (0.5 * wanted.thicknesses)[:, None, None] * ((length + between) / wanted.along[:count])
     angle = (2.0 * np.pi * (turns - np.round(turns))).astype(like.real.dtype)
     wave = np.empty(angle.shape, dtype=like.dtype)
     np.cos(angle, out=wave.real)

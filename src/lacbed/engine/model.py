@@ -18,16 +18,20 @@ Phys. 141 (2014) 054109). The waves become v_j + Σ_l l R_lj B_lj, normalised to
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from lacbed.crystals.cell import FloatArray
+from lacbed.engine.foil import Foil
 from lacbed.engine.potential import ZonePotential
 
-ETA = 0.6
-"""η in 1/Å²."""
+ETA, ETA_ASIDE = 0.6, 0.3
+"""η in 1/Å², the second for waves of other Laue zones that are left out."""
+
+ASIDE = 4.0
+"""Waves of other Laue zones are kept over a margin so many times smaller, as they are coupled weakly."""
 
 STEPS = 3
 """Steps of conjugate gradients for the far beams."""
@@ -44,20 +48,24 @@ class Waves:
     """Bloch waves of q = 0 and what the far beams add to the highest of them.
 
     Attributes:
-        energies: of all waves in the near beams, falling, in 1/Å²: (near,).
+        levels: what decides which are kept, rising, in 1/Å², see `near_waves`: (near,).
+        energies: of all waves in the near beams in 1/Å²: (near,).
         vectors: the waves: (near, near).
         far: X_j of the first m waves: (far, m).
-        pull: U X in all beams: (beam, m).
+        pull: U X in all beams, and in the near ones what couples Laue zones: (beam, m).
         push: U C in the far beams: (far, m).
         damping: U' v in all beams, or None: (beam, m).
+        between: what couples Laue zones of it, in near beams: (near, m), or empty with one zone.
     """
 
+    levels: Tensor
     energies: Tensor
     vectors: Tensor
     far: Tensor
     pull: Tensor
     push: Tensor
     damping: Tensor | None
+    between: Tensor
 
     @property
     def near(self) -> int:
@@ -65,17 +73,46 @@ class Waves:
         return len(self.energies)
 
     def kept(self, limit: float) -> int:
-        """How many waves have energies above -limit, moved on to a gap in the spectrum."""
-        count = max(1, int((self.energies > -limit).sum()))
-        while count < len(self.energies) and float(self.energies[count - 1] - self.energies[count]) < _SPLIT:
-            count += 1
-        return count
+        """How many waves have levels below a limit, moved on to a gap in the spectrum."""
+        return kept_waves(self.levels, limit)
 
 
-def near_waves(potential: ZonePotential, near: int) -> tuple[Tensor, Tensor]:
-    """Energies, falling, and waves in the first `near` beams: (near,), (near, near)."""
-    energies, vectors = torch.linalg.eigh(potential.matrix(near))
-    return energies.flip(0), vectors.flip(1)
+def kept_waves(levels: Tensor, limit: float) -> int:
+    """How many of rising levels are below a limit, moved on to a gap."""
+    count = max(1, int((levels < limit).sum()))
+    while count < len(levels) and float(levels[count] - levels[count - 1]) < _SPLIT:
+        count += 1
+    return count
+
+
+def near_waves(
+    potential: ZonePotential, near: int, highest: float, around: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Levels, rising, energies and waves in the first `near` beams, each wave in one Laue zone.
+
+    The level of a wave of the zone is -energy. One of another zone matters where its energy, which changes by up
+    to `around` with q, comes near those of the zone's waves, from the deepest to those that the highest tilt
+    excites: its level is that of the zone's waves that are as far from the highest tilt.
+
+    Args:
+        potential: the potential.
+        near: number of beams.
+        highest: level of the highest tilt in 1/Å².
+        around: in 1/Å².
+
+    Returns:
+        (near,), (near,) and (near, near).
+    """
+    aside, matrix = potential.aside, potential.matrix(near)
+    energies, vectors = torch.linalg.eigh(matrix[aside:, aside:])
+    energies, vectors = energies.flip(0), vectors.flip(1)
+    if not aside:
+        return -energies, energies, vectors
+    others, waves = torch.linalg.eigh(matrix[:aside, :aside])
+    away = torch.maximum(-others - highest, others - energies[0])
+    levels = torch.cat([highest + ASIDE * (away - around), -energies])
+    order = torch.argsort(levels)
+    return levels[order], torch.cat([others, energies])[order], torch.block_diag(waves, vectors)[:, order]
 
 
 def far_enough(potential: ZonePotential, energies: Tensor, vectors: Tensor, allowed: float) -> tuple[float, float]:
@@ -104,10 +141,11 @@ def far_enough(potential: ZonePotential, energies: Tensor, vectors: Tensor, allo
     return float(size[enough].sqrt()) - 1e-6, float(worst[enough])
 
 
-def bloch_waves(potential: ZonePotential, energies: Tensor, vectors: Tensor, limit: float) -> Waves:
-    """The waves of `near_waves`, with far beams for those of energy above -limit in 1/Å²."""
-    near, empty = len(energies), vectors.new_zeros((0, 0))
-    kept = Waves(energies, vectors, empty, empty, empty, None).kept(limit)
+def bloch_waves(
+    potential: ZonePotential, levels: Tensor, energies: Tensor, vectors: Tensor, limit: float
+) -> Waves:
+    """The waves of `near_waves`, with far beams for those of a level below a limit in 1/Å²."""
+    near, kept = len(energies), kept_waves(levels, limit)
     waves, table = vectors[:, :kept], potential.elastic
     gap = energies[:kept] + potential.size[near:, None]
     if len(gap):
@@ -116,10 +154,16 @@ def bloch_waves(potential: ZonePotential, energies: Tensor, vectors: Tensor, lim
         pull = potential.apply(table, far, near)
     else:
         push, far, pull = gap.to(waves.dtype), gap.to(waves.dtype), torch.zeros_like(waves)
+    between = waves.new_zeros((0, 0))
+    if potential.aside:
+        between, first = potential.matrix(near), potential.aside
+        between[:first, :first], between[first:, first:] = 0.0, 0.0
+        between = between @ waves
+        pull[:near] += between
     damping = None
     if potential.absorptive is not None:
         damping = potential.apply(potential.absorptive, torch.cat([waves, far]))
-    return Waves(energies, vectors, far, pull, push, damping)
+    return Waves(levels, energies, vectors, far, pull, push, damping, between)
 
 
 def _conjugate_gradients(potential: ZonePotential, near: int, push: Tensor, gap: Tensor) -> Tensor:
@@ -167,12 +211,12 @@ def polynomial(coefficients: Tensor, q: Tensor) -> Tensor:
 
 
 def fold(potential: ZonePotential, waves: Waves, limit: float, beams: int) -> Model:
-    """The matrices in the waves of energy above -limit in 1/Å², and the first `beams` near beams in them."""
+    """The matrices in the waves of a level below a limit in 1/Å², and the zone's first `beams` beams in them."""
     m, near = waves.kept(limit), waves.near
     left = waves.vectors[:, m:]
     turn, energies, rest = _orthonormal(waves, m, potential)
     vector = torch.cat([waves.vectors[:, :m], waves.far[:, :m]]) @ turn
-    moved = [-2.0 * potential.vectors[:, i : i + 1].to(vector.dtype) * vector for i in (0, 1)]
+    moved = potential.slopes(vector)
     parts = [left.mH @ (waves.pull[:near, :m] @ turn), *(left.mH @ part[:near] for part in moved)]
     parts = [torch.cat([part, far]) for part, far in zip(parts, (rest, *(p[near:] for p in moved)), strict=True)]
     first = [torch.diag(energies).to(vector.dtype), *(vector.mH @ part for part in moved)]
@@ -180,10 +224,17 @@ def fold(potential: ZonePotential, waves: Waves, limit: float, beams: int) -> Mo
         damped = waves.damping[:, :m] @ turn
         parts.append(torch.cat([left.mH @ damped[:near], damped[near:]]))
         first.append(vector.mH @ damped)
+    second = None
+    if potential.oblique is not None:
+        second = torch.stack([vector.mH @ (c[:, None] * vector) for c in potential.oblique.curves.unbind(dim=1)])
     above = torch.cat([waves.energies[m:], -potential.size[near:]])
     gap = energies - above[:, None]
-    resolvent = -torch.expm1(-torch.square(gap / ETA)) / torch.where(gap == 0.0, 1.0, gap)
-    return _assemble(potential.centre, vector[:beams], left, parts, resolvent, first)
+    eta = torch.full_like(above, ETA)
+    if potential.aside:
+        eta[: left.shape[1]][left[: potential.aside].abs().amax(dim=0) > 0.0] = ETA_ASIDE
+    resolvent = -torch.expm1(-torch.square(gap / eta[:, None])) / torch.where(gap == 0.0, 1.0, gap)
+    seen = slice(potential.aside, potential.aside + beams)
+    return _assemble(potential.centre, vector[seen], left[seen], parts, resolvent, first, second)
 
 
 def _orthonormal(waves: Waves, m: int, potential: ZonePotential) -> tuple[Tensor, Tensor, Tensor]:
@@ -195,6 +246,8 @@ def _orthonormal(waves: Waves, m: int, potential: ZonePotential) -> tuple[Tensor
     overlap = far.mH @ far
     overlap.diagonal().add_(1.0)
     matrix = push.mH @ far + far.mH @ applied
+    if potential.aside:
+        matrix += waves.vectors[:, :m].mH @ waves.between[:, :m]
     matrix.diagonal().add_(values.to(matrix.dtype))
     lower = torch.linalg.cholesky(overlap)
     inverse = torch.linalg.solve_triangular(lower, torch.eye(m, dtype=lower.dtype), upper=False)
@@ -210,13 +263,14 @@ def _assemble(
     parts: list[Tensor],
     resolvent: Tensor,
     first: list[Tensor],
+    second: Tensor | None,
 ) -> Model:
     """Second order from the couplings `parts` = B_L,P to M(0), q_x, q_y and U' if there is any: (left, m) each.
 
-    `first` holds the couplings of the same among the waves that are kept: (m, m) each.
+    `first` holds the couplings of the same among the waves that are kept, (m, m) each, and `second` those to q_x²,
+    q_x q_y and q_y², (3, m, m), or None where there are none.
     """
     m, inside = vector.shape[1], left.shape[1]
-    left = left[: len(vector)]
     # What is folded in need not have all digits, and there are many products.
     short = torch.complex64 if vector.is_complex() else torch.float32
     scaled = [(resolvent.to(p.dtype) * p).to(short) for p in parts]
@@ -233,6 +287,8 @@ def _assemble(
 
     matrix, less = (torch.stack([pair(table, a, b) for a, b in POWERS]) for table in (half, -0.5 * norm))
     matrix[:3] += torch.stack(first[:3])
+    if second is not None:
+        matrix[3:] += second
     outgoing = vector @ less
     for number in range(3):
         outgoing[number] += aside[number]
@@ -253,3 +309,27 @@ def _assemble(
     return Model(
         centre, matrix, damping, out, torch.cat([outgoing[:3].conj() + 1j * damped.conj(), beyond.conj()])
     )
+
+
+def slanted(model: Model, foil: Foil, tilt: FloatArray, point: FloatArray) -> Model:
+    """A model that is right for one tilt alone, with N̄ / N as an operator and not a scalar.
+
+    With z = n·(q + h) - n·k' and all of it to first order in z, 2γ gains (s / 2 K_n²) (z 2γ̄ + 2γ̄ z) - s² z / K_n².
+
+    Args:
+        model: that of the zone.
+        foil: the foil.
+        tilt: k' in 1/Å: (2,).
+        point: q of its matrix in 1/Å: (2,).
+    """
+    step = point - model.centre
+    matrix = polynomial(model.matrix, torch.as_tensor(step)[None])[0]
+    matrix.diagonal().sub_(float(step @ step))
+    (across, along), base = (float(f(tilt[None])[0]) for f in (foil.across, foil.along)), float(foil.across(point))
+    shift, share = along - across, base / across
+    z = -0.5 * (foil.normal[0] * model.matrix[1] + foil.normal[1] * model.matrix[2])
+    z.diagonal().add_(float(step @ foil.normal[:2]) + float(foil.normal[2]) * foil.inside - across)
+    product = z @ matrix * (0.5 * shift / (along**2 * base))
+    change = product + product.mH - z * (shift / along) ** 2
+    changed = torch.cat([(model.matrix[0] + change * (along * share))[None], model.matrix[1:]])
+    return replace(model, matrix=changed)

@@ -14,7 +14,7 @@ half as far to go as from the middle of the zone, or less.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -65,23 +65,36 @@ class Orbits:
     move: IntArray
 
 
-def plane_operations(crystal: Crystal, frame: Frame, basis: IntArray) -> tuple[Operation, ...]:
+def plane_operations(
+    crystal: Crystal, frame: Frame, basis: IntArray, one_zone: bool = True
+) -> tuple[Operation, ...]:
     """Operations of the projected crystal, identity first, and their products with reciprocity.
 
-    Reciprocity is left out where the projection has a twofold axis, which does as much.
+    Of those that move tilts alike the first is kept, so that reciprocity is left out where the projection has a
+    twofold axis. A tilted foil has those that leave its normal as it is. With more than one Laue zone those that
+    keep the direction of the beam stand alone, and those that turn it back need reciprocity.
     """
     zone = np.array(frame.zone_axis)
-    found = {np.eye(2, dtype=np.int64).tobytes(): Operation(np.eye(2, dtype=np.int64), np.zeros(2), False)}
+    unit = Operation(np.eye(2, dtype=np.int64), np.zeros(2), False)
+    found: dict[bytes, Operation] = {unit.turn.tobytes(): unit}
+    swapped: dict[bytes, Operation] = {unit.turn.tobytes(): replace(unit, swaps=True)} if one_zone else {}
     back = np.linalg.pinv(basis)
     for rotation, translation in zip(crystal.rotations, crystal.translations, strict=True):
         along = rotation @ zone
         if not (np.array_equal(along, zone) or np.array_equal(along, -zone)):
             continue
         turn = np.round(basis @ np.linalg.inv(rotation) @ back).astype(np.int64)
-        found.setdefault(turn.tobytes(), Operation(turn, basis @ translation, False))
-    if (-np.eye(2, dtype=np.int64)).tobytes() in found:
-        return tuple(found.values())
-    return (*found.values(), *(Operation(o.turn, o.shift, True) for o in found.values()))
+        if one_zone or np.array_equal(along, zone):
+            found.setdefault(turn.tobytes(), Operation(turn, basis @ translation, False))
+        if one_zone or np.array_equal(along, -zone):
+            swapped.setdefault(turn.tobytes(), Operation(turn, basis @ translation, True))
+    lattice = frame.vectors(basis)[:, :2]
+    moves: dict[bytes, Operation] = {}
+    for operation in (*found.values(), *swapped.values()):
+        move = -operation.turn if operation.swaps else operation.turn
+        if np.allclose(frame.normal[:2] @ np.linalg.inv(lattice) @ move @ lattice, frame.normal[:2], atol=1e-9):
+            moves.setdefault((move + 0).tobytes(), operation)
+    return tuple(moves.values())
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ of another, so that nothing is approximated, and no matrix of all beams is ever 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
+from lacbed.engine.foil import Foil
 from lacbed.geometry.folding import zone_of_allowed
 from lacbed.geometry.frame import Frame, IntArray
 from lacbed.potential import Absorption, potential_coefficients
@@ -26,6 +28,31 @@ _PORTION = 2**22
 
 
 @dataclass(frozen=True, eq=False)
+class Oblique:
+    """The matrices A(q) = S(q) (U - diag L(q)) S(q) of a tilted foil or many Laue zones, about q₀.
+
+    Here S² = N_0 / N̄_h and L = |q + h|² + 2 K_t h_z + h_z² (see `lacbed.engine.foil`). In δ = q - q₀, with
+    v = q₀ + h, D = 1 - S² and e = δ·n / N_0, S(q) = S (1 + D e / 2) and the diagonal is
+    -S² [L + 2 v·δ + D e L + |δ|² + 2 v·δ D e - D S² e² L].
+
+    Attributes:
+        scale: S: (beam,).
+        size: S² L in 1/Å²: (beam,).
+        bend: D: (beam,).
+        rate: n_x / N_0 and n_y / N_0 in Å: (2,).
+        slopes: of the diagonal: (beam, 2).
+        curves: second powers of the diagonal and of |δ|² together, as in `POWERS`: (beam, 3).
+    """
+
+    scale: Tensor
+    size: Tensor
+    bend: Tensor
+    rate: Tensor
+    slopes: Tensor
+    curves: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class ZonePotential:
     """U + iU' of one zone, without U_0, and the beams in which it is written.
 
@@ -33,13 +60,17 @@ class ZonePotential:
         basis: two reflections b₁, b₂ that span the zone, as h, k, l: (2, 3).
         lattice: the same as rows in 1/Å: (2, 2).
         centre: q₀ in 1/Å, about which everything is expanded: (2,).
-        places: integer coordinates of the beams, shortest q₀ + h first: (beam, 2).
-        vectors: q₀ + h in 1/Å: (beam, 2).
-        size: |q₀ + h|² in 1/Å²: (beam,).
+        places: integer coordinates of the beams, those of other Laue zones first, then the others, smallest `size`
+            first: (beam, 2), with other zones (beam, 3).
+        vectors: q₀ + h in the plane in 1/Å: (beam, 2).
+        size: |q₀ + h|² in 1/Å², or what stands in its place (see `Oblique`): (beam,).
         elastic, absorptive: U and U' for every difference of coordinates, modulo the sides of the box, real where
-            the crystal has a centre of symmetry; (side, side), the second None without absorption.
+            the crystal has a centre of symmetry; (side, side) or (side, side, side), the second None without
+            absorption.
         shift: w, twice the position of that centre, or None; waves are then multiplied by exp(πi h·w).
         mean: U_0 in 1/Å².
+        oblique: what a tilted foil or other Laue zones make of it, or None.
+        aside: number of beams of other Laue zones.
     """
 
     basis: IntArray
@@ -52,13 +83,22 @@ class ZonePotential:
     absorptive: Tensor | None
     shift: FloatArray | None
     mean: float
+    oblique: Oblique | None = None
+    aside: int = 0
+
+    @property
+    def own(self) -> Tensor:
+        """`size` of the beams of the zone itself, rising: (n,)."""
+        return self.size[self.aside :]
 
     def matrix(self, count: int) -> Tensor:
-        """U - diag |q₀ + h|² of the first beams: (count, count)."""
+        """S U S - diag of `size` of the first beams: (count, count)."""
         places = torch.as_tensor(self.places[:count])
         steps = places[:, None] - places[None]
-        high, wide = self.elastic.shape
-        matrix: Tensor = self.elastic[steps[..., 0] % high, steps[..., 1] % wide].clone()
+        matrix: Tensor = self.elastic[tuple(steps[..., i] % n for i, n in enumerate(self.elastic.shape))].clone()
+        if self.oblique is not None:
+            scale = self.oblique.scale[:count]
+            matrix *= scale[:, None] * scale
         matrix.diagonal().sub_(self.size[:count].to(matrix.dtype))
         return matrix
 
@@ -67,22 +107,36 @@ class ZonePotential:
 
         Real waves go two at a time, as the real and imaginary part of one. (n, wave) to (beam, wave).
         """
+        if self.oblique is not None:
+            waves = self.oblique.scale[first : first + len(waves), None] * waves
         is_real, count = not waves.is_complex(), waves.shape[1]
         if is_real:
             waves = torch.nn.functional.pad(waves, (0, count % 2))
             waves = torch.complex(waves[:, 0::2].contiguous(), waves[:, 1::2].contiguous())
-        field = torch.fft.ifft2(table).real * table.numel()
-        high, wide = table.shape
-        place = torch.as_tensor(self.places[:, 0] % high * wide + self.places[:, 1] % wide)
+        sides, axes = table.shape, tuple(range(-table.ndim, 0))
+        field = torch.fft.ifftn(table).real * table.numel()
+        place = torch.as_tensor(np.ravel_multi_index(tuple((self.places % sides).T), sides))
         filled = place[first : first + len(waves)]
         pieces = []
         for part in torch.split(waves, max(1, _PORTION // table.numel()), dim=1):
             box = part.new_zeros((part.shape[1], table.numel()))
             box[:, filled] = part.T
-            box = torch.fft.fft2(torch.fft.ifft2(box.view(-1, high, wide)) * field)
+            box = torch.fft.fftn(torch.fft.ifftn(box.view(-1, *sides), dim=axes) * field, dim=axes)
             pieces.append(box.view(len(box), -1)[:, place].T)
         found = torch.cat(pieces, dim=1) if pieces else waves.new_zeros((len(place), 0))
-        return torch.stack([found.real, found.imag], dim=2).flatten(1)[:, :count] if is_real else found
+        found = torch.stack([found.real, found.imag], dim=2).flatten(1)[:, :count] if is_real else found
+        return found if self.oblique is None else self.oblique.scale[:, None] * found
+
+    def slopes(self, waves: Tensor) -> list[Tensor]:
+        """The change of the matrix with q_x and q_y, times waves in all beams: two (beam, wave)."""
+        if self.oblique is None:
+            return [-2.0 * self.vectors[:, i : i + 1] * waves for i in (0, 1)]
+        slopes, rate = self.oblique.slopes, self.oblique.rate
+        if not bool(rate.any()):
+            return [slopes[:, i : i + 1] * waves for i in (0, 1)]
+        bend = self.oblique.bend[:, None]
+        turned = 0.5 * (bend * self.apply(self.elastic, waves) + self.apply(self.elastic, bend * waves))
+        return [slopes[:, i : i + 1] * waves + rate[i] * turned for i in (0, 1)]
 
 
 def zone_potential(
@@ -93,17 +147,137 @@ def zone_potential(
     absorption: Absorption,
     g_max: float,
     centre: FloatArray,
+    foil: Foil | None = None,
+    others: IntArray | None = None,
 ) -> ZonePotential:
-    """The potential of the zero-order Laue zone in all allowed beams with |q₀ + h| up to `g_max` in 1/Å."""
+    """The potential in all allowed beams of the zone of a size up to `g_max` squared, and in beams of others."""
+    others = None if others is None or not len(others) else others
+    foil = None if foil is None or (foil.is_flat and others is None) else foil
     basis = zone_of_allowed(crystal, frame)
     lattice = frame.vectors(basis)[:, :2]
-    furthest = g_max + float(np.linalg.norm(centre))
+    if others is not None:
+        assert foil is not None
+        return _many_zones(crystal, frame, energy, factors, absorption, g_max, centre, foil, others)
+    radius = g_max if foil is None else _furthest(g_max, foil, centre)
+    furthest = radius + float(np.linalg.norm(centre))
     reach = np.floor(furthest * np.linalg.norm(np.linalg.inv(lattice), axis=0) + 1e-9).astype(np.int64)
     first, second = (np.arange(-2 * r, 2 * r + 1) for r in reach)
     differences = np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1).reshape(-1, 2)
     length = np.linalg.norm(differences @ lattice, axis=1)
-    differences, length = differences[length <= 2.0 * g_max + 1e-9], length[length <= 2.0 * g_max + 1e-9]
+    differences = differences[length <= 2.0 * radius + 1e-9]
     hkl = differences @ basis
+    elastic, absorptive, shift, mean = _coefficients(crystal, hkl, differences, basis, energy, factors, absorption)
+    sides = [next_fast_len(int(4 * r + 1)) for r in reach]
+
+    def table(values: Tensor) -> Tensor:
+        found = values.new_zeros(sides)
+        found[differences[:, 0] % sides[0], differences[:, 1] % sides[1]] = values
+        return found
+
+    waves = differences @ lattice + centre
+    inside = _by_size(waves, g_max, foil, centre)
+    vectors = torch.as_tensor(waves[inside])
+    oblique = None if foil is None else _oblique(foil, centre, waves[inside], np.zeros(len(inside)))
+    return ZonePotential(
+        basis,
+        lattice,
+        centre,
+        differences[inside],
+        vectors,
+        vectors.square().sum(dim=1) if oblique is None else oblique.size,
+        table(elastic),
+        None if absorptive is None else table(absorptive),
+        shift,
+        mean,
+        oblique,
+    )
+
+
+def _furthest(g_max: float, foil: Foil, centre: FloatArray) -> float:
+    """The largest |q₀ + h| with |q₀ + h|² N_0 / N̄_h up to the square of `g_max`."""
+    steep = float(np.linalg.norm(foil.normal[:2])) / float(foil.across(centre))
+    even = 1.0 + steep * float(np.linalg.norm(centre))
+    return 0.5 * (steep * g_max**2 + math.sqrt((steep * g_max**2) ** 2 + 4.0 * even * g_max**2))
+
+
+def _by_size(waves: FloatArray, g_max: float, foil: Foil | None, centre: FloatArray) -> IntArray:
+    """Which of the waves q₀ + h of a zone have a size up to the square of `g_max`, in its order."""
+    length = np.linalg.norm(waves, axis=1)
+    if foil is not None:
+        length = length * np.sqrt(foil.across(centre) / foil.across(waves).clip(min=1e-9))
+    inside = np.flatnonzero(length <= g_max + 1e-9)
+    return np.asarray(inside[np.argsort(np.round(length[inside], 9), kind="stable")])
+
+
+def _many_zones(
+    crystal: Crystal,
+    frame: Frame,
+    energy: float,
+    factors: str,
+    absorption: Absorption,
+    g_max: float,
+    centre: FloatArray,
+    foil: Foil,
+    others: IntArray,
+) -> ZonePotential:
+    """`zone_potential` with beams of other Laue zones."""
+    basis = zone_of_allowed(crystal, frame)
+    layer = others @ np.array(frame.zone_axis)
+    step = others[np.argmin(np.where(layer > 0, layer, np.inf) if np.any(layer > 0) else -layer)]
+    whole = np.stack([*basis, step])
+    lattice, back = frame.vectors(whole), np.linalg.inv(whole)
+    radius = _furthest(g_max, foil, centre)
+    reach = np.floor(
+        (radius + float(np.linalg.norm(centre))) * np.linalg.norm(np.linalg.inv(lattice[:2, :2]), axis=0) + 1e-9
+    )
+    aside = np.round(others @ back).astype(np.int64)
+    reach = np.maximum(reach, np.abs(aside[:, :2]).max(axis=0)).astype(np.int64)
+    low, high = min(0, int(aside[:, 2].min())), max(0, int(aside[:, 2].max()))
+    axes = [np.arange(-2 * r, 2 * r + 1) for r in reach] + [np.arange(low - high, high - low + 1)]
+    differences = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    widest = max(radius, float(np.linalg.norm(frame.vectors(others)[:, :2] + centre, axis=1).max()))
+    differences = differences[np.linalg.norm((differences @ lattice)[:, :2], axis=1) <= 2.0 * widest + 1e-9]
+    sides = [next_fast_len(len(axis)) for axis in axes]
+    elastic, absorptive, shift, mean = _coefficients(
+        crystal, differences @ whole, differences, whole, energy, factors, absorption
+    )
+
+    def table(values: Tensor) -> Tensor:
+        found = values.new_zeros(sides)
+        found[tuple(column % side for column, side in zip(differences.T, sides, strict=True))] = values
+        return found
+
+    flat = differences[differences[:, 2] == 0]
+    waves = (flat @ lattice)[:, :2] + centre
+    places = np.concatenate([aside, flat[_by_size(waves, g_max, foil, centre)]])
+    vectors = places @ lattice
+    oblique = _oblique(foil, centre, vectors[:, :2] + centre, vectors[:, 2])
+    return ZonePotential(
+        basis,
+        lattice[:2, :2],
+        centre,
+        places,
+        torch.as_tensor(vectors[:, :2] + centre),
+        oblique.size,
+        table(elastic),
+        None if absorptive is None else table(absorptive),
+        shift,
+        mean,
+        oblique,
+        len(aside),
+    )
+
+
+def _coefficients(
+    crystal: Crystal,
+    hkl: IntArray,
+    differences: IntArray,
+    basis: IntArray,
+    energy: float,
+    factors: str,
+    absorption: Absorption,
+) -> tuple[Tensor, Tensor | None, FloatArray | None, float]:
+    """U without U_0 and U', made real where there is a centre, w of the centre or None, and U_0."""
     elastic, absorptive = potential_coefficients(crystal, hkl, energy, factors, absorption)
     origin = int(np.flatnonzero(~differences.any(axis=1))[0])
     mean = float(elastic[origin].real)
@@ -113,27 +287,21 @@ def zone_potential(
         phase = half_turns(hkl, shift)
         elastic = (elastic * phase).real
         absorptive = None if absorptive is None else (absorptive * phase).real
-    sides = [next_fast_len(int(4 * r + 1)) for r in reach]
+    return elastic, absorptive, shift, mean
 
-    def table(values: Tensor) -> Tensor:
-        found = values.new_zeros(sides)
-        found[differences[:, 0] % sides[0], differences[:, 1] % sides[1]] = values
-        return found
 
-    waves = differences @ lattice + centre
-    length = np.linalg.norm(waves, axis=1)
-    inside = np.flatnonzero(length <= g_max + 1e-9)
-    inside = inside[np.argsort(np.round(length[inside], 9), kind="stable")]
-    vectors = torch.as_tensor(waves[inside])
-    return ZonePotential(
-        basis,
-        lattice,
-        centre,
-        differences[inside],
-        vectors,
-        vectors.square().sum(dim=1),
-        table(elastic),
-        None if absorptive is None else table(absorptive),
-        shift,
-        mean,
-    )
+def _oblique(foil: Foil, centre: FloatArray, waves: FloatArray, up: FloatArray) -> Oblique:
+    """For waves q₀ + h, (n, 2), with h_z, (n,)."""
+    level = float(foil.across(centre))
+    square = level / (foil.across(waves) + foil.normal[2] * up)
+    length = (waves**2).sum(axis=1) + (2.0 * foil.inside + up) * up
+    bend, rate = 1.0 - square, foil.normal[:2] / level
+    slopes = -square[:, None] * (2.0 * waves + (bend * length)[:, None] * rate)
+    x, y = waves.T
+    curves = [
+        1.0 - square * (1.0 + 2.0 * x * bend * rate[0] - bend * square * rate[0] ** 2 * length),
+        -square * 2.0 * bend * (x * rate[1] + y * rate[0] - square * rate[0] * rate[1] * length),
+        1.0 - square * (1.0 + 2.0 * y * bend * rate[1] - bend * square * rate[1] ** 2 * length),
+    ]
+    pieces = (np.sqrt(square), square * length, bend, rate, slopes, np.stack(curves, axis=1))
+    return Oblique(*(torch.as_tensor(piece) for piece in pieces))

@@ -45,24 +45,21 @@ class Wanted:
 
     Attributes:
         orbits: the tilts, sorted by their matrices.
-        tilts: k in 1/Å: (tilt, 2).
-        along: K_n in 1/Å: (tilt,).
+        level: |k|² in 1/Å², times f in a tilted foil (see `lacbed.engine.foil`): (tilt,).
+        along: K_n in 1/Å, likewise: (tilt,).
+        rise: |k + g|² - |k|² of the reflections in 1/Å²: (tilt, reflection).
         reflections: coordinates of the reflections on the lattice of the zone: (reflection, 2).
-        vectors: the same in 1/Å: (reflection, 2).
         thicknesses: in Å: (thickness,).
+        inside: K of all tilts in 1/Å where the terms in γ² are kept, or None.
     """
 
     orbits: Orbits
-    tilts: FloatArray
+    level: FloatArray
     along: FloatArray
+    rise: FloatArray
     reflections: IntArray
-    vectors: FloatArray
     thicknesses: FloatArray
-
-    @property
-    def length(self) -> FloatArray:
-        """|k|² in 1/Å²: (tilt,)."""
-        return np.asarray((self.tilts**2).sum(axis=1))
+    inside: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,10 +103,11 @@ def solve_pairs(
     side = 2 * orbits.matrix + swaps
     order = np.argsort(side, kind="stable")
     bounds = np.searchsorted(side[order], np.arange(2 * len(orbits.points) + 1))
-    rows, columns = _beams(wanted, operations, potential.places[: model.outgoing.shape[1]])
+    seen = potential.places[potential.aside :, :2][: model.outgoing.shape[1]]
+    rows, columns = _beams(wanted, operations, seen)
     size = model.matrix.shape[1]
     each = max(1, _BYTES // (16 * size * size))
-    shape = (len(wanted.thicknesses), len(wanted.reflections), len(wanted.tilts))
+    shape = (len(wanted.thicknesses), len(wanted.reflections), len(wanted.level))
     single = accuracy >= 5e-5 and model.damping is not None
     result = np.empty(shape, dtype=np.complex64 if single else np.complex128)
 
@@ -211,13 +209,20 @@ def _solve_block(
     outgoing, incoming = outgoing.to(kind), incoming.to(kind)
     middle = 0.5 * float(wanted.along.min() + wanted.along.max())
     centre = float(model.matrix[0].diagonal().real.mean())
-    generator = _generator(model, q, centre, math.pi / middle).to(kind)
+    if wanted.inside is None:
+        generator = _generator(model, q, centre, math.pi / middle).to(kind)
+    else:
+        generator = _whole_generator(model, q, square, centre, wanted.inside).to(kind)
     rows = []
     for n, mine in enumerate(groups):
         for group in mine:
             first, second = _sides(group, place_of, incoming[n], outgoing[n])
-            matrix = generator[n] if group.swaps else generator[n].mT
-            series = _Series(wanted, group, first, matrix, middle, centre - float(square[n]), accuracy)
+            shift = centre - float(square[n])
+            if wanted.inside is None:
+                matrix = generator[n] if group.swaps else generator[n].mT
+                series = _series(wanted, group, first, matrix, middle, shift, accuracy)
+            else:
+                series = _whole(wanted, group, first, wanted.inside, shift)
             rows.append((n, group, series, second.mT))
     for place, step in propagators(generator, torch.as_tensor(wanted.thicknesses), fine=not single):
         for n, group, series, second in rows:
@@ -278,8 +283,12 @@ def _diagonal(
     """Amplitudes from the eigenvectors of a Hermitian matrix."""
     back = vectors.conj()
     left, right = (side[0] @ vectors, side[1] @ back) if group.swaps else (side[0] @ back, side[1] @ vectors)
-    shift = torch.as_tensor((wanted.tilts[group.first] ** 2).sum(axis=1) - square)
-    phase = (values[None] + shift[:, None]) * (math.pi / torch.as_tensor(wanted.along[group.first]))[:, None]
+    along = torch.as_tensor(wanted.along[group.first])[:, None]
+    excess = values[None] + torch.as_tensor(wanted.level[group.first] - square)[:, None]
+    if wanted.inside is None:
+        phase = excess * (math.pi / along)
+    else:  # the forward root of γ² + 2 K_n γ
+        phase = (2.0 * math.pi) * (torch.sqrt(along.square() + excess) - along)
     right = right.mT.to(torch.complex128)
     for place, thickness in enumerate(wanted.thicknesses):
         angle = phase * float(thickness)
@@ -287,41 +296,71 @@ def _diagonal(
         _place(result, place, group, place_of, turned @ right)
 
 
+@dataclass(frozen=True, eq=False)
 class _Series:
+    """What becomes of rows besides the exponential that all share: a phase, and a power series in a factor.
+
+    Attributes:
+        phase: by Å of thickness: (row, 1).
+        factor: by Å of thickness: (row, 1).
+        terms: of the series: (row, m) each.
+    """
+
+    phase: Tensor
+    factor: Tensor
+    terms: list[Tensor]
+
+    def at(self, thickness: float) -> Tensor:
+        """The sum for a thickness in Å, with the phase."""
+        kind = self.terms[0].dtype
+        total, factor = self.terms[0], (thickness * self.factor).to(kind)
+        power = factor
+        for term in self.terms[1:]:
+            total = total + power * term
+            power = power * factor
+        return total * torch.exp(1j * thickness * self.phase).to(kind)
+
+
+def _series(
+    wanted: Wanted, group: _Group, rows: Tensor, matrix: Tensor, middle: float, shift: float, accuracy: float
+) -> _Series:
     """exp(πi t (A + L) (1/K - 1/K̄)) as a Taylor series acting on rows, and the phase exp(πi t L / K̄).
 
     L = |k|² - |q|² belongs to the row. On what a tilt excites A + L is of the order of U, so that a few terms do.
     """
+    level = torch.as_tensor(wanted.level[group.first])[:, None] + shift
+    along = torch.as_tensor(wanted.along[group.first])[:, None]
+    turn = ((1j * math.pi / middle) * level).to(rows.dtype)
+    factor = middle / along - 1.0
+    terms = [rows]
+    change = float(factor.abs().max()) * float(wanted.thicknesses.max())
+    size = 1.0
+    while size > 0.2 * accuracy and len(terms) < _MOST_TERMS:
+        last, power = terms[-1], len(terms)
+        terms.append((last @ matrix + turn * last) / power)
+        size = change**power * float(torch.view_as_real(terms[-1]).abs().max())
+    return _Series((math.pi / middle) * level, factor, terms)
 
-    def __init__(
-        self,
-        wanted: Wanted,
-        group: _Group,
-        rows: Tensor,
-        matrix: Tensor,
-        middle: float,
-        shift: float,
-        accuracy: float,
-    ) -> None:
-        length = torch.as_tensor((wanted.tilts[group.first] ** 2).sum(axis=1))[:, None]
-        along = torch.as_tensor(wanted.along[group.first])[:, None]
-        turn = ((1j * math.pi / middle) * (length + shift)).to(rows.dtype)
-        self._phase = (math.pi / middle) * (length + shift)
-        self._factor = middle / along - 1.0
-        self._terms = [rows]
-        change = float(self._factor.abs().max()) * float(wanted.thicknesses.max())
-        size = 1.0
-        while size > 0.2 * accuracy and len(self._terms) < _MOST_TERMS:
-            last, power = self._terms[-1], len(self._terms)
-            self._terms.append((last @ matrix + turn * last) / power)
-            size = change**power * float(torch.view_as_real(self._terms[-1]).abs().max())
 
-    def at(self, thickness: float) -> Tensor:
-        """The sum for a thickness in Å, with the phase."""
-        kind = self._terms[0].dtype
-        total, factor = self._terms[0], (thickness * self._factor).to(kind)
-        power = factor
-        for term in self._terms[1:]:
-            total = total + power * term
-            power = power * factor
-        return total * torch.exp(1j * thickness * self._phase).to(kind)
+def _whole_generator(model: Model, q: Tensor, square: Tensor, centre: float, inside: float) -> Tensor:
+    """The matrices 2πi [sqrt(K² + A - |q|²) - sqrt(K² + c - |q|²)]: (n, m, m), with c = `centre`.
+
+    The root is a power series in X = (A - c) / (K² + c - |q|²), which is small.
+    """
+    root = torch.sqrt(inside**2 + centre - square)[:, None, None]
+    step = _generator(model, q, centre, 1.0) * (-1j / root.square())
+    size = float(torch.linalg.matrix_norm(step).max())
+    total, power, weight = 0.5 * step, step, 0.5
+    for n in range(2, _MOST_TERMS):
+        weight *= (1.5 - n) / n
+        if abs(weight) * size**n * inside < 1e-10:
+            break
+        power = power @ step
+        total = total + weight * power
+    return total * (2j * math.pi * root)
+
+
+def _whole(wanted: Wanted, group: _Group, rows: Tensor, inside: float, shift: float) -> _Series:
+    """The phase that `_whole_generator` leaves out, where all terms in γ² are kept."""
+    along = torch.as_tensor(wanted.along[group.first])[:, None]
+    return _Series((2.0 * math.pi) * (math.sqrt(inside**2 + shift) - along), torch.zeros_like(along), [rows])

@@ -10,6 +10,7 @@ import numpy as np
 from lacbed.beams import HKL
 from lacbed.crystals.cell import FloatArray
 from lacbed.engine.basis import Reach
+from lacbed.engine.foil import Foil
 from lacbed.geometry.frame import Frame
 
 _CHECKS = 160
@@ -24,22 +25,26 @@ class Request:
     """Patterns that are wanted.
 
     Attributes:
-        tilts: in 1/Å: (tilt, 2).
+        tilts: k' of `lacbed.engine.foil` in 1/Å: (tilt, 2).
         hkl: the reflections.
         thicknesses: in Å: (thickness,).
         is_disc: whether the tilts fill a disc, not a square.
+        span: least and largest |k|² in vacuum in 1/Å².
     """
 
     tilts: FloatArray
     hkl: tuple[HKL, ...]
     thicknesses: FloatArray
     is_disc: bool
+    span: tuple[float, float]
 
-    def reach(self, frame: Frame) -> Reach:
+    def reach(self, frame: Frame, foil: Foil) -> Reach:
         """How far waves are wanted."""
-        length = float(np.linalg.norm(self.tilts, axis=1).max())
+        size = (self.tilts**2).sum(axis=1)
         aside = float(np.linalg.norm(frame.vectors(np.array(self.hkl))[:, :2], axis=1).max())
-        return Reach(length**2, length + aside, float(self.thicknesses.max()))
+        level = size * (foil.across(np.zeros(2)) / foil.across(self.tilts))
+        out, thickest = math.sqrt(float(size.max())) + aside, float(self.thicknesses.max())
+        return Reach(float(level.max()), out, thickest, *self.span)
 
     def checks(self, lattice: FloatArray) -> FloatArray:
         """A few points of the Brillouin zone in all zones that the tilts cover, and the highest tilts: (n, 2).

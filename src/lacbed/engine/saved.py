@@ -14,7 +14,7 @@ from torch import Tensor
 from lacbed.crystals import Crystal, Site
 from lacbed.engine.basis import Basis, Reach
 from lacbed.engine.model import Model
-from lacbed.engine.potential import ZonePotential
+from lacbed.engine.potential import Oblique, ZonePotential
 from lacbed.engine.propagate import Store
 from lacbed.errors import FileFormatError
 from lacbed.io.atomic import check_replaceable, reason
@@ -23,7 +23,18 @@ from lacbed.settings import Settings
 
 KIND = "lacbed-zone"
 
-_SETTINGS = ("zone_axis", "energy", "x_direction", "refraction", "absorption", "factors", "tolerance")
+_SETTINGS = (
+    "zone_axis",
+    "energy",
+    "foil_normal",
+    "x_direction",
+    "laue_zones",
+    "refraction",
+    "paraxial",
+    "absorption",
+    "factors",
+    "tolerance",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +73,10 @@ def write_zone(path: Path, zone: SavedZone) -> None:
         basis = zone.basis
         record["basis"] = {name: getattr(basis, name) for name in ("deepest", "margin", "g_max", "tail")}
         record["basis"] |= {"reach": asdict(basis.reach), "mean": basis.potential.mean}
-        parts = {"potential": basis.potential, "model": basis.model, "judge": basis.judge}
+        record["basis"]["aside"] = basis.potential.aside
+        parts: dict[str, Any] = {"potential": basis.potential, "model": basis.model, "judge": basis.judge}
+        if basis.potential.oblique is not None:
+            parts["oblique"] = basis.potential.oblique
         groups = {name: _tensors(vars(part)) for name, part in parts.items()}
         for name, (values, vectors) in zone.solved.items():
             groups[f"solved {name}"] = {"values": values, "vectors": vectors}
@@ -78,7 +92,7 @@ def read_zone(path: Path) -> SavedZone:
     groups, record = read_tensors(path, KIND)
     try:
         crystal = Crystal(**record["crystal"] | {"sites": [Site(**s) for s in record["crystal"]["sites"]]})
-        settings = Settings(**{name: record["settings"][name] for name in _SETTINGS})
+        settings = Settings(**{n: record["settings"][n] for n in _SETTINGS if n in record["settings"]})
         first, second, closer = record["nodes"]
         nodes = int(first), int(second), float(closer)
         if "basis" not in record:
@@ -113,7 +127,15 @@ def _basis(groups: Mapping[str, Mapping[str, Tensor]], record: Mapping[str, Any]
     arrays = {name: held[name].numpy() for name in ("basis", "lattice", "centre", "places")}
     shift = held["shift"].numpy() if "shift" in held else None
     kept = {name: held.get(name) for name in ("vectors", "size", "elastic", "absorptive")}
-    potential = ZonePotential(**arrays, **kept, shift=shift, mean=float(record["mean"]))  # type: ignore[arg-type]
+    oblique = Oblique(**groups["oblique"]) if "oblique" in groups else None
+    potential = ZonePotential(
+        **arrays,
+        **kept,
+        shift=shift,
+        mean=float(record["mean"]),
+        oblique=oblique,
+        aside=int(record.get("aside", 0)),  # type: ignore[arg-type]
+    )
     model, judge = (_model(groups[name]) for name in ("model", "judge"))
     numbers = {name: float(record[name]) for name in ("deepest", "margin", "g_max", "tail")}
     return Basis(potential=potential, model=model, judge=judge, reach=Reach(**record["reach"]), **numbers)

@@ -11,7 +11,7 @@ What is done:
    interpolation. Waves and nodes are added until they agree.
 
 The estimated error is `SAFETY` times the largest difference found there, plus what beams beyond the list may
-change.
+change and what is neglected in a tilted foil (`lacbed.engine.foil`).
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from lacbed.constants import wavelength
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
-from lacbed.engine.basis import FAR, Basis, Reach, first_margin, solve_basis
+from lacbed.engine.basis import FAR, FARTHEST, Basis, first_margin, solve_basis
+from lacbed.engine.foil import Foil
 from lacbed.engine.interpolate import ORDER, largest_difference, read_between
-from lacbed.engine.model import Model
+from lacbed.engine.model import Model, slanted
 from lacbed.engine.orbits import find_orbits, plane_operations, smallest_wedge
 from lacbed.engine.propagate import Store, Wanted, solve_pairs
 from lacbed.engine.request import Request
 from lacbed.engine.saved import SavedZone, read_zone, write_zone
 from lacbed.errors import SettingError
 from lacbed.geometry.folding import zone_of_allowed
-from lacbed.geometry.frame import make_frame
+from lacbed.geometry.frame import Frame, make_frame
 from lacbed.geometry.interpolation import node_lattice
 from lacbed.geometry.tilts import TiltGrid
-from lacbed.geometry.wave import electron_wave, internal_wave_vectors
+from lacbed.geometry.wave import electron_wave
 from lacbed.patterns.result import label_pattern
-from lacbed.potential import Absorption
+from lacbed.potential import Absorption, potential_coefficients
 from lacbed.settings import Reflections, Settings
 from lacbed.setup import check_request, wanted_reflections
 from lacbed.solvers.blocks import Tick, describe_work, one_thread_each
@@ -61,30 +61,43 @@ _WIDEST = 0.05
 
 _TRIES = 8
 
+_SLANTED = 4
+"""Of the highest checks that say what is neglected in a tilted foil."""
 
-def covers(settings: Settings, is_flat: bool) -> bool:
-    """Whether a `Zone` holds for a simulation: one Laue zone, a flat foil, strong beams, the paraxial equation.
 
-    It works on the CPU, and takes the place of the solvers "auto" and "fast" only.
+def covers(settings: Settings, frame: Frame) -> bool:
+    """Whether a `Zone` holds for a simulation: reflections of one Laue zone, strong beams, a foil not too steep.
+
+    It works on the CPU, and takes the place of the solvers "auto" and "fast" only. `paraxial=False` is for one
+    Laue zone and flat foils, as everywhere.
     """
-    physics = is_flat and settings.laue_zones == 0 and settings.weak_beams == 0 and settings.paraxial
+    wave = electron_wave(settings.energy).wave_number
+    kx, ky = settings.grid.axes(frame, settings.energy)
+    furthest = max(1.2 * FARTHEST, 2.0 * math.hypot(np.abs(kx).max(), np.abs(ky).max()))
+    physics = settings.paraxial or (frame.is_flat and not settings.laue_zones)
+    physics = physics and not settings.weak_beams and Foil(frame.normal, wave, wave).holds(furthest)
+    if settings.laue_zones and not isinstance(settings.hkl, str) and settings.hkl[:1] != ("all",):
+        physics = physics and not np.any(np.array(settings.hkl, dtype=float) @ np.array(frame.zone_axis))
     return physics and settings.solver in ("auto", "fast") and settings.device in ("auto", "cpu")
 
 
 class Zone:
     """A crystal in one zone axis, solved once for many patterns within a tolerance.
 
-    The patterns are those of `lacbed.simulate`, of one Laue zone and a foil whose normal is the zone axis. The
-    largest error of an intensity (a fraction of the incident one) at any pixel, compared with infinitely many
-    beams, is kept below `tolerance` by an estimate that every pattern states in its attribute `error_estimate`.
+    The patterns are those of `lacbed.simulate` with one Laue zone, in a flat or a tilted foil. The largest error
+    of an intensity (a fraction of the incident one) at any pixel, compared with infinitely many beams, is kept
+    below `tolerance` by an estimate that every pattern states in its attribute `error_estimate`.
 
     Args:
         crystal: the crystal.
         zone_axis: [uvw] of the direct lattice.
         energy: of the electrons in eV.
         tolerance: largest error of an intensity, above 0 and at most 0.5.
+        foil_normal: [uvw] normal of both surfaces; default the zone axis.
         x_direction: (hkl) along +x; default the shortest reciprocal vector of the zone.
+        laue_zones: highest order of Laue zone that takes part.
         refraction: whether the mean inner potential refracts the incident wave.
+        paraxial: whether the term γ² of the wave equation is left out; False keeps it in a flat foil.
         absorption: None, ("proportional", percent), or "thomas".
         factors: scattering factors, as in `lacbed.simulate`.
 
@@ -100,16 +113,22 @@ class Zone:
         energy: float = 200e3,
         *,
         tolerance: float = 1e-3,
+        foil_normal: Sequence[float] | None = None,
         x_direction: Sequence[float] | None = None,
+        laue_zones: int = 0,
         refraction: bool = True,
+        paraxial: bool = True,
         absorption: Absorption = None,
         factors: str = "kirkland",
     ) -> None:
         settings = Settings(
             zone_axis,
             energy,
+            foil_normal=foil_normal,
             x_direction=x_direction,
+            laue_zones=laue_zones,
             refraction=refraction,
+            paraxial=paraxial,
             absorption=absorption,
             factors=factors,
             tolerance=tolerance,
@@ -125,23 +144,28 @@ class Zone:
 
     def _begin(self, crystal: Crystal, settings: Settings) -> None:
         frame = make_frame(crystal, settings.zone_axis, settings.foil_normal, settings.x_direction)
-        if not covers(settings, frame.is_flat) or not settings.tolerance:
+        if not covers(settings, frame) or not settings.tolerance:
             raise SettingError(
-                "a Zone holds for one Laue zone, a foil normal along the zone axis, no weak beams, paraxial=True "
-                "and a tolerance above 0; use simulate with solver='auto' for anything else"
+                "a Zone holds for one Laue zone, a foil that is not too steep (and flat for paraxial=False), no "
+                "weak beams and a tolerance above 0; use simulate with solver='auto' for anything else"
             )
         self._crystal, self._settings, self._frame = crystal, settings, frame
-        self._wave = electron_wave(settings.energy)
+        self._foil = _foil(crystal, frame, settings)
         self._tolerance = settings.tolerance
         zone = zone_of_allowed(crystal, frame)
         self._lattice = frame.vectors(zone)[:, :2]
-        self._operations = plane_operations(crystal, frame, zone)
+        self._operations = plane_operations(crystal, frame, zone, not settings.laue_zones)
         self._wedge = smallest_wedge(self._lattice, self._operations)
         self._basis: Basis | None = None
         self._solved: Store = {}
         self._judged: Store = {}
         self._closer = 1.0  # distance of the nodes in units of the first guess
         self._counts = 0, 0
+
+    @property
+    def _forward(self) -> float:
+        """K along the foil normal in 1/Å, about."""
+        return float(self._foil.normal[2]) * self._foil.outside
 
     @property
     def tolerance(self) -> float:
@@ -215,11 +239,16 @@ class Zone:
         """The pattern of settings that are checked."""
         hkl = wanted_reflections(self._crystal, self._frame, settings)
         grid, inside = settings.grid.tilts(self._frame, settings.energy)
-        request = Request(grid[inside], hkl, np.array(settings.thicknesses), settings.grid.shape == "disc")
+        tilts, is_disc = self._foil.moved(grid[inside]), settings.grid.shape == "disc"
+        size = (grid[inside] ** 2).sum(axis=1)
+        span = float(size.min()), float(size.max())
+        request = Request(tilts, hkl, np.array(settings.thicknesses), is_disc, span)
         rising = None if tick is None else _Rising(tick)
         checks = request.checks(self._lattice)
         basis, judged, error = self._enough_waves(request, checks, rising)
-        values, estimate, note = self._enough_nodes(basis, request, checks, judged, error, rising)
+        rest = basis.tail_error(self._forward, float(request.thicknesses.max()))
+        rest += SAFETY * self._slant_error(basis, request, checks, judged)
+        values, estimate, note = self._enough_nodes(basis, request, checks, judged, (error, rest), rising)
         if settings.output == "intensity":
             values = values.real**2 + values.imag**2
         kind = np.result_type(settings.dtype, np.complex64 if settings.output == "amplitude" else np.float32)
@@ -258,19 +287,27 @@ class Zone:
         self._basis = basis
         return basis, judged, error
 
+    def _slant_error(self, basis: Basis, request: Request, checks: FloatArray, judged: np.ndarray) -> float:
+        """What is neglected in a tilted foil, largest at the highest tilts: see `lacbed.engine.model.slanted`."""
+        if self._foil.is_flat:
+            return 0.0
+        error = 0.0
+        for number in np.argsort((checks**2).sum(axis=1))[-_SLANTED:]:
+            wanted = self._wanted(basis, request, checks[number : number + 1])
+            model = slanted(basis.judge, self._foil, checks[number], wanted.orbits.points[0])
+            found = solve_pairs(model, wanted, self._operations, basis.potential, accuracy=1e-6)
+            error = max(error, largest_difference(found, judged[:, :, number : number + 1]))
+        return error
+
     def _reaches(self, basis: Basis, request: Request) -> bool:
-        new, old = request.reach(self._frame), basis.reach
-        tail = basis.tail_error(self._wave.wave_number, new.thickest)
-        return (
-            tail <= 1.5 * FAR * self._tolerance and new.highest <= old.highest + 1e-9 and new.out <= old.out + 1e-9
-        )
+        new, old = request.reach(self._frame, self._foil), basis.reach
+        tail = basis.tail_error(self._forward, new.thickest)
+        return tail <= 1.5 * FAR * self._tolerance and new.within(old)
 
     def _new_basis(self, request: Request, margin: float, tick: _Rising | None) -> Basis:
-        reach = request.reach(self._frame)
+        reach = request.reach(self._frame, self._foil)
         if self._basis is not None:
-            old = self._basis.reach
-            pairs = zip(vars(reach).values(), vars(old).values(), strict=True)
-            reach = Reach(*(max(one, other) for one, other in pairs))
+            reach = reach.joined(self._basis.reach)
         if tick is not None:
             tick.describe(f"choosing Bloch waves up to {margin:.1f} 1/Å² above the highest tilt")
         self._solved, self._judged = {}, {}
@@ -278,10 +315,12 @@ class Zone:
             self._crystal,
             self._frame,
             self._settings,
-            self._wave.wave_number,
+            self._forward,
             reach,
             margin,
             self._wedge.centre,
+            self._foil,
+            self._wedge.radius,
         )
 
     def _enough_nodes(
@@ -290,19 +329,22 @@ class Zone:
         request: Request,
         checks: FloatArray,
         judged: np.ndarray,
-        error: float,
+        known: tuple[float, float],
         tick: _Rising | None,
     ) -> tuple[np.ndarray, float, str]:
-        """Amplitudes (thickness, reflection, tilt), the estimated error of intensities, a remark on nodes."""
-        tail = basis.tail_error(self._wave.wave_number, float(request.thicknesses.max()))
-        limit = (self._tolerance - tail) / SAFETY
+        """Amplitudes (thickness, reflection, tilt), the estimated error of intensities, a remark on nodes.
+
+        `known` are the difference that waves make, and what no waves and nodes can mend.
+        """
+        error, rest = known
+        limit = (self._tolerance - rest) / SAFETY
         best: tuple[np.ndarray, float, str] | None = None
         for _ in range(_TRIES):
             if tick is not None:
                 tick.describe(f"solving with {self.waves} Bloch waves")
             values, difference, note = self._values(basis, request, checks, judged, tick)
             difference = max(difference, error)
-            estimate = SAFETY * difference + tail
+            estimate = SAFETY * difference + rest
             if best is None or estimate < best[1]:
                 best = values, estimate, note
             # More nodes cannot mend what waves do wrong.
@@ -342,7 +384,7 @@ class Zone:
     def _nodes_apart(self, basis: Basis, request: Request) -> tuple[int, int]:
         """Nodes along the two vectors of the lattice; those of an earlier pattern if they are close enough."""
         energy = basis.reach.highest + 1.0 + 0.15 * max(0.0, basis.deepest)
-        aside = math.sqrt(energy) * wavelength(self._settings.energy) * float(request.thicknesses.max())
+        aside = math.sqrt(energy) * float(request.thicknesses.max()) / self._forward
         aside *= 0.95 if basis.model.damping is None else 0.84  # what is absorbed has no sharp lines
         spacing = 0.5 * self._closer / (aside * (1e-3 / self._tolerance) ** (1.0 / ORDER) + 3.0)
         lengths = np.linalg.norm(self._lattice, axis=1)
@@ -353,12 +395,19 @@ class Zone:
         return self._counts
 
     def _wanted(self, basis: Basis, request: Request, tilts: FloatArray) -> Wanted:
-        mean = torch.tensor(basis.potential.mean if self._settings.refraction else 0.0, dtype=torch.float64)
-        normal = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
-        along = internal_wave_vectors(torch.as_tensor(tilts), self._wave.wave_number, normal, mean)[:, 2].numpy()
-        reflections = np.round(np.array(request.hkl) @ np.linalg.pinv(basis.potential.basis)).astype(np.int64)
+        hkl, foil = np.array(request.hkl), self._foil
+        reflections = np.round(hkl @ np.linalg.pinv(basis.potential.basis)).astype(np.int64)
         orbits = find_orbits(tilts, self._lattice, self._operations, self._wedge.ahead)
-        return Wanted(orbits, tilts, along, reflections, reflections @ self._lattice, request.thicknesses)
+        share = foil.across(orbits.points)[orbits.matrix] / foil.across(tilts)
+        return Wanted(
+            orbits,
+            (tilts**2).sum(axis=1) * share,
+            foil.along(tilts) * share,
+            foil.kinetic(tilts, self._frame.vectors(hkl)),
+            reflections,
+            request.thicknesses,
+            None if self._settings.paraxial else foil.inside,
+        )
 
     def _amplitudes(
         self, basis: Basis, model: Model, request: Request, tilts: FloatArray, store: Store
@@ -366,6 +415,17 @@ class Zone:
         """Amplitudes at a few tilts, with all digits."""
         wanted = self._wanted(basis, request, tilts)
         return solve_pairs(model, wanted, self._operations, basis.potential, accuracy=1e-6, store=store)
+
+
+def _foil(crystal: Crystal, frame: Frame, settings: Settings) -> Foil:
+    outside = electron_wave(settings.energy).wave_number
+    mean = 0.0
+    if settings.refraction:
+        elastic, _ = potential_coefficients(
+            crystal, np.zeros((1, 3), dtype=np.int64), settings.energy, settings.factors
+        )
+        mean = float(elastic[0].real)
+    return Foil(frame.normal, outside, math.sqrt(outside**2 + mean))
 
 
 class _Rising:
