@@ -105,16 +105,20 @@ def forecast(crystal: Crystal, settings: Settings) -> Forecast:
     reflections = len(wanted_reflections(crystal, frame, settings))
     memory = _bytes(solver, full, settings, reflections)
     fast = None
-    if frame.is_flat and not settings.laue_zones and not settings.weak_beams and settings.paraxial:
+    within = bool(settings.tolerance) and covers(settings, frame)
+    one_zone = frame.is_flat and not settings.laue_zones and not settings.weak_beams and settings.paraxial
+    if one_zone or within:
         pixels, coarse = (_size(crystal, frame, which, beams, MARGIN) for which in (settings, narrow))
         interpolated = replace(pixels, matrices=min(pixels.matrices, _nodes(crystal, frame, settings)))
+        if settings.laue_zones:  # their waves are about as many again
+            interpolated = replace(interpolated, inside=2 * interpolated.inside)
         work = _fast_operations(pixels) + (_fast_operations(coarse) * (1.0 + GROWTH**3) if searches else 0.0)
         fast = (
             work / (_RATE * side_by_side()) + prepared / _RATE,
             _bytes("fast", interpolated, settings, reflections),
         )
     seconds = seconds / (_RATE * side_by_side()) + prepared / _RATE  # which one thread does
-    if fast is not None and settings.tolerance and covers(settings, frame):
+    if fast is not None and within:
         work = _TRIED * _fast_operations(interpolated)
         return Forecast(
             beams, work / _RATE + prepared / _RATE, fast[1], None, "a larger --tolerance or fewer --pixels"

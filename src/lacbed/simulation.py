@@ -84,10 +84,10 @@ def simulate(
         frozen_phonons: for solver="multislice", number of configurations of displaced atoms to average over; 0
             for the averaged potential with Debye-Waller factors.
         tolerance: largest error of an intensity (a fraction of the incident one) at any pixel, compared with
-            infinitely many beams, from 0 to 0.5; it takes the place of `beams`, `g_max` and `sg_max`. One Laue
-            zone and a flat foil are then computed as `lacbed.Zone` does, within seconds for 1e-3; for anything
-            else, or a solver other than "auto" and "fast", beams are added until |ΔI| is below it. The attribute
-            `error_estimate` says what was reached. None or 0: none of this.
+            infinitely many beams, from 0 to 0.5; it takes the place of `beams`, `g_max` and `sg_max`. Reflections
+            of the zero-order Laue zone are then computed as `lacbed.Zone` does, within seconds for 1e-3; with
+            weak beams, or a solver other than "auto" and "fast", beams are added until |ΔI| is below it. The
+            attribute `error_estimate` says what was reached. None or 0: none of this.
         progress: called with the fraction of the work done, the search for enough beams included. If it has a
             method `describe`, that is called with a few words about what is being done.
 
