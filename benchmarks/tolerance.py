@@ -1,8 +1,9 @@
 """Is a tolerance kept, is the estimated error honest, and what does it cost?
 
-First table: random crystals, zone axes, energies, thicknesses, grids and absorption; the largest error at some
-random tilts (the highest one among them) compared with an exact solver and very many beams, and what the
-pattern says of itself. Second table: CPU seconds of some cases, the choice of beams included.
+First table: random crystals, zone axes, energies, thicknesses, grids and absorption, one in five in a tilted foil
+or with the first Laue zones; the largest error at some random tilts (the highest and the lowest one among them)
+compared with an exact solver and very many beams, and what the pattern says of itself. Second table: CPU seconds
+of some cases, the choice of beams included.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import torch
 
 import lacbed
 from common import number, parser, publish, table
-from lacbed.beams import reflections_within, zone_area
+from lacbed.beams import beams_aside, reflections_within, zone_area
 from lacbed.crystals.named import named_rows
 from lacbed.geometry.frame import make_frame
+from lacbed.geometry.wave import electron_wave
 from lacbed.settings import Settings
 from lacbed.setup import prepare, solve_amplitudes
 
@@ -31,6 +33,12 @@ MOST_BEAMS = 700
 """Of the reference; cases whose beams up to `LEAST_G` are more are drawn again."""
 
 LEAST_G, MOST_G = 5.8, 9.0
+
+MOST_ASIDE = 450
+"""Beams of other Laue zones in the reference; cases with more stay in one zone."""
+
+SLANTS = (1.0, 5.0, 20.0)
+"""Degrees between foil normal and zone axis."""
 
 SPEED = {
     "Si [110], 30 mrad, 1000 Å, Thomas, 000": ("Si", (1, 1, 0), (1000.0,), "thomas", 30.0, ((0, 0, 0),)),
@@ -74,7 +82,33 @@ def draw(number: int, rows: Any) -> tuple[lacbed.Crystal, Settings, np.random.Ge
             tuple(dict.fromkeys(chosen)),
             absorption=(None, "thomas", ("proportional", 10.0))[rng.integers(3)],
         )
-        return crystal, settings, rng
+        return crystal, _special(number, crystal, settings), rng
+
+
+def _special(number: int, crystal: lacbed.Crystal, settings: Settings) -> Settings:
+    """Every fifth case in a tilted foil, with the first Laue zones, or both."""
+    if number % 5 != 4:
+        return settings
+    rng = np.random.default_rng([number, 1])
+    frame = make_frame(crystal, settings.zone_axis)
+    zones, slant = ((1, 0.0), (0, float(rng.choice(SLANTS))), (1, float(rng.choice(SLANTS))))[number // 5 % 3]
+    grid, inside = settings.grid.tilts(frame, settings.energy)
+    size = (grid[inside] ** 2).sum(axis=1)
+    span = float(size.min()), float(size.max())
+    if len(beams_aside(crystal, frame, electron_wave(settings.energy), span, zones)) > MOST_ASIDE:
+        zones, slant = 0, float(rng.choice(SLANTS))
+    if not slant:
+        return replace(settings, laue_zones=zones)
+    angle, around = math.radians(slant), float(rng.uniform(0.0, 2.0 * math.pi))
+    normal = math.sin(angle) * math.cos(around), math.sin(angle) * math.sin(around), math.cos(angle)
+    foil = np.linalg.solve(frame.rotation @ crystal.direct, normal)
+    return replace(settings, laue_zones=zones, foil_normal=tuple(float(v) for v in foil))
+
+
+def _slant(crystal: lacbed.Crystal, settings: Settings) -> float:
+    """Degrees between foil normal and zone axis."""
+    normal = make_frame(crystal, settings.zone_axis, settings.foil_normal).normal
+    return round(math.degrees(math.acos(min(1.0, normal[2]))), 1)
 
 
 def _crystal(rng: np.random.Generator, names: list[str], rows: Any) -> lacbed.Crystal | None:
@@ -91,12 +125,17 @@ def _crystal(rng: np.random.Generator, names: list[str], rows: Any) -> lacbed.Cr
 def judge(case: int, rows: Any, tilts: int) -> dict[str, Any]:
     """True and estimated errors of a case with every tolerance."""
     crystal, settings, rng = draw(case, rows)
-    frame = make_frame(crystal, settings.zone_axis)
+    frame = make_frame(crystal, settings.zone_axis, settings.foil_normal)
     grid, inside = settings.grid.tilts(frame, settings.energy)
     wanted = np.flatnonzero(inside)
     chosen = rng.choice(len(wanted), min(tilts, len(wanted)), replace=False)
-    chosen[0] = int(np.argmax(np.linalg.norm(grid[wanted], axis=1)))
+    size = np.linalg.norm(grid[wanted], axis=1)
+    chosen[:2] = int(np.argmax(size)), int(np.argmin(size))
     g_max = min(MOST_G, max(LEAST_G, math.sqrt(MOST_BEAMS * zone_area(crystal, frame) / math.pi)))
+    aside = beams_aside(
+        crystal, frame, electron_wave(settings.energy), (size.min() ** 2, size.max() ** 2), settings.laue_zones
+    )
+    g_max = max(g_max, float(np.linalg.norm(frame.vectors(aside), axis=1).max(initial=0.0)) + 1e-6)
     exact = prepare(crystal, replace(settings, g_max=g_max, output="amplitude"), grid[wanted[chosen]])
     reference = solve_amplitudes(exact)[2][:, torch.as_tensor(exact.reduction.source)].abs().square().numpy()
     result: dict[str, Any] = {
@@ -108,10 +147,18 @@ def judge(case: int, rows: Any, tilts: int) -> dict[str, Any]:
         "absorption": settings.absorption,
         "mrad": round(float(settings.grid.semi_angle or 0.0), 1),
         "beams": len(exact.beams.hkl),
+        "laue_zones": settings.laue_zones,
+        "slant": _slant(crystal, settings),
     }
     for tolerance in TOLERANCES:
         zone = lacbed.Zone(
-            crystal, settings.zone_axis, settings.energy, absorption=settings.absorption, tolerance=tolerance
+            crystal,
+            settings.zone_axis,
+            settings.energy,
+            foil_normal=settings.foil_normal,
+            laue_zones=settings.laue_zones,
+            absorption=settings.absorption,
+            tolerance=tolerance,
         )
         start = time.process_time()
         pattern = zone.pattern(settings.thicknesses, settings.grid, settings.hkl)
@@ -205,6 +252,9 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--cases", type=int, default=60)
     arguments.add_argument("--first", type=int, default=0)
+    arguments.add_argument(
+        "--step", type=int, default=1, help="5 with --first 4: tilted foils and Laue zones only"
+    )
     arguments.add_argument("--tilts", type=int, default=50)
     arguments.add_argument("--catalog", type=Path, help="catalogue in Parquet, half of the crystals come from it")
     arguments.add_argument("--outcomes", type=Path, help="file of lines of JSON; cases in it are not run again")
@@ -219,8 +269,9 @@ def main() -> None:
     known: dict[int, dict[str, Any]] = {}
     if options.outcomes is not None and options.outcomes.exists():
         lines = options.outcomes.read_text("utf-8").splitlines()
-        known = {o["case"]: o for o in map(json.loads, lines)}
-    for case in range(options.first, options.first + options.cases):
+        # Every fifth case has become another one; those written before say nothing of Laue zones.
+        known = {o["case"]: o for o in map(json.loads, lines) if o["case"] % 5 != 4 or "slant" in o}
+    for case in range(options.first, options.first + options.step * options.cases, options.step):
         if case in known:
             continue
         known[case] = judge(case, rows, options.tilts)

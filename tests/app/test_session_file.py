@@ -2,7 +2,9 @@
 
 import io
 import json
+import random
 import zipfile
+from contextlib import suppress
 
 import pytest
 
@@ -90,6 +92,29 @@ def test_a_member_that_lies_about_its_size_is_refused():
     content[place : place + 4] = (10).to_bytes(4, "little")
     with pytest.raises(FileFormatError):
         read_session(bytes(content))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_damaged_session_is_refused_or_read(seed):
+    chance = random.Random(seed)
+    whole = write_session(
+        VIEW, LOOK, {".json": b"{}", ".npz": b"PK" * 50}, {"commands.py": b"import lacbed\n" * 9}
+    )
+    for _ in range(150):
+        content = bytearray(whole)
+        for _ in range(chance.randint(1, 6)):
+            content[chance.randrange(len(content))] = chance.randrange(256)
+        cut = chance.choice([len(content), chance.randrange(len(content))])
+        with suppress(LacbedError):
+            read_session(bytes(content[:cut]))
+
+
+def test_other_compressions_are_refused():
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("session.json", about())
+    with pytest.raises(FileFormatError, match="compressed in a way"):
+        read_session(content.getvalue())
 
 
 def test_the_look_is_checked():

@@ -50,7 +50,9 @@ def test_block_of_a_cif_with_several(lacbed, tmp_path):
     done = lacbed("potential", "two.cif", "--block", "MgO", "-o", "b.npz", "--json")
     assert json.loads(done.out)["formula"] == "MgO"
     assert "built-in crystal; --block" in lacbed("simulate", "Si", "--block", "x", "-o", "a.npz").err
-    assert "--block Si" in lacbed("predict", "two.cif", "--block", "Si", "--zone", "1,1,0").err
+    assert (
+        "--block Si" in lacbed("predict", "two.cif", "--block", "Si", "--zone", "1,1,0", "--model", "default").err
+    )
 
 
 @pytest.mark.parametrize(

@@ -127,12 +127,12 @@ def figure_bytes(
     with mpl.rc_context({"pdf.fonttype": 42, "svg.hashsalt": "lacbed", "font.family": "DejaVu Sans"}):
         figure = _draw(images, layout)
         title = caption.partition(";")[0]
-        told: dict[str, Any] = {
+        kinds: dict[str, dict[str, Any]] = {
             ".svg": {"Title": title, "Description": caption, "Creator": "lacbed", "Date": None},
             ".pdf": {"Title": title, "Subject": caption, "Creator": "lacbed", "CreationDate": None},
             ".png": {"Title": title, "Description": caption, "Software": "lacbed"},
-        }[layout.format]
-        figure.savefig(content, format=layout.format[1:], dpi=600, metadata=told)
+        }
+        figure.savefig(content, format=layout.format[1:], dpi=600, metadata=kinds[layout.format])
     return content.getvalue(), caption
 
 
@@ -247,7 +247,7 @@ def _annotate(axes: Axes, pattern: xr.DataArray, layout: Layout, n: int, side: f
 def _bar(figure: Figure, panel: Axes, place: tuple[float, float, float, float]) -> None:
     axes = _axes(figure, place)
     bar = figure.colorbar(panel.images[0], cax=axes)
-    bar.outline.set_linewidth(0.4)  # type: ignore[operator]
+    bar.outline.set_linewidth(0.4)
     axes.tick_params(labelsize=5.5, width=0.4, length=1.5, pad=1.5)
     bar.ax.yaxis.get_offset_text().set_fontsize(5.5)
     if axes.get_yscale() != "log":

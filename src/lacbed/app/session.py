@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -42,6 +43,16 @@ _MEASURED = {
     "images.npz": ".npz",
     **{f"measured{e}": e for e in ENDINGS if e != ".json"},
 }
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,  # a feature of zip files that this module lacks
+    RuntimeError,  # encrypted
+    ValueError,
+    OSError,
+)
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "colours": ("gray", "magma", "inferno", "viridis", "cividis", "twilight"),
     "view": ("pattern", "discs", "tilt", "fit"),
@@ -136,17 +147,9 @@ def read_session(content: bytes) -> Session:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = _read(archive)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-        OSError,
-    ) as error:
-        if isinstance(error, FileFormatError):
-            raise
+    except FileFormatError:
+        raise
+    except _DAMAGE:
         raise FileFormatError("this is no session of lacbed, or it is damaged; expected a .lacbed file") from None
     if "session.json" not in members:
         raise FileFormatError("this zip file is no session of lacbed: session.json is missing")
@@ -174,6 +177,10 @@ def _read(archive: zipfile.ZipFile) -> dict[str, bytes]:
         raise FileFormatError(f"the session unpacks to more than {MAX_BYTES / 1e6:g} MB")
     found: dict[str, bytes] = {}
     for info in infos:
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise FileFormatError(
+                f"{info.filename!r:.60} in the session is compressed in a way that no session is"
+            )
         path = PurePosixPath(info.filename)
         known = info.filename in (*_LARGEST, "pattern.nc") or (
             len(path.parts) == 2 and path.parts[0] == "measured" and path.name in _MEASURED

@@ -146,7 +146,7 @@ def _of_block(
 def summarise(columns: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, float]:
     """The numbers of the table, over images (Z) or over crystals and thicknesses (the others)."""
     found = _summaries(columns, np.arange(len(columns["z"]))[None])
-    return {name: float(value[0]) for name, value in found.items()}
+    return {name: int(value[0]) if name == "images" else float(value[0]) for name, value in found.items()}
 
 
 def intervals(columns: Mapping[str, npt.NDArray[np.float64]], seed: int = 0) -> dict[str, list[float]]:

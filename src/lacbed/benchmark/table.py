@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from lacbed.benchmark.definition import DEFAULT, SPLITS, Definition, load_definition
+from lacbed.benchmark.definition import DEFAULT, SPLITS, Definition, Task, load_definition
 from lacbed.errors import FileFormatError
 from lacbed.io.checks import is_number, read_json
 from lacbed.report import escape
@@ -16,17 +16,9 @@ from lacbed.report import escape
 PACKAGED = "scores.json"
 NUMBERS = ("z_mean", "z_median", "z_p90", "relative_l2_median", "r_median", "below_1_percent")
 HEAD = ("", "Z mean", "Z median", "Z p90", "rel. L2, median", "R, median", "Z < 1 %", "ms")
-EXPECTED = {
-    "pattern": (
-        "mean of the training set",
-        "nearest neighbour",
-        "vae-symmetric",
-        "downfold (fast)",
-        "downfold (default)",
-    ),
-    "potential": ("mean of the training set", "nearest neighbour", "inverse"),
-}
-"""What every table should have; rows that nobody has measured are named."""
+BASELINES = ("mean of the training set", "nearest neighbour")
+OF_000 = ("vae-symmetric", "downfold (fast)", "downfold (default)")
+"""Models of this package; they predict 000 only."""
 
 _LARGEST = 10**8
 
@@ -79,13 +71,20 @@ def table(scores: Iterable[Mapping[str, Any]], definition: Definition) -> str:
     for task in definition.tasks.values():
         for split in SPLITS:
             mine = [one for one in every if (one["task"], one["split"]) == (task.name, split)]
-            missing = [name for name in EXPECTED[task.predicts] if name not in {one["name"] for one in mine}]
+            missing = [name for name in _expected(definition, task) if name not in {one["name"] for one in mine}]
             if mine:
                 parts += [f"## {task.name}, split by {split}", "", *_table(mine), ""]
             if missing and split != "drawn":
                 title = "Not measured yet" if mine else f"{task.name}, split by {split}: not measured yet"
                 parts += [f"{title}: {', '.join(missing)}.", ""]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _expected(definition: Definition, task: Task) -> tuple[str, ...]:
+    """What every table should have; rows that nobody has measured are named."""
+    if task.predicts == "potential":
+        return (*BASELINES, "inverse")
+    return (*BASELINES, *OF_000) if len(definition.data[task.data].hkl) == 1 else BASELINES
 
 
 def _table(scores: list[Mapping[str, Any]]) -> list[str]:

@@ -203,7 +203,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
     where = f"split by {found['split']}" if found["seed"] is None else f"crystals drawn by seed {found['seed']}"
     lines = [
         f"{found['name']}: {found['benchmark']}, {found['task']}, {where}; {found['crystals']} crystals, "
-        f"{metrics['images']} images",
+        f"{metrics['images']:g} images",
         "",
     ]
     rows = [("", "", "95 % interval")]

@@ -140,7 +140,7 @@ def _record_set(path: Path) -> dict[str, Any]:
 
 def _field(path: Path, field: pa.Field) -> dict[str, Any]:
     name = f"{path.stem}/{field.name}"
-    found = {
+    found: dict[str, Any] = {
         "@type": "cr:Field",
         "@id": name,
         "name": name,

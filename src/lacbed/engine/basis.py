@@ -42,7 +42,7 @@ _NEAR = 9.0
 _FEW = 700
 """So many beams may always come in or go out, and more only as far as it was asked for."""
 
-_AROUND = 2.0
+_AROUND = 1.0
 """Energies of waves of other Laue zones change by so many times the product of |h| and |q - q₀|."""
 
 _LEAST_NEAR, _MOST_NEAR = 500, 700

@@ -10,7 +10,8 @@ same for all tilts: K = (k', K_t) + s n. Then P_h = P̄_h + s n, P̄_h = (q + h,
     2γ = N^(-1/2) N̄^(1/2) 2γ̄ N̄^(1/2) N^(-1/2) - 2s + s² / N,   2γ̄ = N̄^(-1/2) (K_t² - |P̄|² + U + iU') N̄^(-1/2).
 
 γ̄ depends on q alone, so that tilts which a lattice vector takes into each other share their matrix in any foil, as
-they do exactly where γ² is kept. N = N̄ + s, and N̄ / N, a scalar but for 1e-6, is taken for h = G. With
+they do exactly where γ² is kept. N = N̄ + s, and N̄ / N, a scalar but for 1e-6, is taken for h = G; `slanted` in
+`lacbed.engine.model` says what else it does. With
 N_0 = n_z K_t + n·q the matrix is written as A = 2 N_0 γ̄, so that
 
     2γ = (A + |k'|² f) / (K_n f),   f = N_0 / N̄_G,   N̄_G = n_z K_t + n·k',   K_n² = N̄_G² - |k'|².

@@ -18,18 +18,19 @@ Phys. 141 (2014) 054109). The waves become v_j + Σ_l l R_lj B_lj, normalised to
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from lacbed.crystals.cell import FloatArray
+from lacbed.engine.foil import Foil
 from lacbed.engine.potential import ZonePotential
 
 ETA, ETA_ASIDE = 0.6, 0.3
 """η in 1/Å², the second for waves of other Laue zones that are left out."""
 
-ASIDE = 2.0
+ASIDE = 4.0
 """Waves of other Laue zones are kept over a margin so many times smaller, as they are coupled weakly."""
 
 STEPS = 3
@@ -308,3 +309,27 @@ def _assemble(
     return Model(
         centre, matrix, damping, out, torch.cat([outgoing[:3].conj() + 1j * damped.conj(), beyond.conj()])
     )
+
+
+def slanted(model: Model, foil: Foil, tilt: FloatArray, point: FloatArray) -> Model:
+    """A model that is right for one tilt alone, with N̄ / N as an operator and not a scalar.
+
+    With z = n·(q + h) - n·k' and all of it to first order in z, 2γ gains (s / 2 K_n²) (z 2γ̄ + 2γ̄ z) - s² z / K_n².
+
+    Args:
+        model: that of the zone.
+        foil: the foil.
+        tilt: k' in 1/Å: (2,).
+        point: q of its matrix in 1/Å: (2,).
+    """
+    step = point - model.centre
+    matrix = polynomial(model.matrix, torch.as_tensor(step)[None])[0]
+    matrix.diagonal().sub_(float(step @ step))
+    (across, along), base = (float(f(tilt[None])[0]) for f in (foil.across, foil.along)), float(foil.across(point))
+    shift, share = along - across, base / across
+    z = -0.5 * (foil.normal[0] * model.matrix[1] + foil.normal[1] * model.matrix[2])
+    z.diagonal().add_(float(step @ foil.normal[:2]) + float(foil.normal[2]) * foil.inside - across)
+    product = z @ matrix * (0.5 * shift / (along**2 * base))
+    change = product + product.mH - z * (shift / along) ** 2
+    changed = torch.cat([(model.matrix[0] + change * (along * share))[None], model.matrix[1:]])
+    return replace(model, matrix=changed)

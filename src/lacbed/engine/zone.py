@@ -11,7 +11,7 @@ What is done:
    interpolation. Waves and nodes are added until they agree.
 
 The estimated error is `SAFETY` times the largest difference found there, plus what beams beyond the list may
-change.
+change and what is neglected in a tilted foil (`lacbed.engine.foil`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from lacbed.crystals.cell import FloatArray
 from lacbed.engine.basis import FAR, FARTHEST, Basis, first_margin, solve_basis
 from lacbed.engine.foil import Foil
 from lacbed.engine.interpolate import ORDER, largest_difference, read_between
-from lacbed.engine.model import Model
+from lacbed.engine.model import Model, slanted
 from lacbed.engine.orbits import find_orbits, plane_operations, smallest_wedge
 from lacbed.engine.propagate import Store, Wanted, solve_pairs
 from lacbed.engine.request import Request
@@ -60,6 +60,9 @@ _WIDEST = 0.05
 """Distance of nodes in 1/Å in the thinnest foil, so that those beyond the tilts are not far beyond."""
 
 _TRIES = 8
+
+_SLANTED = 4
+"""Of the highest checks that say what is neglected in a tilted foil."""
 
 
 def covers(settings: Settings, frame: Frame) -> bool:
@@ -243,7 +246,9 @@ class Zone:
         rising = None if tick is None else _Rising(tick)
         checks = request.checks(self._lattice)
         basis, judged, error = self._enough_waves(request, checks, rising)
-        values, estimate, note = self._enough_nodes(basis, request, checks, judged, error, rising)
+        rest = basis.tail_error(self._forward, float(request.thicknesses.max()))
+        rest += SAFETY * self._slant_error(basis, request, checks, judged)
+        values, estimate, note = self._enough_nodes(basis, request, checks, judged, (error, rest), rising)
         if settings.output == "intensity":
             values = values.real**2 + values.imag**2
         kind = np.result_type(settings.dtype, np.complex64 if settings.output == "amplitude" else np.float32)
@@ -282,6 +287,18 @@ class Zone:
         self._basis = basis
         return basis, judged, error
 
+    def _slant_error(self, basis: Basis, request: Request, checks: FloatArray, judged: np.ndarray) -> float:
+        """What is neglected in a tilted foil, largest at the highest tilts: see `lacbed.engine.model.slanted`."""
+        if self._foil.is_flat:
+            return 0.0
+        error = 0.0
+        for number in np.argsort((checks**2).sum(axis=1))[-_SLANTED:]:
+            wanted = self._wanted(basis, request, checks[number : number + 1])
+            model = slanted(basis.judge, self._foil, checks[number], wanted.orbits.points[0])
+            found = solve_pairs(model, wanted, self._operations, basis.potential, accuracy=1e-6)
+            error = max(error, largest_difference(found, judged[:, :, number : number + 1]))
+        return error
+
     def _reaches(self, basis: Basis, request: Request) -> bool:
         new, old = request.reach(self._frame, self._foil), basis.reach
         tail = basis.tail_error(self._forward, new.thickest)
@@ -312,19 +329,22 @@ class Zone:
         request: Request,
         checks: FloatArray,
         judged: np.ndarray,
-        error: float,
+        known: tuple[float, float],
         tick: _Rising | None,
     ) -> tuple[np.ndarray, float, str]:
-        """Amplitudes (thickness, reflection, tilt), the estimated error of intensities, a remark on nodes."""
-        tail = basis.tail_error(self._forward, float(request.thicknesses.max()))
-        limit = (self._tolerance - tail) / SAFETY
+        """Amplitudes (thickness, reflection, tilt), the estimated error of intensities, a remark on nodes.
+
+        `known` are the difference that waves make, and what no waves and nodes can mend.
+        """
+        error, rest = known
+        limit = (self._tolerance - rest) / SAFETY
         best: tuple[np.ndarray, float, str] | None = None
         for _ in range(_TRIES):
             if tick is not None:
                 tick.describe(f"solving with {self.waves} Bloch waves")
             values, difference, note = self._values(basis, request, checks, judged, tick)
             difference = max(difference, error)
-            estimate = SAFETY * difference + tail
+            estimate = SAFETY * difference + rest
             if best is None or estimate < best[1]:
                 best = values, estimate, note
             # More nodes cannot mend what waves do wrong.

@@ -247,6 +247,7 @@ function lookAt(view) {
   showPicture({ everything: true });
   if (run.job && (run.job.view === "fit") === (view === "fit")) return;
   const there = { discs: discs()?.stage === "exact", fit: shown.fit?.simulated, tilt: true, pattern: exact() && series() }[view];
+  if (run.job?.refining && there) return; // minutes of work are not given up for a look elsewhere
   if (!there) compute();
 }
 

@@ -51,8 +51,8 @@ export function showFit() {
   }
   const [known, aligned] = [fit.z, fit.z_aligned].map((all) => all.filter((z) => z !== null));
   $("fit-summary").replaceChildren(
-    element("b", {}, `${plain(fit.thickness)}${fit.thickness_uncertainty ? ` ± ${digits(fit.thickness_uncertainty, 2)}` : ""} Å`),
-    ` fits best: mean Z ${percent(mean(known))} over ${known.length} reflections, ${percent(mean(aligned))} when each image ` +
+    element("b", {}, `${plain(fit.thickness)} Å`),
+    ` fits best${fit.thickness_uncertainty ? ` (s.u. ${digits(fit.thickness_uncertainty, 2)} Å)` : ""}: mean Z ${percent(mean(known))} over ${known.length} reflections, ${percent(mean(aligned))} when each image ` +
       `may shift by a few pixels. Half-width ${fit.half_width.toFixed(4)} Å⁻¹ (stated: ${fit.stated_half_width.toFixed(4)}), ` +
       `rotated by ${fit.rotation.toFixed(2).replace("-", "−")}°, blurred by ${fit.blur.toFixed(2)} pixels, ${fit.beams} beams.`,
   );

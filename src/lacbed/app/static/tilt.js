@@ -127,7 +127,9 @@ function drawLines(pen, facts, half, ratio) {
         pen.lineTo(nearest * ux + 2 * half * uy, nearest * uy - 2 * half * ux);
       }
       pen.stroke();
-      if (s > 0) names.push({ hkl: [h, k, l], strength, x: nearest * ux, y: nearest * uy });
+      if (s < 0) names.push({ // a beam from there excites g, as the Bragg lines over the pattern have it
+        hkl: [h, k, l], strength, x: nearest * ux, y: nearest * uy,
+      });
     }
   }
   return names;
@@ -221,16 +223,15 @@ export function showTilt() {
 
 const nameOf = ({ uvw, away }) => `[${indices(uvw)}] ${((away * 180) / Math.PI).toFixed(1)}°`;
 
-/** Connect dragging, the wheel, keys and clicks; `show` draws everything again. */
+/** Connect dragging, the wheel, keys and clicks; `show` draws everything at the next frame. */
 export function wireTilt(show) {
   const canvas = $("stereogram");
-  const again = () => { if (!again.waits) { again.waits = true; requestAnimationFrame(() => { again.waits = false; show(); }); } };
   const turn = (dx, dy) => { // by fractions of half the side: the point under the pointer stays under it near the centre
     const angle = 2 * Math.tan((view.field * Math.PI) / 360) * Math.hypot(dx, dy);
     if (angle) turnBy(dy, dx, angle);
-    again();
+    show();
   };
-  const zoom = (factor) => { view.field = Math.max(NARROWEST, Math.min(WIDEST, view.field * factor)); again(); };
+  const zoom = (factor) => { view.field = Math.max(NARROWEST, Math.min(WIDEST, view.field * factor)); show(); };
   const where = (event) => {
     const box = canvas.getBoundingClientRect();
     return [(2 * (event.clientX - box.left)) / box.width - 1, 1 - (2 * (event.clientY - box.top)) / box.height];
@@ -285,7 +286,7 @@ export function wireTilt(show) {
     const near = facts() && nearest([0, 0], 3);
     if (near) $("spoken").textContent = `Nearest to the centre: ${near.uvw.join(" ")}, ${((near.away * 180) / Math.PI).toFixed(1)} degrees`;
   });
-  const reset = () => { Object.assign(view, { field: WIDEST, of: null }); again(); };
+  const reset = () => { Object.assign(view, { field: WIDEST, of: null }); show(); };
   $("tilt-out").addEventListener("click", () => zoom(1 / 0.7));
   $("tilt-in").addEventListener("click", () => zoom(0.7));
   $("tilt-reset").addEventListener("click", reset);
