@@ -90,7 +90,7 @@ def test_stop_and_resume(lacbed, tmp_path, images, monkeypatch):
         ({"values": [460.0, 0.6]}, "other free parameters"),
         ({"beams": 10**30}, "beams must be a whole number"),
         ({"stage": 50}, "stage must be between"),
-        ({"shifts": [[1.0, 2.0]]}, "shifts must be 6 numbers for each of 8 images"),
+        ({"shifts": [[1.0, 2.0]]}, "shifts must be 6 numbers for each of 3 images"),
         ({"history": {"a": 1}}, "history must be pairs"),
     ],
 )
