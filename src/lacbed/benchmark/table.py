@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from lacbed.benchmark.definition import DEFAULT, SPLITS, Definition, Task, load_definition
 from lacbed.errors import FileFormatError
-from lacbed.io.checks import is_number, read_json
+from lacbed.io.checks import is_list, is_number, read_json
 from lacbed.report import escape
 
 PACKAGED = "scores.json"
@@ -44,17 +43,20 @@ def packaged_scores(benchmark: str = DEFAULT) -> list[dict[str, Any]]:
 
 def _check(found: Mapping[str, Any], path: str) -> None:
     metrics, intervals = found.get("metrics"), found.get("intervals")
-    texts = all(isinstance(found.get(key), str) for key in ("benchmark", "task", "split", "name"))
-    good = texts and isinstance(metrics, Mapping) and isinstance(intervals, Mapping)
-    if not good or not all(is_number(metrics.get(name)) for name in NUMBERS):
+    good = all(isinstance(found.get(key), str) for key in ("benchmark", "task", "split", "name"))
+    if not good or not isinstance(metrics, Mapping) or not isinstance(intervals, Mapping):
         raise FileFormatError(f"{path!r} is not a score of lacbed benchmark score")
+    if not all(is_number(metrics.get(name)) for name in NUMBERS) or not is_list(
+        intervals.get("z_mean"), is_number, 2
+    ):
+        raise FileFormatError(f"{path!r} is not a score of lacbed benchmark score: it lacks numbers of the table")
 
 
 def row(found: Mapping[str, Any]) -> tuple[str, ...]:
     """One row of the table: the mean Z with its interval, and the other numbers."""
     metrics = found["metrics"]
     cells = [_percent(metrics[name]) for name in NUMBERS]
-    low, high = found["intervals"].get("z_mean", (math.nan, math.nan))
+    low, high = found["intervals"]["z_mean"]
     cells[0] += f" ({100 * low:.3g} to {100 * high:.3g})"
     speed = found.get("card", {}).get("milliseconds")
     return (str(found["name"]), *cells, f"{speed:.3g}" if is_number(speed, 1e-12) else "")
