@@ -37,6 +37,7 @@ ROOMS = (
     "catalog",
     "datasets",
     "learn",
+    "benchmark",
     "experiment",
     "refinement",
     "identification",

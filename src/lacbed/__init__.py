@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         zncc_loss,
     )
     from lacbed.projection import projected_potential
+    from lacbed.refinement.design import Design, Forecast, plan
     from lacbed.refinement.fit import FitResult, fit
     from lacbed.refinement.options import FitSettings, RefinementOptions
     from lacbed.refinement.refine import Refinement, refine
@@ -75,6 +76,7 @@ _NAMES = {
         "zncc_loss",
     ),
     "projection": ("projected_potential",),
+    "refinement.design": ("Design", "Forecast", "plan"),
     "refinement.fit": ("FitResult", "fit"),
     "refinement.options": ("FitSettings", "RefinementOptions"),
     "refinement.refine": ("Refinement", "refine"),
@@ -91,12 +93,14 @@ _HOME = {name: f"lacbed.{module}" for module, names in _NAMES.items() for name i
 __all__ = [
     "ConvergenceReport",
     "Crystal",
+    "Design",
     "Experiment",
     "ExtractSettings",
     "Extraction",
     "FitResult",
     "FitSettings",
     "Foil",
+    "Forecast",
     "Identification",
     "LacbedDataset",
     "LacbedError",
@@ -125,6 +129,7 @@ __all__ = [
     "montage",
     "open_dataset",
     "open_frames",
+    "plan",
     "predict",
     "prepare_model",
     "projected_potential",

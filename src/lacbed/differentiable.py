@@ -25,7 +25,7 @@ from lacbed.settings import Settings
 from lacbed.setup import Setup, check_gain, check_request, chooses_beams_by_convergence, prepare
 from lacbed.solvers.differentiable import differentiable_intensities
 from lacbed.solvers.problem import Moving, build_problem
-from lacbed.state import ModelState, crystal_state
+from lacbed.state import ModelState, crystal_state, thickness_nodes
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,10 @@ def intensities(model: PreparedModel, state: ModelState) -> Tensor:
         SettingError: if weak beams are so strong that the result is not physical.
     """
     setup = model.setup
-    moving = Moving(state, setup.settings.grid.pixels, model.pixel, model.changes)
+    nodes, weights = thickness_nodes(state)
+    moving = Moving(
+        state.changed(thickness=nodes.reshape(-1)), setup.settings.grid.pixels, model.pixel, model.changes
+    )
     s = setup.settings
     problem = build_problem(
         setup.crystal,
@@ -146,14 +149,16 @@ def intensities(model: PreparedModel, state: ModelState) -> Tensor:
     pairs = differentiable_intensities(problem, share=not any(t.requires_grad for t in places))
     if s.weak_beams:
         check_gain(setup, float(pairs.detach().max()))
+    pairs = torch.tensordot(weights, pairs.reshape(len(weights), -1, pairs.shape[1]), dims=1)
     values = pairs[:, torch.as_tensor(setup.reduction.source)]  # (thickness, hkl, wanted pixel)
     n = s.grid.pixels
     if not setup.inside.all():
         full = torch.zeros(*values.shape[:2], n * n, dtype=values.dtype)
         values = full.index_copy(2, torch.as_tensor(np.flatnonzero(setup.inside)), values)
     images = values.reshape(*values.shape[:2], n, n)
-    sharp = not state.blur.requires_grad and float(state.blur) == 0.0
-    return images if sharp else blur(images, state.blur)
+    spread = point_spread(state, 1)
+    sharp = not spread.requires_grad and not bool(spread[:2].any())
+    return images if sharp else spread_light(images, spread)
 
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
@@ -168,6 +173,25 @@ def blur(images: Tensor, sigma: Tensor) -> Tensor:
     matrix = torch.exp(-0.5 * square / width)
     matrix = matrix / matrix.sum(dim=1, keepdim=True)
     return matrix @ images @ matrix.T
+
+
+def point_spread(state: ModelState, binning: int) -> Tensor:
+    """Numbers of the point spread in pixels of `binning` full ones: σ, share of the tail, σ of the tail: (3,)."""
+    core, wide = (binned_sigma(sigma, binning) for sigma in (state.blur, state.tail_width))
+    return torch.stack([core, state.tail, wide])
+
+
+def spread_light(images: Tensor, spread: Tensor) -> Tensor:
+    """Convolution with the point spread, a Gaussian and the tail, differentiable in both: (..., n, n).
+
+    Args:
+        images: (..., n, n).
+        spread: of `point_spread`: (3,).
+    """
+    core = blur(images, spread[0])
+    if not spread.requires_grad and float(spread[1]) == 0.0:
+        return core
+    return (1.0 - spread[1]) * core + spread[1] * blur(images, spread[2])
 
 
 def binned_sigma(sigma: Tensor, binning: int) -> Tensor:

@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+import gemmi
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,12 +23,15 @@ from torch import Tensor
 from lacbed.constants import relativistic_gamma
 from lacbed.errors import ScatteringError
 from lacbed.geometry.moving import direct_basis
-from lacbed.scattering import FACTOR_TABLES, absorptive_factor, elastic_factor
+from lacbed.scattering import FACTOR_TABLES, absorptive_factor, elastic_factor, neutral_symbol
 
 if TYPE_CHECKING:
     from lacbed.crystals import Crystal
 
 Absorption = Literal["thomas"] | tuple[Literal["proportional"], float] | None
+ELECTRONIC = 20.0
+"""C of `electronic_shape` in Å²."""
+
 _FULL = 12  # a box with this many places per reflection is still summed as a whole
 _FEW = 20_000  # g times atoms up to which sines and cosines cost no more than tables
 _CHUNK = 4_000_000  # g times atoms in one block: 64 MB of complex128
@@ -129,6 +133,16 @@ def potential_coefficients(
     return elastic, scale * _absorptive_sum(waves, energy)
 
 
+def electronic_shape(crystal: Crystal, hkl: np.ndarray) -> Tensor:
+    """Exp(-c s²) of absorption by the electrons: (g, 3) to (g,).
+
+    Electrons that excite others are scattered by small angles, which adds to U'_g at low g. c = 20 Å² is what U'_g
+    of the lowest reflections of germanium show where they are free.
+    """
+    s = 0.5 * np.linalg.norm(hkl @ crystal.reciprocal.T, axis=1)
+    return torch.as_tensor(np.exp(-ELECTRONIC * s**2))
+
+
 def symmetric_change(crystal: Crystal, hkl: tuple[int, int, int], unit: complex, among: np.ndarray) -> np.ndarray:
     """Change of U of every reflection in `among` when U_hkl and its partners change by `unit`.
 
@@ -171,6 +185,37 @@ def structure_factors(
         raise ScatteringError(f"factors must be one of {', '.join(FACTOR_TABLES)}, got {table!r}")
     waves = _waves(crystal, hkl, structure)
     return _elastic_sum(waves, table) if absorptive_energy is None else _absorptive_sum(waves, absorptive_energy)
+
+
+def nuclear_sums(crystal: Crystal, hkl: np.ndarray, structure: StructureParameters | None = None) -> Tensor:
+    """Σ_atoms o Z exp(-hᵀβh) exp(-2πi g·r), what the nuclei scatter: (reflection, 3) to (reflection,) complex128.
+
+    Args:
+        crystal: the crystal.
+        hkl: reflections.
+        structure: what the crystal consists of, if not what it says itself; differentiable.
+    """
+    waves = _waves(crystal, hkl, structure)
+    total = torch.zeros(len(waves.indices), dtype=torch.complex128)
+    for group, phases in zip(waves.groups, waves.sums, strict=True):
+        damping = torch.exp(-((waves.indices @ group.beta) * waves.indices).sum(dim=1))
+        total = total + _charge(group.element) * damping * phases
+    return total
+
+
+def nuclear_damping(crystal: Crystal, hkl: np.ndarray, structure: StructureParameters | None = None) -> Tensor:
+    """Mean of exp(-hᵀβh) over the charges of all nuclei of the cell: (reflection, 3) to (reflection,)."""
+    waves = _waves(crystal, hkl, structure)
+    total, charges = torch.zeros(len(waves.indices), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    for group in waves.groups:
+        charge = _charge(group.element) * group.occupancy.sum()
+        damping = torch.exp(-((waves.indices @ group.beta) * waves.indices).sum(dim=1))
+        total, charges = total + charge * damping, charges + charge
+    return total / charges
+
+
+def _charge(element: str) -> float:
+    return float(gemmi.Element(neutral_symbol(element)).atomic_number)
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,13 +54,11 @@ def projected_potential(
     Raises:
         SettingError: on an impossible number of pixels, resolution, or zone axis.
     """
-    import xarray as xr  # heavy, and only results need it
-
     frame = make_frame(crystal, zone_axis, x_direction=x_direction)
     image, period = _zone_image(
         crystal, frame, pixels, g_max, lambda hkl: structure_factors(crystal, hkl, factors)
     )
-    attributes: dict[str, Any] = {
+    attributes = {
         "units": "V Å",
         "long_name": "projected potential",
         "mean_inner_potential": float(image.mean() / period),
@@ -74,7 +72,33 @@ def projected_potential(
         "formula": crystal.formula,
         "crystal_cif": crystal.to_cif(),
     }
-    steps = np.arange(pixels) / pixels
+    return _labelled(image, attributes)
+
+
+def labelled_mean(image: np.ndarray, cell: np.ndarray, zone_axis: Sequence[int], **known: Any) -> xr.DataArray:
+    """A potential averaged along the beam in V, in the layout of `projected_potential`, with `period` 1.
+
+    Args:
+        image: (n, n), pixel i at i / n.
+        cell: edges of the image in Å as columns: (2, 2).
+        zone_axis: [uvw].
+        known: further attributes.
+    """
+    attributes = {
+        "units": "V",
+        "long_name": "mean potential along the beam",
+        "mean_inner_potential": float(image.mean()),
+        "period": 1.0,
+        "cell": np.asarray(cell, dtype=float).ravel().tolist(),
+        "zone_axis": list(zone_axis),
+    }
+    return _labelled(image, attributes | known)
+
+
+def _labelled(image: np.ndarray, attributes: dict[str, Any]) -> xr.DataArray:
+    import xarray as xr  # heavy, and only results need it
+
+    steps = np.arange(len(image)) / len(image)
     return xr.DataArray(
         image, dims=("v", "u"), coords={"v": steps, "u": steps}, name="projected_potential", attrs=attributes
     )

@@ -123,6 +123,32 @@ def check_folder(folder: Path, what: str, marks: Collection[str], others: Collec
     return folder
 
 
+def check_resumable(folder: Path, what: str, state: str, resume: bool) -> None:
+    """Refuse, before any work, a folder whose results come one by one, if it holds something else.
+
+    Args:
+        folder: to be written; new or empty, unless work in it is resumed.
+        what: the results are of: "refinement", "search".
+        state: file that says where the work stood.
+        resume: whether to go on from there.
+
+    Raises:
+        FileFormatError: saying why.
+    """
+    from lacbed.io.lock import is_empty  # takes a while, and every command imports this file
+
+    if resume and not (folder / state).is_file():
+        raise FileFormatError(f"there is no {state} in {str(folder)!r} to resume from")
+    if folder.exists() and not folder.is_dir():
+        raise FileFormatError(f"{str(folder)!r} is a file; the results of a {what} go to a folder")
+    if not resume and not is_empty(folder):
+        raise FileFormatError(
+            f"the folder {str(folder)!r} is not empty; choose a new one, or continue with --resume"
+        )
+    if not folder.parent.is_dir():
+        raise FileFormatError(f"cannot write {str(folder)!r}: there is no folder {str(folder.parent)!r}; make it")
+
+
 def write_report(
     folder: Path,
     title: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,12 @@ class ModelState:
         half_width: of the grid in 1/Å: ().
         tilt: centre of the grid in 1/Å: (2,).
         distortion: rotation of the grid in rad, stretch (kx longer, ky shorter) and shear, relative: (3,).
+        spread: standard deviation of the thickness within the image, in Å: ().
         blur: standard deviation of the point spread in pixels: ().
+        tail: share of a second, wide Gaussian in the point spread: ().
+        tail_width: its standard deviation in pixels: ().
         absorption: factor on U': ().
+        electronic: b of a factor 1 + b exp(-c s²) on U' at low g, see `lacbed.potential.electronic_shape`: ().
         cell: a, b, c in Å and α, β, γ in degrees: (6,).
         xyz: fractional coordinates: (site, 3). The images of a site move with it as its operations say.
         occupancy: (site,).
@@ -39,8 +44,12 @@ class ModelState:
     half_width: Tensor
     tilt: Tensor
     distortion: Tensor
+    spread: Tensor
     blur: Tensor
+    tail: Tensor
+    tail_width: Tensor
     absorption: Tensor
+    electronic: Tensor
     cell: Tensor
     xyz: Tensor
     occupancy: Tensor
@@ -56,6 +65,22 @@ class ModelState:
     def changed(self, **changes: Tensor) -> ModelState:
         """A copy with some fields replaced."""
         return replace(self, **changes)
+
+
+SPREAD_NODES = ((-math.sqrt(3.0), 1.0 / 6.0), (0.0, 2.0 / 3.0), (math.sqrt(3.0), 1.0 / 6.0))
+"""Where a normal distribution is sampled, in standard deviations, and the weights (Gauss and Hermite)."""
+
+
+def thickness_nodes(state: ModelState) -> tuple[Tensor, Tensor]:
+    """Thicknesses whose mean, with weights, stands for their normal distribution.
+
+    Returns:
+        (node, *thickness) in Å and (node,); one node without a spread.
+    """
+    if not state.spread.requires_grad and float(state.spread) == 0.0:
+        return state.thickness[None], torch.ones(1, dtype=torch.float64)
+    nodes = torch.stack([state.thickness + x * state.spread for x, _ in SPREAD_NODES])
+    return nodes, torch.tensor([weight for _, weight in SPREAD_NODES], dtype=torch.float64)
 
 
 def crystal_state(crystal: Crystal, energy: float, half_width: float, **values: object) -> ModelState:
@@ -74,8 +99,12 @@ def crystal_state(crystal: Crystal, energy: float, half_width: float, **values: 
         "half_width": half_width,
         "tilt": (0.0, 0.0),
         "distortion": (0.0, 0.0, 0.0),
+        "spread": 0.0,
         "blur": 1.0,
+        "tail": 0.0,
+        "tail_width": 6.0,
         "absorption": 1.0,
+        "electronic": 0.0,
         "cell": sites.cell,
         "xyz": sites.xyz,
         "occupancy": sites.occupancy,

@@ -1,5 +1,6 @@
 """What the tests in a browser ask of the page."""
 
+import json
 import os
 
 import numpy as np
@@ -70,3 +71,11 @@ def as_grey(image):
     ordered = np.sort(image.ravel())
     low, high = (ordered[int(np.floor(p * (len(ordered) - 1) + 0.5))] for p in (0.001, 0.999))
     return np.clip((image - low) * 255 / (high - low), 0, 255)
+
+
+def png_text(path):
+    """The text that the page put into a picture."""
+    content = path.read_bytes()
+    start = content.index(b"iTXtDescription") + len(b"iTXtDescription") + 5
+    size = int.from_bytes(content[content.index(b"iTXtDescription") - 4 :][:4], "big")
+    return json.loads(content[start : start + size - len(b"Description") - 5])

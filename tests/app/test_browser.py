@@ -1,10 +1,17 @@
 """The page in a real headless Chromium."""
 
-import json
-
 import numpy as np
 import pytest
-from browser_helpers import as_grey, choose_crystal, engine, pixels, type_in, wait_for_exact, wait_for_rest
+from browser_helpers import (
+    as_grey,
+    choose_crystal,
+    engine,
+    pixels,
+    png_text,
+    type_in,
+    wait_for_exact,
+    wait_for_rest,
+)
 
 import lacbed
 
@@ -256,14 +263,6 @@ def test_zoom_profile_and_units(open_page, tmp_path):
     np.testing.assert_allclose(table[:, 4], expected, atol=1e-5)
     page.select_option("#unit", "nanometre")
     page.wait_for_function("() => document.getElementById('readout').textContent.includes('nm⁻¹')")
-
-
-def png_text(path):
-    """The text that the page put into a picture."""
-    content = path.read_bytes()
-    start = content.index(b"iTXtDescription") + len(b"iTXtDescription") + 5
-    size = int.from_bytes(content[content.index(b"iTXtDescription") - 4 :][:4], "big")
-    return json.loads(content[start : start + size - len(b"Description") - 5])
 
 
 def test_files_are_downloaded(open_page, tmp_path):

@@ -29,13 +29,33 @@ def actions(page, chance):
         "thickness": lambda: type_in(page, "#thickness-number", chance.choice(["100", "120", "33", "-1"])),
         "reflection": lambda: page.evaluate(PICK, chance.random()),
         "drag": lambda: page.evaluate(DRAG, chance.choice([50, 90, 150])),
-        "view": lambda: page.click(chance.choice(["#tab-pattern", "#tab-discs", "#tab-pattern"])),
+        "view": lambda: page.click(chance.choice(["#tab-pattern", "#tab-discs", "#tab-pattern", "#tab-tilt"])),
+        "pole": lambda: page.evaluate(POLE, chance.random()),
+        "keep": lambda: click_hidden(page, "keep"),
+        "drop": lambda: click_hidden(page, "kept-drop"),
+        "compare": lambda: click_hidden(page, "swipe", "difference", chance=chance),
+        "cbed": lambda: click_hidden(page, "true-size"),
+        "undo": lambda: click_hidden(page, chance.choice(["undo", "undo", "redo"])),
         "colours": lambda: page.select_option("#colours", chance.choice(["gray", "viridis"])),
         "cancel": lambda: page.evaluate("document.getElementById('cancel').click()"),
         "wait": lambda: wait_for_rest(page),
     }
 
 
+def click_hidden(page, *names, chance=None):
+    """Click a button if it can be clicked, or one of the ways to compare if it is shown."""
+    if chance is not None:
+        value = chance.choice(names)
+        if page.is_visible("#compare"):
+            page.check(f"[name=compare][value={value}]", force=True)
+    elif page.is_visible(f"#{names[0]}") and page.is_enabled(f"#{names[0]}"):
+        page.click(f"#{names[0]}")
+
+
+POLE = """(share) => {
+  const poles = [...document.querySelectorAll("#tilt-poles button:not(:disabled)")];
+  if (!document.getElementById("tilt").hidden) poles[Math.floor(share * poles.length)]?.click();
+}"""
 PICK = """(share) => {
   const spots = [...document.querySelectorAll(".spot")];
   spots[Math.floor(share * spots.length)]?.dispatchEvent(new MouseEvent("click", { bubbles: true }));
@@ -48,10 +68,11 @@ DRAG = """(thickness) => {
 }"""
 LABELS = """() => {
   const text = (id) => document.getElementById(id).textContent;
+  const shown = window.lacbedShown;
   return {
-    title: text("title"), text: text("subtitle"), tab: document.title, shown: window.lacbedShown,
+    title: text("title"), text: text("subtitle"), tab: document.title, shown,
     aria: document.getElementById("picture").getAttribute("aria-label"),
-    view: document.getElementById("tab-discs").ariaSelected === "true" ? "discs" : "pattern",
+    view: document.querySelector(".stage-head [aria-selected=true]").id.slice(4),
   };
 }"""
 
@@ -59,23 +80,31 @@ LABELS = """() => {
 def check_labels(found):
     """Title, subtitle, label for screen readers and tab say what the picture was computed for."""
     shown = found["shown"]
-    if not shown:
+    if not shown or not shown.get("of"):
         return
     of = shown["of"]
     assert found["title"].startswith(of["name"].replace("SrTiO3", "SrTiO₃")), found
     assert "".join(map(str, map(abs, of["zone_axis"]))) in found["title"].replace("\u0305", ""), found
     assert f"{of['voltage']:g} kV" in found["text"], found
+    assert found["tab"].startswith(of["name"]), found
+    if found["view"] == "tilt":
+        return
     assert f", {round(shown['thickness'], 2):g} Å" in found["text"], found
+    if other := shown.get("against") or shown.get("beside"):
+        label = found["text"].partition("A: ")[2]
+        assert label.startswith(other["of"]["name"]), found
+        assert f"{other['of']['voltage']:g} kV" in label, found
+        assert f", {round(other['thickness'], 2):g} Å" in label, found
     if found["view"] == "pattern":
         assert "".join(map(str, map(abs, shown["hkl"]))) in found["text"].replace("\u0305", ""), found
         assert found["title"] in found["aria"], found
         assert found["text"] in found["aria"], found
-    assert found["tab"].startswith(of["name"]), found
 
 
 def check_file(page):
     """The numbers that are downloaded are those of the picture, and say the same of themselves as the page."""
-    if page.locator('[data-format=".nc"]').is_disabled():
+    button = page.locator('[data-format=".nc"]')
+    if not button.is_visible() or button.is_disabled():
         return
     found = page.evaluate(LABELS)
     with page.expect_download() as waiting:
@@ -93,7 +122,8 @@ def check_file(page):
     check_labels(found)
     if found["view"] == "pattern":
         assert pattern["hkl"].values.tolist() == [",".join(map(str, found["shown"]["hkl"]))]
-        if page.input_value("#colours") == "gray" and not found["shown"]["stale"]:
+        is_plain = not (found["shown"].get("against") or found["shown"].get("beside") or found["shown"]["stale"])
+        if page.input_value("#colours") == "gray" and is_plain:
             image = pattern.values[0, 0]
             if np.ptp(image) > 1e-6:
                 np.testing.assert_allclose(pixels(page), as_grey(image), atol=1.01)

@@ -5,7 +5,7 @@ import pytest
 from app_helpers import SMALL
 
 import lacbed
-from lacbed.app import compute, held
+from lacbed.app import compute, held, learned
 from lacbed.app.files import Result, Results, file_bytes, parse_export, rebuild_result, rebuild_results
 from lacbed.app.limits import Limits, check_budget, fair_share
 from lacbed.app.request import parse_view
@@ -121,7 +121,7 @@ class Oracle:
 
 
 def test_the_learned_picture_comes_first(monkeypatch):
-    monkeypatch.setattr(compute, "surrogate", Oracle)
+    monkeypatch.setattr(learned, "surrogate", Oracle)
     sent = [(h, p) for h, p in run(compute.simulate) if h["kind"] != "progress"]
     assert {h.get("stage", "exact") for h, _ in sent[1:]} == {"exact"}
     assert sent[0][0]["stage"] == "learned"
@@ -133,13 +133,13 @@ def test_the_learned_picture_comes_first(monkeypatch):
 
 @pytest.mark.parametrize("changes", [{"extent": 3}, {"absorption": 5}, {"thickness": 600}])
 def test_the_learned_picture_is_left_out_where_it_does_not_hold(monkeypatch, changes):
-    monkeypatch.setattr(compute, "surrogate", Oracle)
+    monkeypatch.setattr(learned, "surrogate", Oracle)
     assert [h["stage"] for h, _ in run(compute.preview, **changes)] == ["preview"]
 
 
 @pytest.mark.parametrize(("extent", "detail"), [(2, 16), (2, 64), (1, 32), (1.5, 30)])
 def test_the_learned_picture_comes_on_the_grid_of_the_exact_one(monkeypatch, extent, detail):
-    monkeypatch.setattr(compute, "surrogate", Oracle)
+    monkeypatch.setattr(learned, "surrogate", Oracle)
     sent = run(compute.simulate, extent=extent, detail=detail, thickness_max=100)
     guess, values = next((h, p) for h, p in sent if h["kind"] == "pattern")
     header, every = results(sent)[0]
@@ -156,10 +156,10 @@ def test_without_a_model(monkeypatch):
     def fail(_):
         raise ImportError("none here")
 
-    monkeypatch.setattr(compute, "import_module", fail)
-    compute.surrogate.cache_clear()
-    assert compute.surrogate() is None
-    compute.surrogate.cache_clear()
+    monkeypatch.setattr(learned, "import_module", fail)
+    learned.surrogate.cache_clear()
+    assert learned.surrogate() is None
+    learned.surrogate.cache_clear()
 
 
 def test_the_montage_holds_every_reflection_in_its_place():

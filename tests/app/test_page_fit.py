@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import lacbed
+from lacbed.app.bench import fit, refine
 from lacbed.app.files import parse_files
 from lacbed.app.request import fit_recipe, parse_view
-from lacbed.app.worker import fit
 from lacbed.cli import main
 from lacbed.errors import FileFormatError, MemoryLimitError, SettingError
 
@@ -45,7 +45,8 @@ def run(files, **changes):
     listed = [{"ending": ending, "size": len(content)} for ending, content in files.items()]
     found = parse_files(listed, b"".join(files.values()))
     fit(parse_view({**VIEW, **changes}), found, lambda header, payload=b"": sent.append((header, payload)), 2**30)
-    return sent[-1]
+    run.sent = sent
+    return next(message for message in sent if message[0]["kind"] == "fit")
 
 
 @pytest.mark.parametrize("kind", ["one file", "two files"])
@@ -61,6 +62,41 @@ def test_the_thickness_is_found(measured, kind):
     assert lacbed.zncc_loss(pairs[0, 0], pairs[0, 1]) == pytest.approx(header["z"][0], abs=2e-3)
     tried = [t for t, _ in header["scan"]]
     assert tried == [160, 240, 320, 400]
+
+
+def test_images_at_other_thicknesses_and_the_report_follow(measured):
+    header, payload = run(measured["one file"])
+    kinds = [h["kind"] for h, _ in run.sent if h["kind"] != "progress"]
+    assert kinds == ["measured", "fit", "series", "report"]
+    series, images = next(m for m in run.sent if m[0]["kind"] == "series")
+    assert series["thicknesses"] == sorted([160, 240, 320, 400, header["thickness"]])
+    best = series["thicknesses"].index(header["thickness"])
+    images = np.frombuffer(images, "<f4").reshape(5, 2, 16, 16)
+    pairs = np.frombuffer(payload, "<f4").reshape(2, 2, 16, 16)
+    np.testing.assert_allclose(images[best], pairs[:, 1], atol=2e-3)  # the same model on a lattice of its own
+    z = [np.mean([lacbed.zncc_loss(a, b) for a, b in zip(pairs[:, 0], stack, strict=True)]) for stack in images]
+    assert np.argmin(z) == best
+    _, page = run.sent[-1]
+    assert page.startswith(b"<!DOCTYPE html>")
+    assert b"data:image/png;base64" in page  # whole in itself
+
+
+def test_a_refinement_has_error_bars_a_report_and_a_crystal(measured):
+    sent = []
+    files = measured["one file"]
+    listed = [{"ending": ending, "size": len(content)} for ending, content in files.items()]
+    found = parse_files(listed, b"".join(files.values()))
+    refine(parse_view(VIEW), found, lambda header, payload=b"": sent.append((header, payload)), 2**30, 310.0)
+    header, page = sent[-1]
+    assert header["kind"] == "refined"
+    rows = {row["name"]: row for row in header["free"]}
+    assert rows["thickness"]["value"] == pytest.approx(310, abs=15)
+    assert rows["thickness"]["uncertainty"] > 0
+    assert "(" in rows["thickness"]["text"]
+    assert header["mean_Z"] < 0.02
+    assert lacbed.Crystal.from_cif_text(header["cif"]).formula == "Si"
+    assert page.startswith(b"<!DOCTYPE html>")
+    assert any(h["kind"] == "progress" and h["phase"].startswith("refining") for h, _ in sent)
 
 
 def test_commands_find_the_same(measured, tmp_path, monkeypatch, capsys):

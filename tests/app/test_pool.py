@@ -8,9 +8,9 @@ import pytest
 
 from lacbed.app.files import Results
 from lacbed.app.limits import Limits, unpack
-from lacbed.app.pool import BusyError, Pool, TaskError, WorkerError
+from lacbed.app.pool import BusyError, Pool, TaskError, WorkerError, converse
 from lacbed.app.request import parse_view
-from lacbed.app.server import _converse, _stream
+from lacbed.app.server import _stream
 
 HEAVY = {"name": "Mg2SiO4", "zone_axis": [1, 1, 0], "extent": 5.5, "detail": 256, "absorption": "thomas"}
 
@@ -40,7 +40,7 @@ async def life():
 
 async def facts(pool, name):
     async with pool.worker() as worker:
-        answers = [header async for header, _ in _converse(worker, request("describe", {"name": name}))]
+        answers = [header async for header, _ in converse(worker, request("describe", {"name": name}))]
     return answers[0]["name"]
 
 
@@ -59,7 +59,7 @@ async def leave(pool, view, enough):
         try:
             async with pool.worker(key=parse_view(view).zone_key) as worker:
                 used.append(worker)
-                async for header, _ in _converse(worker, request("simulate", view)):
+                async for header, _ in converse(worker, request("simulate", view)):
                     if enough(header):
                         seen.set()
         finally:
@@ -85,7 +85,7 @@ async def a_worker_that_is_told_to_stop_keeps_what_it_solved(pool):
     key = parse_view(view).zone_key
     async with pool.worker(key=key) as same:
         assert same is worker
-        stages = [header["kind"] async for header, _ in _converse(same, request("series", view))]
+        stages = [header["kind"] async for header, _ in converse(same, request("series", view))]
     assert "pattern" not in stages  # no preview: the zone is there
     assert "result" in stages
 

@@ -7,7 +7,7 @@ from importlib.resources import files
 import httpx
 import pytest
 
-from lacbed.app.limits import Limits, pack
+from lacbed.app.limits import Limits, pack, unpack
 from lacbed.app.security import host_name
 from lacbed.app.server import STATIC, create_app
 
@@ -135,7 +135,7 @@ def test_large_requests_are_refused():
     ],
 )
 def test_bad_uploads(content, words):
-    answer = ask("POST", "/api/fit", headers=GUARD, content=content, limits=Limits(upload_bytes=1000))
+    answer = ask("POST", "/api/bench/fit", headers=GUARD, content=content, limits=Limits(upload_bytes=1000))
     assert answer.status_code == 400
     assert words in answer.json()["error"]
 
@@ -177,3 +177,45 @@ def test_unknown_tasks_and_results():
     assert ask("POST", "/api/stream/eval", headers=GUARD, json=view).status_code == 400
     answer = ask("POST", "/api/file", headers=GUARD, json={"format": ".nc", "result": "guess"})
     assert "no longer kept" in answer.json()["error"]
+
+
+def test_a_refinement_begins_from_a_thickness():
+    content = pack({"view": {"name": "Si"}, "files": [{"ending": ".nc", "size": 1}], "around": None}, b"x")
+    answer = ask("POST", "/api/bench/refine", headers=GUARD, content=content)
+    assert answer.status_code == 400
+    assert "the thickness to begin from" in answer.json()["error"]
+    assert ask("POST", "/api/bench/eval", headers=GUARD, content=content).status_code == 400
+
+
+def test_sessions_go_out_and_come_back():
+    content = pack({"view": {"name": "Si"}, "look": {"colours": "magma"}, "commands": {"py": "import lacbed"}})
+    answer = ask("POST", "/api/session/save", headers=GUARD, content=content)
+    assert answer.headers["content-disposition"] == 'attachment; filename="Si.lacbed"'
+    back = ask("POST", "/api/session/open", headers=GUARD, content=answer.content)
+    ((header, payload),) = unpack(back.content)
+    assert (header["view"]["name"], header["look"], header["files"], payload) == (
+        "Si",
+        {"colours": "magma"},
+        [],
+        b"",
+    )
+    for bad, words in (
+        ({"view": {"name": "Si"}, "look": {"view": "x"}}, "view of the picture"),
+        ({"view": {"name": "Si"}, "look": {}, "commands": {"exe": ""}}, "commands of a session"),
+        ({"view": {"name": "Si"}, "look": {}, "result": "guess"}, "no longer kept"),
+        ({"view": {}, "look": {}}, "choose a built-in crystal"),
+    ):
+        answer = ask("POST", "/api/session/save", headers=GUARD, content=pack(bad))
+        assert answer.status_code == 400
+        assert words in answer.json()["error"]
+    answer = ask("POST", "/api/session/open", headers=GUARD, content=b"PK\x03\x04 and more")
+    assert answer.status_code == 400
+    assert "no session of lacbed" in answer.json()["error"]
+
+
+def test_figures_of_nothing_are_refused():
+    panels = [[[0, 0, 0], 300]]
+    for body, words in (({}, "panels"), ({"panels": panels, "results": ["guess"]}, "no longer kept")):
+        answer = ask("POST", "/api/figure", headers=GUARD, json=body)
+        assert answer.status_code == 400
+        assert words in answer.json()["error"]

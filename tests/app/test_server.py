@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from contextlib import contextmanager
 
 import httpx
 import numpy as np
@@ -24,6 +25,28 @@ def stream(client, task, view):
     answer = client.post(f"/api/stream/{task}", json=view)
     assert answer.status_code == 200
     return unpack(answer.content)
+
+
+@contextmanager
+def heavy_work(client, count):
+    """Computations that go on meanwhile, each in a thread."""
+    stop = threading.Event()
+
+    def work():
+        address = client.base_url.join("/api/stream/simulate")
+        with httpx.stream("POST", address, headers={"x-lacbed": "1"}, json=HEAVY, timeout=600) as answer:
+            next(answer.iter_raw())
+            stop.wait(600)
+
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield threads
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_about(client):
@@ -106,49 +129,20 @@ def test_two_users_do_not_mix(client):
 
 
 def test_quick_work_does_not_queue_behind_long_work(client):
-    def work():
-        address = client.base_url.join("/api/stream/simulate")
-        with httpx.stream("POST", address, headers={"x-lacbed": "1"}, json=HEAVY, timeout=600) as answer:
-            next(answer.iter_raw())
-            stop.wait(600)
-
-    stop = threading.Event()
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    try:
+    with heavy_work(client, 3) as threads:
         assert stream(client, "preview", SMALL)[-1][0]["stage"] in ("preview", "learned")
         assert unpack(client.post("/api/describe", json={"name": "Cu"}).content)[0][0]["name"] == "Cu"
         assert all(thread.is_alive() for thread in threads)
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
 
 
 def test_a_third_page_has_something_to_look_at_while_it_waits(client):
-    def work():
-        address = client.base_url.join("/api/stream/simulate")
-        with httpx.stream("POST", address, headers={"x-lacbed": "1"}, json=HEAVY, timeout=600) as answer:
-            next(answer.iter_raw())
-            stop.wait(600)
-
-    stop = threading.Event()
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    try:
-        with client.stream("POST", "/api/stream/simulate", json=SMALL) as answer:
-            received = b""
-            for part in answer.iter_raw():
-                received += part
-                if b'"stage":"preview"' in received or b'"stage":"exact"' in received:
-                    break
-            assert b'"stage"' in received
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
+    with heavy_work(client, 2), client.stream("POST", "/api/stream/simulate", json=SMALL) as answer:
+        received = b""
+        for part in answer.iter_raw():
+            received += part
+            if b'"stage":"preview"' in received or b'"stage":"exact"' in received:
+                break
+        assert b'"stage"' in received
 
 
 def test_leaving_frees_the_processors(client):

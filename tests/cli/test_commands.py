@@ -50,7 +50,9 @@ def test_block_of_a_cif_with_several(lacbed, tmp_path):
     done = lacbed("potential", "two.cif", "--block", "MgO", "-o", "b.npz", "--json")
     assert json.loads(done.out)["formula"] == "MgO"
     assert "built-in crystal; --block" in lacbed("simulate", "Si", "--block", "x", "-o", "a.npz").err
-    assert "--block Si" in lacbed("predict", "two.cif", "--block", "Si", "--zone", "1,1,0").err
+    assert (
+        "--block Si" in lacbed("predict", "two.cif", "--block", "Si", "--zone", "1,1,0", "--model", "default").err
+    )
 
 
 @pytest.mark.parametrize(
@@ -279,7 +281,9 @@ def test_the_progress_bar_comes_late(monkeypatch):
         monkeypatch.setattr(console, "SHOW_AFTER", wait)
         with console.Reporter(False, False).progress("Simulating") as tick:
             tick(0.25)
-            time.sleep(0.4)
+            until = time.monotonic() + (30.0 if expected else 0.2)
+            while time.monotonic() < until and "Simulating" not in terminal.text:
+                time.sleep(0.02)
             tick(0.5)
         assert ("Simulating" in terminal.text) is expected
     with console.Reporter(True, False).progress("Simulating") as tick:

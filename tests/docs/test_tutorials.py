@@ -15,6 +15,7 @@ CHAINS = (
     ("tutorials/absorption",),
     ("tutorials/compare",),
     ("tutorials/dataset", "tutorials/train", "tutorials/predict"),
+    ("tutorials/benchmark",),
     ("tutorials/extract",),
     ("tutorials/fit",),
     ("tutorials/retrieve",),

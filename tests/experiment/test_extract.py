@@ -85,6 +85,7 @@ def test_the_geometry_follows_from_the_images(series: Series, found: lacbed.Extr
     assert abs(grid.stretch) < 0.01
     assert abs(grid.shear) < 0.6
     assert 0 < grid.uncertainty[0] < 0.005 * SCOPE.half_width
+    assert abs(grid.half_width - SCOPE.half_width) < 3 * grid.uncertainty[0]
 
 
 def test_the_missing_and_the_doubled_frame_are_found(series: Series, found: lacbed.Extraction) -> None:

@@ -7,7 +7,8 @@ from dm_files import write_dm
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lacbed.errors import FileFormatError
+from lacbed.errors import FileFormatError, SettingError
+from lacbed.experiment.assembly import Geometry, make_experiment
 from lacbed.experiment.names import reflection_of
 from lacbed.experiment.stack import read_images, read_measured
 
@@ -178,3 +179,70 @@ def test_what_cannot_be_read(tmp_path):
     (tmp_path / "b.tif").write_bytes(b"")
     with pytest.raises(FileFormatError, match="several kinds"):
         read_measured(tmp_path)
+
+
+# -- arrays beside each other ------------------------------------------------------------------------
+def write_arrays(folder, name="YIG_", variance=None):
+    """Three arrays as PyLARBED writes them."""
+    folder.mkdir(exist_ok=True)
+    np.save(folder / f"{name}Store_Larbed.npy", IMAGES.astype(np.float64))
+    np.save(folder / f"{name}Store_LarbedVariance.npy", IMAGES + 500.0 if variance is None else variance)
+    np.save(folder / f"{name}g_vectors.npy", np.array(HKL))
+    return folder / f"{name}Store_Larbed.npy"
+
+
+def test_arrays_with_reflections_and_variances_beside_them(tmp_path):
+    file = write_arrays(tmp_path)
+    for source in (file, tmp_path):  # the folder is as good as the file
+        stack = read_measured(source, crop=10)
+        assert stack.hkl == HKL
+        np.testing.assert_array_equal(stack.images, IMAGES[:, 1:11, 1:11])
+        np.testing.assert_array_equal(stack.variance, IMAGES[:, 1:11, 1:11] + 500.0)
+
+
+def test_one_set_of_arrays_among_several_goes_by_its_name(tmp_path):
+    file = write_arrays(tmp_path, "YIG_")
+    write_arrays(tmp_path, "STO_", variance=IMAGES + 700.0)
+    np.testing.assert_array_equal(read_measured(file).variance, IMAGES + 500.0)
+    with pytest.raises(FileFormatError, match="one array of images"):
+        read_measured(tmp_path)
+    np.save(tmp_path / "YIG_old_g_vectors.npy", np.array(HKL))
+    with pytest.raises(FileFormatError, match="keep one set"):
+        read_measured(file)
+
+
+def test_a_variance_of_nothing_does_not_outweigh_all_others(tmp_path):
+    variance = IMAGES + 100.0
+    variance[1, 2, 3] = 0.0
+    stack = read_measured(write_arrays(tmp_path, variance=variance))
+    assert stack.variance[1, 2, 3] == pytest.approx(0.01 * np.median(variance[1]))
+    assert any("1 variances below" in note for note in stack.notes)
+
+
+def test_arrays_without_variance(tmp_path):
+    assert read_measured(write_arrays(tmp_path, variance=np.array([]))).variance is None
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "says"),
+    [
+        ("g_vectors", np.array(HKL)[:2], "3 reflections"),
+        ("g_vectors", np.array(HKL) + 0.5, "whole numbers"),
+        ("Store_LarbedVariance", IMAGES[:2], "variance of every pixel"),
+        ("g_vectors", np.array([{}], dtype=object), "pickle"),
+    ],
+)
+def test_arrays_that_do_not_go_together(tmp_path, name, values, says):
+    file = write_arrays(tmp_path)
+    np.save(tmp_path / f"YIG_{name}.npy", values)
+    with pytest.raises(FileFormatError, match=says):
+        read_measured(file)
+
+
+def test_variances_lie_as_their_images_do():
+    hkl = ((0, 0, 0), (1, 0, 0), (0, 1, 0))
+    geometry = Geometry(200e3, (0, 0, 1), (1, 0, 0), 0.5, orientation="+x-y")
+    found = make_experiment(IMAGES, hkl, geometry, variance=IMAGES + 500.0)
+    np.testing.assert_array_equal(found.variance, found.images + 500.0)
+    with pytest.raises(SettingError, match="shape of the images"):
+        make_experiment(IMAGES, hkl, geometry, variance=IMAGES[:2])

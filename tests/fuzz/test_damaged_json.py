@@ -49,7 +49,9 @@ def _problem() -> Problem:
     rng = np.random.default_rng(0)
     frame = make_frame(crystal, (0, 0, 1))
     measured = Measured(rng.random((2, 16, 16)), ((0, 0, 0), (2, 2, 0)), frame, 200e3, 0.3, (0.0, 0.0))
-    return Problem(crystal, measured, RefinementOptions(("thickness", "B", "blur"), (400.0, 500.0), 20))
+    return Problem(
+        crystal, measured, RefinementOptions(("thickness", "B", "blur"), (400.0, 500.0), 20, align="shift")
+    )
 
 
 def _state() -> dict[str, Any]:

@@ -211,3 +211,20 @@ def test_onnx_equals_the_model(tmp_path, name):
 
 def test_shipped_folder_is_a_model(trained):
     assert load_model(trained / "model").descriptors["rows"].dtype == torch.float16
+
+
+def test_what_nothing_has_learned_is_computed(monkeypatch):
+    asked = {}
+
+    def simulate(*args, **options):
+        asked.update(options)
+        return lacbed.simulate(*args[:4], lacbed.TiltGrid(8, extent=1), *args[5:], **options)
+
+    monkeypatch.setattr(module, "simulate", simulate)
+    pattern = lacbed.predict(lacbed.Crystal.named("Si"), (300,), zone_axis=(1, 1, 0), hkl=[(0, 0, 0), (0, 0, 4)])
+    assert pattern.attrs["kind"] == "simulated"
+    assert asked["absorption"] == "thomas"
+    assert pattern.attrs["error_estimate"] <= asked["tolerance"] == module.TOLERANCE
+    assert "not learned: the learned simulator is valid for the zone axis" in pattern.attrs["notes"][-1]
+    with pytest.raises(SettingError, match="compute it exactly"):
+        lacbed.predict(lacbed.Crystal.named("Si"), zone_axis=(1, 1, 0), model="default")

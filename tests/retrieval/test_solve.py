@@ -24,6 +24,7 @@ from lacbed.retrieval.candidates import crystals_of
 from lacbed.retrieval.columns import ColumnModel, Columns, columns_of, form_factor, potential_of
 from lacbed.retrieval.comparison import Comparison, begin, follow
 from lacbed.retrieval.elements import Guess, by_element, guesses
+from lacbed.retrieval.labels import without_wrong, wrong_labels
 from lacbed.retrieval.plane_group import lattice_operations, operations_of_potential, plane_group
 from lacbed.retrieval.points import Points, lattice_points, make_points
 from lacbed.retrieval.projection_cell import projected_cell
@@ -122,6 +123,23 @@ def test_a_scale_and_a_background_of_every_image_change_nothing(stack: Experimen
     changed = replace(points, target=points.target * scale + 0.1 * scale, weight=points.weight / scale)
     plain, other = (Comparison(ColumnModel(p)).residual(TWO) for p in (points, changed))
     assert other == pytest.approx(plain, rel=1e-5)
+
+
+def test_a_wrong_label_is_named(stack: Experiment) -> None:
+    images = stack.images.copy()
+    images[[1, 5]] = images[[5, 1]]  # 002 and 1-1-1
+    images[:, 9, 13] = 50 * np.nanmax(images)  # and a hot pixel
+    swapped = Experiment(stack.pattern.copy(data=images[None]))
+    cell = projected_cell(swapped, [MGO], 225)
+    start = Columns(np.array([[0.0, 0.0], [0.5, 0.5]]), np.array([0.06, 0.03]), np.zeros(2), 450.0)
+    points = make_points(swapped, cell.basis, cell.indices)
+    found = follow(Comparison(ColumnModel(points)), begin(start), 25, absorption=True).columns
+    wrong = wrong_labels(swapped, cell, found, 4)
+    assert {(w.image, w.other) for w in wrong} == {(1, 5), (5, 1)}
+    rest, smaller, notes = without_wrong(swapped, cell, wrong)
+    assert len(rest.hkl) == len(smaller.indices) == len(stack.hkl) - 2
+    assert "0,0,2 looks like 1,-1,-1" in notes[0]
+    assert wrong_labels(rest, smaller, found, 4) == ()
 
 
 # -- what is made of columns --------------------------------------------------------------------------

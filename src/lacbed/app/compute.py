@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lacbed.app.held import Held, held, hold, is_covered
-from lacbed.app.limits import check_budget, check_stop
+from lacbed.app.learned import learned_pattern
+from lacbed.app.limits import Send, check_budget, ticker
 from lacbed.app.request import View, whole_pixels
 from lacbed.app.structure import crystal_of, montage_reach
-from lacbed.errors import LacbedError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,9 +22,6 @@ if TYPE_CHECKING:
     from lacbed.geometry.frame import Frame
     from lacbed.settings import Settings
 
-
-Send = Callable[[dict[str, Any], bytes], None]
-"""Takes a header and a payload to the page."""
 
 PREVIEW_BEAMS = 200
 PREVIEW_SECONDS = 0.6
@@ -47,7 +41,7 @@ _JUDGED = 6
 
 
 def preview(view: View, send: Send, budget: int) -> None:
-    """A picture at once: learned where that holds, else of a zone that is kept, else with few beams and pixels."""
+    """A picture at once: learned where that holds, else with few beams and pixels."""
     crystal = crystal_of(view)
     check_budget(view.pixels, 1, 1, budget)
     if not _send_learned(crystal, view, send):
@@ -101,7 +95,7 @@ def _send_all(crystal: Crystal, view: View, send: Send) -> tuple[Held, set[tuple
     start = time.perf_counter()
     if held(view) is None:
         send({"kind": "progress", "phase": "choosing the waves", "fraction": None}, b"")
-    tick = _ticker(send, "solving", view.pixels)
+    tick = ticker(send, _sized("solving", view.pixels))
     zone = hold(view, settings, tick)
     pattern = zone.every(view.thickness, tick)
     opened = {
@@ -119,7 +113,9 @@ def _send_series(view: View, zone: Held, send: Send, wanted: tuple[float, ...] |
     for n, thicknesses in enumerate(pieces):
         start = time.perf_counter()
         send({"kind": "progress", "phase": "thickness series", "fraction": n / len(pieces)}, b"")
-        pattern = zone.some(thicknesses, view.hkl, _ticker(send, "thickness series", view.pixels, n, len(pieces)))
+        pattern = zone.some(
+            thicknesses, view.hkl, ticker(send, _sized("thickness series", view.pixels), n, len(pieces))
+        )
         opened = {"before": zone.openings(max(thicknesses)), "reach": zone.opened[1]}
         extra = {"opened": opened, "converged": True, "part": True}
         _send_result(pattern, "exact", send, extra | {"seconds": time.perf_counter() - start})
@@ -127,8 +123,7 @@ def _send_series(view: View, zone: Held, send: Send, wanted: tuple[float, ...] |
 
 def _pieces(view: View) -> list[tuple[float, ...]]:
     """The series in fixed pieces without those that the page has, the nearest first."""
-    count = int(view.thickness_max / view.thickness_step + 1e-9)
-    every = [round(i * view.thickness_step, 6) for i in range(1, count + 1)]
+    every = view.series()
     pieces = [tuple(every[i : i + PIECE]) for i in range(0, len(every), PIECE)]
     pieces = [piece for piece in pieces if not set(piece) <= set(view.have)]
     return sorted(pieces, key=lambda piece: abs(0.5 * (piece[0] + piece[-1]) - view.thickness))
@@ -150,10 +145,10 @@ def _simulate_beams(crystal: Crystal, view: View, send: Send) -> None:
         pixels = whole_pixels(view.extent, view.detail // 2)
         coarse = replace(settings, grid=replace(settings.grid, pixels=pixels))
         start = time.perf_counter()
-        pattern = run(crystal, **_arguments(coarse), progress=_ticker(send, "coarse picture", pixels))
+        pattern = run(crystal, **_arguments(coarse), progress=ticker(send, _sized("coarse picture", pixels)))
         _send_pattern(pattern, "coarse", send, extra | {"seconds": time.perf_counter() - start})
     start = time.perf_counter()
-    progress = _ticker(send, "exact picture", view.pixels)
+    progress = ticker(send, _sized("exact picture", view.pixels))
     pattern = run(crystal, **_arguments(settings), progress=progress)
     _send_result(pattern, "exact", send, extra | {"seconds": time.perf_counter() - start})
 
@@ -182,7 +177,7 @@ def montage(view: View, send: Send, budget: int) -> None:
     _send_pattern(pattern, "preview", send, {})
     beams, converged, error = _enough_beams(crystal, settings, send, view.tolerance)
     start = time.perf_counter()
-    progress = _ticker(send, "all reflections", pixels)
+    progress = ticker(send, _sized("all reflections", pixels))
     pattern = run(crystal, **_arguments(replace(settings, beams=beams)), progress=progress)
     extra = {"beams_asked": beams, "converged": converged, "error": error, "reach": limit}
     _send_result(pattern, "exact", send, extra | {"seconds": time.perf_counter() - start})
@@ -289,20 +284,8 @@ def _send_learned(crystal: Crystal, view: View, send: Send) -> bool:
     return found is not None
 
 
-def _ticker(send: Send, what: str, pixels: int, piece: int = 0, pieces: int = 1) -> Callable[[float], None]:
-    """Tells the page the fraction done, at most five times a second; ends the work if the page has gone."""
-    last = 0.0
-
-    def tick(fraction: float) -> None:
-        nonlocal last
-        check_stop()
-        now = time.monotonic()
-        if now - last > 0.2:
-            last = now
-            done = (piece + fraction) / pieces
-            send({"kind": "progress", "phase": f"{what}, {pixels} x {pixels} pixels", "fraction": done}, b"")
-
-    return tick
+def _sized(what: str, pixels: int) -> str:
+    return f"{what}, {pixels} x {pixels} pixels"
 
 
 def describe_pattern(pattern: xr.DataArray, stage: str, extra: dict[str, Any]) -> dict[str, Any]:
@@ -344,75 +327,3 @@ def _send_result(pattern: xr.DataArray, stage: str, send: Send, extra: dict[str,
     header = {"kind": "result", "view": describe_pattern(pattern, stage, extra)}
     header["labels"] = labels_to_json(pattern, values=True)
     send(header, pattern.values.astype("<f8").tobytes())
-
-
-@cache
-def surrogate() -> Any | None:
-    """The packaged model, loaded once; None if this installation has none."""
-    try:
-        return import_module("lacbed.learn.surrogate").Surrogate.load()
-    except (ImportError, AttributeError, LacbedError, OSError):
-        return None
-
-
-def learned_pattern(crystal: Crystal, view: View) -> tuple[xr.DataArray, dict[str, Any]] | None:
-    """Learned pattern of a view at its thickness, with what it says about itself.
-
-    Args:
-        crystal: the crystal of the view.
-        view: what is asked for; the model knows one extent, of which a part may be asked for, and one kind of
-            absorption. Its pattern is interpolated to other pixels than its own.
-
-    Returns:
-        the pattern and "seconds", "expected_z" (one value, or none) and "remarks"; None where no model holds.
-    """
-    model = surrogate()
-    if model is None or not _same_settings(model.domain, view):
-        return None
-    low, high = model.domain["thickness"]
-    if not low <= view.thickness <= high:
-        return None
-    start = time.perf_counter()
-    try:
-        pattern = model.predict(
-            crystal,
-            thicknesses=[view.thickness],
-            energy=view.voltage * 1e3,
-            zone_axis=view.zone_axis,
-            hkl=[view.hkl],
-        )
-    except LacbedError:
-        return None  # outside what it was trained on
-    seconds = time.perf_counter() - start
-    remarks = [str(v) for v in pattern.attrs.get("warnings", ())]
-    if (view.pixels, view.extent) != (pattern.sizes["kx"], model.domain["extent"]):
-        remarks.append(f"interpolated from {pattern.sizes['kx']} x {pattern.sizes['ky']} pixels")
-        pattern = _on_grid(pattern, view, model.domain["extent"])
-    expected = [float(v) for v in pattern.attrs.get("expected_z", ())]
-    return pattern, {"seconds": seconds, "expected_z": expected, "remarks": remarks}
-
-
-def _on_grid(pattern: xr.DataArray, view: View, extent: float) -> xr.DataArray:
-    """A pattern of half-width `extent` at the pixels of a view, by cubic splines.
-
-    Pixels of the view beyond the outermost centres, by less than half a pixel, get the values at these.
-    """
-    import xarray as xr
-    from scipy.interpolate import RectBivariateSpline
-
-    from lacbed.patterns.schema import axis_step
-
-    half = 0.5 * axis_step(pattern["kx"]) * pattern.sizes["kx"] * view.extent / extent
-    k = (np.arange(view.pixels) + 0.5) * (2.0 * half / view.pixels) - half
-    own = pattern["kx"].values
-    values = np.stack([RectBivariateSpline(own, own, image)(k, k) for image in pattern.values[:, 0]])[:, None]
-    coordinates = {name: pattern.coords[name] for name in ("thickness", "h", "k", "l", "gx", "gy")}
-    return xr.DataArray(values, coordinates | {"ky": k, "kx": k}, pattern.dims, attrs=pattern.attrs)
-
-
-def _same_settings(domain: dict[str, Any], view: View) -> bool:
-    """Whether the model was trained with the absorption of the view, and at least its half-width."""
-    absorption = domain["absorption"]
-    if isinstance(absorption, list):
-        absorption = tuple(absorption)
-    return bool(view.extent < domain["extent"] + 1e-9 and absorption == view.absorption)

@@ -39,15 +39,20 @@ def rebuild_result(labels: str, payload: bytes) -> xr.DataArray:
     return rebuild(np.frombuffer(payload, "<f8").reshape(shape), header)
 
 
+def separate_results(labels: Sequence[str], sizes: Sequence[int], payload: bytes) -> list[xr.DataArray]:
+    """The patterns of several results whose contents are joined."""
+    ends = np.cumsum(sizes)
+    return [
+        rebuild_result(text, payload[end - size : end])
+        for text, size, end in zip(labels, sizes, ends, strict=True)
+    ]
+
+
 def rebuild_results(labels: Sequence[str], sizes: Sequence[int], payload: bytes) -> xr.DataArray:
     """The pattern of several results that are pieces of one series of thicknesses, whose contents are joined."""
     import xarray as xr
 
-    ends = np.cumsum(sizes)
-    pieces = [
-        rebuild_result(text, payload[end - size : end])
-        for text, size, end in zip(labels, sizes, ends, strict=True)
-    ]
+    pieces = separate_results(labels, sizes, payload)
     if len(pieces) == 1:
         return pieces[0]
     joined = xr.concat(pieces, "thickness", coords="minimal", compat="override", join="override").sortby(
@@ -155,15 +160,19 @@ class Results:
         self._kept.move_to_end(name)
         return found
 
-    def several(self, names: object) -> list[Result]:
+    def several(self, names: object, mixed: bool = False) -> list[Result]:
         """The results of a name, or of a list of names that are pieces of one series.
+
+        Args:
+            names: of the results.
+            mixed: whether they may be of different reflections of one zone.
 
         Raises:
             SettingError: if one is not kept, or they are of different settings.
         """
         listed = names if isinstance(names, list) and 0 < len(names) <= 400 else [names]
         found = [self.get(name) for name in listed]
-        if len({(result.view.zone_key, result.view.hkl) for result in found}) > 1:
+        if len({(result.view.zone_key, None if mixed else result.view.hkl) for result in found}) > 1:
             raise SettingError("these results do not belong together; compute the series again, then download it")
         return found
 

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from copy import copy
 from typing import TYPE_CHECKING
 
+from lacbed.app.limits import KEPT_ZONES
 from lacbed.app.request import View
 from lacbed.app.structure import crystal_of, montage_reach
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from lacbed.geometry.tilts import TiltGrid
     from lacbed.settings import Settings
     from lacbed.solvers.blocks import Tick
-
-MOST = 3
-"""Zones that one worker keeps."""
 
 _held: OrderedDict[str, Held] = OrderedDict()
 
@@ -108,7 +106,7 @@ def hold(view: View, settings: Settings, tick: Tick | None = None) -> Held:
     """
     found = held(view)
     if found is None:
-        while len(_held) >= MOST:
+        while len(_held) >= KEPT_ZONES:
             _held.popitem(last=False)
         found = _held[view.zone_key] = Held(view, settings, tick)
     return found

@@ -7,6 +7,8 @@ import os
 import select
 import struct
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -121,6 +123,27 @@ MAX_HEADER = 64 * 2**20
 MAX_PAYLOAD = 2**31
 
 Header = dict[str, Any]
+
+Send = Callable[[Header, bytes], None]
+"""Takes a header and a payload to the page."""
+
+KEPT_ZONES = 3
+"""Solved zones that one worker keeps; the pool remembers as many names of them."""
+
+
+def ticker(send: Send, what: str, piece: int = 0, pieces: int = 1) -> Callable[[float], None]:
+    """Tells the page the fraction done, at most five times a second; ends the work if the page has gone."""
+    last = 0.0
+
+    def tick(fraction: float) -> None:
+        nonlocal last
+        check_stop()
+        now = time.monotonic()
+        if now - last > 0.2:
+            last = now
+            send({"kind": "progress", "phase": what, "fraction": (piece + fraction) / pieces}, b"")
+
+    return tick
 
 
 def pack(header: Header, payload: bytes = b"") -> bytes:

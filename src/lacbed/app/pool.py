@@ -11,13 +11,10 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from lacbed.app.limits import LENGTHS_SIZE, Limits, pack, unpack_lengths
+from lacbed.app.limits import KEPT_ZONES, LENGTHS_SIZE, Limits, pack, unpack_lengths
 from lacbed.errors import LacbedError
 
 Header = dict[str, Any]
-
-KNOWN = 3
-"""Zones that a worker keeps."""
 
 PATIENCE = 5.0
 """Seconds that a worker may take to give up its work before it is ended."""
@@ -108,6 +105,22 @@ class Worker:
             while await self.process.stdout.read(2**16):
                 pass
         await self.process.wait()
+
+
+async def converse(worker: Worker, request: Header, payload: bytes = b"") -> AsyncIterator[tuple[Header, bytes]]:
+    """All messages of a worker about one request.
+
+    Raises:
+        TaskError: with the worker's words, if it could not do it.
+    """
+    await worker.send(request, payload)
+    while True:
+        header, content = await worker.receive()
+        if header["kind"] == "done":
+            return
+        if header["kind"] == "error":
+            raise TaskError(header["message"])
+        yield header, content
 
 
 class Pool:
@@ -232,7 +245,7 @@ class Pool:
             self._run(self._start())
             raise worker
         if key and not quick:
-            worker.keys = [*(k for k in worker.keys if k != key), key][-KNOWN:]
+            worker.keys = [*(k for k in worker.keys if k != key), key][-KEPT_ZONES:]
         return worker
 
     def _run(self, errand: Coroutine[None, None, None]) -> None:

@@ -96,17 +96,18 @@ class View:
     @property
     def thicknesses(self) -> tuple[float, ...]:
         """The series step, 2 step, ... max, and the thickness that is looked at."""
-        count = int(self.thickness_max / self.thickness_step + 1e-9)
-        series = {round(i * self.thickness_step, 6) for i in range(1, count + 1)}
-        return tuple(sorted(series | {self.thickness}))
+        return tuple(sorted({*self.series(), self.thickness}))
+
+    def series(self, every: int = 1) -> list[float]:
+        """step, 2 step, ... max in Å, or each `every`-th of them."""
+        step = self.thickness_step * every
+        return [round(i * step, 6) for i in range(1, int(self.thickness_max / step + 1e-9) + 1)]
 
     @property
     def tried_thicknesses(self) -> tuple[float, ...]:
         """The thicknesses among which that of an experiment is sought; the fit looks closer around the best."""
-        step = self.thickness_step * max(1, math.ceil(CLOSEST / self.thickness_step - 1e-9))
-        count = int(self.thickness_max / step + 1e-9)
-        series = [round(i * step, 6) for i in range(1, count + 1)]
-        return tuple(t for t in series if t >= THINNEST) or (self.thickness_max,)
+        every = max(1, math.ceil(CLOSEST / self.thickness_step - 1e-9))
+        return tuple(t for t in self.series(every) if t >= THINNEST) or (self.thickness_max,)
 
 
 def whole_pixels(extent: float, detail: int) -> int:

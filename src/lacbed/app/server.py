@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import struct
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
@@ -18,12 +16,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from lacbed.app.files import MEDIA_TYPES, Result, Results, parse_export, parse_files
-from lacbed.app.limits import Header, Limits, pack, unpack
-from lacbed.app.pool import BusyError, Pool, TaskError, Worker
-from lacbed.app.request import View, file_stem, fit_recipe, parse_view, recipe
+from lacbed.app.files import Result, Results
+from lacbed.app.incoming import read_json, read_upload
+from lacbed.app.limits import Header, Limits, pack
+from lacbed.app.pool import BusyError, Pool, converse
+from lacbed.app.request import View, fit_recipe, parse_view, recipe
 from lacbed.app.security import Guard
-from lacbed.errors import FileFormatError, LacbedError, SettingError
+from lacbed.app.taking import routes_of
+from lacbed.errors import LacbedError, SettingError
+from lacbed.io.checks import check_number
 
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".html": "text/html"}
 STATIC = (
@@ -31,14 +32,18 @@ STATIC = (
     "address.js",
     "app.css",
     "app.js",
+    "cbed.js",
     "chart.js",
+    "compare.js",
     "colormaps.js",
     "controls.js",
     "crystals.js",
     "discs.js",
     "facts.js",
+    "figure.js",
     "files.js",
     "fit.js",
+    "history.js",
     "icon.svg",
     "jobs.js",
     "names.js",
@@ -46,9 +51,11 @@ STATIC = (
     "probe.js",
     "profile.js",
     "series.js",
+    "session.js",
     "state.js",
     "stream.js",
     "structure.js",
+    "tilt.js",
     "view.js",
     "zoom.js",
 )
@@ -60,6 +67,7 @@ THICKNESS = "@thickness"
 HKL = "@hkl"
 """The same for the reflection."""
 
+BENCH = ("fit", "refine")
 STREAMS = ("preview", "simulate", "series", "montage")
 
 
@@ -85,45 +93,38 @@ def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starl
         return JSONResponse({**_about(), **await pool.ready()})
 
     async def describe(request: Request) -> Response:
-        view = parse_view(await _json(request, limits))
+        view = parse_view(await read_json(request, limits))
         message = {"task": "describe", "view": view.to_json()}
         try:
             async with pool.worker(quick=True, key=view.zone_key) as worker, asyncio.timeout(limits.quick_seconds):
-                parts = [pack(*message) async for message in _converse(worker, message)]
+                parts = [pack(*message) async for message in converse(worker, message)]
         except TimeoutError:  # a large cell, which must not keep others waiting
             async with asyncio.timeout(limits.job_seconds), pool.worker() as worker:
-                parts = [pack(*message) async for message in _converse(worker, message)]
+                parts = [pack(*message) async for message in converse(worker, message)]
         return Response(b"".join(parts), media_type="application/octet-stream")
 
     async def stream(request: Request) -> Response:
         task = request.path_params["task"]
         if task not in STREAMS:
             raise SettingError(f"there is no task {task!r:.20}")
-        view = parse_view(await _json(request, limits))
+        view = parse_view(await read_json(request, limits))
         if pool.is_full:
             raise BusyError("too many computations are waiting on this machine; try again in a minute")
         parts = _stream(task, view, pool, results)
         return StreamingResponse(parts, media_type="application/octet-stream")
 
-    async def fit(request: Request) -> Response:
-        header, payload = await _upload(request, limits)
-        view = parse_view(header.get("view"))
+    async def bench(request: Request) -> Response:
+        header, payload = await read_upload(request, limits)
+        view, task = parse_view(header.get("view")), request.path_params["task"]
+        if task not in BENCH:
+            raise SettingError(f"there is no task {task!r:.20}")
+        more: Header = {"files": header["files"]}
+        if task == "refine":
+            more["around"] = check_number("the thickness to begin from", header.get("around"), 1, 20_000, unit="Å")
         if pool.is_full:
             raise BusyError("too many computations are waiting on this machine; try again in a minute")
-        parts = _stream("fit", view, pool, results, {"files": header["files"]}, payload)
+        parts = _stream(task, view, pool, results, more, payload)
         return StreamingResponse(parts, media_type="application/octet-stream")
-
-    async def file(request: Request) -> Response:
-        wanted = await _json(request, limits)
-        ending, thickness, hkl = parse_export(wanted)
-        found = results.several(wanted.get("result"))
-        message: Header = {"task": "file", "format": ending, "thickness": thickness, "hkl": hkl}
-        message |= {"labels": [r.labels for r in found], "sizes": [len(r.payload) for r in found]}
-        joined = b"".join(r.payload for r in found)
-        async with asyncio.timeout(limits.job_seconds), pool.worker(quick=True) as worker:
-            content = [payload async for _, payload in _converse(worker, message, joined)]
-        name = f'attachment; filename="{file_stem(found[0].view)}{ending}"'
-        return Response(b"".join(content), media_type=MEDIA_TYPES[ending], headers={"content-disposition": name})
 
     routes = [
         Route("/", _page),
@@ -131,84 +132,12 @@ def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starl
         Route("/api/about", about),
         Route("/api/describe", describe, methods=["POST"]),
         Route("/api/stream/{task}", stream, methods=["POST"]),
-        Route("/api/fit", fit, methods=["POST"]),
-        Route("/api/file", file, methods=["POST"]),
+        Route("/api/bench/{task}", bench, methods=["POST"]),
+        *routes_of(limits, pool, results),
     ]
     handlers: Any = {LacbedError: _refuse, TimeoutError: _too_long, ClientDisconnect: _refuse}
     guard = Middleware(Guard, names=tuple(names))
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers, middleware=[guard])
-
-
-async def _body(request: Request, limits: Limits, most: int) -> bytes:
-    """The body of a request, if it arrives in time and is not too large.
-
-    Raises:
-        SettingError: if not.
-    """
-    body = bytearray()
-    try:
-        async with asyncio.timeout(limits.body_seconds):
-            pieces = aiter(request.stream())
-            while True:
-                async with asyncio.timeout(limits.idle_seconds):
-                    piece = await anext(pieces, None)
-                if piece is None:
-                    break
-                body += piece
-                if len(body) > most:
-                    raise SettingError(f"the request is larger than {most / 1e6:g} MB")
-    except TimeoutError:
-        raise SettingError("the request took too long to arrive") from None
-    return bytes(body)
-
-
-async def _json(request: Request, limits: Limits) -> dict[str, Any]:
-    """The JSON object in the body of a request.
-
-    Raises:
-        SettingError: if there is none.
-    """
-    body = await _body(request, limits, limits.body_bytes)
-    try:
-        data = json.loads(body)
-    except (ValueError, RecursionError):
-        raise SettingError("the request is not JSON") from None
-    if not isinstance(data, dict):
-        raise SettingError("the request must be a JSON object")
-    return data
-
-
-async def _upload(request: Request, limits: Limits) -> tuple[dict[str, Any], bytes]:
-    """The message in the body of a request: {"view": ..., "files": ...} and the contents of the files.
-
-    Raises:
-        SettingError: if it is none, or the files make no experiment.
-    """
-    body = await _body(request, limits, limits.upload_bytes)
-    try:
-        ((header, payload),) = unpack(body)
-    except (ValueError, RecursionError, struct.error, FileFormatError):
-        raise SettingError("the files arrived incomplete; drop them again") from None
-    if not isinstance(header, dict):
-        raise SettingError("the request must be a JSON object")
-    parse_files(header.get("files"), payload)
-    return header, payload
-
-
-async def _converse(worker: Worker, request: Header, payload: bytes = b"") -> AsyncIterator[tuple[Header, bytes]]:
-    """All messages of a worker about one request.
-
-    Raises:
-        TaskError: with the worker's words, if it could not do it.
-    """
-    await worker.send(request, payload)
-    while True:
-        header, content = await worker.receive()
-        if header["kind"] == "done":
-            return
-        if header["kind"] == "error":
-            raise TaskError(header["message"])
-        yield header, content
 
 
 async def _stream(
@@ -229,7 +158,7 @@ async def _stream(
                 yield part
         seconds = limits.quick_seconds if quick else limits.job_seconds
         async with pool.worker(quick=quick, key=key) as worker, asyncio.timeout(seconds):
-            async for header, content in _converse(worker, request, payload):
+            async for header, content in converse(worker, request, payload):
                 yield _forward(header, content, view, results)
     except TimeoutError:
         yield pack({"kind": "error", "message": _too_long_text(limits, task)})
@@ -245,7 +174,7 @@ async def _glimpse(view: View, pool: Pool, results: Results) -> AsyncIterator[by
             asyncio.timeout(pool.limits.quick_seconds),
             pool.worker(quick=True, key=view.zone_key) as worker,
         ):
-            async for header, content in _converse(worker, request):
+            async for header, content in converse(worker, request):
                 yield _forward(header, content, view, results)
     yield pack(
         {"kind": "progress", "phase": f"{pool.waiting + 1} in the queue for a free processor", "fraction": None}
@@ -267,7 +196,7 @@ def _forward(header: Header, payload: bytes, view: View, results: Results) -> by
 def _too_long_text(limits: Limits, task: str) -> str:
     if task == "preview":
         return "no preview: the cell is too large for a quick one; the full computation goes on when you let go"
-    simpler = "a shorter series" if task == "fit" else "fewer pixels, a smaller extent"
+    simpler = "a shorter series" if task in BENCH else "fewer pixels, a smaller extent"
     return (
         f"stopped after {limits.job_seconds:g} s, the longest that a computation may take here; ask for {simpler} "
         "or no absorption, or start lacbed app with a longer --time-limit"

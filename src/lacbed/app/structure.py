@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 POTENTIAL_PIXELS = 128
 MAX_SITES = 60
 _SPOTS = 400
+_LINES, _TRIED = 90, 2500
+"""Pairs of Bragg lines on the stereogram, and reflections among which the strongest are sought."""
 
 
 def crystal_of(view: View) -> Crystal:
@@ -70,6 +72,7 @@ def describe(view: View) -> tuple[dict[str, Any], np.ndarray]:
             "high": float(potential.max()),
         },
         "spots": spots(crystal, frame, view),
+        "stereogram": stereogram(crystal, frame, view.voltage * 1e3),
     }
     return facts, potential.values.astype("<f4")
 
@@ -119,6 +122,35 @@ def spots(crystal: Crystal, frame: Frame, view: View) -> list[dict[str, Any]]:
             }
         )
     return listed
+
+
+def stereogram(crystal: Crystal, frame: Frame, energy: float) -> dict[str, Any]:
+    """What a map of all directions is drawn from: both bases along (x, y, z = zone axis), and the strongest lines.
+
+    Returns:
+        "reciprocal": a*, b*, c* in 1/Å as rows; "direct": a, b, c in Å as rows; "lines": [h, k, l, strength] with
+        one of g and -g, strength being |U_g| / max |U|.
+    """
+    from lacbed.potential import potential_coefficients
+
+    reciprocal = frame.vectors(np.eye(3))
+    direct = np.linalg.inv(reciprocal).T
+    reach = (3.0 * _TRIED * abs(np.linalg.det(reciprocal)) / (4.0 * math.pi)) ** (1 / 3)
+    most = np.maximum(1, np.floor(reach * np.linalg.norm(direct, axis=1) + 1e-9)).astype(int)  # |h| <= |g| |a|
+    grid = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in most), indexing="ij"), axis=-1).reshape(-1, 3)
+    half = grid[len(grid) // 2 + 1 :]  # one of g and -g, without 0
+    found = half[np.linalg.norm(frame.vectors(half), axis=1) <= reach]
+    if not len(found):
+        found = np.eye(3, dtype=int)
+    elastic, _ = potential_coefficients(crystal, found, energy)
+    strength = elastic.abs().numpy()
+    strength = strength / (float(strength.max()) or 1.0)
+    best = [i for i in np.argsort(-strength, kind="stable")[:_LINES] if strength[i] > 1e-3]
+    return {
+        "reciprocal": reciprocal.tolist(),
+        "direct": direct.tolist(),
+        "lines": [[*map(int, found[i]), round(float(strength[i]), 6)] for i in best],
+    }
 
 
 def montage_reach(crystal: Crystal, frame: Frame, view: View) -> float:

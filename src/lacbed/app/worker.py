@@ -4,35 +4,20 @@ It reads messages from its standard input and writes messages to its standard ou
 
     request    {"task": "simulate", "view": {...}, "budget": bytes}
     stop       {"task": "stop"}, while a request is done: give it up; the end is then {"kind": "stopped"}
-    answers    {"kind": "progress" | "pattern" | "result" | "facts" | "file" | "fit", ...}, any number of them
+    answers    {"kind": "progress" | "pattern" | "result" | "facts" | "figure" | "fit", ...}, any number
     the end    {"kind": "done"}, or {"kind": "error", "message": ...}
 """
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import sys
-import tempfile
-import time
-from collections.abc import Mapping
 from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import BinaryIO
 
-import numpy as np
-
-from lacbed.app.compute import Send
-from lacbed.app.files import store
-from lacbed.app.limits import Header, StoppedError, check_stop, limit_memory, pack, read_message, watched
-from lacbed.app.request import View
-from lacbed.app.structure import crystal_of
-from lacbed.errors import FileFormatError, LacbedError, MemoryLimitError
-
-if TYPE_CHECKING:
-    from lacbed.experiment.experiment import Experiment
-    from lacbed.refinement.fit import FitResult
+from lacbed.app.limits import Header, Send, StoppedError, limit_memory, pack, read_message, watched
+from lacbed.errors import LacbedError
 
 
 def main() -> None:
@@ -53,7 +38,7 @@ def warm_up() -> None:
     import xarray  # noqa: F401
 
     import lacbed.converge
-    from lacbed.app.compute import surrogate
+    from lacbed.app.learned import surrogate
 
     assert lacbed.converge
     surrogate()
@@ -82,7 +67,7 @@ def serve(incoming: BinaryIO, outgoing: BinaryIO) -> None:
 
 def abilities() -> Header:
     """What this installation can do beside the exact simulation."""
-    from lacbed.app.compute import surrogate
+    from lacbed.app.learned import surrogate
 
     return {"learned": surrogate() is not None, "fit": find_spec("lacbed.refinement.fit") is not None}
 
@@ -97,6 +82,13 @@ def answer(request: Header, payload: bytes, send: Send) -> None:
     from lacbed.app.request import parse_view
 
     task = request["task"]
+    if task == "figure":
+        from lacbed.app.figure import figure_bytes, parse_layout
+
+        patterns = files.separate_results(request["labels"], request["sizes"], payload)
+        content, caption = figure_bytes(patterns, parse_layout(request["layout"]), request["b_iso"])
+        send({"kind": "figure", "caption": caption}, content)
+        return
     if task == "file":
         pattern = files.rebuild_results(request["labels"], request["sizes"], payload)
         send({"kind": "file"}, files.file_bytes(pattern, *files.parse_export(request)))
@@ -107,8 +99,14 @@ def answer(request: Header, payload: bytes, send: Send) -> None:
 
         facts, image = describe(view)
         send({"kind": "facts", **facts, "cif": crystal_of(view).to_cif()}, image.tobytes())
-    elif task == "fit":
-        fit(view, files.parse_files(request["files"], payload), send, request["budget"])
+    elif task in ("fit", "refine"):
+        from lacbed.app import bench
+
+        measured = files.parse_files(request["files"], payload)
+        if task == "fit":
+            bench.fit(view, measured, send, request["budget"])
+        else:
+            bench.refine(view, measured, send, request["budget"], request["around"])
     else:
         steps = {
             "preview": compute.preview,
@@ -130,99 +128,6 @@ def explain(error: BaseException) -> Header:
         return {"message": "this needs more memory than is available; ask for fewer pixels", "yours": True}
     sys.stderr.write(f"lacbed app: {type(error).__name__}: {error}\n")
     return {"message": f"a bug in lacbed ({type(error).__name__}); please report it", "yours": False}
-
-
-def fit(view: View, files: Mapping[str, bytes], send: Send, budget: int) -> None:
-    """Read an experiment, find thickness and common geometry, and send both stacks with the figures of merit.
-
-    The pages of the stacks are measured and simulated images in turn, float32: (reflection, 2, ky, kx).
-
-    Raises:
-        FileFormatError: if the files are no experiment.
-        SettingError: if the crystal cannot show the measured reflections.
-        MemoryLimitError: if the images are more than one computation may hold.
-    """
-    from lacbed.refinement.fit import fit
-    from lacbed.refinement.options import FitSettings
-
-    send({"kind": "progress", "phase": "reading the measured patterns", "fraction": None}, b"")
-    crystal = crystal_of(view)
-    experiment = _read(files)
-    need = 8 * experiment.images.size * 40
-    if need > budget:
-        raise MemoryLimitError(
-            f"{len(experiment.hkl)} images of {experiment.pixels} x {experiment.pixels} pixels need about "
-            f"{need / 2**30:.1f} GiB; bin them"
-        )
-    measured = {"kind": "measured", **_about_experiment(experiment), "crystal": crystal.name}
-    send(measured, experiment.images.astype("<f4").tobytes())
-    settings = FitSettings(view.tried_thicknesses, view.absorption, device="cpu")  # type: ignore[arg-type]
-    last = 0.0
-
-    def tick(fraction: float) -> None:
-        nonlocal last
-        check_stop()
-        if time.monotonic() - last > 0.2:
-            last = time.monotonic()
-            send({"kind": "progress", "phase": "fitting the thickness", "fraction": fraction}, b"")
-
-    start = time.perf_counter()
-    send({"kind": "progress", "phase": "choosing the number of beams", "fraction": None}, b"")
-    result = fit(experiment, crystal, settings, tick)
-    header = {"crystal": crystal.name, **_header(experiment, result, time.perf_counter() - start)}
-    send(header, _payload(experiment, result))
-
-
-def _read(files: Mapping[str, bytes]) -> Experiment:
-    """The experiment in the files; messages name no place on the disk."""
-    from lacbed.experiment.folder import load_experiment
-
-    with tempfile.TemporaryDirectory(prefix="lacbed-") as folder:
-        path = store(files, Path(folder))
-        try:
-            return load_experiment(path)
-        except FileFormatError as error:
-            text = str(error).replace(f"{folder}/", "").replace(folder, "the dropped files")
-            raise FileFormatError(text) from None
-
-
-def _about_experiment(experiment: Experiment) -> dict[str, Any]:
-    return {
-        "name": experiment.name,
-        "pixels": experiment.pixels,
-        "hkl": [list(g) for g in experiment.hkl],
-        "zone_axis": list(experiment.zone_axis),
-        "voltage": experiment.energy / 1e3,
-        "half_width": experiment.half_width,
-    }
-
-
-def _header(experiment: Experiment, result: FitResult, seconds: float) -> dict[str, Any]:
-    return {
-        "kind": "fit",
-        **_about_experiment(experiment),
-        "z": _numbers(result.merits.z),
-        "z_aligned": _numbers(result.merits.z_aligned),
-        "thickness": result.thickness,
-        "scan": [[t, z] for t, z in result.scan if math.isfinite(z)],
-        "scale": result.placement.scale,
-        "blur": result.placement.blur,
-        "rotation": math.degrees(result.placement.rotation),
-        "half_width": result.experiment.half_width,
-        "stated_half_width": result.stated_half_width,
-        "beams": result.beams,
-        "warnings": list(result.warnings),
-        "seconds": seconds,
-    }
-
-
-def _numbers(values: np.ndarray) -> list[float | None]:
-    return [float(v) if math.isfinite(v) else None for v in values]
-
-
-def _payload(experiment: Experiment, result: FitResult) -> bytes:
-    pairs = np.stack([experiment.images, result.simulation.values[0]], axis=1)
-    return pairs.astype("<f4").tobytes()
 
 
 if __name__ == "__main__":

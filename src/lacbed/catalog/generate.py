@@ -188,22 +188,27 @@ def generate_rows(count: int, seed: int = 0, progress: Callable[[float], None] |
     if count > len(found):
         raise SettingError(f"count must be at most {len(found)}, the number of structures there are; got {count}")
     rows: list[Row] = []
-    for i in _order(found, seed)[:count]:
-        rows.append(row_of_candidate(found[i], seed))
+    for candidate in ordered(seed)[:count]:
+        rows.append(row_of_candidate(candidate, seed))
         if progress is not None and len(rows) % 50 == 0:
             progress(len(rows) / count)
     return rows
 
 
-def _order(found: tuple[Candidate, ...], seed: int) -> list[int]:
-    """Candidates by rising -log(U) / weight: drawing without replacement (Efraimidis & Spirakis, 2006)."""
+def ordered(seed: int, prototypes: frozenset[str] = frozenset(PROTOTYPES)) -> list[Candidate]:
+    """The candidates of some prototypes by rising -log(U) / weight, which is drawing without replacement.
+
+    References:
+        Efraimidis & Spirakis, Weighted random sampling with a reservoir, Inf. Process. Lett. 97, 181 (2006).
+    """
+    found = all_candidates(prototypes)
     totals = Counter(c.prototype for c in found)
     weight = np.array([totals[c.prototype] ** -0.5 for c in found])
-    uniform = np.array([_uniform(seed, identity(c), "order") for c in found])
-    return [int(i) for i in np.argsort(-np.log(uniform) / weight, kind="stable")]
+    chance = np.array([uniform(seed, identity(c), "order") for c in found])
+    return [found[i] for i in np.argsort(-np.log(chance) / weight, kind="stable")]
 
 
-def _uniform(seed: int, name: str, purpose: str) -> float:
+def uniform(seed: int, name: str, purpose: str) -> float:
     """A number in (0, 1) that depends on its arguments only, and on no other candidate."""
     digest = hashlib.sha256(f"{VERSION}|{seed}|{name}|{purpose}".encode()).digest()
     return (int.from_bytes(digest[:6], "big") + 0.5) / 2**48
@@ -235,14 +240,14 @@ def row_of_candidate(candidate: Candidate, seed: int) -> Row:
         kind=KIND,
         note={"prototype": candidate.prototype, "version": VERSION},
     )
-    u_iso = displacement(nearest_distance(crystal), _uniform(seed, name, "displacement"))
+    u_iso = displacement(nearest_distance(crystal), uniform(seed, name, "displacement"))
     for site in row["sites"]:
         site["u_iso"] = u_iso
     return row
 
 
-def displacement(distance: float, uniform: float) -> float:
+def displacement(distance: float, chance: float) -> float:
     """U_iso in Å² from the distance in Å to the nearest atom, log-normal in a number in (0, 1)."""
-    normal = np.log(uniform / (1.0 - uniform)) * 3.0**0.5 / np.pi  # logistic, of unit variance
+    normal = np.log(chance / (1.0 - chance)) * 3.0**0.5 / np.pi  # logistic, of unit variance
     fraction = float(np.clip(_LINDEMANN * np.exp(_SPREAD * normal), *_FRACTIONS))
     return round((fraction * distance) ** 2, 6)

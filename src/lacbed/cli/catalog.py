@@ -52,11 +52,9 @@ def info(
 
 def _draw(summary: Summary, title: str, path: Path) -> None:
     from lacbed.catalog.summary import summary_figure
-    from lacbed.io.atomic import replacing
     from lacbed.patterns.figures import save_figure
 
-    with replacing(path) as temporary:
-        save_figure(summary_figure(summary, title), temporary)
+    save_figure(summary_figure(summary, title), path)
 
 
 def _print(summary: Summary, reporter: Reporter) -> None:

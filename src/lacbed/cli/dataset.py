@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lacbed.cli import options as o
-from lacbed.cli.console import Reporter, columns
+from lacbed.cli.console import Reporter, columns, size_text
 from lacbed.errors import FileFormatError, LacbedError, SettingError
 from lacbed.io.checks import check_number
 
@@ -92,14 +92,14 @@ def build_command(
     chosen = _config(preset, config)
     selection = Selection(count, seed, max_atoms, known, per_prototype)
     check_place(out)
-    crew, together = _crew(workers, scheduler, build_device(device, chosen.solver))
+    workers_of, together = crew(workers, scheduler, build_device(device, chosen.solver))
     reporter = Reporter(quiet, as_json)
     table = select_rows(read_catalog(catalog), selection)
     with reporter.progress("Checking the crystals") as tick:
         plan = make_plan(table, chosen, selection, batch=batch, skip_invalid=skip_invalid, progress=tick)
     with build_progress(quiet) as tell:
-        built = build(plan, out, crew, retry_failed=retry_failed, together=together, progress=tell)
-    _report(built, out, reporter)
+        built = build(plan, out, workers_of, retry_failed=retry_failed, together=together, progress=tell)
+    report_built(built, out, reporter)
 
 
 def _config(preset: str | None, path: Path | None) -> DatasetConfig:
@@ -111,7 +111,7 @@ def _config(preset: str | None, path: Path | None) -> DatasetConfig:
     return load_config(path) if path is not None else named(preset or "seed")
 
 
-def _crew(workers: int | None, scheduler: str | None, device: str) -> tuple[Any, int]:
+def crew(workers: int | None, scheduler: str | None, device: str) -> tuple[Any, int]:
     """What makes the workers, asked for at once so that mistakes show before any work; and rows in a job."""
     from lacbed.datasets import workers as w
     from lacbed.datasets.cluster import cluster
@@ -131,7 +131,12 @@ def _crew(workers: int | None, scheduler: str | None, device: str) -> tuple[Any,
         return lambda: cluster(scheduler, device), together
 
 
-def _report(built: Built, out: Path, reporter: Reporter) -> None:
+def report_built(built: Built, out: Path, reporter: Reporter) -> None:
+    """Say how a build went.
+
+    Raises:
+        LacbedError: if no crystal could be computed.
+    """
     manifest, state = built.manifest, built.progress
     failures = manifest["failures"]
     now = state.done - state.before
@@ -184,12 +189,17 @@ def verify_command(
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Check all checksums and recompute a random sample; exit code 2 if anything differs."""
+    """Check all checksums and recompute a random sample; exit code 2 if anything differs.
+
+    Of an exported data set, the Croissant metadata are compared with the files.
+    """
     from lacbed.datasets.verify import verify
 
     if count < 0:
         raise SettingError(f"--count must not be negative, got {count}")
     reporter = Reporter(quiet, as_json)
+    if (data / "croissant.json").exists():
+        return _verify_exported(data, reporter)
     with reporter.progress("Verifying") as tick:
         found = verify(data, count, seed, tick)
     for check in found.checks:
@@ -213,6 +223,87 @@ def verify_command(
     if found.problems:
         more = f", and {len(found.problems) - 1} more problems" if len(found.problems) > 1 else ""
         raise FileFormatError(f"{data}: {found.problems[0]}{more}")
+
+
+def _verify_exported(folder: Path, reporter: Reporter) -> None:
+    from lacbed.datasets.exchange import check_exported
+
+    files = check_exported(folder)
+    for name, rows in files.items():
+        reporter.say(f"  {name}: {rows} crystals, as croissant.json says")
+    reporter.say(f"{len(files)} files checked, 0 problems")
+    reporter.finish({"path": folder, "files": len(files), "rows": files})
+
+
+@app.command("export")
+def export_command(
+    data: DataArgument,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder to write.", show_default=False)
+    ],
+    kind: Annotated[
+        str, typer.Option("--kind", help="Split by compound, prototype, or row (which leaks).")
+    ] = "compound",
+    seed: SeedOption = 0,
+    benchmark: Annotated[
+        str | None, typer.Option("--benchmark", metavar="NAME", help="Take the frozen split of a benchmark.")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="TEXT", help="Name of the data set; by default that of the folder."),
+    ] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Address at which it will be published.")] = None,
+    quiet: o.QuietOption = False,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Write a data set as Parquet files in the layout of Hugging Face, with card, Croissant metadata and licences.
+
+    Example: lacbed dataset export data.zarr -o exported
+    """
+    from lacbed.datasets.dataset import sides_of
+    from lacbed.datasets.exchange import check_place, export
+    from lacbed.datasets.reader import Store
+
+    check_place(out)
+    reporter = Reporter(quiet, as_json)
+    store = Store(data)
+    store.check_finished(partial=False)
+    if benchmark is None:
+        sides, split = sides_of(store, kind, seed), f"split by {kind}, seed {seed}"
+    else:
+        from lacbed.benchmark.task_data import frozen_sides
+
+        sides, split = frozen_sides(data, kind, benchmark), f"split by {kind}, frozen in {benchmark}"
+    with reporter.progress("Exporting") as tick:
+        counts = export(data, out, sides, {"name": name or out.name, "split": split, "url": url or ""}, tick)
+    for side, count in counts.items():
+        reporter.say(f"{side:10} {count:7d} crystals")
+    reporter.say(f"  wrote {out} ({size_text(out)})")
+    reporter.finish({"folder": str(out), "counts": counts, "split": split})
+
+
+@app.command("import")
+def import_command(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="An exported data set.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DATA.zarr", help="Folder to write.", show_default=False)
+    ],
+    quiet: o.QuietOption = False,
+    as_json: o.JsonOption = False,
+) -> None:
+    """Make a data set again from Parquet files that `lacbed dataset export` wrote; nothing is computed.
+
+    Example: lacbed dataset import exported -o data.zarr
+    """
+    from lacbed.cli.console import build_progress
+    from lacbed.datasets.build import check_place
+    from lacbed.datasets.exchange import restore
+
+    check_place(out)
+    reporter = Reporter(quiet, as_json)
+    with build_progress(quiet or as_json) as tell:
+        built = restore(folder, out, tell)
+    report_built(built, out, reporter)
 
 
 @app.command("info")

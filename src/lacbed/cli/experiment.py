@@ -32,7 +32,7 @@ def import_command(
         typer.Argument(
             metavar="SOURCE",
             help="A folder of images named by reflection (DM3, DM4, TIFF, HyperSpy, .img, .bin), one file with "
-            "all images, an .npz, or a folder with experiment.json.",
+            "all images, an .npz, arrays of PyLARBED or PyExtal, or a folder with experiment.json.",
             show_default=False,
         ),
     ],
@@ -242,6 +242,7 @@ def _assemble(
         saturation=stack.saturation if saturation is None else saturation,
         files=stack.files,
         notes=stack.notes,
+        variance=stack.variance,
     )
 
 

@@ -183,7 +183,10 @@ def shares_of(text: str) -> tuple[float, ...]:
 
 
 def evaluate_command(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a model or run.", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="Folder of a model or run, or a packaged model.", show_default=False),
+    ],
     data: Annotated[Path, typer.Argument(metavar="DATA.zarr", help="The data set.", show_default=False)],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the report.", show_default=False)
@@ -210,6 +213,7 @@ def evaluate_command(
     from lacbed.learn.data import open_data, subset
     from lacbed.learn.evaluate import evaluate
     from lacbed.learn.report import check_folder, write_report
+    from lacbed.learn.surrogate import find_model
     from lacbed.report import percent
     from lacbed.setup import choose_device
 
@@ -217,7 +221,7 @@ def evaluate_command(
     reporter = Reporter(quiet, as_json)
     with claimed(out, "evaluation", inside=False):
         chosen = choose_device(device)
-        loaded = load_model(model)
+        loaded = load_model(find_model(model))
         trained = build_section(DataSettings, loaded.record["config"].get("data", {}), "config.data")
         by, number = kind or trained.kind, trained.seed if seed is None else seed
         test = open_data(data, split, by, number, loaded.record["config"]["model"]["name"])
@@ -225,7 +229,8 @@ def evaluate_command(
         same = (by, number) == (trained.kind, trained.seed)
         members = subset(len(training), trained.fraction if same else 1.0, number)
         notes = [
-            f"Model {model.name} on the {split} split of {data.name} by {by}, seed {number}: {len(test)} crystals."
+            f"Model {Path(model).name} on the {split} split of {data.name} by {by}, seed {number}: "
+            f"{len(test)} crystals."
         ]
         if by == "row":
             notes.append("A split by row leaks: the same compounds are on both sides.")

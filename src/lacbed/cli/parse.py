@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Literal
 
 from lacbed.errors import SettingError
@@ -35,6 +36,43 @@ def integers(text: str, option: str, count: int = 3) -> tuple[int, ...]:
     if any(v != round(v) or abs(v) > 1e6 for v in values):
         raise SettingError(f"{option} must be {count} whole numbers, got {text!r}")
     return tuple(round(v) for v in values)
+
+
+def number_range(text: str, option: str) -> tuple[float, float]:
+    """Two numbers "low:high".
+
+    Raises:
+        SettingError: if it is something else.
+    """
+    words = text.split(":")
+    if len(words) != 2:
+        raise SettingError(f"{option} must be a range low:high, got {text!r}")
+    low, high = (numbers(word, option, 1)[0] for word in words)
+    return low, high
+
+
+def whole_range(text: str, option: str) -> tuple[int, int]:
+    """Two whole numbers "low:high", or one for both.
+
+    Raises:
+        SettingError: if it is something else.
+    """
+    low, high = number_range(text if ":" in text else f"{text}:{text}", option)
+    if low != round(low) or high != round(high) or max(abs(low), abs(high)) > 1e6:
+        raise SettingError(f"{option} must be whole numbers low:high, got {text!r}")
+    return round(low), round(high)
+
+
+def seconds(text: str) -> float:
+    """A time such as 90s, 5m or 1h; a number alone is in seconds.
+
+    Raises:
+        SettingError: if it is something else.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|min|h)?\s*", text)
+    if not found:
+        raise SettingError(f"--time must be a time such as 90s, 5m or 1h, got {text!r}")
+    return float(found[1]) * {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}[found[2] or "s"]
 
 
 def thicknesses(text: str) -> tuple[float, ...]:
@@ -146,6 +184,21 @@ def align(text: str, none: bool) -> Any:
         alone = " (--align alone is now --align shift)" if text.startswith("-") else ""
         raise SettingError(f"--align must be none, shift or affine, got {text!r}{alone}")
     return text
+
+
+def widths(text: str) -> tuple[tuple[str, float], ...]:
+    """Widths of priors, such as "Ug=0.02,affine=0.01".
+
+    Raises:
+        SettingError: if it is something else.
+    """
+    found = []
+    for word in text.replace(",", " ").split():
+        name, _, width = word.partition("=")
+        if not name or not math.isfinite(_number(width)):
+            raise SettingError(f"--prior takes NAME=WIDTH, such as Ug=0.02,affine=0.01; got {word!r}")
+        found.append((name, _number(width)))
+    return tuple(found)
 
 
 def energy(kilovolts: float) -> float:

@@ -1,7 +1,8 @@
-"""lacbed predict: patterns by the learned simulator."""
+"""lacbed predict: patterns by the learned simulator, or computed where it has learned nothing."""
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,14 +36,14 @@ def command(
     exact: Annotated[bool, typer.Option("--check", help="Also compute the pattern exactly, and print Z.")] = False,
     model: Annotated[
         str | None,
-        typer.Option("--model", metavar="FOLDER", help="A model or run; by default the packaged model."),
+        typer.Option("--model", metavar="FOLDER", help="A model or run; it refuses what it has not learned."),
     ] = None,
     device: o.DeviceOption = "cpu",
     block: o.BlockOption = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Predict the LACBED pattern of a cubic crystal along [001] with the learned simulator.
+    """Predict a LACBED pattern: with the learned simulator (cubic crystals along [001], 000), or else computed.
 
     Example: lacbed predict SrTiO3 --thickness 300,600 -o pattern.png --check
     """
@@ -50,60 +51,71 @@ def command(
     reflections: Any = parse.reflections(hkl)
 
     from lacbed.crystals.load import load_crystal
-    from lacbed.learn.surrogate import Surrogate
+    from lacbed.learn.surrogate import Surrogate, predict
     from lacbed.patterns.files import check_writable, save_pattern
 
     files = out or []
     for path in files:
         check_writable(path)
-    structure = load_crystal(crystal, block)
-    surrogate = Surrogate.load(model, device)
-    if isinstance(reflections, str) or "all" in reflections:
-        reflections = ((0, 0, 0), (1, 0, 0))  # more than 000, which is refused with the exact command
-    called = crystal if block is None else (crystal, "--block", block)
+    structure, reporter = load_crystal(crystal, block), Reporter(quiet, as_json)
     start = time.perf_counter()
-    pattern = surrogate.predict(structure, thicknesses, energy, zone_axis=axis, hkl=reflections, called=called)
+    if model is None:
+        with reporter.progress("Computing") as bar:
+            pattern = predict(
+                structure, thicknesses, energy, zone_axis=axis, hkl=reflections, device=device, progress=bar
+            )
+    else:
+        if isinstance(reflections, str) or "all" in reflections:
+            reflections = ((0, 0, 0), (1, 0, 0))  # more than 000, which is refused with the exact command
+        called = crystal if block is None else (crystal, "--block", block)
+        surrogate = Surrogate.load(model, device)
+        pattern = surrogate.predict(structure, thicknesses, energy, zone_axis=axis, hkl=reflections, called=called)
     seconds = time.perf_counter() - start
-    reporter = Reporter(quiet, as_json)
-    checked = _check(structure, pattern, surrogate.domain, energy, reporter) if exact else {}
+    checked = _check(structure, pattern, axis, reporter) if exact else {}
     for path in files:
         save_pattern(pattern, path)
     _report(pattern, files, seconds, checked, reporter)
 
 
-def _check(
-    crystal: Any, pattern: xr.DataArray, domain: dict[str, Any], energy: float, reporter: Reporter
-) -> dict[str, Any]:
-    """The exact answer with the settings that the model learned from: Z of each thickness, and the seconds."""
+def _check(crystal: Any, pattern: xr.DataArray, axis: tuple[int, ...], reporter: Reporter) -> dict[str, Any]:
+    """The exact answer with the same settings: the largest Z of each thickness, and the seconds."""
+    import numpy as np
+
     import lacbed
 
-    absorption = domain["absorption"]
+    attributes = pattern.attrs
+    grid, absorption = (json.loads(attributes[name]) for name in ("grid", "absorption"))
+    indices = np.stack([pattern[name].values for name in "hkl"], axis=1)
     start = time.perf_counter()
     with reporter.progress("Simulating") as progress:
         truth = lacbed.simulate(
             crystal,
-            energy=energy,
+            axis,
+            energy=attributes["energy"],
             thicknesses=pattern["thickness"].values.tolist(),
-            grid=lacbed.TiltGrid(pixels=domain["pixels"], extent=domain["extent"]),
+            grid=lacbed.TiltGrid(pixels=grid["pixels"], extent=grid["extent"]),
+            hkl=indices.tolist(),
             absorption=tuple(absorption) if isinstance(absorption, list) else absorption,
-            factors=domain["factors"],
+            factors=attributes["factors"],
             progress=progress,
         )
     seconds = time.perf_counter() - start
     scores = lacbed.compare_patterns(pattern, truth)
     names = ("Z", "relative_l2", "max_difference")
-    return {"exact_seconds": seconds, **{name: scores[name].values[:, 0].tolist() for name in names}}
+    return {"exact_seconds": seconds, **{name: scores[name].max("hkl").values.tolist() for name in names}}
 
 
 def _report(
     pattern: xr.DataArray, files: list[Path], seconds: float, checked: dict[str, Any], reporter: Reporter
 ) -> None:
     attributes = pattern.attrs
-    reporter.say(
-        f"{attributes['crystal']} {attributes['energy'] / 1e3:g} kV by the model {attributes['model']}, "
-        f"{seconds:.3f} s"
-    )
-    for remark in attributes["warnings"]:
+    learned = attributes["kind"] == "learned"
+    how = f"by the model {attributes['model']}" if learned else "computed"
+    reporter.say(f"{attributes['crystal']} {attributes['energy'] / 1e3:g} kV {how}, {seconds:.3f} s")
+    if not learned:
+        reporter.say(f"  {attributes['notes'][-1]}")
+        reporter.say(f"  estimated error of an intensity {attributes['error_estimate']:.2g}")
+    for remark in attributes.get("warnings", ()):
         reporter.warn(remark)
     for number, thickness in enumerate(pattern["thickness"].values):
         text = f"  {thickness:g} Å:"
@@ -120,7 +132,9 @@ def _report(
         if not text.endswith(":"):
             reporter.say(text.rstrip(","))
     if checked:
-        reporter.say(f"  exact: {checked['exact_seconds']:.2f} s; learned: {seconds:.3f} s")
+        reporter.say(
+            f"  exact: {checked['exact_seconds']:.2f} s; {'learned' if learned else 'this'}: {seconds:.3f} s"
+        )
     for path in files:
         reporter.say(f"  wrote {path} ({size_text(path)})")
     kept = {key: value for key, value in attributes.items() if key != "crystal_cif"}

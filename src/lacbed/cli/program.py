@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from lacbed.cli import (
+    benchmark,
     catalog,
     convert,
     dataset,
@@ -25,6 +26,7 @@ from lacbed.cli import (
     learn,
     page,
     patterns,
+    plan,
     predict,
     refine,
     simulate,
@@ -67,11 +69,13 @@ for _name, _command in (
     ("identify", identify.identify_command),
     ("retrieve", identify.retrieve_command),
     ("solve", solve.command),
+    ("plan", plan.command),
 ):
     app.command(name=_name)(_command)
 catalog.app.add_typer(fetch.app)
 app.add_typer(catalog.app)
 app.add_typer(dataset.app)
+app.add_typer(benchmark.app)
 app.add_typer(experiment.app)
 
 

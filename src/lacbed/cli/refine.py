@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from lacbed.refinement.options import Progress, RefinementOptions
     from lacbed.refinement.problem import Measured
 
-USUAL = "thickness,half_width,tilt,rotation,stretch,shear,blur,B,absorption"
-"""What is free if nothing is said; absorption only where there is a model of it."""
+USUAL = "thickness,half_width,tilt,rotation,stretch,shear,blur,B,bonding,absorption,electronic"
+"""What is free if nothing is said; the last two only where there is a model of absorption."""
 
 
 def command(
@@ -41,9 +41,23 @@ def command(
             "--free",
             metavar="LIST",
             help="Parameters to refine: thickness, half_width, tilt, rotation, stretch, shear, blur, voltage, "
-            "absorption, B, U, x, occupancy, cell, factor, Ug:h,k,l; for a single site B:LABEL.",
+            "absorption, electronic, spread, tail, B, U, x, occupancy, cell, factor, Ug:h,k,l, bonding; for a "
+            "single site B:LABEL; default for what is free by default.",
         ),
     ] = USUAL,
+    fix: Annotated[
+        str,
+        typer.Option("--fix", metavar="LIST", help="Parameters among those of --free that stay as they are."),
+    ] = "",
+    prior: Annotated[
+        str,
+        typer.Option(
+            "--prior",
+            metavar="NAME=WIDTH,...",
+            help="Standard deviations of priors: Ug (part of what the atoms would scatter in phase), electronic, "
+            "affine (distortion of each image), spread (part of the thickness), tail.",
+        ),
+    ] = "",
     thickness: o.ThicknessOption = "200:3000:25",
     absorption: o.AbsorptionOption = "thomas",
     factors: o.FactorsOption = "kirkland",
@@ -53,9 +67,12 @@ def command(
         int, typer.Option("--starts", help="Number of minima of the thickness scan to refine from.")
     ] = 3,
     blur: o.BlurOption = None,
-    align: o.AlignOption = "shift",
+    align: o.AlignOption = "affine",
     no_align: o.NoAlignOption = False,
     max_shift: o.MaxShiftOption = 3.0,
+    border: Annotated[
+        float, typer.Option("--border", metavar="PERCENT", help="Width of the border that does not count.")
+    ] = 4.0,
     background: o.BackgroundOption = "constant",
     robust: o.RobustOption = False,
     poisson: Annotated[
@@ -83,11 +100,11 @@ def command(
         if not low <= value <= high:
             raise SettingError(f"{name} must be between {low} and {high}, got {value}")
     model = parse.absorption(absorption)
-    names = split_names(free)
-    if free == USUAL and model is None:
-        names = tuple(name for name in names if name != "absorption")
     options = RefinementOptions(
-        free=names,
+        free=() if free == USUAL else split_names(free),
+        fixed=split_names(fix, "--fix") if fix else (),
+        priors=parse.widths(prior),
+        border=border,
         thicknesses=parse.thicknesses(thickness),
         beams=parse.beams(beams),
         absorption=model,
@@ -121,8 +138,9 @@ def run(
     from lacbed.io.lock import claimed
     from lacbed.refinement import files
     from lacbed.refinement.problem import measured_of
+    from lacbed.report import check_resumable
 
-    files.check_folder(out, resume)
+    check_resumable(out, "refinement", files.STATE, resume)
     with claimed(out, "refinement", inside=True):
         measured_pattern, structure = load_experiment(experiment), load_crystal(crystal, block)
         measured = measured_of(measured_pattern, structure)

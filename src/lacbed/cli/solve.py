@@ -67,13 +67,13 @@ def command(
     """
     from lacbed.retrieval.solve import SolveOptions
 
-    low, high = whole_range(column_range, "--columns")
+    low, high = parse.whole_range(column_range, "--columns")
     options = SolveOptions(
         columns=(low, high),
-        thickness=number_range(thickness, "--thickness"),
+        thickness=parse.number_range(thickness, "--thickness"),
         elements=tuple(e for e in re.split(r"[,\s]+", elements) if e),
         space_group=space_group,
-        seconds=seconds(limit),
+        seconds=parse.seconds(limit),
         seed=seed,
         refined=refined,
     )
@@ -91,10 +91,12 @@ def run(
     """Read, search, write."""
     from lacbed.experiment.folder import load_experiment
     from lacbed.io.lock import claimed
+    from lacbed.report import check_resumable
     from lacbed.retrieval import solve_files as files
     from lacbed.retrieval.solve import solve_structure
+    from lacbed.solvers.blocks import describe_work
 
-    files.check_folder(out, resume)
+    check_resumable(out, "search", files.STATE, resume)
     with claimed(out, "search", inside=True):
         measured = load_experiment(path)
         mark = files.fingerprint(measured, cell, options)
@@ -107,9 +109,7 @@ def run(
                     reporter.remark(f"  {what}")
                     return
                 bar(fraction)
-                describe = getattr(bar, "describe", None)
-                if describe is not None:
-                    describe(what)
+                describe_work(bar, what)
 
             solution = solve_structure(
                 measured,
@@ -166,40 +166,3 @@ def _report(
     for path in written:
         reporter.say(f"  wrote {path}")
     reporter.finish({**numbers, **used, "files": [str(path) for path in written]})
-
-
-def number_range(text: str, option: str) -> tuple[float, float]:
-    """Two numbers "low:high".
-
-    Raises:
-        SettingError: if it is something else.
-    """
-    words = text.split(":")
-    if len(words) != 2:
-        raise SettingError(f"{option} must be a range low:high, got {text!r}")
-    low, high = (parse.numbers(word, option, 1)[0] for word in words)
-    return low, high
-
-
-def whole_range(text: str, option: str) -> tuple[int, int]:
-    """Two whole numbers "low:high", or one for both.
-
-    Raises:
-        SettingError: if it is something else.
-    """
-    low, high = number_range(text if ":" in text else f"{text}:{text}", option)
-    if low != round(low) or high != round(high) or max(abs(low), abs(high)) > 1e6:
-        raise SettingError(f"{option} must be whole numbers low:high, got {text!r}")
-    return round(low), round(high)
-
-
-def seconds(text: str) -> float:
-    """A time such as 90s, 5m or 1h; a number alone is in seconds.
-
-    Raises:
-        SettingError: if it is something else.
-    """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|min|h)?\s*", text)
-    if not found:
-        raise SettingError(f"--time must be a time such as 90s, 5m or 1h, got {text!r}")
-    return float(found[1]) * {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}[found[2] or "s"]

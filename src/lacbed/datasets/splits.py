@@ -107,7 +107,8 @@ def near_duplicates(
     """Groups of two or more rows that are joined by patterns of the same reflection with Z < `bound`.
 
     A row with several thicknesses has several patterns, and one that is near another's is enough. Groups are
-    closed: what is near to a member is a member.
+    closed: what is near to a member is a member. Images without contrast are alike, but do not count where there
+    are several reflections.
 
     Args:
         rows: the rows to compare, best in an order in which they can be read quickly.
@@ -121,8 +122,11 @@ def near_duplicates(
     leader = {row: row for row in rows}
     for reflection in range(coarse.shape[2]):
         images = coarse[:, :, reflection].reshape(-1, coarse.shape[-1])
-        for a, b in _candidates(images, bound):
-            _join(rows, leader, read, reflection, divmod(a, coarse.shape[1]), divmod(b, coarse.shape[1]), bound)
+        # Of several reflections one may be forbidden: without contrast it says nothing about the crystal.
+        seen = np.flatnonzero(images.any(axis=1) | (coarse.shape[2] == 1))
+        for pair in _candidates(images[seen], bound) if len(seen) > 1 else ():
+            a, b = (divmod(int(seen[i]), coarse.shape[1]) for i in pair)
+            _join(rows, leader, read, reflection, a, b, bound)
     groups = defaultdict(list)
     for row in rows:
         groups[_root(leader, row)].append(row)

@@ -93,6 +93,7 @@ def make_experiment(
     source: str = "",
     files: Sequence[str] = (),
     notes: Sequence[str] = (),
+    variance: npt.ArrayLike | None = None,
 ) -> Experiment:
     """An experiment from images as they were stored.
 
@@ -106,6 +107,7 @@ def make_experiment(
         source: where the images come from.
         files: the file of each image, to be shown beside its reflection; none if they have none.
         notes: warnings to keep.
+        variance: of every pixel in the square of the unit of the images, like these.
 
     Raises:
         SettingError: if the images and reflections cannot be an experiment: images that are not square or too
@@ -128,6 +130,12 @@ def make_experiment(
     if frame is not None:
         vectors = frame.vectors(indices)
         coordinates |= {f"g{n}": ("hkl", vectors[:, i], {"units": "1/Å"}) for i, n in enumerate("xy")}
+    if variance is not None:
+        known = np.asarray(variance, dtype=np.float64)
+        if known.shape != stack.shape:
+            raise SettingError(f"the variance must have the shape of the images, {stack.shape}, got {known.shape}")
+        about = {"units": "counts^2", "long_name": "variance of the intensity"}
+        coordinates["variance"] = (("hkl", "ky", "kx"), images_to_pattern(known, geometry.orientation), about)
     values = images_to_pattern(stack, geometry.orientation)[None]
     attributes = _attributes(geometry, crystal, name, source, [*notes, *remarks])
     pattern = xr.DataArray(values, coordinates, ("thickness", "hkl", "ky", "kx"), "intensity", attributes)

@@ -261,6 +261,11 @@ class Experiment:
         kx, ky = grid_axes(self.pixels, half, middle)
         return Experiment(on_axes(self.pattern, kx, ky, self.energy))
 
+    def scaled(self, factor: float) -> Experiment:
+        """The same images with half-width and centre times a factor."""
+        x, y = self.center
+        return self.on_grid(factor * self.half_width, (factor * x, factor * y))
+
     def binned(self, factor: int) -> Experiment:
         """Means over squares of `factor` x `factor` pixels, masked where any of them is.
 

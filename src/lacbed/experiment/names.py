@@ -18,6 +18,9 @@ import numpy as np
 from lacbed.errors import FileFormatError
 from lacbed.felix.input import read_list
 
+_INDICES = re.compile(r"(?:^|[_-])g[_-]?(?:vec|ind)", re.IGNORECASE)
+_VARIANCE = re.compile("variance", re.IGNORECASE)
+_SET = re.compile(r".+?(?=_?store|_?larbed|_?data|$)", re.IGNORECASE)
 HKL = tuple[int, int, int]
 
 _MINUS = re.compile(
@@ -194,3 +197,47 @@ def _steps(hkl: Sequence[HKL]) -> bool:
 def _shown(files: Sequence[Path]) -> str:
     names = ", ".join(repr(file.name) for file in files[:_SHOWN])
     return names if len(files) <= _SHOWN else f"{names} and {len(files) - _SHOWN} more"
+
+
+def companions(images: Path) -> tuple[Path | None, Path | None]:
+    """Arrays beside a .npy of images that hold its reflections and its variances, each None if there is none.
+
+    PyLARBED writes NAME_Store_Larbed.npy, NAME_Store_LarbedVariance.npy and NAME_g_vectors.npy, and PyExtal is
+    given such arrays. Of several in a folder those count whose names begin like that of the images.
+
+    Raises:
+        FileFormatError: if several remain.
+    """
+    beside = [p for p in sorted(images.parent.glob("*.npy")) if p.name != images.name]
+    return _one_of(images, beside, _INDICES, "reflections"), _one_of(images, beside, _VARIANCE, "variances")
+
+
+def images_with_companions(arrays: Sequence[Path]) -> Path | None:
+    """Of the arrays of a folder the one that holds all images, if another holds their reflections.
+
+    Raises:
+        FileFormatError: if several may.
+    """
+    if not any(_INDICES.search(p.stem) for p in arrays):
+        return None
+    images = [p for p in arrays if not _INDICES.search(p.stem) and not _VARIANCE.search(p.stem)]
+    if len(images) != 1:
+        listed = ", ".join(p.name for p in images) or "none"
+        raise FileFormatError(
+            f"{str(arrays[0].parent)!r} must hold one array of images beside that of the reflections, got "
+            f"{listed}; give the file of the images instead of the folder"
+        )
+    return images[0]
+
+
+def _one_of(images: Path, beside: Sequence[Path], kind: re.Pattern[str], what: str) -> Path | None:
+    found = [p for p in beside if kind.search(p.stem)]
+    if len(found) > 1:
+        start = _SET.match(images.stem)
+        found = [p for p in found if start and p.stem.startswith(start[0])]
+    if len(found) > 1:
+        raise FileFormatError(
+            f"the {what} of {images.name!r} may be in {' or '.join(p.name for p in found)}; keep one set of "
+            "arrays in a folder"
+        )
+    return found[0] if found else None

@@ -16,7 +16,7 @@ import numpy as np
 from lacbed.errors import FileFormatError, LacbedError, MissingExtraError, SettingError
 from lacbed.experiment.assembly import whole_indices
 from lacbed.experiment.folder import read_stack, saturation_of
-from lacbed.experiment.names import HKL, natural_key, reflections_of
+from lacbed.experiment.names import HKL, companions, images_with_companions, natural_key, reflections_of
 from lacbed.experiment.signals import read_dm, read_hyperspy
 from lacbed.experiment.tiff import LARGEST, array_header, check_memory, read_tiff
 from lacbed.felix.input import read_list
@@ -43,6 +43,7 @@ _FOREIGN = {
     b"version https://git-lfs": "a Git LFS pointer, not the file itself",
 }
 _OWN = {".tif": "TIFF", ".tiff": "TIFF", ".npy": "a NumPy", ".hspy": "HDF5", ".zspy": "ZIP"}
+_LEAST_VARIANCE = 0.01  # of the median; sums of no counts are said to have none, and would outweigh all others
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
 
 
@@ -171,6 +172,7 @@ class Stack:
         saturation: counts from which pixels are saturated, where the stored type tells; or None.
         files: where each image comes from: the name of its file, with the number of the image if it holds several.
         notes: what there is to say about how they were stored and named.
+        variance: of every pixel, like the images, if it is known.
     """
 
     images: np.ndarray
@@ -178,13 +180,15 @@ class Stack:
     saturation: float | None
     files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    variance: np.ndarray | None = None
 
 
 def read_measured(source: Path, hkl: Sequence[HKL] | None = None, crop: int | None = None) -> Stack:
     """Read a measured stack.
 
     Args:
-        source: a folder of files named by reflection; one file with many images; an .npz with images and hkl.
+        source: a folder of files named by reflection; one file with many images; an .npz with images and hkl; a
+            .npy with arrays of reflections and variances beside it, or their folder, as PyLARBED writes them.
         hkl: the reflections in the order of the images, where names and files do not tell; for a folder, the order
             of the names as people count: 2 before 10.
         crop: side in pixels of the square to cut out around the middle.
@@ -205,11 +209,15 @@ def read_measured(source: Path, hkl: Sequence[HKL] | None = None, crop: int | No
     if images.ndim != 3 or len(images) != len(found):
         count = len(images) if images.ndim == 3 else "no"
         raise FileFormatError(f"{str(source)!r} holds {count} images for {len(found)} reflections")
-    return Stack(_cut(images, crop), found, saturation_of(images), stack.files, stack.notes)
+    variance = None if stack.variance is None else _cut(stack.variance, crop)
+    return Stack(_cut(images, crop), found, saturation_of(images), stack.files, stack.notes, variance)
 
 
 def _read_files(folder: Path, hkl: Sequence[HKL] | None) -> Stack:
     files = _files_in(folder)
+    together = images_with_companions(files) if files[0].suffix.lower() == ".npy" else None
+    if together is not None:
+        return _read_one(together, hkl)
     if hkl is not None and len(hkl) != len(files):
         raise FileFormatError(f"{str(folder)!r} holds {len(files)} images, but {len(hkl)} reflections were given")
     if hkl is not None:
@@ -307,13 +315,52 @@ def _read_one(path: Path, hkl: Sequence[HKL] | None) -> Stack:
     images, notes = read_noted(path)
     images = images[None] if images.ndim == 2 else images
     given = hkl
+    indices, variances = companions(path) if path.suffix.lower() == ".npy" else (None, None)
+    variance = None
+    if variances is not None:
+        variance, said = _read_variance(variances, images)
+        notes = [*notes, *said]
+    if hkl is None and indices is not None:
+        hkl = _hkl_of(indices, len(images))
     if hkl is None:
         hkl = read_list(path.parent) or (reflections_of([path]) if len(images) == 1 else [])
     if not hkl:
         raise FileFormatError(f"{str(path)!r} holds {len(images)} images without reflections; give --hkl")
     if len(images) == 1 and len(hkl) == 1:
         notes = [*notes, *_other_names([path], given)]
-    return Stack(images, tuple(hkl), None, _numbered(path, len(images)), tuple(notes))
+    return Stack(images, tuple(hkl), None, _numbered(path, len(images)), tuple(notes), variance)
+
+
+def _hkl_of(path: Path, count: int) -> list[HKL]:
+    """The reflections of an array (image, 3)."""
+    values, _ = read_noted(path)
+    try:
+        return [(h, k, l) for h, k, l in whole_indices(values, count).tolist()]  # noqa: E741
+    except SettingError as error:
+        raise FileFormatError(f"{str(path)!r}: {error}") from None
+
+
+def _read_variance(path: Path, images: np.ndarray) -> tuple[np.ndarray | None, list[str]]:
+    """Variances of all pixels, and what there is to say about them; None if the array is empty."""
+    with explaining(path):
+        variance = _read_npy(path)[0]
+    if variance.size == 0:
+        return None, []
+    if variance.shape != images.shape or variance.dtype.kind not in "fiu":
+        raise FileFormatError(
+            f"{str(path)!r} holds an array {variance.shape} of {variance.dtype}; expected the variance of every "
+            f"pixel, {images.shape}"
+        )
+    variance = variance.astype(np.float64)
+    medians = [float(np.median(v[np.isfinite(v)])) if np.isfinite(v).any() else 0.0 for v in variance]
+    least = _LEAST_VARIANCE * np.array(medians)[:, None, None]
+    low = ~(variance >= least)
+    said = (
+        [f"{int(low.sum())} variances below 1 % of the median of their image are raised to it"]
+        if low.any()
+        else []
+    )
+    return np.where(low, np.maximum(least, 1e-300), variance), said
 
 
 def _numbered(path: Path, count: int) -> tuple[str, ...]:

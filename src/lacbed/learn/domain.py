@@ -67,13 +67,13 @@ def check_domain(
     Raises:
         SettingError: with the command that computes it exactly.
     """
-    found = _outside(domain, crystal, thicknesses, energy, zone_axis, hkl)
+    found = outside(domain, crystal, thicknesses, energy, zone_axis, hkl)
     if found:
         command = exact_command(called or crystal.name, thicknesses, energy, zone_axis, hkl)
         raise SettingError(f"the learned simulator {found}; compute it exactly: {command}")
 
 
-def _outside(
+def outside(
     domain: Mapping[str, Any],
     crystal: Crystal,
     thicknesses: Sequence[float],

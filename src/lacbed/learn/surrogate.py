@@ -16,7 +16,7 @@ from lacbed.errors import FileFormatError, SettingError
 from lacbed.geometry.frame import make_frame
 from lacbed.geometry.tilts import TiltGrid
 from lacbed.learn.checkpoint import load_model
-from lacbed.learn.domain import check_domain, unlike_training
+from lacbed.learn.domain import check_domain, outside, unlike_training
 from lacbed.learn.models import predicts
 from lacbed.learn.symmetry import pattern_symmetry
 from lacbed.learn.trust import is_flagged, predicted_z, signs_needed, signs_of
@@ -24,6 +24,8 @@ from lacbed.patterns.result import label_pattern
 from lacbed.projection import mean_absorptive_potential, projected_potential
 from lacbed.settings import Settings
 from lacbed.setup import choose_device
+from lacbed.simulation import simulate
+from lacbed.solvers.blocks import Tick
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -77,7 +79,13 @@ def crystal_inputs(
 
 WEIGHTS = Path(__file__).parent / "weights"
 DEFAULT = "default"
+SHORT = {"vae": "vae-symmetric"}
+TO_BE_MADE = ("vae-seed", "vae-symmetric")
+"""Models whose weights are packaged once `make weights` has made them."""
+
 BATCH = 16
+TOLERANCE = 1e-2
+"""Largest error of an intensity that is computed because no model has learned it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +188,7 @@ class Surrogate:
         crystals: list[Crystal] = list(crystal) if many else [crystal]  # type: ignore[arg-type, list-item]
         if not crystals:
             return []
-        settings = self._settings(thicknesses, energy)
+        settings = self.settings(thicknesses, energy)
         for one in crystals:
             check_domain(self.domain, one, settings.thicknesses, energy, zone_axis, hkl, called)
         found: list[xr.DataArray] = []
@@ -211,7 +219,8 @@ class Surrogate:
         pattern: Tensor = self.model(batch)["pattern"]
         return pattern
 
-    def _settings(self, thicknesses: Sequence[float], energy: float) -> Settings:
+    def settings(self, thicknesses: Sequence[float], energy: float) -> Settings:
+        """Those of the simulations that it learned from."""
         domain, absorption = self.domain, self.domain["absorption"]
         return Settings(
             zone_axis=domain["zone_axis"],
@@ -288,28 +297,59 @@ def predict(
     thicknesses: Sequence[float] = (600.0,),
     energy: float = 200e3,
     *,
+    zone_axis: Sequence[float] = (0, 0, 1),
+    hkl: Sequence[Sequence[int]] | str | tuple[str, float] = ((0, 0, 0),),
     model: str | Path | None = None,
     device: str = "cpu",
+    progress: Tick | None = None,
 ) -> xr.DataArray:
-    """The 000 pattern of a cubic crystal along [001] by a learned simulator, in milliseconds.
+    """The pattern of a crystal: learned, in milliseconds, or computed where nothing has been learned.
 
-    For many crystals load the model once, `Surrogate.load(model)`, and call its `predict`.
+    The packaged model has learned 000 of cubic crystals along [001]. Anything else is computed with the same grid
+    and absorption by the engine (see `lacbed.Zone`), whose largest error of an intensity is to stay below 1e-2.
+    The attribute `kind` says which it was: "learned" or "simulated". For many crystals load the model once,
+    `Surrogate.load(model)`, and call its `predict`.
 
     Args:
         crystal: what to predict.
         thicknesses: in Å.
         energy: in eV.
-        model: name of a packaged model or folder of a trained one; default the packaged one.
+        zone_axis: [uvw].
+        hkl: reflections, as `lacbed.simulate` takes them.
+        model: name of a packaged model or folder of a trained one, which refuses what it has not learned; default
+            the packaged one, or a computation.
         device: "cpu", "cuda" or "auto".
+        progress: called with the fraction done of a computation.
 
     Returns:
-        What `lacbed.simulate` returns, with the attributes `expected_rms_error`, `expected_z` and `warnings`.
+        What `lacbed.simulate` returns; with the attributes `expected_rms_error`, `expected_z` and `warnings` if it
+        was learned, and `error_estimate` if it was computed.
 
     Raises:
         FileFormatError: if there is no such model.
-        SettingError: outside what it was trained on, with the command that computes it exactly.
+        SettingError: outside what a model that was named has learned, with the command that computes it exactly.
     """
-    return Surrogate.load(model, device).predict(crystal, thicknesses, energy)
+    surrogate = Surrogate.load(model, device)
+    listed = ((0, 0, 0), (1, 0, 0)) if isinstance(hkl, str) or "all" in hkl else hkl  # more than 000
+    why = outside(surrogate.domain, crystal, thicknesses, energy, zone_axis, listed)  # type: ignore[arg-type]
+    if model is not None or not why:
+        return surrogate.predict(crystal, thicknesses, energy, zone_axis=zone_axis, hkl=listed)  # type: ignore[arg-type]
+    settings = surrogate.settings(thicknesses, energy)
+    pattern = simulate(
+        crystal,
+        zone_axis,
+        energy,
+        thicknesses,
+        settings.grid,
+        hkl,  # type: ignore[arg-type]
+        absorption=settings.absorption,
+        factors=settings.factors,
+        tolerance=TOLERANCE,
+        progress=progress,
+    )
+    remark = f"computed within {TOLERANCE:g} and not learned: the learned simulator {why}"
+    pattern.attrs["notes"] = [*pattern.attrs.get("notes", []), remark]
+    return pattern
 
 
 def find_model(path: str | Path | None = None) -> Path:
@@ -319,7 +359,7 @@ def find_model(path: str | Path | None = None) -> Path:
         FileFormatError: if there is none.
     """
     name = DEFAULT if path is None else str(path)
-    packaged = WEIGHTS / name
+    packaged = WEIGHTS / SHORT.get(name, name)
     if not Path(name).exists() and (packaged / "config.json").is_file():
         return packaged
     if path is None and (WEIGHTS / "config.json").is_file():
@@ -327,6 +367,12 @@ def find_model(path: str | Path | None = None) -> Path:
     if path is None:
         raise FileFormatError(
             "this installation has no trained model; train one (lacbed train) and name its folder (--model)"
+        )
+    if not Path(path).exists() and packaged.name in TO_BE_MADE:
+        raise FileFormatError(
+            f"the weights of {packaged.name} are not part of this installation; in a checkout, make weights "
+            f"CATALOG=FILE.parquet makes them, or train it: lacbed train {packaged.name} --data seed.zarr -o run, "
+            "and give --model run"
         )
     if not Path(path).exists():
         known = sorted(p.parent.name for p in WEIGHTS.glob("*/config.json"))

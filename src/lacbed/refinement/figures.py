@@ -156,6 +156,38 @@ def correlation_figure(names: Sequence[str], matrix: Sequence[Sequence[float]]) 
     return figure
 
 
+def deformation_figure(result: Refinement, x: FloatArray, density: FloatArray, repeat: float) -> Figure:
+    """Draw the density of the electrons less that of neutral atoms, projected along the zone axis.
+
+    Args:
+        result: the refinement.
+        x: positions along x and along y in Å.
+        density: in electrons per Å²: (y, x).
+        repeat: along the zone axis in Å.
+    """
+    side = 4.2
+    figure = style.new_figure(side + 0.6, side + 0.85)
+    panel = style.add_panel(figure, 0.3, 0.2, side, side)
+    half = 0.5 * float(x[1] - x[0])
+    extent = (float(x[0]) - half, float(x[-1]) + half) * 2
+    reach = float(np.abs(density).max()) or 1.0
+    panel.imshow(density, origin="lower", extent=extent, cmap=style.DIFFERENCE, vmin=-reach, vmax=reach)
+    levels = [level for level in np.linspace(-reach, reach, 11) if abs(level) > 1e-9 * reach]
+    panel.contour(x, x, density, levels=levels, colors=style.INK, linewidths=0.35, alpha=0.6)
+    crystal, frame = result.plan.structure.crystal, result.measured.frame
+    shifts = np.stack(np.meshgrid(*[np.arange(-3, 4)] * 3, indexing="ij"), axis=-1).reshape(-1, 1, 3)
+    places = ((crystal.atoms.xyz[None] + shifts).reshape(-1, 3) @ crystal.direct.T) @ frame.rotation[:2].T
+    inside = places[np.all(np.abs(places) <= x[-1], axis=1)]
+    panel.plot(*np.unique(np.round(inside, 4), axis=0).T, ls="", marker="o", ms=3.0, color=style.INK)
+    width = round(float(x[-1] - x[0]), 1)
+    text = (
+        f"{number_text(width)} Å wide, {number_text(round(repeat, 2))} Å along the zone axis; up to "
+        f"{number_text(float(f'{reach:.2g}'))} electrons per Å²"
+    )
+    style.add_text(figure, 0.3, side + 0.5, text, color=style.QUIET, fontsize=7.0)
+    return figure
+
+
 def _triples_across(count: int) -> int:
     """How many triples in a row make the page nearest to 4 : 3."""
     return min(

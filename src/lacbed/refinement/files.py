@@ -17,8 +17,8 @@ from lacbed.errors import FileFormatError
 from lacbed.experiment.experiment import Experiment
 from lacbed.io.atomic import replacing
 from lacbed.io.checks import is_list, is_number, is_whole, read_json
-from lacbed.io.lock import is_empty
 from lacbed.patterns.files import save_pattern
+from lacbed.refinement.charge import deformation_map
 from lacbed.refinement.objective import make_target, z_of
 from lacbed.refinement.options import Progress, RefinementOptions
 from lacbed.refinement.problem import Measured
@@ -30,24 +30,6 @@ from lacbed.settings import MAX_THICKNESS
 STATE = "state.json"
 MOST_BEAMS = 20_000
 _LARGEST = 10**8  # bytes
-
-
-def check_folder(folder: Path, resume: bool) -> None:
-    """Refuse a folder that holds something else, before any long work.
-
-    Raises:
-        FileFormatError: if it exists and is not empty, cannot be made, or there is nothing to resume.
-    """
-    if resume and not (folder / STATE).is_file():
-        raise FileFormatError(f"there is no {STATE} in {str(folder)!r} to resume from")
-    if folder.exists() and not folder.is_dir():
-        raise FileFormatError(f"{str(folder)!r} is a file; the results of a refinement go to a folder")
-    if not resume and not is_empty(folder):
-        raise FileFormatError(
-            f"the folder {str(folder)!r} is not empty; choose a new one, or continue with --resume"
-        )
-    if not folder.parent.is_dir():
-        raise FileFormatError(f"cannot write {str(folder)!r}: there is no folder {str(folder.parent)!r}; make it")
 
 
 def fingerprint(measured: Measured, crystal: Crystal, options: RefinementOptions) -> str:
@@ -153,7 +135,12 @@ def write_results(
 ) -> tuple[dict[str, Any], list[Path]]:
     """All results into the folder: numbers and the files written."""
     from lacbed.patterns.figures import save_figure
-    from lacbed.refinement.figures import comparison_figure, correlation_figure, scan_figure  # matplotlib is slow
+    from lacbed.refinement.figures import (  # matplotlib is slow
+        comparison_figure,
+        correlation_figure,
+        deformation_figure,
+        scan_figure,
+    )
 
     numbers, name = summary(result, options), experiment.name or crystal.name
     written = []
@@ -170,6 +157,12 @@ def write_results(
         figures["thickness.png"] = scan_figure(result)
     if len(result.parameters) > 1:
         figures["correlation.png"] = correlation_figure(**numbers["correlation"])
+    density = deformation_map(result)
+    if density is not None:
+        figures["deformation.png"] = deformation_figure(result, *density)
+        with replacing(folder / "deformation.npz") as temporary, temporary.open("wb") as stream:
+            np.savez(stream, x=density[0], y=density[0], density=density[1], repeat=density[2])
+        written.append(folder / "deformation.npz")
     for picture, figure in figures.items():
         with replacing(folder / picture) as temporary:
             save_figure(figure, temporary)

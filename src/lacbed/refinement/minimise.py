@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,13 +14,15 @@ from lacbed.crystals.cell import FloatArray
 from lacbed.refinement.model import BlochModel, Model, StateOf, images
 from lacbed.refinement.objective import Fit, Target, compare, mean_z, residual_of
 from lacbed.refinement.parameter import Parameter
+from lacbed.refinement.uncertainties import unit_variance
 from lacbed.state import ModelState
 
 
 class Minimiser:
     """The objective as the libraries want it; it remembers the best parameters, whatever happens later.
 
-    `failures` counts the evaluations that gave no finite cost.
+    `failures` counts the evaluations that gave no finite cost. Priors are weighted by `unit`, the root of the
+    variance of an independent residual of the first evaluation.
 
     Args:
         model: what gives images.
@@ -53,6 +56,10 @@ class Minimiser:
         high = np.array([parameters[i].high for i in self.active])
         self.low, self.high = low, np.maximum(high, low + 1e-9)
         margin = 1e-6 * (self.high - self.low)
+        chosen = [parameters[i] for i in self.active]
+        self.expected = np.array([p.expected for p in chosen])
+        self.prior = np.array([1.0 / p.spread for p in chosen])
+        self.unit = 0.0
         self.start = np.clip(self.best[self.active], self.low + margin, self.high - margin)
         self.scale = 0.05 * (self.high - self.low)
 
@@ -71,8 +78,14 @@ class Minimiser:
     def fit(self, active: FloatArray, with_slopes: bool = False) -> Fit:
         """Model against target; a better one than before is remembered."""
         result = compare(self.model, self.target, self.state_of, torch.as_tensor(active), self.moves, with_slopes)
-        self.remember(active, result.cost, result.images)
+        if not self.unit and self.prior.any():
+            self.unit = math.sqrt(unit_variance(self.target, result.residual))
+        self.remember(active, result.cost + float(np.square(self.pull(active)).sum()), result.images)
         return result
+
+    def pull(self, active: FloatArray) -> FloatArray:
+        """The residuals of the priors: (active,)."""
+        return np.asarray(self.unit * self.prior * (active - self.expected))
 
     def remember(self, active: FloatArray, cost: float, model: Tensor) -> None:
         """Keep the parameters if they are the best so far; count what is no number."""
@@ -94,12 +107,14 @@ def least_squares_fit(minimiser: Minimiser, steps: int, tolerance: float = 2e-4)
 
     def residual(active: FloatArray) -> FloatArray:
         values = minimiser.fit(active).residual.reshape(-1).numpy()
-        return np.asarray(np.nan_to_num(values, nan=1e3, posinf=1e3, neginf=-1e3))
+        values = np.nan_to_num(values, nan=1e3, posinf=1e3, neginf=-1e3)
+        return np.concatenate([values, minimiser.pull(active)])
 
     def slopes(active: FloatArray) -> FloatArray:
         found = minimiser.fit(active, with_slopes=True).slopes
         assert found is not None
-        return np.asarray(np.nan_to_num(found.reshape(len(active), -1).T.numpy()))
+        values = np.nan_to_num(found.reshape(len(active), -1).T.numpy())
+        return np.concatenate([values, np.diag(minimiser.unit * minimiser.prior)])
 
     least_squares(
         residual,
@@ -125,11 +140,15 @@ def quasi_newton_fit(minimiser: Minimiser, steps: int) -> FloatArray:
         leaf = torch.as_tensor(active).requires_grad_()
         model = images(bloch.plan, minimiser.state_of(leaf))
         cost = torch.square(residual_of(minimiser.target, model)).sum()
+        cost = cost + torch.square(weights * (leaf - centre)).sum()
         cost.backward()  # type: ignore[no-untyped-call]
         minimiser.remember(active, float(cost.detach()), model.detach())
         assert leaf.grad is not None
         return float(cost.detach()), leaf.grad.numpy() * (minimiser.high - minimiser.low)
 
+    if minimiser.prior.any():
+        minimiser.fit(minimiser.start)  # finds the weight of the priors
+    weights, centre = torch.as_tensor(minimiser.unit * minimiser.prior), torch.as_tensor(minimiser.expected)
     start = (minimiser.start - minimiser.low) / (minimiser.high - minimiser.low)
     minimize(
         value,

@@ -24,7 +24,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from lacbed.differentiable import binned_sigma, blur
+from lacbed.differentiable import point_spread, spread_light
 from lacbed.geometry.interpolation import Stencil, stencil
 from lacbed.refinement.plan import (
     TAPS,
@@ -37,7 +37,7 @@ from lacbed.refinement.plan import (
     zone_vectors,
 )
 from lacbed.refinement.waves import KEPT_BYTES, EigensystemCache, differentiable_intensities, intensities, tangents
-from lacbed.state import ModelState
+from lacbed.state import ModelState, thickness_nodes
 
 StateOf = Callable[[Tensor], ModelState]
 Matrices = tuple[csr_matrix, list[csr_matrix]]
@@ -87,19 +87,23 @@ class BlochModel:
     def read(self, state: ModelState, moves: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """See `Model`."""
         with torch.no_grad():
-            systems, phase = self._systems(state)
-            points = _from_pairs(self.plan, intensities(systems, [phase])[None, 0])
+            systems, phases = self._systems(state)
+            weights = thickness_nodes(state)[1]
+            points = _from_pairs(self.plan, (weights @ intensities(systems, list(phases)))[None])
             nothing = torch.zeros(0, dtype=torch.float64)
             sharp, _, by_move = self._read_points(lambda _: state, nothing, points, moves)
-            sigma = binned_sigma(state.blur, self.plan.binning)
-            return blur(sharp, sigma), blur(by_move, sigma)
+            spread = point_spread(state, self.plan.binning)
+            return spread_light(sharp, spread), spread_light(by_move, spread)
 
     def jacobian(
         self, state_of: StateOf, values: Tensor, moves: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See `Model`; slopes by moves are 0 where the points are the pixels themselves."""
         plan, state = self.plan, state_of(values)
-        systems, phase = self._systems(state)
+        systems, phases = self._systems(state)
+        weights = thickness_nodes(state_of(values.clone().requires_grad_()))[1]
+        if len(weights) > len(phases):
+            phases = phases.expand(len(weights), -1)
 
         def upstream(parameters: Tensor) -> tuple[Tensor, ...]:
             found = numbers(plan, state_of(parameters))
@@ -111,16 +115,19 @@ class BlochModel:
             for elastic, absorptive, *rest in along_each(upstream, values)
         ]
         directions = [hamiltonian(plan, change) for change in changes]
-        pairs, slopes = tangents(systems, phase, directions, [change.phase for change in changes])
-        points = _from_pairs(plan, torch.cat([pairs[None], slopes]))
+        found = torch.zeros(1 + len(changes), plan.layout.count, dtype=torch.float64)
+        for node, weight in enumerate(weights.tolist()):
+            pairs, slopes = tangents(systems, phases[node], directions, [change.phase[node] for change in changes])
+            found += weight * torch.cat([pairs[None], slopes])
+        points = _from_pairs(plan, found)
         sharp, change, by_move = self._read_points(state_of, values, points, moves)
-        sigma = binned_sigma(state.blur, plan.binning)
-        by_blur = along_each(lambda p: (binned_sigma(state_of(p).blur, plan.binning),), values)
-        total = blur(change, sigma)
-        if any(bool(step) for (step,) in by_blur):
-            ((spread,),) = along_each(lambda s: (blur(sharp, s[0]),), sigma[None])
-            total += torch.stack([step for (step,) in by_blur])[:, None, None, None] * spread
-        return blur(sharp, sigma), total, blur(by_move, sigma)
+        spread = point_spread(state, plan.binning)
+        steps = [step for (step,) in along_each(lambda p: (point_spread(state_of(p), plan.binning),), values)]
+        total = spread_light(change, spread)
+        if any(bool(step.any()) for step in steps):
+            wider = torch.stack([image for (image,) in along_each(lambda s: (spread_light(sharp, s),), spread)])
+            total += torch.tensordot(torch.stack(steps), wider, dims=1)
+        return spread_light(sharp, spread), total, spread_light(by_move, spread)
 
     def series(
         self,
@@ -137,11 +144,11 @@ class BlochModel:
         with torch.no_grad():
             solved = []
             for state in states[:1] if plan.divisions else states:
-                found = numbers(plan, state)
+                found = numbers(plan, state.changed(spread=torch.zeros_like(state.spread)))
                 systems = EigensystemCache(
                     hamiltonian(plan, found), rows(plan), plan.layout, 2 * KEPT_BYTES, single=True
                 )
-                solved.append((systems, found.phase / state.thickness))
+                solved.append((systems, found.phase[0] / state.thickness))
             reads = [_matrices(plan, places(plan, s))[0] for s in states if plan.divisions]
             for number, t in enumerate(thicknesses):
                 points = [_from_pairs(plan, intensities(systems, [t * phase])[0]) for systems, phase in solved]
@@ -153,7 +160,7 @@ class BlochModel:
                     tick((number + 1) / len(thicknesses))
 
     def _systems(self, state: ModelState) -> tuple[EigensystemCache, Tensor]:
-        """Eigensystems of a state and τ; those of the last state if the matrices are the same."""
+        """Eigensystems of a state and τ, (node, tilt); those of the last state if the matrices are the same."""
         found = numbers(self.plan, state)
         matrices = hamiltonian(self.plan, found)
         last = self._kept.get("last")
@@ -243,10 +250,15 @@ def images(plan: Plan, state: ModelState, moves: Tensor | None = None, keep: int
         keep: bytes of eigenvectors that may be held for the backward pass.
     """
     found = numbers(plan, state)
-    pairs = differentiable_intensities(plan.layout, rows(plan), hamiltonian(plan, found), found.phase, keep)
+    matrices, weights = hamiltonian(plan, found), thickness_nodes(state)[1]
+    pairs = sum(
+        weight * differentiable_intensities(plan.layout, rows(plan), matrices, phase, keep)
+        for weight, phase in zip(weights, found.phase, strict=True)
+    )
+    assert isinstance(pairs, Tensor)
     sharp = _read(plan, state, _from_pairs(plan, pairs), moves)
-    return blur(
-        sharp.reshape(len(plan.reflections), plan.pixels, plan.pixels), binned_sigma(state.blur, plan.binning)
+    return spread_light(
+        sharp.reshape(len(plan.reflections), plan.pixels, plan.pixels), point_spread(state, plan.binning)
     )
 
 

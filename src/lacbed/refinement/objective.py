@@ -42,6 +42,8 @@ class Target:
             incident dose).
         background: of every image where there is one: "constant", or "plane" for one that slopes.
         variance: of the images where the weights are "variance": (g, ky, kx).
+        stiffness: root weight of the prior of a distortion, 0 for none: for each of its four numbers the residual
+            has one entry more after those of the pixels, the number times this.
     """
 
     images: Tensor
@@ -50,6 +52,7 @@ class Target:
     common_scale: bool
     background: Background = "constant"
     variance: Tensor | None = None
+    stiffness: float = 0.0
 
     def with_root(self, root: Tensor) -> Target:
         """The same images under other weights."""
@@ -98,7 +101,8 @@ def reweighted(target: Target, fit: Fit, robust: bool = False) -> Target:
     measured = torch.where(used, target.images, torch.nan)
     expected = fit.model if target.weights == "poisson" else None
     if expected is not None:
-        target = make_target(measured, target.weights, target.common_scale, expected, target.background)
+        root = make_target(measured, target.weights, target.common_scale, expected).root
+        target = target.with_root(root)
     if not robust:
         return target
     root = make_target(measured, target.weights, target.common_scale, expected, variance=target.variance).root
@@ -164,12 +168,18 @@ def compare(
     """
     if with_slopes:
         images, slopes, by_move = model.jacobian(state_of, values, moves)
-        return explain(target, images, None if moves is None else by_move, slopes)
+        return explain(target, images, None if moves is None else by_move, slopes, moves)
     images, by_move = model.read(state_of(values), moves)
-    return explain(target, images, None if moves is None else by_move)
+    return explain(target, images, None if moves is None else by_move, None, moves)
 
 
-def explain(target: Target, images: Tensor, by_move: Tensor | None = None, slopes: Tensor | None = None) -> Fit:
+def explain(
+    target: Target,
+    images: Tensor,
+    by_move: Tensor | None = None,
+    slopes: Tensor | None = None,
+    moves: Tensor | None = None,
+) -> Fit:
     """The best scale, background and further moves of model images.
 
     Args:
@@ -177,14 +187,18 @@ def explain(target: Target, images: Tensor, by_move: Tensor | None = None, slope
         images: of the model: (g, ky, kx).
         by_move: their derivatives by moves that may go on changing, or None: (2 or 6, g, ky, kx).
         slopes: their derivatives by the parameters, or None: (p, g, ky, kx).
+        moves: where the moves stand, for their prior: (g, 2 or 6).
     """
     g = len(images)
     root = target.root.reshape(g, -1)
     measured = root * target.images.reshape(g, -1)
     model = root * images.reshape(g, -1)
     rest = [] if by_move is None else [root * change.reshape(g, -1) for change in by_move]
+    change = None if slopes is None else root * slopes.reshape(len(slopes), g, -1)
+    if target.stiffness and moves is not None and moves.shape[1] == 6:
+        model, measured, root, rest, change = _stiff(target, moves, model, measured, root, rest, change)
     if target.common_scale:
-        return _common([model, *rest], measured, root, slopes, images)
+        return _common([model, *rest], measured, change, images)
     under = _under(target, root)
     basis = torch.stack([model, *under, *rest], dim=2)  # (g, pixel, column)
     size = torch.linalg.vector_norm(basis, dim=1, keepdim=True).clamp(min=1e-300)
@@ -193,12 +207,45 @@ def explain(target: Target, images: Tensor, by_move: Tensor | None = None, slope
     found = torch.linalg.solve_triangular(_safe(R), inside, upper=True)[:, :, 0] / size[:, 0]
     residual = (Q @ inside)[:, :, 0] - measured
     moved = None
-    if slopes is not None:
-        change = found[:, :1] * root * slopes.reshape(len(slopes), g, -1)
+    if change is not None:
+        change = found[:, :1] * change
         moved = change - torch.einsum("gnc,pgc->pgn", Q, torch.einsum("gnc,pgn->pgc", Q, change))
     tilted = found[:, 2:4] if len(under) == 3 else torch.zeros(g, 2, dtype=images.dtype)
-    moves = _moves(found[:, 1 + len(under) :], found[:, 0])
-    return Fit(residual, moved, found[:, 0], found[:, 1], tilted, moves, images)
+    further = _moves(found[:, 1 + len(under) :], found[:, 0])
+    return Fit(residual, moved, found[:, 0], found[:, 1], tilted, further, images)
+
+
+def _stiff(
+    target: Target,
+    moves: Tensor,
+    model: Tensor,
+    measured: Tensor,
+    root: Tensor,
+    rest: list[Tensor],
+    change: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, list[Tensor], Tensor | None]:
+    """The same with the prior of the distortions: four entries more for every image.
+
+    The linear coefficient of a move is scale times the step that is left to go; the scale is taken from the images
+    as they are.
+    """
+    flat = root / torch.linalg.vector_norm(root, dim=1, keepdim=True).clamp(min=1e-300)
+    centred = model - flat * (flat * model).sum(dim=1, keepdim=True)
+    scale = (centred * measured).sum(dim=1) / torch.square(centred).sum(dim=1).clamp(min=1e-300)
+    scale = torch.where(scale.abs() < 1e-300, 1.0, scale)
+    nothing = torch.zeros(len(moves), 4, dtype=model.dtype)
+
+    def longer(x: Tensor, more: Tensor = nothing) -> Tensor:
+        return torch.cat([x, more], dim=1)
+
+    columns = [longer(x) for x in rest[:2]]
+    for number, x in enumerate(rest[2:]):
+        entry = nothing.clone()
+        entry[:, number] = target.stiffness / scale
+        columns.append(longer(x, entry))
+    if change is not None:
+        change = torch.cat([change, torch.zeros(*change.shape[:2], 4, dtype=change.dtype)], dim=2)
+    return longer(model), longer(measured, -target.stiffness * moves[:, 2:]), longer(root), columns, change
 
 
 def _under(target: Target, root: Tensor) -> list[Tensor]:
@@ -206,6 +253,8 @@ def _under(target: Target, root: Tensor) -> list[Tensor]:
     if target.background == "constant":
         return [root]
     x, y = offsets(target.images.shape[-1]).T
+    if root.shape[1] > len(x):  # the prior of a distortion has no background
+        x, y = (torch.nn.functional.pad(along, (0, root.shape[1] - len(x))) for along in (x, y))
     return [root, root * x, root * y]
 
 
@@ -215,7 +264,7 @@ def _safe(R: Tensor) -> Tensor:
     return R + torch.diag_embed(torch.where(diagonal.abs() < 1e-12, 1.0, 0.0))
 
 
-def _common(columns: list[Tensor], measured: Tensor, root: Tensor, slopes: Tensor | None, images: Tensor) -> Fit:
+def _common(columns: list[Tensor], measured: Tensor, change: Tensor | None, images: Tensor) -> Fit:
     """One scale for all images, no background; moves (if any) belong to each image."""
     model, rest = columns[0], columns[1:]
     Q = torch.linalg.qr(torch.stack(rest, dim=2))[0] if rest else None
@@ -228,8 +277,8 @@ def _common(columns: list[Tensor], measured: Tensor, root: Tensor, slopes: Tenso
     scale = (model_only * measured_only).sum() / square
     residual = scale * model_only - measured_only
     moved = None
-    if slopes is not None:
-        change = clear(scale * root * slopes.reshape(len(slopes), len(images), -1))
+    if change is not None:
+        change = clear(scale * change)
         moved = change - torch.einsum("pgn,gn->p", change, model_only)[:, None, None] * model_only / square
     scales, nothing = scale.expand(len(images)), torch.zeros(len(images), 2, dtype=images.dtype)
     moves = nothing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any, Literal
@@ -17,6 +18,11 @@ from lacbed.refinement.objective import Background, Weights
 from lacbed.settings import Settings
 
 Align = Literal["none", "shift", "affine"]
+
+PRIORS = {"Ug": 0.04, "electronic": 0.3, "affine": 0.005, "spread": 0.02, "tail": 0.15}
+"""Standard deviations of what has a prior: changes of U_g, as parts of what the atoms would scatter in phase; the
+part of the absorption that electrons add; the distortion of each image; the spread of the thickness, as a part of
+it; the share of the tail of the blur."""
 
 GEOMETRY = ("half_width", "tilt", "rotation", "blur")
 """What a fit can free besides the thickness."""
@@ -108,6 +114,9 @@ class RefinementOptions:
         divisions: points of the lattice per reciprocal vector; default by pixels, blur and thickness.
         max_shift: largest shift of an image in pixels.
         background: of each image: "constant", or "plane" for one that slopes.
+        border: per cent of the width of an image that do not count along each side.
+        fixed: kinds or parameters among those of `free` that stay as they are.
+        priors: other standard deviations than those of `PRIORS`.
     """
 
     free: tuple[str, ...] = ()
@@ -117,7 +126,7 @@ class RefinementOptions:
     factors: str = "kirkland"
     method: Literal["lm", "lbfgs"] = "lm"
     starts: int = 3
-    align: Align = "shift"
+    align: Align = "affine"
     weights: Weights | Literal["auto"] = "auto"
     common_scale: bool = False
     robust: bool = False
@@ -126,6 +135,9 @@ class RefinementOptions:
     divisions: int | None = None
     max_shift: float = 3.0
     background: Background = "constant"
+    border: float = 4.0
+    fixed: tuple[str, ...] = ()
+    priors: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -134,6 +146,14 @@ class RefinementOptions:
             SettingError: saying what was expected and what came.
         """
         _check_images(self)
+        check_number("the border", self.border, low=0, high=30, unit="percent")
+        for name, width in self.priors:
+            if name not in PRIORS:
+                raise SettingError(f"{name!r} has no prior; those that can be set are {', '.join(PRIORS)}")
+            if not (math.isfinite(width) and width > 0.0):
+                raise SettingError(
+                    f"the prior of {name} must be wider than 0, got {width:g}; to fix {name}, do not free it"
+                )
         if self.common_scale and self.background == "plane":
             raise SettingError("a common scale leaves no background; choose it or background 'plane', not both")
 
@@ -159,6 +179,11 @@ def _check_images(wanted: FitSettings | RefinementOptions) -> None:
     if wanted.blur is not None:
         check_number("the blur", wanted.blur, above=0, high=10, unit="pixels")
     check_number("max_shift", wanted.max_shift, above=0, high=50, unit="pixels")
+
+
+def prior_of(options: RefinementOptions | None, name: str) -> float:
+    """The standard deviation of a prior."""
+    return dict(() if options is None else options.priors).get(name, PRIORS[name])
 
 
 @dataclass(frozen=True, eq=False)

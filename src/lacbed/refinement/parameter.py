@@ -1,11 +1,13 @@
 """One number to refine, a direction in the space of all states that symmetry allows.
 
 A parameter p changes one field of the state linearly, field = field₀ + (p - p₀) d, so that constraints (a position
-on a mirror plane, U_11 = U_22, two atoms on one place) hold exactly and at no cost.
+on a mirror plane, U_11 = U_22, two atoms on one place) hold exactly and at no cost. It may have a prior, a normal
+distribution about an expected value.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,14 +19,17 @@ from lacbed.state import ModelState
 
 KINDS = (
     "thickness",
+    "spread",
     "half_width",
     "tilt",
     "rotation",
     "stretch",
     "shear",
     "blur",
+    "tail",
     "voltage",
     "absorption",
+    "electronic",
     "B",
     "U",
     "x",
@@ -32,14 +37,17 @@ KINDS = (
     "cell",
     "factor",
     "Ug",
+    "bonding",
 )
-"""What --free takes; B, U, x, occupancy and factor also as kind:LABEL for one site, Ug only as Ug:h,k,l."""
+"""What --free takes; B, U, x, occupancy and factor also as kind:LABEL for one site, Ug only as Ug:h,k,l.
+
+"bonding" are the U_g of the families that `lacbed.refinement.bonding` chooses."""
 
 STAGES = (
     ("thickness", "half_width", "tilt"),
     ("rotation", "stretch", "shear", "blur"),
-    ("B", "U", "absorption"),
-    ("x", "occupancy", "cell", "voltage", "factor", "Ug"),
+    ("B", "U", "absorption", "electronic", "spread", "tail", "Ug", "bonding"),
+    ("x", "occupancy", "cell", "voltage", "factor"),
 )
 """The order in which parameters are freed; each stage keeps those before it."""
 
@@ -57,6 +65,8 @@ class Parameter:
         low: smallest allowed value.
         high: largest allowed value.
         unit: for people.
+        expected: centre of the prior.
+        spread: standard deviation of the prior; infinite for none.
     """
 
     name: str
@@ -67,6 +77,8 @@ class Parameter:
     low: float
     high: float
     unit: str = ""
+    expected: float = 0.0
+    spread: float = math.inf
 
     @property
     def stage(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from lacbed.refinement.constraints import (
     isotropic_displacement,
     position_directions,
 )
+from lacbed.refinement.options import RefinementOptions, prior_of
 from lacbed.refinement.parameter import KINDS, Parameter
 from lacbed.refinement.structure import THOMAS_LIMIT
 from lacbed.state import ModelState
@@ -29,7 +31,7 @@ from lacbed.state import ModelState
 SAME_PLACE = 0.02  # Å; sites closer than this share position and displacement
 
 
-def split_names(text: str) -> tuple[str, ...]:
+def split_names(text: str, option: str = "--free") -> tuple[str, ...]:
     """Names in a list such as "thickness,B:Ga1,Ug:1,1,-1".
 
     Raises:
@@ -42,21 +44,47 @@ def split_names(text: str) -> tuple[str, ...]:
         else:
             names.append(word)
     for name in names:
-        if name.partition(":")[0] not in KINDS:
-            raise SettingError(f"--free names {name!r}; expected a list of {', '.join(KINDS)} (one site: B:LABEL)")
+        if name.partition(":")[0] not in (*KINDS, "default"):
+            raise SettingError(
+                f"{option} names {name!r}; expected a list of {', '.join(KINDS)} (one site: B:LABEL)"
+            )
     if not names:
-        raise SettingError(f"--free is empty; expected a list of {', '.join(KINDS)}")
+        raise SettingError(f"{option} is empty; expected a list of {', '.join(KINDS)}")
     return tuple(dict.fromkeys(names))
 
 
 def default_parameters(absorption: Absorption) -> tuple[str, ...]:
-    """What is free if nothing is said: geometry, blur, thickness, B and, where it is modelled, absorption."""
-    common = ("thickness", "half_width", "tilt", "rotation", "stretch", "shear", "blur", "B")
-    return common if absorption is None else (*common, "absorption")
+    """What is free if nothing is said: geometry, blur, thickness, B, low U_g, absorption where it is modelled."""
+    common = ("thickness", "half_width", "tilt", "rotation", "stretch", "shear", "blur", "B", "bonding")
+    return common if absorption is None else (*common, "absorption", "electronic")
+
+
+def free_names(options: RefinementOptions) -> tuple[str, ...]:
+    """What is free by the options.
+
+    Raises:
+        SettingError: if what is to be fixed is not free anyway, or nothing is left.
+    """
+    usual = default_parameters(options.absorption)
+    names = tuple(
+        dict.fromkeys(n for name in options.free or usual for n in (usual if name == "default" else (name,)))
+    )
+    for fixed in options.fixed:
+        left = tuple(n for n in names if fixed not in (n, n.partition(":")[0]))
+        if left == names:
+            raise SettingError(f"{fixed!r} is not free and cannot be fixed; free are {', '.join(names)}")
+        names = left
+    if not names:
+        raise SettingError("everything is fixed and nothing left to refine")
+    return names
 
 
 def build_parameters(
-    crystal: Crystal, state: ModelState, names: Sequence[str], absorption: Absorption = None
+    crystal: Crystal,
+    state: ModelState,
+    names: Sequence[str],
+    absorption: Absorption = None,
+    options: RefinementOptions | None = None,
 ) -> tuple[Parameter, ...]:
     """The parameters of a list of names, without individual U_g (see `lacbed.refinement.structure.add_families`).
 
@@ -66,7 +94,7 @@ def build_parameters(
     found: list[Parameter] = []
     for name in names:
         kind, _, label = name.partition(":")
-        if kind == "Ug":
+        if kind in ("Ug", "bonding"):
             continue
         if label and kind not in ("B", "U", "x", "occupancy", "factor"):
             raise SettingError(f"{kind} does not belong to a site; write {kind!r} instead of {name!r}")
@@ -75,16 +103,18 @@ def build_parameters(
         elif kind == "cell":
             found += _of_cell(crystal, state)
         else:
-            found += _of_image(state, kind, absorption)
+            found += _of_image(state, kind, absorption, options)
     if len({p.name for p in found}) != len(found):
         raise SettingError("--free names a parameter twice")
     return tuple(found)
 
 
-def _of_image(state: ModelState, kind: str, absorption: Absorption) -> list[Parameter]:
+def _of_image(
+    state: ModelState, kind: str, absorption: Absorption, options: RefinementOptions | None
+) -> list[Parameter]:
     """Parameters that belong to no site."""
-    if kind == "absorption" and absorption is None:
-        raise SettingError("absorption cannot be free without a model of it; choose --absorption thomas")
+    if kind in ("absorption", "electronic") and absorption is None:
+        raise SettingError(f"{kind} cannot be free without a model of it; choose --absorption thomas")
 
     def one(
         name: str, field: str, place: int, reach: tuple[float, float], unit: str, scale: float = 1.0
@@ -97,6 +127,7 @@ def _of_image(state: ModelState, kind: str, absorption: Absorption) -> list[Para
 
     half, thickness, volts = float(state.half_width), float(state.thickness), float(state.energy) / 1e3
     blur, factor = float(state.blur), float(state.absorption)
+    half_normal = prior_of(options, "spread") * thickness
     table: dict[str, list[Parameter]] = {
         "thickness": [one("thickness", "thickness", 0, (-0.5 * thickness, 0.5 * thickness), "Å")],
         "half_width": [one("half_width", "half_width", 0, (-0.06 * half, 0.04 * half), "1/Å")],
@@ -107,6 +138,14 @@ def _of_image(state: ModelState, kind: str, absorption: Absorption) -> list[Para
         "blur": [one("blur", "blur", 0, (0.02 - blur, 5.0), "pixels")],
         "voltage": [one("voltage", "energy", 0, (-0.03 * volts, 0.03 * volts), "kV", 1e3)],
         "absorption": [one("absorption", "absorption", 0, (-factor, 5.0), "")],
+        "spread": [replace(one("spread", "spread", 0, (0.0, 0.1 * thickness), "Å"), spread=half_normal)],
+        "tail": [
+            replace(one("tail", "tail", 0, (0.0, 0.5), ""), spread=prior_of(options, "tail")),
+            replace(one("tail_width", "tail_width", 0, (-3.5, 9.0), "pixels"), expected=6.0, spread=2.0),
+        ],
+        "electronic": [
+            replace(one("electronic", "electronic", 0, (-0.9, 3.0), ""), spread=prior_of(options, "electronic"))
+        ],
     }
     return table[kind]
 

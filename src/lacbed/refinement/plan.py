@@ -16,7 +16,7 @@ from lacbed.geometry.wave import wave_number
 from lacbed.refinement.layout import Layout
 from lacbed.refinement.structure import Structure, coefficients
 from lacbed.solvers.hamiltonian import ProjectedHamiltonian, project
-from lacbed.state import ModelState
+from lacbed.state import ModelState, thickness_nodes
 
 TAPS = 6
 """Points along each lattice direction that one pixel is interpolated from (Lagrange, fifth order)."""
@@ -96,7 +96,7 @@ class ModelInputs:
         plane: h in the plane of the tilts in 1/Å: (n, 2).
         squares: |h|²: (n,).
         reduced: q of every matrix in 1/Å: (matrix, 2).
-        phase: τ = π t / K_n of every tilt in Å²: (tilt,).
+        phase: τ = π t / K_n of every tilt in Å², for the nodes of the thickness: (node, tilt).
     """
 
     elastic: Tensor
@@ -121,7 +121,9 @@ def numbers(plan: Plan, state: ModelState) -> ModelInputs:
         reduced = tilts - plan.anchor @ lattice.T
     along = torch.sqrt(torch.square(wave_number(state.energy)) - torch.square(tilts).sum(dim=1) + mean_u)
     squares = torch.square(plane).sum(dim=1)
-    return ModelInputs(elastic, absorptive, plane, squares, reduced, math.pi * state.thickness / along)
+    return ModelInputs(
+        elastic, absorptive, plane, squares, reduced, math.pi * thickness_nodes(state)[0][:, None] / along
+    )
 
 
 def hamiltonian(plan: Plan, found: ModelInputs) -> ProjectedHamiltonian:

@@ -16,13 +16,15 @@ from lacbed.experiment.assembly import has_contrast
 from lacbed.experiment.experiment import Experiment, binned_images, largest_binning
 from lacbed.geometry.folding import zone_of_allowed
 from lacbed.geometry.frame import Frame
+from lacbed.patterns.result import hkl_label
+from lacbed.refinement.bonding import FURTHEST, candidates, choose
 from lacbed.refinement.model import BlochModel
 from lacbed.refinement.objective import Target, Weights, compare, make_target
-from lacbed.refinement.options import RefinementOptions
+from lacbed.refinement.options import RefinementOptions, prior_of
 from lacbed.refinement.parameter import Parameter, begin_at, state_function
-from lacbed.refinement.parameters import build_parameters, default_parameters
+from lacbed.refinement.parameters import build_parameters, free_names
 from lacbed.refinement.planning import MARGIN, make_plan
-from lacbed.refinement.structure import add_families
+from lacbed.refinement.structure import add_families, family_name, family_of
 from lacbed.state import ModelState, crystal_state
 
 SMALL = 44
@@ -32,6 +34,11 @@ REACH = 3.2
 """Beams |h| up to this many 1/Å take part; with 2.45 the B of GeSn was off by its uncertainty."""
 
 FIRST_BLUR = 1.0  # pixels
+FIRST_SPREAD = 10.0  # Å; a spread of 0 has no slope
+FIRST_TAIL = 0.05
+
+CRYSTAL = ("B", "U", "x", "occupancy", "factor", "cell")
+"""Kinds of parameters that may leave the images as they are."""
 
 ROUGH_MARGIN = 0.75
 """See `lacbed.refinement.planning.MARGIN`: the scan and the first stages need no more waves."""
@@ -70,6 +77,16 @@ class Measured:
         noise = None if self.variance is None else binned_images(self.variance, factor) / factor**2
         return replace(self, images=binned_images(self.images, factor), variance=noise)
 
+    def without_border(self, percent: float) -> Measured:
+        """Masked along every side: there, light from beyond the edge is missing in the model's blur."""
+        width = int(percent / 100.0 * self.pixels)
+        if not width:
+            return self
+        images = np.full_like(self.images, np.nan, dtype=float)
+        inner = slice(width, -width)
+        images[:, inner, inner] = self.images[:, inner, inner]
+        return replace(self, images=images)
+
 
 def measured_of(experiment: Experiment, crystal: Crystal) -> Measured:
     """An experiment as refinement takes it."""
@@ -98,24 +115,43 @@ def weights_of(measured: Measured, options: RefinementOptions) -> Weights:
 
 
 def usable(measured: Measured) -> tuple[Measured, list[str]]:
-    """Without images that have no contrast, and a note about these.
+    """Without images that have no contrast or are copies of others, and notes about these.
+
+    Some data sets hold images that were made from others by a mirror or a turn. They know nothing that the first
+    does not, but would count twice.
 
     Raises:
         SettingError: if none is left.
     """
-    flat = [not has_contrast(image) for image in measured.images]
-    if all(flat):
+    bright = [i for i, image in enumerate(measured.images) if has_contrast(image)]
+    if not bright:
         raise SettingError("no measured image has any contrast; there is nothing to refine against")
-    if not any(flat):
-        return measured, []
-    names = " ".join(",".join(str(v) for v in h) for h, f in zip(measured.hkl, flat, strict=True) if f)
-    kept = [i for i, f in enumerate(flat) if not f]
+    first: dict[bytes, int] = {}
+    for i in bright:
+        first.setdefault(_unturned(measured.images[i]), i)
+    kept, notes = sorted(first.values()), []
+    for what, some in (
+        ("images without contrast left out", sorted(set(range(len(measured.hkl))) - set(bright))),
+        ("images that are mirrored or turned copies of others left out", sorted(set(bright) - set(kept))),
+    ):
+        if some:
+            notes.append(f"{what}: {' '.join(hkl_label(measured.hkl[i]) for i in some)}")
+    if len(kept) == len(measured.hkl):
+        return measured, notes
     noise = None if measured.variance is None else measured.variance[kept]
     smaller = replace(
         measured, images=measured.images[kept], hkl=tuple(measured.hkl[i] for i in kept), variance=noise
     )
-    notes = [f"images without contrast left out: {names}"]
     return smaller, notes
+
+
+def _unturned(image: FloatArray) -> bytes:
+    """The same for all images that are mirrored or turned by quarters: their first, as text is sorted."""
+    sides = (image, image.T)
+    return min(np.ascontiguousarray(s[i, j]).tobytes() for s in sides for i in _WAYS for j in _WAYS)
+
+
+_WAYS = (slice(None), slice(None, None, -1))
 
 
 class Problem:
@@ -133,8 +169,9 @@ class Problem:
     """
 
     def __init__(self, crystal: Crystal, measured: Measured, options: RefinementOptions) -> None:
+        measured = measured.without_border(options.border)
         self.crystal, self.measured, self.options = crystal, measured, options
-        self.small = measured.binned()
+        self.small, names = measured.binned(), free_names(options)
         self.base = crystal_state(
             crystal,
             measured.energy,
@@ -142,10 +179,11 @@ class Problem:
             tilt=measured.center,
             blur=options.blur or FIRST_BLUR,
             thickness=float(np.median(options.thicknesses)),
+            spread=FIRST_SPREAD if "spread" in names else 0.0,
+            tail=FIRST_TAIL if "tail" in names else 0.0,
         )
-        free = options.free or default_parameters(options.absorption)
-        self.names = tuple(name for name in free if not name.startswith("Ug:"))
-        self.families = [name for name in free if name.startswith("Ug:")]
+        self.names = names
+        self.families: list[tuple[str, HKL]] = [("Ug", family_of(n)) for n in self.names if n.startswith("Ug:")]
         self.beams = beams_within(crystal, measured.frame) if options.beams == "auto" else options.beams
         self.parameters, self.notes = self._parameters()
 
@@ -187,42 +225,53 @@ class Problem:
             binning=self.measured.pixels // measured.pixels,
             finer=finer,
         )
-        if self.families:
-            structure, _, _ = add_families(self.crystal, plan.structure, self.base, self.families)
-            plan = replace(plan, structure=structure)
-        return BlochModel(plan)
+        structure = add_families(plan.structure, self.base, self.families, prior_of(o, "Ug"))[0]
+        return BlochModel(replace(plan, structure=structure))
 
     def _parameters(self) -> tuple[tuple[Parameter, ...], tuple[str, ...]]:
         """All parameters in the order of their stages, without those that do not change the images."""
-        parameters = list(build_parameters(self.crystal, self.base, self.names, self.options.absorption))
-        model = None
-        if self.families:
-            families, self.families = self.families, []
-            plan = self.model(self.small).plan
-            structure, self.base, more = add_families(self.crystal, plan.structure, self.base, families)
-            self.families, model = families, BlochModel(replace(plan, structure=structure))
-            parameters += more
-        parameters.sort(key=lambda p: p.stage)
-        if all(p.kind not in ("B", "U", "x", "occupancy", "factor", "Ug", "cell") for p in parameters):
-            return tuple(parameters), ()
-        return self._seen(tuple(parameters), model or self.model(self.small))
+        o = self.options
+        parameters = list(build_parameters(self.crystal, self.base, self.names, o.absorption, o))
+        families, self.families = self.families, []
+        if all(p.kind not in CRYSTAL for p in parameters) and not families and "bonding" not in self.names:
+            return tuple(sorted(parameters, key=lambda p: p.stage)), ()
+        plan = self.model(self.small).plan
+        if "bonding" in self.names:
+            low = candidates(self.crystal, plan.structure.hkl, [g for _, g in families])
+            families = [*families, *(("bonding", g) for g in low)]
+        prior = prior_of(o, "Ug")
+        structure, state, more = add_families(plan.structure, self.base, families, prior)
+        everything = tuple(sorted([*parameters, *more], key=lambda p: p.stage))
+        kept, notes = self._seen(everything, state, BlochModel(replace(plan, structure=structure)))
+        names = {p.name.removesuffix(":phase") for p in kept}
+        self.families = [(kind, g) for kind, g in families if family_name(g) in names]
+        _, self.base, more = add_families(plan.structure, self.base, self.families, prior)
+        fresh = {p.name: p for p in more}
+        return tuple(fresh.get(p.name, p) for p in kept), notes
 
     def _seen(
-        self, parameters: tuple[Parameter, ...], model: BlochModel
+        self, parameters: tuple[Parameter, ...], state: ModelState, model: BlochModel
     ) -> tuple[tuple[Parameter, ...], tuple[str, ...]]:
         """Leave out what cannot be seen along this zone axis; refuse it if it was asked for by name."""
         values = torch.tensor([p.value for p in parameters], dtype=torch.float64)
-        state_of = state_function(self.base, parameters)
-        fit = compare(model, self.target(self.small), state_of, values, with_slopes=True)
+        fit = compare(model, self.target(self.small), state_function(state, parameters), values, with_slopes=True)
         assert fit.slopes is not None
         reach = np.array([p.high - p.low for p in parameters])
         size = torch.linalg.vector_norm(fit.slopes.flatten(1), dim=1).numpy() * reach
         blind = [p for p, s in zip(parameters, size, strict=True) if s < 1e-7 * size.max()]
+        chosen = [p for p in choose(parameters, fit.slopes) if p not in blind]
+        parameters = tuple(p for p in parameters if p.kind != "bonding" or p in chosen)
+        blind = [p for p in blind if p.kind != "bonding"]
         for p in blind:
             if f"{p.kind}:{p.name.partition(':')[2]}" in self.names or p.kind == "Ug":
                 raise SettingError(
                     f"{p.name} cannot be free: it does not change these images along this zone axis; leave it out"
                 )
+        if "bonding" in self.names and "bonding" in self.options.free and not chosen:
+            raise SettingError(
+                f"bonding cannot be free: no U_g with |g| / 2 up to {FURTHEST} 1/Å changes these images; leave it "
+                "out"
+            )
         kept = tuple(p for p in parameters if p not in blind)
         if not kept:
             raise SettingError("none of the free parameters changes these images")

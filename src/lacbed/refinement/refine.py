@@ -15,13 +15,20 @@ from lacbed.errors import SettingError
 from lacbed.experiment.experiment import Experiment
 from lacbed.patterns.result import hkl_label
 from lacbed.refinement.objective import Fit, compare, mean_z, reweighted, z_of
-from lacbed.refinement.options import Progress, RefinementOptions
+from lacbed.refinement.options import Progress, RefinementOptions, prior_of
 from lacbed.refinement.parameter import Parameter, state_function
 from lacbed.refinement.plan import Plan
 from lacbed.refinement.problem import Measured, Problem, measured_of, usable
 from lacbed.refinement.scan import OnProgress, first_progress
-from lacbed.refinement.stages import MAX_DISTORTION, OnCheckpoint, run_stages
-from lacbed.refinement.uncertainties import covariance, response, standard_uncertainties
+from lacbed.refinement.stages import MAX_DISTORTION, MOVED, OnCheckpoint, run_stages, stiffened
+from lacbed.refinement.uncertainties import (
+    correlations,
+    covariance,
+    leave_one_out,
+    response,
+    standard_uncertainties,
+    unit_variance,
+)
 from lacbed.settings import MAX_THICKNESS
 from lacbed.state import ModelState
 
@@ -30,6 +37,12 @@ FINER = 1.5
 
 UNEXPLAINED = 0.9
 """Z of a reflection from which a warning names it; images of forbidden reflections hold noise alone."""
+
+TRADING = 0.95
+"""Correlation from which a warning names two parameters."""
+
+ITS_PRIOR = 0.8
+"""Part of the width of its prior from which the uncertainty of a parameter owes little to the images."""
 
 ENOUGH = 0.02
 """Largest |ΔI| by the finer model that is let pass without a warning."""
@@ -73,6 +86,7 @@ class Refinement:
         progress: scan and history.
         notes: warnings.
         check: against a finer model.
+        without: by how much the parameters move, to first order, when a reflection is left out: (g, p).
     """
 
     measured: Measured
@@ -87,6 +101,7 @@ class Refinement:
     progress: Progress
     notes: tuple[str, ...]
     check: Check
+    without: FloatArray
 
     @property
     def shifts(self) -> FloatArray:
@@ -193,6 +208,9 @@ def _finish(problem: Problem, progress: Progress, notes: list[str], say: OnProgr
     model, target = problem.model(measured, state), problem.target(measured)
     plan, moves = model.plan, None if progress.moves is None else torch.as_tensor(progress.moves)
     target = reweighted(target, compare(model, target, state_of, values, moves), problem.options.robust)
+    if problem.options.align == "affine" and moves is not None:
+        found = compare(model, target, state_of, values, moves)
+        target = stiffened(target, found, prior_of(problem.options, "affine"))
     fit = compare(model, target, state_of, values, None, True)
     aligned = fit if moves is None else compare(model, target, state_of, values, moves, True)
     del model  # and the eigenvectors that it keeps
@@ -200,12 +218,14 @@ def _finish(problem: Problem, progress: Progress, notes: list[str], say: OnProgr
     finer = problem.model(measured, state, FINER)
     truth = compare(finer, target, state_of, values, moves)
     assert fit.slopes is not None
-    matrix, slopes = covariance(target, fit.residual, fit.slopes), fit.slopes
+    precision = np.array([1.0 / p.spread**2 for p in parameters])
+    matrix, slopes = covariance(target, fit.residual, fit.slopes, precision), fit.slopes
     if aligned.slopes is not None and moves is not None:
-        tilt = torch.tensor([p.kind == "tilt" for p in parameters])
-        slopes = torch.where(tilt[:, None, None], 0.0, aligned.slopes)  # the moves stand for it
-        matrix = _merge(tilt.numpy(), matrix, covariance(target, aligned.residual, slopes))
-    bias = response(slopes, truth.residual - aligned.residual)
+        moved = torch.tensor([p.kind in MOVED[problem.options.align] for p in parameters])
+        slopes = torch.where(moved[:, None, None], 0.0, aligned.slopes)  # the moves stand for them
+        matrix = _merge(moved.numpy(), matrix, covariance(target, aligned.residual, slopes, precision))
+    prior = unit_variance(target, aligned.residual) * precision
+    bias = response(slopes, truth.residual - aligned.residual, prior)
     check = Check(
         len(finer.plan.beams),
         finer.plan.basis.shape[1],
@@ -231,14 +251,15 @@ def _finish(problem: Problem, progress: Progress, notes: list[str], say: OnProgr
         progress,
         tuple(dict.fromkeys(notes)),
         check,
+        leave_one_out(target, aligned.residual, slopes, precision),
     )
 
 
-def _merge(tilt: np.ndarray, plain: FloatArray, aligned: FloatArray) -> FloatArray:
-    """The covariance with shifts; the tilt, which these replace, keeps what it was without them."""
+def _merge(moved: np.ndarray, plain: FloatArray, aligned: FloatArray) -> FloatArray:
+    """The covariance with moves; the geometry that these replace keeps what it was without them."""
     with np.errstate(invalid="ignore"):  # what is not determined is infinite
-        scale = np.sqrt(np.where(tilt, plain.diagonal(), aligned.diagonal()) / plain.diagonal())
-    return np.where(tilt[:, None] | tilt[None, :], plain * np.outer(scale, scale), aligned)
+        scale = np.sqrt(np.where(moved, plain.diagonal(), aligned.diagonal()) / plain.diagonal())
+    return np.where(moved[:, None] | moved[None, :], plain * np.outer(scale, scale), aligned)
 
 
 def _doubts(
@@ -255,6 +276,15 @@ def _doubts(
                 f"{p.name} would change by {bias:+.2g} with {check.beams} beams, more than its statistical "
                 f"uncertainty ({su:.2g}); the uncertainty given includes both"
             )
+    for p, su in zip(parameters, standard_uncertainties(matrix), strict=True):
+        if su > ITS_PRIOR * p.spread:
+            notes.append(f"the images do not decide {p.name}: what is given is little more than its prior")
+    rho = correlations(matrix)
+    for i, j in np.argwhere(np.triu(np.abs(rho) > TRADING, 1)):
+        notes.append(
+            f"{parameters[i].name} and {parameters[j].name} trade with each other (correlation {rho[i, j]:+.3f}): "
+            "neither is known without the other; fix one of them if you know it"
+        )
     if check.difference > ENOUGH:
         notes.append(
             f"{len(plan.beams)} beams are not enough: {check.beams} and more Bloch waves change intensities by "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from lacbed.crystals import Crystal, Site
 from lacbed.crystals.cell import Cell, FloatArray
 from lacbed.errors import LacbedError
 from lacbed.patterns.result import hkl_label, software
+from lacbed.refinement.charge import charge_factors
 from lacbed.refinement.objective import make_target, z_of
 from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.problem import weights_of
@@ -42,6 +44,7 @@ def summary(result: Refinement, options: RefinementOptions) -> dict[str, Any]:
         }
         for p, v, s, b in zip(result.parameters, result.values, su, result.check.bias, strict=True)
     }
+    charge = charge_factors(result)
     return {
         "software": software(),
         "mean_Z_aligned": float(aligned.mean()),
@@ -53,6 +56,14 @@ def summary(result: Refinement, options: RefinementOptions) -> dict[str, Any]:
         "correlation": {
             "names": [p.name for p in result.parameters],
             "matrix": correlations(result.covariance).tolist(),
+        },
+        "structure_factors": [] if charge is None else charge.table(),
+        "structure_factor_correlation": None
+        if charge is None
+        else {"names": list(charge.names), "matrix": charge.correlation.tolist()},
+        "leave_one_out": {
+            "names": [p.name for p in result.parameters],
+            "changes": {hkl_label(h): row for h, row in zip(measured.hkl, result.without.tolist(), strict=True)},
         },
         "reflections": [
             {
@@ -180,6 +191,7 @@ def write_text(folder: Path, name: str, numbers: dict[str, Any]) -> None:
         "## Parameters",
         table(("parameter", "start", "refined", "unit"), rows, (0, 3)),
         meaning(numbers["weights"]),
+        *_influence(numbers),
         *([f"Strong correlations: {'; '.join(map(report.escape, pairs))}."] if pairs else []),
         *_picture(folder, "correlation.png", "Correlations between the parameters."),
         *_picture(
@@ -196,10 +208,82 @@ def write_text(folder: Path, name: str, numbers: dict[str, Any]) -> None:
             [_reflection(row) for row in numbers["reflections"]],
         ),
         "Shifts are in pixels and move the simulated image.",
+        *_electrons(folder, numbers),
         "## Method",
         _method(numbers),
     ]
     report.write_report(folder, f"Refinement of {name}", parts, facts, numbers["notes"])
+
+
+def _influence(numbers: dict[str, Any]) -> list[str]:
+    """Which reflection each parameter of the crystal hangs on."""
+    changes, rows = numbers["leave_one_out"]["changes"], []
+    for place, (name, found) in enumerate(numbers["free"].items()):
+        hkl, most = max(((h, row[place]) for h, row in changes.items()), key=lambda pair: abs(pair[1]))
+        if name in ("thickness", "absorption") or ":" in name:
+            size = found["uncertainty"] or math.inf
+            rows.append(
+                (name, hkl.replace(",", " "), f"{most:+.2g} {found['unit']}".rstrip(), f"{most / size:+.1f}")
+            )
+    if len(changes) < 3 or not rows:
+        return []
+    head = ("parameter", "without", "changes by", "in uncertainties")
+    return [
+        "The reflection that each parameter hangs on most, and its change (to first order) without it:",
+        table(head, rows),
+    ]
+
+
+def _electrons(folder: Path, numbers: dict[str, Any]) -> list[str]:
+    """X-ray structure factors, if any U_g were free."""
+    rows = numbers["structure_factors"]
+    if not rows:
+        return []
+    return [
+        "## X-ray structure factors",
+        "Structure factors in electrons per cell that follow from the refined U_g by the formula of Mott and "
+        "Bethe, beside those of neutral atoms of the same table and displacements. At rest means without thermal "
+        "motion.",
+        table(
+            (
+                "hkl",
+                "s (1/Å)",
+                "|F| at rest",
+                "neutral",
+                "difference",
+                "phase",
+                "neutral",
+                "|F| in motion",
+                "neutral",
+            ),
+            [_factor(row) for row in rows],
+        ),
+        *_picture(
+            folder,
+            "deformation.png",
+            "Density of the electrons less that of neutral atoms, along the zone axis, from these structure "
+            "factors alone: orange where there are more, blue where there are fewer. Dots are atoms.",
+        ),
+    ]
+
+
+def _factor(row: dict[str, Any]) -> list[str]:
+    phase = row["F_phase"]
+    if row["F_phase_uncertainty"] > 1e-6:
+        phase_text = f"{with_uncertainty(phase, row['F_phase_uncertainty'])}°"
+    else:
+        phase_text = f"{phase:.0f}°"
+    return [
+        row["hkl"].replace(",", " "),
+        f"{row['s']:.4f}",
+        with_uncertainty(row["F"], row["F_uncertainty"]),
+        f"{row['F_neutral']:.3f}",
+        f"{row['F'] - row['F_neutral']:+.3f}",
+        phase_text,
+        f"{row['F_neutral_phase']:.1f}°",
+        with_uncertainty(row["F_thermal"], row["F_thermal_uncertainty"]),
+        f"{row['F_thermal_neutral']:.3f}",
+    ]
 
 
 def _picture(folder: Path, name: str, caption: str) -> list[str]:

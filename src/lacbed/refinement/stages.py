@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,21 +12,29 @@ from torch import Tensor
 from lacbed.crystals.cell import FloatArray
 from lacbed.refinement.minimise import Minimiser, least_squares_fit, quasi_newton_fit
 from lacbed.refinement.model import Model, StateOf
-from lacbed.refinement.objective import Target, compare, reweighted
-from lacbed.refinement.options import Progress
+from lacbed.refinement.objective import Fit, Target, compare, reweighted
+from lacbed.refinement.options import Progress, prior_of
 from lacbed.refinement.parameter import STAGES, state_function
 from lacbed.refinement.problem import Measured, Problem
 from lacbed.refinement.scan import OnProgress, around
+from lacbed.refinement.uncertainties import unit_variance
 
 OnCheckpoint = Callable[[Progress], None]
 
-ROUGH, LAST = 2e-4, 1e-6
-"""Where least squares may end, on the small images and on the full ones."""
+ROUGH, LAST, FAULTY = 2e-4, 1e-6, 1e-5
+"""Where least squares may end: on small images, on full ones, and on full ones that show faults of the model."""
 
 AT_REST, ROUNDS = 0.02, 4
 """Moves that change the rim by less than this many pixels are left, or after so many rounds."""
 
 MAX_DISTORTION = 0.05
+
+MOVED = {
+    "none": (),
+    "shift": ("tilt",),
+    "affine": ("tilt", "half_width", "rotation", "stretch", "shear"),
+}
+"""Kinds of parameters that are fixed while every image moves by itself: what they change, the moves can."""
 
 
 def run_stages(problem: Problem, progress: Progress, say: OnProgress, keep: OnCheckpoint) -> Progress:
@@ -45,7 +54,7 @@ def run_stages(problem: Problem, progress: Progress, say: OnProgress, keep: OnCh
     if progress.stage > len(present):
         return progress
     align = problem.options.align != "none"
-    active = [i for i, p in enumerate(parameters) if not (align and p.kind == "tilt")]
+    active = [i for i, p in enumerate(parameters) if p.kind not in MOVED[problem.options.align]]
     progress, moves = _fit(problem, problem.measured, progress, active, "full images", align, keep)
     progress = replace(progress, stage=len(present) + 1, moves=None if moves is None else moves.numpy())
     keep(progress)
@@ -71,8 +80,13 @@ def _fit(
         target = reweighted(target, compare(model, target, state_of, start), options.robust)
     moves = None
     if align:
-        nowhere = torch.zeros(len(measured.hkl), 2 if options.align == "shift" else 6, dtype=torch.float64)
+        nowhere = torch.zeros(len(measured.hkl), 2, dtype=torch.float64)
         moves = refine_moves(model, target, state_of, progress.values, nowhere, options.max_shift)
+        if options.align == "affine":
+            shifted = compare(model, target, state_of, start, moves)
+            target = stiffened(target, shifted, prior_of(options, "affine"))
+            moves = torch.nn.functional.pad(moves, (0, 4))
+            moves = refine_moves(model, target, state_of, progress.values, moves, options.max_shift)
     history = list(progress.history)
 
     def better(values: FloatArray, z: float) -> None:
@@ -85,13 +99,19 @@ def _fit(
     if options.method == "lbfgs" and moves is None:
         values = quasi_newton_fit(minimiser, options.steps)
     else:
-        values = least_squares_fit(minimiser, options.steps, LAST if measured is problem.measured else ROUGH)
+        last = FAULTY if target.weights == "correlation" else LAST
+        values = least_squares_fit(minimiser, options.steps, last if measured is problem.measured else ROUGH)
     notes = progress.notes
     if minimiser.failures:
         notes = (*notes, f"the fit diverged while {name} was freed; the best state before it was kept")
     if moves is not None:
         moves = refine_moves(model, target, state_of, values, moves, options.max_shift)
     return replace(progress, values=values, history=tuple(history), notes=notes), moves
+
+
+def stiffened(target: Target, fit: Fit, spread: float) -> Target:
+    """The target with a prior of this standard deviation on the distortion of each image."""
+    return replace(target, stiffness=math.sqrt(unit_variance(target, fit.residual)) / spread)
 
 
 def refine_moves(

@@ -3,62 +3,161 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from lacbed.crystals.cell import FloatArray
 from lacbed.refinement.objective import Target
 
-BLIND = 1e-9
-"""A parameter whose column is this part of the largest (per unit of its range) does not change the images."""
+
+def correlated_pixels(target: Target, residual: Tensor) -> float:
+    """How many neighbouring pixels have one residual in common: the sum of its autocorrelation over the lags.
+
+    The sum ends at the distance where the mean over all directions falls below a twentieth.
+
+    Args:
+        target: the images.
+        residual: r: (g, pixel), what may follow the pixels is left out.
+    """
+    side = target.images.shape[-1]
+    left = residual[:, : side**2].reshape(-1, side, side)
+    wide = 2 * side
+    power = torch.square(torch.fft.rfft2(left, (wide, wide)).abs()).sum(dim=0)
+    used = (target.root > 0).to(left.dtype)
+    pairs = torch.fft.irfft2(torch.square(torch.fft.rfft2(used, (wide, wide)).abs()).sum(dim=0), (wide, wide))
+    lags = torch.fft.irfft2(power, (wide, wide)) / pairs.clamp(min=1.0)
+    if not float(lags[0, 0]) > 0.0:
+        return 1.0
+    rho = (lags / lags[0, 0]).numpy()
+    step = np.minimum(np.arange(wide), wide - np.arange(wide))
+    distance = np.round(np.hypot(step[:, None], step[None, :])).astype(int)
+    rings = np.bincount(distance.ravel(), rho.ravel())[: side // 2]
+    count = np.bincount(distance.ravel())[: side // 2]
+    below = np.flatnonzero(rings < 0.05 * count)
+    end = int(below[0]) if len(below) else len(rings)
+    return max(1.0, float(rings[:end].sum()))
 
 
-def covariance(target: Target, residual: Tensor, slopes: Tensor) -> FloatArray:
+def unit_variance(target: Target, residual: Tensor) -> float:
+    """The variance that one independent residual would have if there were no more of them than pixels apart.
+
+    Neighbours share their residual, see `correlated_pixels`; n pixels are worth n / area of them.
+
+    Args:
+        target: the images.
+        residual: r: (g, pixel).
+    """
+    count = int((target.root > 0).sum())
+    mean = float(torch.square(residual).sum()) / max(1, count)
+    if target.weights != "correlation":
+        mean = max(1.0, mean)
+    return mean * correlated_pixels(target, residual)
+
+
+def covariance(
+    target: Target, residual: Tensor, slopes: Tensor, precision: FloatArray | None = None
+) -> FloatArray:
     """Covariance of the parameters: (p, p), infinite for what the images do not determine.
 
-    Poisson weights and known variances: (JᵀJ)⁻¹ max(1, χ² / degrees of freedom).
+    What is left of an image may be alike over many pixels, so that pixels cannot be counted. With v the variance
+    of an independent residual (`unit_variance`) and P the precisions of the priors,
 
-    Correlation: what is left of a measured image is not noise but the faults of the model, alike over many pixels.
-    Counting pixels would make uncertainties far too small. Instead every reflection counts as one observation of
-    the parameters (the sandwich with clusters; Liang & Zeger, Biometrika 73 (1986) 13),
+        C = v H⁻¹,   H = JᵀJ + v P.
 
-        C = H⁻¹ [ Σ_g (J_gᵀ r_g)(J_gᵀ r_g)ᵀ ] H⁻¹ G / (G - 1),   H = JᵀJ.
+    Correlation: what is left of a measured image is not noise but the faults of the model, and what these do to a
+    parameter is much alike over the whole of an image. So every reflection counts as one observation: the
+    parameters without it are δ_g away, and (the jackknife; Bell & McCaffrey, Survey Methodology 28 (2002) 169)
+
+        C = (G - 1) / G Σ_g (δ_g - δ̄)(δ_g - δ̄)ᵀ,
+
+    stretched where v H⁻¹ is larger.
 
     Args:
         target: which weights.
         residual: r: (g, pixel).
         slopes: J: (p, g, pixel).
+        precision: 1 / σ² of the prior of each parameter, 0 for none: (p,).
     """
-    J, r = slopes.numpy(), residual.numpy()
-    p, groups = len(J), len(r)
-    size = np.sqrt((J * J).sum(axis=(1, 2)))
+    p, groups = len(slopes), len(residual)
+    size, inverse = _curvature(target, residual, slopes, precision)
     seen = size > 0.0
-    scaled = J[seen] / size[seen][:, None, None]
-    inverse = np.linalg.pinv(np.einsum("pgn,qgn->pq", scaled, scaled), rcond=1e-12)
-    if target.weights != "correlation":
-        freedom = max(1, int((target.root > 0).sum()) - p)
-        inner = inverse * max(1.0, float((r * r).sum()) / freedom)
-    else:
-        scores = np.einsum("pgn,gn->pg", scaled, r)
-        scores = scores - scores.mean(axis=1, keepdims=True)
-        inner = inverse @ (scores @ scores.T) @ inverse * groups / max(1, groups - 1)
     result = np.full((p, p), np.nan)
     result[np.diag_indices(p)] = np.inf
+    inner = unit_variance(target, residual) * inverse
+    if target.weights == "correlation" and groups > 1:
+        away = leave_one_out(target, residual, slopes, precision)[:, seen] * size[seen]
+        away = away - away.mean(axis=0)
+        spread = away.T @ away * (groups - 1) / groups
+        with np.errstate(divide="ignore", invalid="ignore"):
+            stretch = np.sqrt(np.maximum(1.0, np.diag(inner) / np.diag(spread)))
+        known = np.isfinite(stretch)
+        stretched = spread * np.outer(np.where(known, stretch, 1.0), np.where(known, stretch, 1.0))
+        inner = np.where(known[:, None] & known[None, :], stretched, inner)
     result[np.ix_(seen, seen)] = inner / np.outer(size[seen], size[seen])
     return result
 
 
-def response(slopes: Tensor, change: Tensor) -> FloatArray:
-    """By how much the parameters move, to first order, when the residual changes: -(JᵀJ)⁻¹ Jᵀ dr: (p,).
+def leave_one_out(
+    target: Target, residual: Tensor, slopes: Tensor, precision: FloatArray | None = None
+) -> FloatArray:
+    """By how much the parameters move, to first order, when a reflection is left out: (H - J_gᵀ J_g)⁻¹ J_gᵀ r_g.
+
+    Args:
+        target: as for `covariance`, like the others.
+        residual: r: (g, pixel).
+        slopes: J: (p, g, pixel).
+        precision: of the priors: (p,).
+
+    Returns:
+        (g, p); 0 for a parameter that does not change the images.
+    """
+    J, r = slopes.numpy(), residual.numpy()
+    size, _ = _curvature(target, residual, slopes, precision)
+    seen = size > 0.0
+    scaled = J[seen] / size[seen][:, None, None]
+    own = np.einsum("pgn,qgn->gpq", scaled, scaled)
+    prior = _prior(target, residual, precision, size)[seen]
+    total = own.sum(axis=0) + np.diag(prior)
+    scores = np.einsum("pgn,gn->gp", scaled, r)
+    result = np.zeros((len(r), len(J)))
+    result[:, seen] = np.einsum("gpq,gq->gp", np.linalg.pinv(total - own, rcond=1e-12, hermitian=True), scores)
+    result[:, seen] /= size[seen]
+    return result
+
+
+def _curvature(
+    target: Target, residual: Tensor, slopes: Tensor, precision: FloatArray | None
+) -> tuple[FloatArray, FloatArray]:
+    """Sizes of the columns of J, and H⁻¹ of those that are not 0, all scaled to unit columns."""
+    J = slopes.flatten(1).numpy()
+    size = np.linalg.norm(J, axis=1)
+    seen = size > 0.0
+    scaled = J[seen] / size[seen][:, None]
+    prior = _prior(target, residual, precision, size)[seen]
+    return size, np.linalg.pinv(scaled @ scaled.T + np.diag(prior), rcond=1e-12, hermitian=True)
+
+
+def _prior(target: Target, residual: Tensor, precision: FloatArray | None, size: FloatArray) -> FloatArray:
+    """The diagonal v P on scaled parameters: (p,)."""
+    if precision is None or not precision.any():
+        return np.zeros(len(size))
+    return np.asarray(unit_variance(target, residual) * precision / np.where(size > 0.0, size, 1.0) ** 2)
+
+
+def response(slopes: Tensor, change: Tensor, prior: FloatArray | None = None) -> FloatArray:
+    """By how much the parameters move, to first order, when the residual changes: -H⁻¹ Jᵀ dr: (p,).
 
     Args:
         slopes: J: (p, g, pixel).
         change: dr: (g, pixel).
+        prior: the diagonal that priors add to JᵀJ, see `covariance`: (p,).
     """
     J = slopes.flatten(1).numpy()
     size = np.linalg.norm(J, axis=1)
     size = np.where(size > 0.0, size, 1.0)
     scaled = J / size[:, None]
-    return np.asarray(-np.linalg.pinv(scaled @ scaled.T, rcond=1e-12) @ (scaled @ change.numpy().ravel()) / size)
+    total = scaled @ scaled.T + np.diag(np.zeros(len(J)) if prior is None else prior / size**2)
+    return np.asarray(-np.linalg.pinv(total, rcond=1e-12) @ (scaled @ change.numpy().ravel()) / size)
 
 
 def standard_uncertainties(matrix: FloatArray) -> FloatArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import gemmi
@@ -12,10 +13,11 @@ import numpy as np
 from lacbed.crystals import Crystal, Site
 from lacbed.crystals.cell import FloatArray
 from lacbed.crystals.site import B_PER_U
-from lacbed.crystals.symmetry import matrices_of, operations_of
+from lacbed.crystals.symmetry import check_metric, matrices_of, operations_of
 from lacbed.crystals.wyckoff import positions_of
 from lacbed.errors import CrystalError
 from lacbed.retrieval.elements import Guess
+from lacbed.retrieval.plane_group import LIKE, PlaneOperation
 from lacbed.retrieval.projection_cell import ProjectedCell
 
 DEPTHS = 24
@@ -29,6 +31,9 @@ MERGED = 0.6
 
 APART = 1.4
 """Å; atoms are not nearer to each other."""
+
+ASSIGNMENTS = 4
+"""Sets of elements for which crystals are made."""
 
 MOST = 6
 """Candidates that are given."""
@@ -52,6 +57,44 @@ class Orbit:
     covered: np.ndarray
 
 
+def assignments(
+    places: np.ndarray, elements: tuple[tuple[Guess, ...], ...], operations: Sequence[PlaneOperation]
+) -> list[tuple[Guess, ...]]:
+    """Sets of elements for the columns, the most likely first; columns that symmetry makes one are one element."""
+    orbit = _columns_made_one(places, operations)
+    groups = sorted(set(orbit))
+    options: list[list[tuple[float, Guess]]] = []
+    for group in groups:
+        mine = [elements[i] for i in range(len(orbit)) if orbit[i] == group]
+        total: dict[tuple[str, int], float] = {}
+        for guess in mine[0]:
+            chances = [
+                next((g.probability for g in c if (g.element, g.count) == (guess.element, guess.count)), 1e-4)
+                for c in mine
+            ]
+            total[guess.element, guess.count] = float(np.mean(np.log(chances)))
+        best = sorted(mine[0], key=lambda g: -total[g.element, g.count])[:4]
+        options.append([(total[g.element, g.count], g) for g in best])
+    sets = sorted(itertools.product(*options), key=lambda s: -sum(p for p, _ in s))[:ASSIGNMENTS]
+    return [tuple(s[groups.index(o)][1] for o in orbit) for s in sets]
+
+
+def _columns_made_one(places: np.ndarray, operations: Sequence[PlaneOperation]) -> list[int]:
+    """The first of the columns that the operations carry into each column."""
+    number = list(range(len(places)))
+    for operation in operations:
+        if operation.likeness < LIKE:
+            continue
+        apart = (places @ operation.matrix.T + operation.shift)[:, None] - places[None]
+        apart -= np.round(apart)
+        near = np.abs(apart).sum(axis=2)
+        for i, j in enumerate(near.argmin(axis=1).tolist()):
+            if near[i, j] < 0.12:
+                low, high = sorted((number[i], number[j]))
+                number = [low if n == high else n for n in number]
+    return number
+
+
 def space_groups_of(cell: ProjectedCell) -> list[int]:
     """Numbers of the space groups that a lattice can have in their reference setting, the highest first."""
     found = []
@@ -59,11 +102,9 @@ def space_groups_of(cell: ProjectedCell) -> list[int]:
         group = gemmi.get_spacegroup_reference_setting(number)
         if group.hm[0] != cell.centring:
             continue
-        try:
-            Crystal("lattice", cell.crystal.cell, (Site("X", "H", (0, 0, 0)),), operations_of(group))
-        except CrystalError:
-            continue
-        found.append(number)
+        with suppress(CrystalError):
+            check_metric(cell.crystal.direct, matrices_of(operations_of(group))[0])
+            found.append(number)
     system = gemmi.find_spacegroup_by_number(found[0]).crystal_system() if found else None
     return [n for n in found if gemmi.find_spacegroup_by_number(n).crystal_system() == system]
 

@@ -9,7 +9,7 @@ damps every Bloch wave to first order, by exp(-τ α ⟨j|U|j⟩).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -56,6 +56,11 @@ class Columns:
         parts = [self.places[:, 0], self.places[:, 1], np.log(self.strength), self.width]
         return np.concatenate([*parts, [math.log(self.thickness), self.alpha]])
 
+    def without(self, number: int) -> Columns:
+        """All but one of them."""
+        rest = np.arange(len(self)) != number
+        return replace(self, places=self.places[rest], strength=self.strength[rest], width=self.width[rest])
+
 
 def columns_of(vector: FloatArray) -> Columns:
     """The columns of a vector of parameters."""
@@ -73,9 +78,14 @@ def form_factor(g: FloatArray) -> FloatArray:
 def potential_of(columns: Columns, orders: np.ndarray, basis: FloatArray) -> np.ndarray:
     """U_g in 1/Å² of every column at orders (m, n) on the basis of the zone: (k, g) complex."""
     square = np.square(orders @ basis.T).sum(axis=1)
+    return _terms(columns, orders, square, form_factor(np.sqrt(square)))
+
+
+def _terms(columns: Columns, orders: np.ndarray, square: FloatArray, shape: FloatArray) -> np.ndarray:
+    """As `potential_of`, of known |g|² and form factors."""
     phase = np.exp(-2j * math.pi * (columns.places @ orders.T))
     damped = np.exp(-0.25 * columns.width[:, None] * square)
-    return np.asarray(columns.strength[:, None] * form_factor(np.sqrt(square)) * damped * phase)
+    return np.asarray(columns.strength[:, None] * shape * damped * phase)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,9 +133,7 @@ class ColumnModel:
 
     def _parts(self, columns: Columns) -> np.ndarray:
         """The part of every column in U_g of every difference of two beams: (k, d)."""
-        phase = np.exp(-2j * math.pi * (columns.places @ self.orders.T))
-        damped = np.exp(-0.25 * columns.width[:, None] * self.square)
-        return np.asarray(columns.strength[:, None] * self.shape * damped * phase)
+        return _terms(columns, self.orders, self.square, self.shape)
 
     def _couplings(self, coefficients: np.ndarray) -> Tensor:
         """(..., d) to matrices (..., n, n)."""

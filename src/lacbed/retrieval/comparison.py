@@ -70,6 +70,12 @@ class Comparison:
         scale = np.maximum(self._sums(model * self.target), 0.0) / (self._sums(np.square(model)) + 1e-12)
         return self.target, scale[self.image] * model, self.weight
 
+    def unexplained(self, columns: Columns) -> tuple[FloatArray, FloatArray]:
+        """Of every image the part of its contrast that is not explained, and its contrast, Σ w² (m - ⟨m⟩)²."""
+        measured, model, _ = self.fitted(columns)
+        contrast = self._sums(np.square(measured))
+        return self._sums(np.square(measured - model)) / np.maximum(contrast, 1e-300), contrast
+
     def with_slopes(self, columns: Columns) -> tuple[FloatArray, FloatArray]:
         """Residuals whose sum of squares is R², and their slopes: (point,), (4k + 2, point)."""
         value, change = self.model.with_slopes(columns)

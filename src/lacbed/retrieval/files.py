@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lacbed import report
 from lacbed.io.atomic import replacing
+from lacbed.projection import labelled_mean
 from lacbed.retrieval.retrieve import Retrieval
 
 REPORT = "retrieval.json"
@@ -73,24 +74,13 @@ def write_retrieval(result: Retrieval, folder: str | Path, name: str = "") -> No
 
 def labelled(result: Retrieval, image: Tensor) -> xr.DataArray:
     """A potential in the layout of `lacbed.projected_potential`, averaged along the beam, in V."""
-    n, a = image.shape[-1], result.foil.lattice_parameter
-    steps = np.arange(n) / n
-    attributes = {
-        "units": "V",
-        "long_name": "mean potential along the beam",
-        "mean_inner_potential": float(image.mean()),
-        "period": 1.0,
-        "cell": [a, 0.0, 0.0, a],
-        "zone_axis": [0, 0, 1],
-        "thickness": result.foil.thickness,
-        "energy": result.foil.energy,
-    }
-    return xr.DataArray(
+    foil = result.foil
+    return labelled_mean(
         image.numpy(),
-        dims=("v", "u"),
-        coords={"v": steps, "u": steps},
-        name="projected_potential",
-        attrs=attributes,
+        foil.lattice_parameter * np.eye(2),
+        (0, 0, 1),
+        thickness=foil.thickness,
+        energy=foil.energy,
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter, map_coordinates, maximum_filter
 
 from lacbed.crystals.cell import FloatArray
 from lacbed.experiment.experiment import Experiment
@@ -21,9 +21,13 @@ from lacbed.geometry.wave import electron_wave
 FLOOR = 0.01
 """Intensity, of that of the incident beam, whose square root is the least error a point is taken to have."""
 
+SEARCH_REACH = 1.15
+"""Beams up to this |h| in 1/Å take part in the search."""
+
 SMOOTH = 0.005
 """1/Å; noise is smoothed over this, which is little beside the fringes of a foil of 2000 Å."""
 
+_AROUND = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])  # a pixel's neighbours
 _GOLDEN = (0.7548776662466927, 0.5698402909980532)  # of Roberts' sequence, which fills a cell evenly
 
 
@@ -63,7 +67,7 @@ def make_points(
     *,
     matrices: int = 3,
     first: int = 0,
-    reach: float = 1.3,
+    reach: float = SEARCH_REACH,
     inside: float = 0.88,
     smooth: float = SMOOTH,
 ) -> Points:
@@ -149,6 +153,7 @@ def _read(experiment: Experiment, image: IntArray, at: FloatArray, smooth: float
         known = np.isfinite(picture)
         if not mine.any() or not known.any():
             continue
+        known &= ~_spikes(picture)
         filled = np.where(known, picture, picture[known].mean())
         share = gaussian_filter(known.astype(float), smooth) if smooth else known.astype(float)
         soft = (
@@ -161,6 +166,13 @@ def _read(experiment: Experiment, image: IntArray, at: FloatArray, smooth: float
             found = np.where(near > 0.7, found, np.nan)
         values[mine] = found
     return values / _incident(experiment)
+
+
+def _spikes(picture: FloatArray) -> npt.NDArray[np.bool_]:
+    """Single pixels that outshine all around them, which no foil makes: hot ones."""
+    bright = np.where(np.isfinite(picture), picture, 0.0)
+    around = maximum_filter(bright, footprint=_AROUND, mode="nearest")
+    return np.asarray((bright > 3.0 * around) & (bright > np.percentile(bright, 99)))
 
 
 def _incident(experiment: Experiment) -> float:

@@ -10,13 +10,14 @@ import numpy as np
 
 from lacbed.crystals import Crystal, Site
 from lacbed.crystals.cell import Cell, FloatArray
-from lacbed.crystals.symmetry import find_space_group, operations_of
+from lacbed.crystals.symmetry import find_space_group, matrices_of, operations_of
 from lacbed.errors import CrystalError, SettingError
 from lacbed.experiment.bragg import POOR, WIDTH_OFF, check_bragg
 from lacbed.experiment.experiment import Experiment
 from lacbed.geometry.folding import zone_of_allowed
 from lacbed.geometry.frame import Frame, IntArray
 from lacbed.patterns.result import hkl_label
+from lacbed.retrieval.points import SEARCH_REACH
 
 CENTRINGS = {
     "P": (),
@@ -66,11 +67,6 @@ class ProjectedCell:
     def edges(self) -> FloatArray:
         """Edges of the projected cell in Å as columns: (2, 2)."""
         return np.asarray(np.linalg.inv(self.basis).T)
-
-    @property
-    def area(self) -> float:
-        """Of the projected cell in Å²."""
-        return 1.0 / abs(float(np.linalg.det(self.basis)))
 
 
 def projected_cell(experiment: Experiment, cell: Sequence[float], space_group: int | None = None) -> ProjectedCell:
@@ -144,8 +140,6 @@ def _stand_in(cell: Cell, hkl: IntArray, space_group: int | None) -> tuple[Cryst
 
 def _allowed(hkl: IntArray, triplets: Sequence[str]) -> bool:
     """Whether all reflections belong to a lattice."""
-    from lacbed.crystals.symmetry import matrices_of
-
     steps = matrices_of(("x,y,z", *triplets))[1]
     phase = hkl @ steps.T
     return bool(np.all(np.abs(phase - np.round(phase)) < 1e-6))
@@ -161,18 +155,16 @@ def _check_size(experiment: Experiment, cell: Cell, basis: FloatArray, vectors: 
             f"the images hold {zones:.2g} Brillouin zones of this cell, at least {FEWEST_ZONES:g} are needed; "
             f"check the cell {text}"
         )
-    if math.pi * 1.15**2 / area > MOST_BEAMS:
+    if math.pi * SEARCH_REACH**2 / area > MOST_BEAMS:
         raise SettingError(
-            f"the images hold {zones:.0f} Brillouin zones of this cell, which is too large for a "
-            f"search; check the "
-            f"cell {text}"
+            f"the images hold {zones:.0f} Brillouin zones of this cell, which is too large for a search; check "
+            f"the cell {text}"
         )
     length = np.linalg.norm(vectors, axis=1)
     if float(length.min()) > 2.0 * half:
         raise SettingError(
-            f"none of the reflections (the shortest has {length.min():.3g} 1/Å) can be seen in these "
-            f"images; check "
-            f"the cell {text}"
+            f"none of the reflections (the shortest has {length.min():.3g} 1/Å) can be seen in these images; "
+            f"check the cell {text}"
         )
 
 
@@ -189,8 +181,7 @@ def _check_lines(experiment: Experiment, crystal: Crystal, cell: Cell) -> list[s
         fits = "" if check.best < POOR else f"; {check.scale * experiment.half_width:.4g} 1/Å would fit"
         raise SettingError(
             f"the Bragg lines of the cell {', '.join(f'{v:g}' for v in cell)} do not lie where the images of "
-            f"half-width {experiment.half_width:.4g} 1/Å have them{fits}; check the cell, the zone "
-            f"axis, the indices "
-            "and the half-width"
+            f"half-width {experiment.half_width:.4g} 1/Å have them{fits}; check the cell, the zone axis, the "
+            "indices and the half-width"
         )
     return [*check.warnings(experiment)]

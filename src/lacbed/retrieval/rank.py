@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from lacbed.beams import beams_within
 from lacbed.crystals import Crystal
 from lacbed.errors import LacbedError
 from lacbed.experiment.experiment import Experiment, largest_binning
-from lacbed.geometry.folding import zone_of_allowed
 from lacbed.refinement.objective import make_target, mean_z
 from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.refine import Refinement, refine
@@ -66,17 +66,14 @@ def ranked(
         return tuple(Candidate(crystal, None, math.nan) for crystal in crystals)
     small, mask = prepared(experiment, best)
     t = best.columns.thickness
-    basis = experiment.frame(crystals[0]).vectors(zone_of_allowed(crystals[0], experiment.frame(crystals[0])))[
-        :, :2
-    ]
-    beams = round(math.pi * REACH**2 / abs(float(np.linalg.det(basis))))
     options = RefinementOptions(
         free=FREE,
         thicknesses=tuple(t * f for f in (0.97, 1.0, 1.03, 1.06)),
-        beams=beams,
+        beams=beams_within(crystals[0], experiment.frame(crystals[0]), REACH),
         starts=1,
         steps=6,
         align="none",
+        border=0.0,
     )
     done: list[Candidate] = []
     for crystal in crystals[:most]:
@@ -96,9 +93,7 @@ def prepared(experiment: Experiment, best: Sharpened) -> tuple[Experiment, np.nd
     bright = np.array([np.nanmean(i) if np.isfinite(i).any() else 0.0 for i in experiment.images])
     usable = [i for i in np.argsort(-bright, kind="stable").tolist() if bright[i] > 0]
     few = experiment.select([experiment.hkl[i] for i in sorted(usable[:MOST_IMAGES])])
-    scale = best.half_width / experiment.half_width
-    x, y = few.center
-    few = few.on_grid(best.half_width, (scale * x, scale * y))
+    few = few.scaled(best.half_width / experiment.half_width)
     factor = largest_binning(few.pixels, SIDE)
     small = few.binned(factor) if factor > 1 else few
     rows, columns = np.indices((small.pixels, small.pixels)) // PATCH

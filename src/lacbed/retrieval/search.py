@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
 
-from lacbed.errors import SettingError
 from lacbed.retrieval.columns import Columns, potential_of
 from lacbed.retrieval.comparison import Comparison, begin, follow
 from lacbed.retrieval.points import lattice_points
@@ -43,7 +43,9 @@ LIKE = 0.97
 """Correlation of two projected potentials from which on they are one structure."""
 
 LIKE_T = 0.04
-RESOLUTION = 1.6  # 1/Å
+RESOLUTION = 1.6
+"""1/Å up to which potentials are compared and shown."""
+
 CLEAR, CERTAIN = 0.82, 0.62
 """Lowest residual over the median of the others below which a minimum met twice, or once, ends a search."""
 
@@ -95,7 +97,7 @@ class SearchState:
     cpu: float = 0.0
 
 
-Tell = Callable[[SearchState], None]
+_T = TypeVar("_T")
 
 
 class Search:
@@ -136,7 +138,6 @@ class Search:
         for number in range(VARIED if parents else 0):
             parent = parents[number % len(parents)]
             jobs.append(partial(self._varied, state.round, number, parent, expired))
-        trials: list[Trial] = []
 
         def reported(job: Callable[[], list[Trial]]) -> list[Trial]:
             got = job()
@@ -144,8 +145,7 @@ class Search:
                 found(trial)
             return got
 
-        for got in side_by_side([partial(reported, job) for job in jobs]):
-            trials += got
+        trials = [t for got in side_by_side([partial(reported, job) for job in jobs]) for t in got]
         history = (*state.history, *(t.residual for t in trials))
         pool = self.merged([*state.trials, *trials])
         return replace(
@@ -214,8 +214,8 @@ class Search:
         weak = 1.0 / x.strength
         chosen = int(random.choice(len(x), p=weak / weak.sum()))
         if kind == "drop" and len(x) > 1:
-            return _without(x, chosen)
-        rest = x if kind == "add" or len(x) == 1 else _without(x, chosen)
+            return x.without(chosen)
+        rest = x if kind == "add" or len(x) == 1 else x.without(chosen)
         tries = []
         for _ in range(16):
             strength = float(np.median(x.strength)) * random.uniform(0.3, 1.2)
@@ -236,41 +236,21 @@ class Search:
         a, b = (potential_of(c, self.orders, self.basis).sum(axis=0) for c in (first, second))
         return correlation(a, b, self.orders), correlation(a, b.conj(), self.orders)
 
-    def same(self, first: Columns, second: Columns) -> bool:
-        """Whether two are one structure of one thickness, inverted or not."""
-        if abs(math.log(first.thickness / second.thickness)) > LIKE_T:
-            return False
+    def alike(self, first: Columns, second: Columns) -> bool:
+        """Whether two are one structure, inverted or not."""
         return max(self.likeness(first, second)) >= LIKE
+
+    def same(self, first: Columns, second: Columns) -> bool:
+        """Whether they are one structure of one thickness, inverted or not."""
+        return abs(math.log(first.thickness / second.thickness)) <= LIKE_T and self.alike(first, second)
 
     def merged(self, trials: Sequence[Trial]) -> list[Trial]:
         """The best first; of trials that are one minimum with as many columns only the best, with all roots."""
-        kept: list[Trial] = []
-        for trial in sorted(trials, key=lambda t: (t.score, t.roots)):
-            twin = next(
-                (
-                    i
-                    for i, k in enumerate(kept)
-                    if len(k.columns) == len(trial.columns) and self.same(k.columns, trial.columns)
-                ),
-                None,
-            )
-            if twin is None:
-                kept.append(trial)
-            else:
-                roots = tuple(sorted({*kept[twin].roots, *trial.roots}))
-                kept[twin] = replace(kept[twin], roots=roots)
-        return kept
+        return _gathered(trials, lambda a, b: len(a) == len(b) and self.same(a, b))
 
     def families(self, trials: Sequence[Trial]) -> list[Trial]:
         """The best of every structure, whatever its number of columns, with the roots of all; the best first."""
-        kept: list[Trial] = []
-        for trial in sorted(trials, key=lambda t: (t.score, t.roots)):
-            twin = next((i for i, k in enumerate(kept) if self.same(k.columns, trial.columns)), None)
-            if twin is None:
-                kept.append(trial)
-            else:
-                kept[twin] = replace(kept[twin], roots=tuple(sorted({*kept[twin].roots, *trial.roots})))
-        return kept
+        return _gathered(trials, self.same)
 
     def standing(self, state: SearchState) -> tuple[float, float, int]:
         """Lowest R over the median of all others, over the next structure, and how often it was met.
@@ -282,7 +262,7 @@ class Search:
             return 1.0, 1.0, 0
         best = families[0]
         others = [t.residual for t in families[1:]]
-        different = [t.residual for t in families[1:] if max(self.likeness(best.columns, t.columns)) < LIKE]
+        different = [t.residual for t in families[1:] if not self.alike(best.columns, t.columns)]
         return (
             best.residual / float(np.median(others or [1.0])),
             best.residual / min(different or [1.0]),
@@ -309,7 +289,19 @@ def correlation(first: np.ndarray, second: np.ndarray, orders: np.ndarray) -> fl
     return float(image.max()) / max(norm, 1e-300)
 
 
-def side_by_side(jobs: Sequence[Callable[[], list[Trial]]]) -> list[list[Trial]]:
+def _gathered(trials: Sequence[Trial], same: Callable[[Columns, Columns], bool]) -> list[Trial]:
+    """Of trials that are the same only the best, with the roots of all; the best first."""
+    kept: list[Trial] = []
+    for trial in sorted(trials, key=lambda t: (t.score, t.roots)):
+        twin = next((i for i, k in enumerate(kept) if same(k.columns, trial.columns)), None)
+        if twin is None:
+            kept.append(trial)
+        else:
+            kept[twin] = replace(kept[twin], roots=tuple(sorted({*kept[twin].roots, *trial.roots})))
+    return kept
+
+
+def side_by_side(jobs: Sequence[Callable[[], _T]]) -> list[_T]:
     """Run jobs on all cores and give their results in order; what is not begun when one is stopped never is."""
     with one_thread_each(torch.device("cpu")) as workers:
         if workers == 1:
@@ -319,22 +311,3 @@ def side_by_side(jobs: Sequence[Callable[[], list[Trial]]]) -> list[list[Trial]]
             return list(pool.map(lambda job: job(), jobs))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _without(columns: Columns, number: int) -> Columns:
-    kept = np.arange(len(columns)) != number
-    return replace(
-        columns, places=columns.places[kept], strength=columns.strength[kept], width=columns.width[kept]
-    )
-
-
-def check_range(name: str, low: float, high: float, unit: str = "") -> None:
-    """A range must have a width.
-
-    Raises:
-        SettingError: if it has none.
-    """
-    if not low < high:
-        raise SettingError(
-            f"{name} must be a range low:high with low < high, got {low:g}:{high:g} {unit}".rstrip()
-        )

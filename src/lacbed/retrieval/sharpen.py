@@ -83,9 +83,9 @@ def compared(
     experiment: Experiment, cell: ProjectedCell, factor: float, matrices: int, first: int = 0
 ) -> Comparison:
     """Points of a stack whose half-width is another, with the beams of the end."""
-    x, y = experiment.center
-    scaled = experiment.on_grid(factor * experiment.half_width, (factor * x, factor * y))
-    points = make_points(scaled, cell.basis, cell.indices, reach=REACH, matrices=matrices, first=first)
+    points = make_points(
+        experiment.scaled(factor), cell.basis, cell.indices, reach=REACH, matrices=matrices, first=first
+    )
     return Comparison(ColumnModel(points))
 
 
@@ -102,20 +102,13 @@ def _pruned(comparison: Comparison, cell: ProjectedCell, columns: Columns) -> Co
     at = columns
     cost = comparison.residual(at) ** 2
     while len(at) > 1:
-        tries = [_merged(at, cell), _without(at, int(at.strength.argmin()))]
+        tries = [_merged(at, cell), at.without(int(at.strength.argmin()))]
         ends = [follow(comparison, begin(t), 10, True) for t in tries if t is not None]
         best = min(ends, key=lambda m: m.residual)
         if best.residual**2 > cost * (1.0 + NEEDLESS):
             return at
         at, cost = best.columns, min(cost, best.residual**2)
     return at
-
-
-def _without(columns: Columns, number: int) -> Columns:
-    kept = np.arange(len(columns)) != number
-    return replace(
-        columns, places=columns.places[kept], strength=columns.strength[kept], width=columns.width[kept]
-    )
 
 
 def _merged(columns: Columns, cell: ProjectedCell) -> Columns | None:
@@ -132,7 +125,7 @@ def _merged(columns: Columns, cell: ProjectedCell) -> Columns | None:
     places, strength = columns.places.copy(), columns.strength.copy()
     places[a] -= share * apart[nearest]
     strength[a] += strength[b]
-    return _without(replace(columns, places=places, strength=strength), b)
+    return replace(columns, places=places, strength=strength).without(b)
 
 
 def _sorted(columns: Columns) -> Columns:

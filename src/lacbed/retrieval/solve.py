@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,11 +16,13 @@ from lacbed.crystals import Crystal
 from lacbed.errors import LacbedError, SettingError
 from lacbed.experiment.experiment import Experiment
 from lacbed.io.checks import check_number, check_whole
-from lacbed.retrieval.candidates import crystals_of, space_groups_of
+from lacbed.projection import labelled_mean
+from lacbed.retrieval.candidates import assignments, crystals_of, space_groups_of
 from lacbed.retrieval.columns import ColumnModel, potential_of
 from lacbed.retrieval.comparison import Comparison
 from lacbed.retrieval.elements import Guess, check_elements, guesses
-from lacbed.retrieval.plane_group import LIKE, PlaneOperation, operations_of_potential, plane_group
+from lacbed.retrieval.labels import without_wrong, wrong_labels
+from lacbed.retrieval.plane_group import PlaneOperation, operations_of_potential, plane_group
 from lacbed.retrieval.points import Points, lattice_points, make_points
 from lacbed.retrieval.projection_cell import ProjectedCell, projected_cell
 from lacbed.retrieval.rank import Candidate, ranked
@@ -31,9 +33,6 @@ from lacbed.settings import MAX_THICKNESS
 if TYPE_CHECKING:
     import xarray as xr
 
-SEARCH_REACH = 1.15
-"""Beams up to this |h| in 1/Å take part in the search."""
-
 POINTS = 1200
 """Intensities that a search compares, about; three q at least."""
 
@@ -43,9 +42,6 @@ RIVALS = 4
 
 SOLVED = 0.5
 """Score from which a structure counts as solved."""
-
-ASSIGNMENTS = 4
-"""Sets of elements for which crystals are made."""
 
 _DATA = 5  # intensities for each parameter of the columns, at the least
 _PIXELS = 128
@@ -151,28 +147,18 @@ class Solution:
         Args:
             pixels: n; (n, n) whatever the shape of the projected cell.
         """
-        import xarray as xr
-
         orders = lattice_points(self.cell.basis, RESOLUTION)
         U = potential_of(self.best.columns, orders, self.cell.basis).sum(axis=0)
         spectrum = np.zeros((pixels, pixels), dtype=complex)
         spectrum[orders[:, 1] % pixels, orders[:, 0] % pixels] = U
         volts = H2_OVER_2M / (1.0 + self.experiment.energy / ELECTRON_REST_ENERGY)
-        image = np.fft.ifft2(spectrum).real * pixels**2 * volts
-        steps = np.arange(pixels) / pixels
-        attributes = {
-            "units": "V",
-            "long_name": "mean potential along the beam",
-            "mean_inner_potential": float(image.mean()),
-            "period": 1.0,
-            "cell": self.cell.edges.ravel().tolist(),
-            "zone_axis": list(self.cell.frame.zone_axis),
-            "resolution": RESOLUTION,
-            "thickness": self.thickness,
-            "energy": self.experiment.energy,
-        }
-        return xr.DataArray(
-            image, dims=("v", "u"), coords={"v": steps, "u": steps}, name="projected_potential", attrs=attributes
+        return labelled_mean(
+            np.fft.ifft2(spectrum).real * pixels**2 * volts,
+            self.cell.edges,
+            self.cell.frame.zone_axis,
+            resolution=RESOLUTION,
+            thickness=self.thickness,
+            energy=self.experiment.energy,
         )
 
 
@@ -226,7 +212,7 @@ def solve_structure(
 def search_points(experiment: Experiment, cell: ProjectedCell) -> Points:
     """About `POINTS` intensities, from three q to twelve."""
     for matrices in range(3, 13):
-        points = make_points(experiment, cell.basis, cell.indices, reach=SEARCH_REACH, matrices=matrices)
+        points = make_points(experiment, cell.basis, cell.indices, matrices=matrices)
         if len(points) * (1 + 1 / matrices) > POINTS:
             break
     return points
@@ -261,14 +247,10 @@ def _run(
         return (time.monotonic() - clock) / wanted.seconds
 
     fresh: list[Trial] = []
-
-    def found(trial: Trial) -> None:
-        fresh.append(trial)
-
     while not search.finished(state):
         fresh.clear()
         try:
-            after = search.round(state, lambda: used() > 1.0, found)
+            after = search.round(state, lambda: used() > 1.0, fresh.append)
             state = replace(after, cpu=state.cpu + time.process_time() - cpu)
             cpu = time.process_time()
             best = state.trials[0] if state.trials else None
@@ -304,13 +286,12 @@ def _finished(
     families = search.families(state.trials)[:RIVALS]
     tell("sharpening", 1.0, state)
     matrices = max(3, min(8, len(search.comparison.model.points.reduced)))
-    ends: list[Sharpened] = []
-    jobs = [lambda f=f: [sharpened(experiment, cell, f.columns, f.roots, matrices)] for f in families]
-    for got in side_by_side(jobs):  # type: ignore[arg-type]
-        ends += got  # type: ignore[arg-type]
-    ends.sort(key=lambda s: s.residual)
+    wrong = wrong_labels(experiment, cell, families[0].columns, matrices)
+    experiment, cell, doubts = without_wrong(experiment, cell, wrong)
+    jobs = [partial(sharpened, experiment, cell, f.columns, f.roots, matrices) for f in families]
+    ends = sorted(side_by_side(jobs), key=lambda s: s.residual)
     best, rivals = ends[0], tuple(ends[1:])
-    same = [s for s in rivals if max(search.likeness(best.columns, s.columns)) >= 0.97]
+    same = [s for s in rivals if search.alike(best.columns, s.columns)]
     best = replace(best, roots=tuple(sorted({*best.roots, *(r for s in same for r in s.roots)})))
     different = [s.residual for s in rivals if s not in same]
     gap = best.residual / min(different or [1.0])
@@ -319,7 +300,7 @@ def _finished(
     operations = operations_of_potential(potential, orders, cell.edges)
     names = check_elements(wanted.elements)
     elements = guesses(best.columns, cell.volume, cell.period, experiment.energy, names)
-    notes = [*cell.notes, *([stopped] if stopped else [])]
+    notes = [*doubts, *cell.notes, *([stopped] if stopped else [])]
     score = trust(gap, len(best.roots), best)
     candidates: tuple[Candidate, ...] = ()
     if stopped != "stopped":
@@ -395,41 +376,3 @@ def _candidates(
     except LacbedError as error:
         tell(f"candidates are not refined: {error}", 1.0, state)
         return tuple(Candidate(crystal, None, math.nan) for crystal in found)
-
-
-def assignments(
-    places: np.ndarray, elements: tuple[tuple[Guess, ...], ...], operations: Sequence[PlaneOperation]
-) -> list[tuple[Guess, ...]]:
-    """Sets of elements for the columns, the most likely first; columns that symmetry makes one are one element."""
-    orbit = _orbits(places, operations)
-    groups = sorted(set(orbit))
-    options: list[list[tuple[float, Guess]]] = []
-    for group in groups:
-        mine = [elements[i] for i in range(len(orbit)) if orbit[i] == group]
-        total: dict[tuple[str, int], float] = {}
-        for guess in mine[0]:
-            chances = [
-                next((g.probability for g in c if (g.element, g.count) == (guess.element, guess.count)), 1e-4)
-                for c in mine
-            ]
-            total[guess.element, guess.count] = float(np.mean(np.log(chances)))
-        best = sorted(mine[0], key=lambda g: -total[g.element, g.count])[:4]
-        options.append([(total[g.element, g.count], g) for g in best])
-    sets = sorted(itertools.product(*options), key=lambda s: -sum(p for p, _ in s))[:ASSIGNMENTS]
-    return [tuple(s[groups.index(o)][1] for o in orbit) for s in sets]
-
-
-def _orbits(places: np.ndarray, operations: Sequence[PlaneOperation]) -> list[int]:
-    """The first of the columns that the operations carry into each column."""
-    number = list(range(len(places)))
-    for operation in operations:
-        if operation.likeness < LIKE:
-            continue
-        apart = (places @ operation.matrix.T + operation.shift)[:, None] - places[None]
-        apart -= np.round(apart)
-        near = np.abs(apart).sum(axis=2)
-        for i, j in enumerate(near.argmin(axis=1).tolist()):
-            if near[i, j] < 0.12:
-                low, high = sorted((number[i], number[j]))
-                number = [low if n == high else n for n in number]
-    return number

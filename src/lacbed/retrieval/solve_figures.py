@@ -38,8 +38,7 @@ def map_figure(solution: Solution) -> Figure:
 
 def images_figure(solution: Solution) -> Figure:
     """Measured, simulated, difference of the images with the most points, at scattered tilts."""
-    e, factor = solution.experiment, solution.best.half_width / solution.experiment.half_width
-    scaled = e.on_grid(solution.best.half_width, (e.center[0] * factor, e.center[1] * factor))
+    scaled = solution.experiment.scaled(solution.best.half_width / solution.experiment.half_width)
     cell = solution.cell
     points = make_points(scaled, cell.basis, cell.indices, reach=REACH, matrices=16)
     measured, simulated, weight = Comparison(ColumnModel(points)).fitted(solution.best.columns)
@@ -80,8 +79,8 @@ def search_figure(solution: Solution) -> Figure:
         left.plot(np.arange(1, len(history) + 1), np.minimum.accumulate(history), "-", lw=1)
     left.set_xlabel("minimum")
     left.set_ylabel("R")
-    e, cell = solution.experiment, solution.cell
-    points = make_points(e, cell.basis, cell.indices, reach=1.15, matrices=3)
+    cell = solution.cell
+    points = make_points(solution.experiment, cell.basis, cell.indices)
     t = solution.best.columns.thickness * np.exp(np.linspace(-1.0, 0.7, 120))
     right.plot(t, Comparison(ColumnModel(points)).scan(solution.best.columns, t))
     right.axvline(solution.best.columns.thickness, lw=0.8, color="0.5")

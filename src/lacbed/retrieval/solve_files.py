@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,34 +17,15 @@ from lacbed.errors import FileFormatError
 from lacbed.experiment.experiment import Experiment
 from lacbed.io.atomic import replacing
 from lacbed.io.checks import is_list, is_number, is_whole, read_json
-from lacbed.io.lock import is_empty
 from lacbed.patterns.result import software
-from lacbed.retrieval.columns import columns_of
+from lacbed.retrieval.columns import SHAPE_B, columns_of
 from lacbed.retrieval.elements import UNDECIDED, Guess, by_element
-from lacbed.retrieval.search import SearchState, Trial
+from lacbed.retrieval.search import RESOLUTION, SearchState, Trial
 from lacbed.retrieval.solve import Solution, SolveOptions
 
 STATE, RESULT = "state.json", "solution.json"
 _LARGEST = 10**7  # bytes
 _MOST = 10_000  # trials, roots
-
-
-def check_folder(folder: Path, resume: bool) -> None:
-    """Refuse a folder that holds something else, before any search.
-
-    Raises:
-        FileFormatError: saying why.
-    """
-    if resume and not (folder / STATE).is_file():
-        raise FileFormatError(f"there is no {STATE} in {str(folder)!r} to resume from")
-    if folder.exists() and not folder.is_dir():
-        raise FileFormatError(f"{str(folder)!r} is a file; the results of a search go to a folder")
-    if not resume and not is_empty(folder):
-        raise FileFormatError(
-            f"the folder {str(folder)!r} is not empty; choose a new one, or continue with --resume"
-        )
-    if not folder.parent.is_dir():
-        raise FileFormatError(f"cannot write {str(folder)!r}: there is no folder {str(folder.parent)!r}; make it")
 
 
 def fingerprint(experiment: Experiment, cell: tuple[float, ...], options: SolveOptions) -> str:
@@ -141,7 +121,7 @@ def summary(solution: Solution) -> dict[str, Any]:
         "absorption": best.columns.alpha,
         "absorption_uncertainty": float(spread[-1]),
         "half_width": best.half_width,
-        "resolution": float(solution.potential(16).attrs["resolution"]),
+        "resolution": RESOLUTION,
         "plane_group": solution.plane_group,
         "operations": [
             {
@@ -270,21 +250,23 @@ def _write_report(folder: Path, name: str, solution: Solution, numbers: dict[str
     ]
     parts = [
         f"Searched by {numbers['software']} in {numbers['rounds']} rounds of {numbers['draws']} structures, "
-        f"{numbers['cpu_seconds_of_search']:.0f} CPU seconds. R is the part of the contrast that is "
-        f"not explained; "
-        "0 is perfect.",
-        report.figure("map.png", f"Projected potential up to {RESOLUTION_TEXT}, four cells, and its columns."),
+        f"{numbers['cpu_seconds_of_search']:.0f} CPU seconds. R is the part of the contrast that is not "
+        "explained; 0 is perfect.",
+        report.figure(
+            "map.png", f"Projected potential up to |g| = {RESOLUTION:g} 1/Å, four cells, and its columns."
+        ),
         "## Columns",
-        table_of_columns(columns),
+        report.table(
+            ("column", "x, y / Å", "strength / (1/Å²)", f"B / Å² beyond {SHAPE_B:g}", "elements"), columns, (0, 4)
+        ),
         f"Thickness of the columns {numbers['thickness_of_columns']:.0f} ± "
         f"{numbers['thickness_uncertainty']:.0f} Å, absorption U' = ({numbers['absorption']:.3f} ± "
         f"{numbers['absorption_uncertainty']:.3f}) U, half-width "
         f"{numbers['half_width']:.4f} 1/Å.",
         "## Confidence",
         f"R is {numbers['R']:.3f}, {numbers['R_held_out']:.3f} at tilts that were held out, and "
-        f"{numbers['gap']:.3f} times that of the next structure. It was met from {numbers['met']} "
-        f"independent starts. The inverted "
-        f"structure has {numbers['polarity']:.3f} times its R.",
+        f"{numbers['gap']:.3f} times that of the next structure. It was met from {numbers['met']} independent "
+        f"starts. The inverted structure has {numbers['polarity']:.3f} times its R.",
         report.figure(
             "search.png",
             "Residuals of all minima in the order in which they were found, and R of the "
@@ -308,12 +290,3 @@ def _write_report(folder: Path, name: str, solution: Solution, numbers: dict[str
         ),
     ]
     report.write_report(folder, f"Solution of {name}", parts, facts, solution.notes)
-
-
-RESOLUTION_TEXT = "|g| = 1.6 1/Å"
-
-
-def table_of_columns(rows: Sequence[tuple[str, ...]]) -> str:
-    """The table of columns in Markdown."""
-    heads = ("column", "x, y / Å", "strength / (1/Å²)", "B / Å² beyond 0.6", "elements")
-    return report.table(heads, rows, (0, 4))

@@ -16,7 +16,7 @@ from lacbed.geometry.frame import Frame, IntArray
 from lacbed.geometry.moving import direct_basis, grid_positions, microscope_axes
 from lacbed.geometry.symmetry import Reduction
 from lacbed.geometry.wave import ElectronWave, internal_wave_vectors, wave_number
-from lacbed.potential import Absorption, potential_coefficients, symmetric_change
+from lacbed.potential import Absorption, electronic_shape, potential_coefficients, symmetric_change
 from lacbed.solvers.convolution import FEWEST, Convolution, convolution_bounds, convolution_of
 from lacbed.state import ModelState
 
@@ -309,7 +309,9 @@ def _moving_potential(
         elastic = elastic + change
         if isinstance(absorption, tuple) and absorptive is not None:
             absorptive = absorptive + change * (absorption[1] / 100.0)
-    return elastic, None if absorptive is None else state.absorption * absorptive
+    if absorptive is not None:
+        absorptive = state.absorption * absorptive * (1.0 + state.electronic * electronic_shape(crystal, hkl))
+    return elastic, absorptive
 
 
 def unique_differences(hkl: IntArray) -> tuple[IntArray, IntArray]:

@@ -37,4 +37,4 @@ export function setCrystal({ name = "", cif = "", title = "", block = "" }) {
   changed(false, { crystal: true });
 }
 
-Object.assign(chosen, { thickness: setThickness, reflection: chooseReflection });
+Object.assign(chosen, { thickness: setThickness, reflection: chooseReflection, zone: setZone });

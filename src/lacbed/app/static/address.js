@@ -1,5 +1,6 @@
 // The address of the page: all settings and the look of the picture.
 
+import { record } from "./history.js";
 import { look, reduced, setSeries, state } from "./state.js";
 
 const LOOKS = { inverted: "inv", smooth: "smooth", lines: "lines", together: "same" };
@@ -22,6 +23,8 @@ export function toHash() {
   if (look.view !== "pattern") parts.view = look.view;
   if (look.colours !== START.colours) parts.map = look.colours;
   if (look.logarithmic) parts.scale = "log";
+  if (look.unit !== START.unit) parts.unit = look.unit;
+  if (look.semi !== null) parts.semi = Number(look.semi.toFixed(3));
   for (const [key, short] of Object.entries(LOOKS)) if (look[key] !== START[key]) parts[short] = Number(look[key]);
   if (!look.auto) parts.limits = look.limits.map((v) => Number(v.toPrecision(4))).join(",");
   return "#" + Object.entries(parts).map(([key, value]) => `${key}=${encodeURIComponent(value)}`).join("&");
@@ -32,6 +35,7 @@ export function keepAddress() {
   const wanted = toHash();
   if (wanted !== location.hash) history.replaceState(null, "", wanted);
   keepCif();
+  record(wanted);
 }
 
 const KEPT = "lacbed-cif";
@@ -56,11 +60,11 @@ function keptCif() {
 }
 
 /**
- * Take what a link says; what it leaves out is as on a fresh page.
+ * Take what a link says; what it leaves out is as on a fresh page. A crystal of one's own is given besides, or was kept.
  *
  * Returns what of it cannot be taken, in words, or "".
  */
-export function fromHash(hash, names, colours) {
+export function fromHash(hash, names, colours, own = null) {
   if (hash.length < 2) return "";
   const found = new URLSearchParams(hash.replace(/^#/, ""));
   const wrong = [];
@@ -82,7 +86,7 @@ export function fromHash(hash, names, colours) {
     const values = three(key);
     return take(key, values?.some((v) => v) ? values : null);
   };
-  const crystal = found.has("cif") ? keptCif() : null;
+  const crystal = found.has("cif") ? (own ?? keptCif()) : null;
   if (found.has("cif") && !crystal) wrong.push(`the CIF “${found.get("cif")}”, which a link cannot hold; drop it again`);
   const name = one("crystal", names) ?? START.name;
   Object.assign(state, crystal ? { name: "", ...crystal } : { name, cif: "", title: "", block: "" });
@@ -100,8 +104,10 @@ export function fromHash(hash, names, colours) {
   state.factors = one("factors", ["kirkland", "lobato", "peng", "doyle-turner"]) ?? START.factors;
   state.foil_normal = direction("foil");
   state.x_direction = direction("x");
-  look.view = one("view", ["discs", "fit"]) ?? "pattern";
+  look.view = one("view", ["discs", "tilt", "fit"]) ?? "pattern";
   look.colours = one("map", colours) ?? START.colours;
+  look.unit = one("unit", ["degree", "inverse", "nanometre"]) ?? START.unit;
+  look.semi = number("semi", 0.01, 1500);
   look.logarithmic = one("scale", ["log"]) === "log";
   for (const [key, short] of Object.entries(LOOKS)) look[key] = found.has(short) ? found.get(short) === "1" : START[key];
   const limits = (found.get("limits") ?? "").split(",").map(Number);

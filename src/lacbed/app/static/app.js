@@ -3,17 +3,22 @@
 import { setCrystal, setThickness, setZone } from "./act.js";
 import { fromHash, keepAddress } from "./address.js";
 import { NAMES } from "./colormaps.js";
+import { wireCompare } from "./compare.js";
 import { choose, pair, readDirection, tabs } from "./controls.js";
 import { wireCrystals } from "./crystals.js";
 import { showCode, showSpots, showZone } from "./facts.js";
-import { wireDrop, wireFiles } from "./files.js";
-import { changed, complain, compute, moved, say } from "./jobs.js";
+import { save, wireDrop, wireFiles } from "./files.js";
+import { changed, complain, compute, moved, say, stop } from "./jobs.js";
 import { threeOfDirection } from "./names.js";
+import { thicknessOf, wireFit } from "./fit.js";
+import { wireFigure } from "./figure.js";
+import { wireHistory } from "./history.js";
 import { wireProbe } from "./probe.js";
 import { line, showProfile } from "./profile.js";
 import { $, chosen, discs, exact, knobs, look, run, series, setSeries, shown, state } from "./state.js";
 import { drawPotential, element } from "./structure.js";
 import { showContrast, showPicture } from "./view.js";
+import { wireTilt } from "./tilt.js";
 import { wireZoom } from "./zoom.js";
 
 const ZONES = [[0, 0, 1], [1, 1, 0], [1, 1, 1], [1, 0, 0], [1, 1, 2]];
@@ -118,6 +123,7 @@ function showAll() {
   crystals?.show(state.name || `cif ${Math.max(0, owned.findIndex((one) => one.block === state.block))}`);
 }
 
+const LOOK = structuredClone(look);
 let crystals = null;
 let owned = [];
 
@@ -125,6 +131,28 @@ let owned = [];
 function own(entries) {
   owned = entries;
   crystals.own(entries);
+}
+
+/** Offer the crystal of the state, if it is one of one's own that is not on offer yet. */
+function offerOwn() {
+  const { name, cif, title, block } = state;
+  if (name || owned.some((one) => one.cif === cif && one.block === block)) return;
+  own([{ key: "cif 0", text: `${title || "crystal"} (your CIF)`, name: "", cif, title, block }]);
+}
+
+/** Take everything that a session holds. */
+function takeSession({ view, look: seen, files }) {
+  Object.assign(state, view, { absorption: view.absorption ?? "none" });
+  delete state.have;
+  Object.assign(look, LOOK, seen, { view: seen.view === "fit" && !files.length ? "pattern" : (seen.view ?? "pattern") });
+  Object.assign(shown, { files: files.length ? files : null, fit: null, kept: null });
+  stop();
+  offerOwn();
+  showAll();
+  showLook();
+  showSpots();
+  knobs.view(look.view, true);
+  changed(false, { crystal: true });
 }
 
 /** The thickness slider runs along the series. */
@@ -140,7 +168,10 @@ function showLook() {
   for (const key of ["inverted", "smooth", "lines", "together"]) $(key).checked = look[key];
   for (const radio of document.querySelectorAll("[name=scale]")) radio.checked = (radio.value === "log") === look.logarithmic;
   $("auto").checked = look.auto;
-  $("together-row").hidden = look.view !== "discs";
+  $("unit").value = look.unit;
+  $("true-size").checked = look.semi !== null;
+  $("semi-row").hidden = look.semi === null;
+  if (look.semi !== null) knobs.semi(look.semi);
 }
 
 function wireLook() {
@@ -156,7 +187,17 @@ function wireLook() {
   for (const radio of document.querySelectorAll("[name=scale]")) {
     radio.addEventListener("change", () => { look.logarithmic = radio.value === "log" && radio.checked; again(); });
   }
-  $("unit").addEventListener("change", () => { look.unit = $("unit").value; showPicture(); });
+  $("unit").addEventListener("change", () => { look.unit = $("unit").value; again(); });
+  knobs.semi = pair($("semi"), $("semi-number"), (value, isLive) => {
+    look.semi = value;
+    if (isLive) showPicture();
+    else again();
+  });
+  $("true-size").addEventListener("change", () => {
+    look.semi = $("true-size").checked ? Number($("semi").value) : null;
+    showLook();
+    again();
+  });
   $("auto").addEventListener("change", () => { look.auto = $("auto").checked; again(); });
   for (const key of ["low", "high"]) {
     $(key).addEventListener("input", () => {
@@ -168,7 +209,7 @@ function wireLook() {
     });
     $(key).addEventListener("change", keepAddress);
   }
-  const take = tabs($("tab-pattern").parentElement, (id) => lookAt({ "tab-discs": "discs", "tab-fit": "fit" }[id] ?? "pattern"));
+  const take = tabs($("tab-pattern").parentElement, (id) => lookAt(id.replace("tab-", "")));
   knobs.view = (view, silent) => take(`tab-${view}`, silent);
   chosen.open = () => knobs.view("pattern");
   tabs($("tab-python").parentElement, (id) => {
@@ -182,6 +223,7 @@ function wireLook() {
     showProfile();
   });
   wireZoom(() => showPicture());
+  wireCompare(() => showPicture());
   $("theme").addEventListener("click", () => {
     const dark = getComputedStyle(document.documentElement).getPropertyValue("color-scheme").trim();
     const isDark = dark === "dark" || (dark !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
@@ -191,31 +233,48 @@ function wireLook() {
   });
   $("help-open").addEventListener("click", () => $("help").showModal());
   $("use-fit").addEventListener("click", useFit);
+  $("use-refined").addEventListener("click", useRefined);
+  $("refine").addEventListener("click", () => compute(true));
+  wireFit();
 }
 
 /** Look at one reflection, at all of them, or at an experiment. */
 function lookAt(view) {
   look.view = view;
   showLook();
-  if (view !== "fit") $("plate").setAttribute("aria-labelledby", `tab-${view}`);
+  if (view === "pattern" || view === "discs") $("plate").setAttribute("aria-labelledby", `tab-${view}`);
   keepAddress();
   showPicture({ everything: true });
   if (run.job && (run.job.view === "fit") === (view === "fit")) return;
-  const there = { discs: discs()?.stage === "exact", fit: shown.fit?.simulated, pattern: exact() && series() }[view];
+  const there = { discs: discs()?.stage === "exact", fit: shown.fit?.simulated, tilt: true, pattern: exact() && series() }[view];
+  if (run.job?.refining && there) return; // minutes of work are not given up for a look elsewhere
   if (!there) compute();
 }
 
-/** Look at the pattern of the fitted thickness, at the voltage and along the zone axis of the experiment. */
+/** Look at the pattern of the thickness that is shown of a fit, at the voltage and along the zone axis of the experiment. */
 function useFit() {
   const { fit } = shown;
   if (!fit?.simulated) return;
-  Object.assign(state, { thickness: Math.round(fit.thickness * 10) / 10, voltage: fit.voltage });
+  Object.assign(state, { thickness: Math.round(thicknessOf(fit) * 10) / 10, voltage: fit.voltage });
   while (state.thickness > state.thickness_max) setSeries(2 * state.thickness_max);
   look.view = "pattern";
   showAll();
   showLook();
   knobs.view("pattern", true);
   changed(false, { crystal: true });
+}
+
+/** Take the refined crystal as the crystal, and look at its pattern at the refined thickness. */
+function useRefined() {
+  const { fit } = shown;
+  const { refined } = fit;
+  Object.assign(state, { thickness: Math.round(refined.thickness * 10) / 10, voltage: fit.voltage, b_iso: null });
+  while (state.thickness > state.thickness_max) setSeries(2 * state.thickness_max);
+  look.view = "pattern";
+  own([{ key: "cif 0", text: `${refined.crystal} refined (your CIF)`, name: "", cif: refined.cif, title: `${refined.crystal} refined`, block: "" }]);
+  showLook();
+  knobs.view("pattern", true);
+  setCrystal(owned[0]);
 }
 
 function wirePlay() {
@@ -261,10 +320,11 @@ async function begin() {
   Object.assign(knobs, { all: showAll, own });
   wireModel();
   wireLook();
-  if (state.cif) own([{ key: "cif 0", text: `${state.title} (your CIF)`, name: "", cif: state.cif, title: state.title, block: state.block }]);
+  offerOwn();
   showAll();
   showLook();
   wireProbe();
+  wireTilt(showPicture);
   wireFiles();
   wirePlay();
   addEventListener("resize", () => {
@@ -276,13 +336,21 @@ async function begin() {
     changed(false, { crystal: true });
     if (said) complain(said);
   };
-  addEventListener("hashchange", () => { // a link that is pasted into the open tab
-    const said = read();
+  const again = (hash, mine = null) => {
+    const said = fromHash(hash, names, Object.keys(NAMES), mine);
+    offerOwn();
     showAll();
     showLook();
     showSpots();
     start(said);
+  };
+  addEventListener("hashchange", () => again(location.hash)); // a link that is pasted into the open tab
+  wireHistory((hash, mine) => {
+    if (hash !== location.hash) history.replaceState(null, "", hash);
+    again(hash, mine);
   });
+  wireFigure(save);
+  knobs.session = takeSession;
   start(problem);
   return true;
 }

@@ -19,7 +19,7 @@ export function readNumber(text) {
 
 /** A slider and a field for one value; `change(value, live)` is told, live while it is dragged. */
 export function pair(slider, field, change) {
-  const [low, high] = [Number(field.dataset.min), Number(field.dataset.max)];
+  const limits = () => [Number(field.dataset.min), Number(field.dataset.max)]; // the end may move with the picture
   const name = field.getAttribute("aria-label");
   let now = Number(slider.value);
   const show = (value) => {
@@ -38,6 +38,7 @@ export function pair(slider, field, change) {
   field.addEventListener("change", () => {
     const { value, problem } = readNumber(field.value);
     if (problem) return refuse(`${name}: ${problem}. It stays ${now}.`);
+    const [low, high] = limits();
     const taken = Math.min(high, Math.max(low, value));
     take(taken, false);
     if (taken !== value) complain(`${name} goes from ${low} to ${high}; got ${value}, took ${taken}.`);
@@ -47,6 +48,7 @@ export function pair(slider, field, change) {
     const step = { ArrowUp: 1, ArrowDown: -1 }[event.key];
     if (!step) return;
     event.preventDefault();
+    const [low, high] = limits();
     take(Math.min(high, Math.max(low, now + step * Number(slider.step))), true);
   });
   field.addEventListener("keyup", (event) => {

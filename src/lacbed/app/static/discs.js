@@ -2,6 +2,7 @@
 
 import { reflectionName } from "./names.js";
 import { paint, percentiles } from "./picture.js";
+import { equal } from "./state.js";
 
 /** Where the discs go on a canvas of `side` pixels: { zoom, radius } such that neighbours do not overlap. */
 export function layout(pattern, side) {
@@ -42,7 +43,7 @@ export function drawDiscs(canvas, pattern, { logarithmic, colours, together, cho
     pen.clip();
     pen.drawImage(small, x - radius, y - radius, 2 * radius, 2 * radius);
     pen.restore();
-    if (pattern.hkl[i].every((v, n) => v === chosen[n])) {
+    if (equal(pattern.hkl[i], chosen)) {
       pen.strokeStyle = ink;
       pen.lineWidth = Math.max(2, side / 450);
       pen.beginPath();

@@ -1,8 +1,10 @@
 // The crystal, the titles and the commands on the page.
 
-import { crystalName, fourOfDirection, indices, isHexagonal, labelOf, reflectionName, spaceGroup, zoneName } from "./names.js";
+import { cbed } from "./cbed.js";
+import { crystalName, fourOfDirection, indices, isHexagonal, labelOf, reflectionName, spaceGroup, stem, zoneName } from "./names.js";
 import { digits } from "./picture.js";
-import { $, chosen, current, discs, exact, knobs, look, plain, sameZone, series, shown, sourceOf, state } from "./state.js";
+import { $, chosen, current, discs, exact, equal, knobs, look, plain, sameZone, series, shown, sourceOf, state } from "./state.js";
+import { tiltLabel } from "./tilt.js";
 import { drawPotential, drawSpots, showFacts, showSites } from "./structure.js";
 
 export function showStructure() {
@@ -33,7 +35,7 @@ export function showSpots() {
   const fresh = sameZone(facts.of, state);
   $("spots").classList.toggle("stale", !fresh);
   drawSpots($("spots"), facts, state.hkl, fresh ? state.extent : facts.of.extent, chosen.reflection);
-  const spot = fresh && facts.spots.find((s) => s.hkl.every((v, i) => v === state.hkl[i]));
+  const spot = fresh && facts.spots.find((s) => equal(s.hkl, state.hkl));
   const name = reflectionName(state.hkl, state);
   if (state.hkl.every((v) => v === 0)) $("spot-note").textContent = `${name}: the direct beam`;
   else if (!spot) $("spot-note").textContent = fresh ? `${name}: beyond the map` : name;
@@ -52,12 +54,18 @@ export function showTitles() {
   const mrad = fresh && 1e3 * Math.asin(Math.min(1, state.extent * facts.shortest * facts.wavelength));
   $("extent-note").textContent = fresh ? `${digits(mrad, 3)} mrad, ${digits(state.extent * facts.shortest, 3)} Å⁻¹` : "…";
   if (look.view === "fit") return showFitTitle();
+  if (look.view === "tilt") {
+    const named = tiltLabel();
+    [$("title").textContent, $("subtitle").textContent, document.title] = [named.title, named.subtitle, named.tab];
+    return undefined;
+  }
   const isDiscs = look.view === "discs";
   const now = isDiscs ? shownDiscs() : current();
   const label = now ? labelOf(now, isDiscs) : { title: "\u00a0", subtitle: "\u00a0", tab: "lacbed" };
   $("title").textContent = label.title;
   $("subtitle").textContent = label.subtitle;
   document.title = label.tab;
+  return undefined;
 }
 
 /** Discs as they are on the screen, with whether they are out of date. */
@@ -65,7 +73,8 @@ export function shownDiscs() {
   const found = discs();
   if (found) shownDiscs.last = found;
   const pattern = found ?? shownDiscs.last;
-  return pattern ? { pattern, of: pattern.of, stale: !found } : null;
+  const now = pattern && { pattern, of: pattern.of, stale: !found };
+  return now && { ...now, cbed: cbed(now) };
 }
 
 /** Voltage, half-width and zone axis are those of the experiment. */
@@ -93,6 +102,14 @@ export function showZone(zone, isLate = false) {
   for (const chip of $("zones").children) chip.setAttribute("aria-pressed", String(chip.dataset.zone === zone.join(",")));
 }
 
+/** What the files and commands hold where that is not the picture. */
+function filesNote(isDiscs) {
+  if (isDiscs) return look.semi === null ? "" : "The files hold the discs; the commands make the CBED pattern of them.";
+  if (look.view !== "pattern") return "";
+  if (shown.kept && look.compare !== "none") return "Numbers and commands are those of B.";
+  return look.model !== "exact" && shown.learned ? "Numbers and commands are those of the computed pattern." : "";
+}
+
 /** Commands and files belong to a result that is there. */
 export function showCode() {
   const isFit = look.view === "fit";
@@ -106,7 +123,7 @@ export function showCode() {
   $("all-row").hidden = !now || discs()?.stage !== "exact";
   $("code-note").textContent = (ready && look.code === "shell" && source.recipe.note) || "";
   $("needs").hidden = !ready || !source.recipe.needs;
-  $("files-note").textContent = ready && look.view === "pattern" && look.model !== "exact" && shown.learned ? "Numbers and commands are those of the computed pattern." : "";
+  $("files-note").textContent = ready ? filesNote(isDiscs) : "";
   const code = $("code").firstElementChild;
   if (!ready) {
     code.textContent = isFit ? "The commands appear with the fit." : "The commands appear with the computed pattern.";
@@ -116,6 +133,9 @@ export function showCode() {
   const fill = { "@thickness": String(state.thickness), "@label": label, "@hkl": look.code === "python" ? state.hkl.join(", ") : label };
   let text = source.recipe[look.code];
   if (isDiscs) text = text.replace(/^.*@label.*\n/m, ""); // all of them are saved
+  const file = `${stem(source.of, source)}.nc`;
+  const angle = isDiscs && shownDiscs()?.cbed?.angle.toFixed(4).replace(/\.?0+$/, "");
+  if (angle) text += look.code === "python" ? `cbed = lacbed.assemble_cbed(pattern, semi_angle=${angle})  # mrad\n` : `lacbed cbed ${file} --semi-angle ${angle} -o ${file.replace(".nc", "-cbed.png")}\n`;
   code.textContent = text.replace(/@thickness|@label|@hkl/g, (mark) => fill[mark]);
   $("needs").textContent = `Save ${source.recipe.needs} in the same folder (Crystal .cif).`;
 }

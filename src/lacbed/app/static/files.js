@@ -6,9 +6,11 @@ import { shownDiscs } from "./facts.js";
 import { cancel, complain, compute, describe, stop } from "./jobs.js";
 import { halfWidth, labelOf, stem } from "./names.js";
 import { profileTable } from "./profile.js";
-import { $, busy, current, discs, exact, knobs, look, series, shown, snapshot, sourceOf } from "./state.js";
+import { $, busy, current, discs, exact, knobs, look, series, shown, snapshot, sourceOf, state } from "./state.js";
+import { isSession, makeSession, openSession } from "./session.js";
 import { allMessages, post } from "./stream.js";
 import { element } from "./structure.js";
+import { tiltLabel } from "./tilt.js";
 
 const NAMELESS = /^(crystal|structure|cif|data|download|untitled|unnamed)?$/i;
 
@@ -52,8 +54,10 @@ function blocksOf(text) {
   return new Set(names.map((name) => name.toLowerCase())).size === names.length ? names : [];
 }
 
-/** Files that were dropped: a CIF, measured patterns, or both; what lies beside them in a folder is left alone. */
+/** Files that were dropped: a session, a CIF, measured patterns, or both; what lies beside them in a folder is left alone. */
 async function bring(files) {
+  const whole = files.find(isSession);
+  if (whole) return openSession(whole, knobs.session);
   const measured = files.filter(isMeasured);
   const others = files.filter((file) => !isMeasured(file));
   const cif = others.find((file) => /\.m?cif$/i.test(file.name)) ?? (measured.length ? null : others[0]);
@@ -67,6 +71,7 @@ async function bring(files) {
     stop();
     knobs.view("fit");
   }
+  return undefined;
 }
 
 /** The files of a drop, those directly inside a folder too. */
@@ -92,7 +97,7 @@ async function filesOf(folder) {
 }
 
 /** Download bytes under a name. */
-function save(blob, name) {
+export function save(blob, name) {
   const link = element("a", { href: URL.createObjectURL(blob), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 30_000);
@@ -123,6 +128,34 @@ async function savePicture() {
   const now = isDiscs ? shownDiscs() : current();
   if (!now) return;
   const label = labelOf(now, isDiscs);
+  const caption = [label.title, now.cbed ? label.subtitle : `${label.subtitle}, ±${halfWidth(now.pattern)} mrad`];
+  const text = { caption: caption.join("; "), settings: settingsOf(now), stage: now.signed && !now.against ? "learned - exact" : now.pattern.stage };
+  const other = now.against ?? now.beside;
+  if (other) Object.assign(text, { comparison: now.against ? "B - A" : "A left, B right", A: settingsOf(other), stage_of_A: other.pattern.stage });
+  if (now.cbed) text.semi_angle_mrad = now.cbed.angle;
+  const drawKept = (pen, side) => {
+    if (!now.beside) return;
+    const kept = $("kept");
+    const cut = look.swipe * kept.width;
+    if (cut >= 1) pen.drawImage(kept, 0, 0, cut, kept.height, 0, 0, look.swipe * side, side);
+    pen.fillStyle = "#fff";
+    pen.fillRect(look.swipe * side - 1, 0, 2, side);
+  };
+  save(await captioned($("picture"), caption, text, drawKept), `${label.file}.png`);
+}
+
+/** The stereogram as it is shown, with its caption, which is in the file as text too. */
+async function saveStereogram() {
+  const { of } = shown.facts ?? {};
+  if (!of) return;
+  const label = tiltLabel();
+  const caption = [label.title, label.subtitle];
+  const told = { caption: caption.join("; "), settings: of, stage: "stereogram" };
+  save(await captioned($("stereogram"), caption, told), `${label.file}.png`);
+}
+
+/** A canvas with a caption of two lines under it as a PNG, and what it tells as text in the file. */
+async function captioned(picture, caption, told, drawOver = () => {}) {
   const [side, foot] = [1200, 88];
   const canvas = new OffscreenCanvas(side, side + foot);
   const pen = canvas.getContext("2d");
@@ -131,18 +164,20 @@ async function savePicture() {
   pen.fillRect(0, 0, side, side + foot);
   pen.imageSmoothingEnabled = look.smooth;
   pen.imageSmoothingQuality = "high";
-  pen.drawImage($("picture"), 0, 0, side, side);
+  pen.drawImage(picture, 0, 0, side, side);
+  drawOver(pen, side);
   pen.fillStyle = style.color;
   pen.textBaseline = "middle";
-  const caption = [label.title, `${label.subtitle}, ±${halfWidth(now.pattern)} mrad`];
   pen.font = "600 28px system-ui, sans-serif";
   pen.fillText(caption[0], 14, side + 28, side - 28);
   pen.font = "22px system-ui, sans-serif";
   pen.fillText(caption[1], 14, side + 62, side - 28);
   const bytes = new Uint8Array(await (await canvas.convertToBlob({ type: "image/png" })).arrayBuffer());
-  const text = { caption: caption.join("; "), settings: now.of, stage: now.signed ? "learned - exact" : now.pattern.stage };
-  save(new Blob([withText(bytes, "Description", JSON.stringify(text))], { type: "image/png" }), `${label.file}.png`);
+  return new Blob([withText(bytes, "Description", JSON.stringify(told))], { type: "image/png" });
 }
+
+/** The settings of an image: those it was asked with, but its own reflection and thickness, which may be read off a series. */
+const settingsOf = ({ of, pattern, hkl, thickness }) => ({ ...of, hkl: hkl ?? of.hkl, thickness: thickness ?? pattern.thicknesses[0] });
 
 /** A PNG with a text in it, put before its end. */
 function withText(png, key, text) {
@@ -196,6 +231,33 @@ export function wireFiles() {
   $("save-picture").addEventListener("click", savePicture);
   $("save-cif").addEventListener("click", () => {
     save(new Blob([shown.facts.cif], { type: "chemical/x-cif" }), `${stem(shown.facts.of, shown.facts)}.cif`);
+  });
+  $("tilt-save").addEventListener("click", saveStereogram);
+  $("save-session").addEventListener("click", async () => {
+    try {
+      const { blob, name } = await makeSession();
+      save(blob, name);
+    } catch (error) {
+      complain(error.message);
+    }
+  });
+  $("session").addEventListener("change", () => { bring([...$("session").files]); $("session").value = ""; });
+  $("link").addEventListener("click", async () => {
+    if (!state.name) complain("A link cannot hold a CIF of your own; whoever opens it has to drop the CIF. “Session” saves both in one file.");
+    try {
+      await navigator.clipboard.writeText(location.href);
+      $("spoken").textContent = $("link").title = "Link copied";
+    } catch { // only pages on this machine may write to the clipboard
+      complain("The browser does not let this page copy; the link is the address of the page.");
+    }
+  });
+  $("save-report").addEventListener("click", () => {
+    const { fit } = shown;
+    save(new Blob([fit.report], { type: "text/html" }), `${stem(fit.of, fit)}-fit-report.html`);
+  });
+  $("save-refined").addEventListener("click", () => {
+    const { refined } = shown.fit;
+    save(new Blob([refined.page], { type: "text/html" }), `${stem(refined.of, refined)}-refine-report.html`);
   });
   $("save-fit").addEventListener("click", () => save(...saveFit()));
   $("profile-save").addEventListener("click", () => {

@@ -2,8 +2,8 @@
 
 import { keepAddress } from "./address.js";
 import { showStructure } from "./facts.js";
-import { packFiles } from "./fit.js";
-import { $, busy, discs, exact, keep, knobs, look, reduced, run, samePhysics, series, shown, snapshot, state, viewOf } from "./state.js";
+import { packMessage } from "./fit.js";
+import { $, busy, discs, equal, exact, keep, knobs, look, reduced, run, samePhysics, series, shown, snapshot, state, viewOf } from "./state.js";
 import { allMessages, messages, post } from "./stream.js";
 import { offerModels, showPicture } from "./view.js";
 
@@ -27,7 +27,7 @@ export function moved(isLive) {
   if (isLive) return there && !(shown.learned && !viewOf(shown.learned)) ? undefined : preview();
   if (!there) run.refused = false;
   else if (shown.learned && samePhysics(shown.learned.of, state) && !viewOf(shown.learned)) preview(); // the learned one
-  if (there && run.job?.of.hkl.every((v, i) => v === state.hkl[i])) return undefined; // the rest is on its way
+  if (there && run.job && equal(run.job.of.hkl, state.hkl)) return undefined; // the rest is on its way
   return there && isWhole() ? undefined : compute();
 }
 
@@ -59,7 +59,7 @@ export async function preview() {
 }
 
 /** The full computation of what is looked at. */
-export async function compute() {
+export async function compute(refining = false) {
   if (look.view === "fit" && !shown.files) {
     if (!run.job) say("Waiting for measured patterns.", undefined);
     return;
@@ -67,7 +67,7 @@ export async function compute() {
   stop();
   complain("");
   const of = { ...snapshot(), have: series()?.parts ? series().thicknesses : [] };
-  const mine = { controller: new AbortController(), of, view: look.view, start: performance.now() };
+  const mine = { controller: new AbortController(), of, view: look.view, refining, start: performance.now() };
   run.job = mine;
   run.refused = false;
   run.live.again = false; // the computation sends a preview of its own
@@ -95,8 +95,9 @@ export async function compute() {
 }
 
 /** Send the request for what is looked at. */
-async function ask({ of, view, controller: { signal } }) {
-  if (view === "fit") return post("/api/fit", await packFiles(of, shown.files), signal);
+async function ask({ of, view, refining, controller: { signal } }) {
+  if (refining) return post("/api/bench/refine", packMessage({ view: of, around: shown.fit.thickness }, shown.files), signal);
+  if (view === "fit") return post("/api/bench/fit", packMessage({ view: of }, shown.files), signal);
   const task = view === "discs" ? "montage" : exact() ? "series" : "simulate";
   return post(`/api/stream/${task}`, of, signal);
 }
@@ -146,6 +147,17 @@ function take({ header, payload }, of, job) {
     shown.fit = { ...shown.fit, ...header, simulated: new Float32Array(payload), of: { ...of, zone_axis: header.zone_axis } };
     say(`Fitted in ${header.seconds.toFixed(0)} s.`, undefined);
     showPicture();
+  } else if (header.kind === "series") {
+    Object.assign(shown.fit, { series: { thicknesses: header.thicknesses, images: new Float32Array(payload) } });
+    showPicture();
+  } else if (header.kind === "report") {
+    shown.fit.report = payload;
+    say(`Fitted in ${shown.fit.seconds.toFixed(0)} s.`, undefined);
+    showPicture();
+  } else if (header.kind === "refined") {
+    shown.fit = { ...shown.fit, refined: { ...header, page: payload, of } };
+    say(`Refined in ${header.seconds.toFixed(0)} s.`, undefined);
+    showPicture();
   } else if (header.kind === "pattern") {
     if (job) {
       window.lacbedTimes ??= {};
@@ -169,7 +181,7 @@ function remaining(job, { phase, fraction }) {
 /** Potential and reflections along the zone axis of an experiment. */
 function lookAlong(zone) {
   const wanted = reduced(zone);
-  if (wanted.every((v, i) => v === state.zone_axis[i])) return;
+  if (equal(wanted, state.zone_axis)) return;
   Object.assign(state, { zone_axis: wanted, hkl: [0, 0, 0] });
   knobs.all();
   keepAddress();

@@ -1,7 +1,7 @@
 // Names as crystallographers write them, and the labels of what is shown.
 
 import { digits } from "./picture.js";
-import { plain, sameCrystal, shown } from "./state.js";
+import { plain, reduced, sameCrystal, shown } from "./state.js";
 
 const LOW = "₀₁₂₃₄₅₆₇₈₉";
 
@@ -40,12 +40,7 @@ export const isHexagonal = ([a, b, , alpha, beta, gamma]) =>
 export const fourOfPlane = ([h, k, l]) => [h, k, -h - k || 0, l];
 
 /** The four indices UVTW of a direction [uvw] on hexagonal axes, without common factors. */
-export function fourOfDirection([u, v, w]) {
-  const four = [2 * u - v, 2 * v - u, -u - v, 3 * w];
-  const divisor = (a, b) => (b ? divisor(b, a % b) : Math.abs(a));
-  const common = four.reduce(divisor, 0) || 1;
-  return four.map((n) => n / common || 0);
-}
+export const fourOfDirection = ([u, v, w]) => reduced([2 * u - v, 2 * v - u, -u - v, 3 * w]);
 
 /** The direction [uvw] of four indices UVTW, which add up to U + V + T = 0; null if they do not. */
 export function threeOfDirection([u, v, t, w]) {
@@ -91,11 +86,16 @@ export function labelOf(now, isDiscs = false) {
   const { of, pattern } = now;
   const thickness = isDiscs ? pattern.thicknesses[0] : now.thickness;
   const zone = pattern.zone_axis ?? of.zone_axis;
-  const what = isDiscs ? "all reflections" : `reflection ${reflectionName(now.hkl, of)}`;
-  const kind = now.signed ? "learned − exact" : KIND[pattern.stage];
+  const one = now.cbed
+    ? `CBED, semi-angle ${digits(now.cbed.angle, 3)} mrad, ${pattern.hkl.length} reflections`
+    : `all reflections`;
+  const what = isDiscs ? one : `reflection ${reflectionName(now.hkl, of)}`;
+  const kind = now.signed && !now.against ? "learned − exact" : KIND[pattern.stage];
   const words = [what, `${plain(of.voltage)} kV`, `${plain(thickness)} Å`, ...modelWords(of)];
   if (kind) words.push(kind);
-  const ending = now.signed ? "-learned-minus-exact" : { learned: "-learned", preview: "-preview" }[pattern.stage] ?? "";
+  const other = now.against ?? now.beside;
+  if (other) words.push(`${now.against ? "minus" : "right of the line; on its left"} A: ${labelOf(other).title}, ${labelOf(other).subtitle}`);
+  const ending = now.against ? "-minus-A" : now.beside ? "-beside-A" : now.cbed ? "-cbed" : now.signed ? "-learned-minus-exact" : { learned: "-learned", preview: "-preview" }[pattern.stage] ?? "";
   return {
     title: `${crystalName(of, pattern)}  ${zoneName(zone, of)}`,
     subtitle: words.join(", "),

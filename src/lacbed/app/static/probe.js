@@ -1,12 +1,13 @@
 // The probe: what is read under the pointer, scale bar and Bragg lines over the picture.
 
+import { cbedAt } from "./cbed.js";
 import { disc, discAt } from "./discs.js";
 import { shownDiscs } from "./facts.js";
 import { reflectionName } from "./names.js";
 import { digits, roundLength } from "./picture.js";
 import { line, showProfile } from "./profile.js";
 import { showCurve } from "./series.js";
-import { $, chosen, current, look, probe, sameZone, shown } from "./state.js";
+import { $, chosen, current, equal, look, probe, sameZone, shown, state } from "./state.js";
 import { element, svg } from "./structure.js";
 import { fromFrame, toFrame, zoom } from "./zoom.js";
 
@@ -17,20 +18,22 @@ const facts = (now) => (now && shown.facts && sameZone(shown.facts.of, now.of) ?
 export function showOverlay() {
   const over = $("overlay");
   const now = look.view === "pattern" ? current() : null;
-  if (!now) return over.replaceChildren();
-  const { pattern } = now;
   const side = over.clientWidth || 600;
   over.setAttribute("viewBox", `0 0 ${side} ${side}`);
+  const plane = look.view === "discs" ? shownDiscs()?.cbed : null;
+  if (plane) return over.replaceChildren(...cbedMarks(plane, side));
+  if (!now) return over.replaceChildren();
+  const { pattern } = now;
   const span = (pattern.pixels * pattern.k_step) / zoom.times; // 1/Å over the width
   const at = (x, y) => toFrame(x, y).map((v) => v * side);
   const parts = [];
   if (look.lines && facts(now)) parts.push(...braggLines(now, side, at));
-  const { length, text } = scaleOf(span, pattern.wavelength);
-  const long = (length / span) * side;
-  parts.push(
-    svg("rect", { class: "bar-shape", x: 16, y: side - 20, width: long, height: 4, rx: 1 }),
-    svg("text", { x: 16, y: side - 27 }, text),
-  );
+  parts.push(...scaleMarks(span, pattern.wavelength, side));
+  if (now.beside) {
+    const x = at(look.swipe, 0)[0];
+    parts.push(svg("line", { class: "casing", x1: x, x2: x, y1: 0, y2: side }), svg("line", { class: "across", x1: x, x2: x, y1: 0, y2: side }));
+    parts.push(svg("text", { x: x - 8, y: side - 12, "text-anchor": "end" }, "A"), svg("text", { x: x + 8, y: side - 12 }, "B"));
+  }
   if (line.on) {
     const [[x1, y1], [x2, y2]] = [at(...line.from), at(...line.to)];
     parts.push(svg("line", { class: "casing", x1, y1, x2, y2 }), svg("line", { class: "across", x1, y1, x2, y2 }));
@@ -41,6 +44,31 @@ export function showOverlay() {
     parts.push(svg("circle", { class: "probe-dark", cx: x, cy: y, r: 6 }), svg("circle", { class: "probe", cx: x, cy: y, r: 6 }));
   }
   return over.replaceChildren(...parts);
+}
+
+/** A scale bar. */
+function scaleMarks(span, wavelength, side) {
+  const { length, text } = scaleOf(span, wavelength);
+  return [
+    svg("rect", { class: "bar-shape", x: 16, y: side - 20, width: (length / span) * side, height: 4, rx: 1 }),
+    svg("text", { x: 16, y: side - 27 }, text),
+  ];
+}
+
+/** Scale bar, outlines of the chosen disc and its neighbours under the probe, and indices where they have room. */
+function cbedMarks({ size, step, radius, pattern }, side) {
+  const span = size * step;
+  const place = (x, y) => toFrame(0.5 + x / span, 0.5 - y / span).map((v) => v * side);
+  const scaled = (radius / span) * side * zoom.times;
+  const parts = scaleMarks(span / zoom.times, pattern.wavelength, side);
+  const nearest = Math.min(...pattern.gx.map((x, i) => Math.hypot(x, pattern.gy[i])).filter((d) => d > 1e-6));
+  const room = (nearest / span) * side * zoom.times;
+  pattern.hkl.forEach((hkl, i) => {
+    const [cx, cy] = place(pattern.gx[i], pattern.gy[i]);
+    if (equal(hkl, state.hkl)) parts.push(svg("circle", { class: "probe-dark", cx, cy, r: scaled }), svg("circle", { class: "probe", cx, cy, r: scaled }));
+    if (room > 34) parts.push(svg("text", { x: cx, y: cy + 4, "text-anchor": "middle" }, reflectionName(hkl, pattern.of)));
+  });
+  return parts;
 }
 
 /** A round length for a scale bar: { length in 1/Å, text }. */
@@ -94,7 +122,12 @@ function nearestLine() {
 /** What is at the probe: { hkl, kx, ky, value }. */
 function readProbe() {
   if (look.view === "discs") {
-    const pattern = shownDiscs()?.pattern;
+    const there = shownDiscs();
+    const pattern = there?.pattern;
+    if (there?.cbed) {
+      const { over, qx, qy, value } = cbedAt(there.cbed, probe.x, probe.y);
+      return { of: pattern.of, hkl: over.map((i) => pattern.hkl[i]), kx: qx, ky: qy, value, wavelength: pattern.wavelength, isPlane: true };
+    }
     const hit = pattern && discAt(pattern, probe.x, probe.y);
     if (!hit) return null;
     const value = disc(pattern, hit.index)[hit.row * pattern.pixels + hit.column];
@@ -107,7 +140,13 @@ function readProbe() {
   const [column, row] = [at(probe.x), at(1 - probe.y)];
   const k = (i) => now.pattern.k_first + i * now.pattern.k_step;
   const value = now.values[row * now.size + column];
-  return { of: now.of, hkl: now.hkl, kx: k(column), ky: k(row), value, row, column, wavelength: now.pattern.wavelength, signed: now.signed };
+  return { of: now.of, hkl: now.hkl, kx: k(column), ky: k(row), value, row, column, wavelength: now.pattern.wavelength, signed: now.signed, other: now.beside && valueAt(now.beside, k(column), k(row)) };
+}
+
+/** The value of a picture at a direction in 1/Å; NaN beyond it. */
+function valueAt({ pattern, values, size }, kx, ky) {
+  const [column, row] = [kx, ky].map((k) => Math.round((k - pattern.k_first) / pattern.k_step));
+  return Math.min(column, row) < 0 || Math.max(column, row) >= size ? NaN : values[row * size + column];
 }
 
 export function showReadout() {
@@ -130,10 +169,10 @@ export function showReadout() {
   const second = look.unit === "inverse" || look.unit === "nanometre" ? units.mrad : units.inverse;
   const near = look.view === "pattern" ? nearestLine() : null;
   const parts = [
-    [reflectionName(found.hkl, found.of), ""],
+    [found.isPlane ? overlapWords(found) : reflectionName(found.hkl, found.of), ""],
     first,
     second,
-    [`${found.signed ? "ΔI" : "I"} = ${digits(found.value, found.signed ? 2 : 4)}`, ""],
+    [`${found.signed ? "ΔI" : "I"} = ${digits(found.value, found.signed ? 2 : 4)}${found.other === undefined ? "" : `, A: ${digits(found.other, 4)}`}`, ""],
   ];
   if (near) parts.push([`at Bragg of ${reflectionName(near.hkl, found.of)}`, ""]);
   $("readout").replaceChildren(
@@ -142,6 +181,13 @@ export function showReadout() {
       element("span", {}, i === 0 || i === 3 ? element("b", {}, strong) : strong, unit),
     ]),
   );
+}
+
+/** Which discs lie over each other at a place. */
+function overlapWords({ hkl, of }) {
+  if (!hkl.length) return "no disc";
+  const names = hkl.slice(0, 4).map((one) => reflectionName(one, of)).join(" + ");
+  return hkl.length > 4 ? `${names} + ${hkl.length - 4} more` : names;
 }
 
 export function wireProbe() {
@@ -186,17 +232,19 @@ export function wireProbe() {
   canvas.addEventListener("click", (event) => {
     place(event);
     if (look.view === "discs") {
-      const pattern = shownDiscs()?.pattern;
-      const hit = pattern && discAt(pattern, probe.x, probe.y);
-      if (hit) chosen.reflection(pattern.hkl[hit.index]);
+      const there = shownDiscs();
+      const hit = there && (there.cbed ? cbedAt(there.cbed, probe.x, probe.y) : discAt(there.pattern, probe.x, probe.y));
+      if (hit && hit.index >= 0) chosen.reflection(there.pattern.hkl[hit.index]);
       return;
     }
     if (line.on) return;
     probe.pinned = !probe.pinned || event.pointerType !== "mouse";
     show();
   });
-  canvas.addEventListener("dblclick", () => {
-    if (look.view === "discs") chosen.open();
+  canvas.addEventListener("dblclick", (event) => {
+    if (look.view !== "discs") return;
+    event.stopPropagation(); // the picture that opens is not enlarged by the same click
+    chosen.open();
   });
   canvas.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && look.view === "discs") return chosen.open();

@@ -42,13 +42,14 @@ export function showProfile() {
   const host = $("profile-chart");
   const width = Math.max(200, host.clientWidth);
   host.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
-  const [low, high] = bounds(found.values);
+  const [low, high] = bounds(found.values.filter(Number.isFinite)); // a difference has none beyond the edge of A
   const bottom = now.signed ? low : Math.min(0, low);
   const top = high > bottom ? high : bottom + 1;
   const half = found.k.at(-1) || 1;
   const x = (k) => ((k + half) / (2 * half)) * (width - 2) + 1;
   const y = (v) => 8 + (1 - (v - bottom) / (top - bottom)) * (HEIGHT - 28);
-  const path = found.values.map((v, i) => `${i ? "L" : "M"}${x(found.k[i]).toFixed(1)} ${y(v).toFixed(1)}`).join("");
+  const isKnown = (i) => Number.isFinite(found.values[i]);
+  const path = found.values.map((v, i) => (isKnown(i) ? `${isKnown(i - 1) ? "L" : "M"}${x(found.k[i]).toFixed(1)} ${y(v).toFixed(1)}` : "")).join("");
   const angle = (k) => 1e3 * Math.asin(Math.max(-1, Math.min(1, k * now.pattern.wavelength)));
   const step = roundLength(Math.max(1e-9, angle(half) / 2));
   const parts = [svg("path", { class: "curve", d: path })];
@@ -72,6 +73,6 @@ export function profileTable() {
   const label = labelOf(now);
   const head = [`# ${label.title}, ${label.subtitle}`, "along (1/Å),kx (1/Å),ky (1/Å),along (mrad),intensity"];
   const angle = (k) => 1e3 * Math.asin(k * now.pattern.wavelength);
-  const rows = found.k.map((k, i) => [k, found.x[i], found.y[i], angle(k), found.values[i]].map((v) => v.toPrecision(7)).join(","));
+  const rows = found.k.map((k, i) => [k, found.x[i], found.y[i], angle(k), found.values[i]].map((v) => (Number.isFinite(v) ? v.toPrecision(7) : "")).join(","));
   return { name: `${label.file}-profile.csv`, text: [...head, ...rows].join("\n") + "\n" };
 }

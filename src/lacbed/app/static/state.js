@@ -39,15 +39,19 @@ export const look = {
   model: "exact",
   code: "python",
   unit: "mrad",
+  semi: null,
+  compare: "none",
+  swipe: 0.5,
 };
 
 /**
  * What has arrived. Everything carries `of`, the state that it was asked with, and from it alone its labels are made.
  * `results` are within the tolerance, the newest first: all reflections at one thickness, or one at many thicknesses;
- * `rough` and `learned` are what came before them, and `last` is the image that was on the screen last.
+ * `rough` and `learned` are what came before them, `last` is the image that was on the screen last, and `kept` the
+ * picture A with which the one that is looked at is compared.
  */
 export const shown = {
-  results: [], rough: null, learned: null, fit: null, files: null, facts: null, potential: null, last: null, discs: null,
+  results: [], rough: null, learned: null, fit: null, files: null, facts: null, potential: null, last: null, discs: null, kept: null,
 };
 
 /** Where the probe is, in fractions of the picture from its upper left corner. */
@@ -65,8 +69,8 @@ export function busy(step) {
 /** Put values into controls, or take a tab; set when they are made. */
 export const knobs = { thickness: () => {}, thermal: () => {}, view: () => {}, all: () => {} };
 
-/** What choosing a thickness or a reflection in a figure does, or opening the reflection; set by act.js, so that figures need not know it. */
-export const chosen = { thickness: () => {}, reflection: () => {}, open: () => {} };
+/** What choosing a thickness, a reflection or a zone axis in a figure does, or opening the reflection; set by act.js, so that figures need not know it. */
+export const chosen = { thickness: () => {}, reflection: () => {}, zone: () => {}, open: () => {} };
 
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
@@ -84,12 +88,15 @@ export const samePhysics = (a, b) => sameZone(a, b) && PHYSICS.every((key) => sa
 /** A copy of the state for what is asked with it. */
 export const snapshot = () => structuredClone(state);
 
+/** Whether two lists of numbers, such as indices, are equal. */
+export const equal = (a, b) => a.length === b.length && a.every((v, i) => v === b[i]);
+
 const near = (a, b) => Math.abs(a - b) < 1e-6;
 
 /** Place of a thickness and a reflection in a pattern, or null if it lacks them. */
 export function placeIn(pattern, hkl = state.hkl, thickness = state.thickness) {
   const t = pattern.thicknesses.findIndex((value) => near(value, thickness));
-  const g = pattern.hkl.findIndex((one) => one.every((v, i) => v === hkl[i]));
+  const g = pattern.hkl.findIndex((one) => equal(one, hkl));
   return t < 0 || g < 0 ? null : { t, g };
 }
 
@@ -124,7 +131,7 @@ export const sourceOf = ({ pattern, thickness }) =>
 
 /** The series of the reflection that is asked for, as far as it is there. */
 export const series = () =>
-  shown.results.find((p) => p.hkl.length === 1 && samePhysics(p.of, state) && p.hkl[0].every((v, i) => v === state.hkl[i])) ?? null;
+  shown.results.find((p) => p.hkl.length === 1 && samePhysics(p.of, state) && equal(p.hkl[0], state.hkl)) ?? null;
 
 /** All reflections at the thickness that is asked for. */
 export function discs() {
@@ -137,7 +144,7 @@ const KEPT = 12;
 /** Keep a result; a piece joins the series that it belongs to. */
 export function keep(pattern) {
   const old = pattern.part && shown.results.find(
-    (p) => p.part && samePhysics(p.of, pattern.of) && p.hkl[0].every((v, i) => v === pattern.hkl[0][i]),
+    (p) => p.part && samePhysics(p.of, pattern.of) && equal(p.hkl[0], pattern.hkl[0]),
   );
   const joined = old ? join(old, pattern) : { ...pattern, parts: [pattern] };
   shown.results = [joined, ...shown.results.filter((p) => p !== old)].slice(0, KEPT);
@@ -157,7 +164,7 @@ function join(old, piece) {
 
 /**
  * What is looked at now: what is asked for, or while it is not there what was there before (`stale`), under its own
- * name. A difference of learned and exact image is `signed`.
+ * name. A difference, of learned and exact image or of two pictures, is `signed`.
  */
 export function current() {
   const [result, guess] = [exact() ?? viewOf(shown.rough), viewOf(shown.learned)];
@@ -169,7 +176,43 @@ export function current() {
     }
   }
   if (found) shown.last = found;
-  return found ?? (shown.last ? { ...shown.last, stale: true } : null);
+  const now = found ?? (shown.last ? { ...shown.last, stale: true } : null);
+  return now && shown.kept && !now.signed ? compared(now, shown.kept) : now;
+}
+
+/** What is looked at, B, with the picture A that was kept `beside` it or taken from it (`against`). */
+function compared(now, kept) {
+  if (look.compare === "swipe") return { ...now, beside: kept };
+  if (look.compare !== "difference") return now;
+  if (compared.of?.[0] !== now.values || compared.of[1] !== kept.values) {
+    const other = onGridOf(now, kept);
+    compared.of = [now.values, kept.values, now.values.map((v, i) => v - other[i])];
+  }
+  return { ...now, whole: now.values, values: compared.of[2], signed: true, against: kept };
+}
+
+/** The values of a picture at the pixels of another, linear between its own; NaN beyond them. */
+function onGridOf({ size, pattern }, kept) {
+  const { k_first, k_step } = kept.pattern;
+  if (size === kept.size && near(pattern.k_step / k_step, 1)) return kept.values;
+  const found = new Float32Array(size * size).fill(NaN);
+  const place = Array.from({ length: size }, (_, i) => (pattern.k_first + i * pattern.k_step - k_first) / k_step);
+  const last = kept.size - 1;
+  for (let row = 0; row < size; row++) {
+    if (place[row] < -0.5 || place[row] > last + 0.5) continue;
+    const y = Math.max(0, Math.min(last, place[row]));
+    const r = Math.min(Math.floor(y), last - 1);
+    for (let column = 0; column < size; column++) {
+      if (place[column] < -0.5 || place[column] > last + 0.5) continue;
+      const x = Math.max(0, Math.min(last, place[column]));
+      const c = Math.min(Math.floor(x), last - 1);
+      const [u, v, i] = [x - c, y - r, r * kept.size + c];
+      const values = kept.values;
+      found[row * size + column] =
+        (1 - v) * ((1 - u) * values[i] + u * values[i + 1]) + v * ((1 - u) * values[i + kept.size] + u * values[i + kept.size + 1]);
+    }
+  }
+  return found;
 }
 
 /** A number without needless decimals. */

@@ -3,6 +3,7 @@
 import { table } from "./colormaps.js";
 import { formula, reflectionName, setting, spaceGroup } from "./names.js";
 import { digits, paint, percentiles, roundLength } from "./picture.js";
+import { equal } from "./state.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -134,7 +135,7 @@ export function drawSpots(host, facts, chosen, extent, choose) {
   const half = extent * facts.shortest * zoom;
   const map = svg("svg", { viewBox: `${-side / 2} ${-side / 2} ${side} ${side}`, class: "spots" });
   map.append(svg("rect", { x: -half, y: -half, width: 2 * half, height: 2 * half, class: "reach" }));
-  const isChosen = (spot) => spot.hkl.every((v, i) => v === chosen[i]);
+  const isChosen = (spot) => equal(spot.hkl, chosen);
   const pick = (spot) => choose(spot.hkl);
   const marks = facts.spots.map((spot) => {
     const central = spot.hkl.every((v) => v === 0);

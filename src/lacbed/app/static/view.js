@@ -1,6 +1,8 @@
 // The picture: pattern, difference or discs, with legend, histogram and badge.
 
 import { stops, table } from "./colormaps.js";
+import { largestAngle } from "./cbed.js";
+import { paintKept, showCompare } from "./compare.js";
 import { drawDiscs } from "./discs.js";
 import { showCode, showTitles, shownDiscs } from "./facts.js";
 import { showFit } from "./fit.js";
@@ -9,14 +11,15 @@ import { NOTHING, bounds, digits, draw, histogram, percentiles, zncc } from "./p
 import { showOverlay, showReadout } from "./probe.js";
 import { showProfile } from "./profile.js";
 import { showSeries } from "./series.js";
-import { $, busy, current, exact, look, run, shown, state, viewOf } from "./state.js";
+import { $, busy, current, equal, exact, look, run, shown, state, viewOf } from "./state.js";
 import { element, svg } from "./structure.js";
+import { showTilt } from "./tilt.js";
 import { showZoom } from "./zoom.js";
 
 /** Choice between learned, exact and their difference, as far as they are there. */
 export function offerModels() {
   const [guess, result] = [viewOf(shown.learned), exact()];
-  const both = shown.learned && result && look.view === "pattern" && shown.learned.of.hkl.every((v, i) => v === state.hkl[i]);
+  const both = shown.learned && result && look.view === "pattern" && equal(shown.learned.of.hkl, state.hkl);
   $("models").hidden = !both;
   if (!both) return;
   const same = guess && guess.size === result.size;
@@ -57,10 +60,20 @@ export function showPicture({ everything = false } = {}) {
 function paintPicture() {
   const isDiscs = look.view === "discs";
   const isFit = look.view === "fit";
+  const isTilt = look.view === "tilt";
   $("fit").hidden = !isFit;
-  for (const id of ["plate", "readout", "thickness-card", "data-files", "microscope", "tools"]) $(id).hidden = isFit;
-  for (const id of ["contrast", "lines-row"]) $(id).hidden = isFit || isDiscs; // each image has a contrast of its own
-  $("save-fit").hidden = !isFit;
+  $("tilt").hidden = !isTilt;
+  for (const id of ["plate", "readout", "thickness-card", "data-files", "tools"]) $(id).hidden = isFit || isTilt;
+  $("microscope").hidden = isFit;
+  for (const id of ["take", "display"]) $(id).hidden = isTilt;
+  const isCbed = isDiscs && look.semi !== null;
+  $("contrast").hidden = isFit || (isDiscs && !isCbed); // each image has a contrast of its own
+  $("lines-row").hidden = isFit || isDiscs;
+  $("cbed-row").hidden = !isDiscs;
+  $("together-row").hidden = !isDiscs || isCbed;
+  if (!isFit) showCompare();
+  for (const id of ["save-fit", "save-report"]) $(id).hidden = !isFit;
+  $("figure-open").hidden = isFit;
   showTitles();
   showCode();
   if (isFit) {
@@ -69,13 +82,20 @@ function paintPicture() {
     window.lacbedShown = { of: shown.fit?.of, view: "fit" };
     return;
   }
-  $("frame").classList.toggle("bare", isDiscs);
-  $("frame").classList.toggle("pixels", !look.smooth && !isDiscs);
+  if (isTilt) {
+    showTilt();
+    $("badge").hidden = $("old").hidden = true;
+    window.lacbedShown = { of: shown.facts?.of, view: "tilt" };
+    return;
+  }
+  $("frame").classList.toggle("bare", isDiscs && !isCbed);
+  $("frame").classList.toggle("pixels", !look.smooth && (!isDiscs || isCbed));
   const colours = table(look.colours, look.inverted);
   const now = isDiscs ? shownDiscs() : current();
   if (isDiscs) paintDiscs(now, colours);
   else paintPattern(now, colours);
   showZoom();
+  paintKept(isDiscs ? null : now, colours);
   showReadout();
   showOverlay();
   showProfile();
@@ -87,7 +107,7 @@ function showBadge(now, isDiscs) {
   $("badge").hidden = !now || Boolean(now.stale);
   $("old").hidden = !now?.stale;
   $("frame").classList.toggle("wait", Boolean(now?.stale));
-  window.lacbedShown = now && { of: now.of, stage: now.pattern.stage, stale: Boolean(now.stale), thickness: now.thickness ?? now.pattern.thicknesses[0], hkl: now.hkl };
+  window.lacbedShown = now && { of: now.of, stage: now.pattern.stage, stale: Boolean(now.stale), thickness: now.thickness ?? now.pattern.thicknesses[0], hkl: now.hkl, ...comparisonOf(now) };
   if (!now) return;
   if (now.stale) {
     $("old").textContent = run.refused ? "Not what is asked for: that was not computed" : "Not yet what is asked for";
@@ -95,9 +115,24 @@ function showBadge(now, isDiscs) {
   }
   const { pattern } = now;
   const dark = !isDiscs && !now.signed && bounds(now.values)[1] < NOTHING ? ", zero to rounding" : "";
-  $("badge").textContent = `${now.signed ? "Learned − computed" : badgeOf(pattern)}${dark}`;
+  $("badge").textContent = `${now.against ? differenceBadge(now) : now.signed ? "Learned − computed" : badgeOf(pattern)}${dark}`;
   $("badge").dataset.stage = pattern.stage;
   $("badge").title = ["Bloch waves; refraction by the mean inner potential; paraxial", ...pattern.notes].join("\n");
+}
+
+/** What is compared with what is shown, for whoever checks the labels. */
+function comparisonOf({ against, beside }) {
+  const told = (kept) => kept && { of: kept.of, stage: kept.pattern.stage, thickness: kept.thickness, hkl: kept.hkl };
+  return { against: told(against), beside: told(beside) };
+}
+
+/** Of what a difference of two pictures is, and how far it can be trusted. */
+function differenceBadge({ pattern, against }) {
+  const both = [pattern, against.pattern];
+  if (both.some((one) => one.stage !== "exact")) return `B − A: ${badgeOf(pattern)} − ${badgeOf(against.pattern)}`;
+  if (both.some((one) => one.converged === false)) return "B − A, both computed, not converged";
+  const error = both.reduce((sum, one) => sum + (one.error || 0), 0);
+  return `B − A, both computed${error ? `, error ≈ ${digits(error, 2)}` : ""}`;
 }
 
 /** In how far a pattern is right. */
@@ -127,15 +162,15 @@ function paintPattern(now, colours) {
     return;
   }
   const label = labelOf(now);
-  const [low, high] = bounds(now.values);
+  const [low, high] = bounds(now.signed ? now.values.filter(Number.isFinite) : now.values);
   canvas.setAttribute("aria-label", `LACBED pattern: ${label.title}, ${label.subtitle}; intensities ${digits(low, 3)} to ${digits(high, 3)}`);
   if (now.signed) {
-    const size = Math.max(...bounds(now.values).map(Math.abs)) || 1;
+    const size = Math.max(Math.abs(low), Math.abs(high)) || 1;
     draw(canvas, now.values, now.size, [-size, size], false, table("difference"));
     showLegend([-size, size], "difference", false);
     return;
   }
-  if (look.auto) look.limits = percentiles(now.values);
+  if (look.auto) look.limits = commonLimits([now, now.beside].filter(Boolean));
   draw(canvas, now.values, now.size, look.limits, look.logarithmic, colours);
   showLegend(look.limits, look.colours, look.inverted);
   showContrast(now);
@@ -151,11 +186,29 @@ function paintDiscs(now, colours) {
     canvas.setAttribute("aria-label", "No reflections yet");
     return;
   }
+  $("semi").max = $("semi-number").dataset.max = largestAngle(now.pattern).toFixed(3);
+  if (now.cbed) return paintCbed(now, colours);
   const ink = getComputedStyle(document.documentElement).getPropertyValue("--accent");
   drawDiscs(canvas, now.pattern, { ...look, colours, chosen: state.hkl, ink: resolve(ink) });
   canvas.setAttribute("aria-label", `${labelOf(now, true).title}: ${now.pattern.hkl.length} reflections as discs in their positions`);
   const all = look.together ? percentiles(now.pattern.data) : [0, 1];
   showLegend(all, look.colours, look.inverted, look.together ? null : ["bright", "dark"]);
+  return undefined;
+}
+
+/** The grey scale of one picture, or of A and B together, so that one legend is true of both. */
+function commonLimits(pictures) {
+  const limits = pictures.map(({ values }) => percentiles(values));
+  return [Math.min(...limits.map(([low]) => low)), Math.max(...limits.map(([, high]) => high))];
+}
+
+function paintCbed(now, colours) {
+  const { cbed } = now;
+  if (look.auto) look.limits = percentiles(cbed.values, 0.5);
+  draw($("picture"), cbed.values, cbed.size, look.limits, look.logarithmic, colours);
+  $("picture").setAttribute("aria-label", `CBED pattern: ${labelOf(now, true).title}, ${labelOf(now, true).subtitle}`);
+  showLegend(look.limits, look.colours, look.inverted);
+  showContrast(cbed);
 }
 
 /** A colour of the style sheet as the canvas understands it. */

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from lacbed import report
 from lacbed.experiment.extract import figures
@@ -39,8 +38,8 @@ def write_look(look: Look, folder: Path, title: str) -> None:
     """Write the report of a first look alone."""
     folder.mkdir(exist_ok=True)
     _write_summary(folder, {"look": _look_numbers(look)})
-    _save(figures.frames_figure(look), folder / FRAMES)
-    _save(figures.track_figure(look), folder / TRACK)
+    save_figure(figures.frames_figure(look), folder / FRAMES)
+    save_figure(figures.track_figure(look), folder / TRACK)
     report.write_report(folder, title, [*_look_parts(look)], _look_facts(look), look.notes)
 
 
@@ -59,7 +58,7 @@ def write_extraction(extraction: Extraction, folder: Path) -> None:
         IMAGES: montage(experiment.pattern),
     }
     for name, drawn in pictures.items():
-        _save(drawn, folder / name)
+        save_figure(drawn, folder / name)
     facts = [
         ("reflections", str(len(experiment.hkl))),
         ("half-width / (1/Å)", f"{grid.half_width:.5g} ± {grid.uncertainty[0]:.1g}"),
@@ -71,11 +70,6 @@ def write_extraction(extraction: Extraction, folder: Path) -> None:
     _write_summary(folder, summary | {"look": _look_numbers(look)})
     title = f"{experiment.name}: extraction of a stack"
     report.write_report(folder, title, parts, facts, experiment.notes)
-
-
-def _save(drawn: Figure, path: Path) -> None:
-    with replacing(path) as temporary:
-        save_figure(drawn, temporary)
 
 
 def _write_summary(folder: Path, content: dict[str, Any]) -> None:

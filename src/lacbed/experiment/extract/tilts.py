@@ -35,6 +35,10 @@ SEARCHED, REFINED = 9, 30
 RANGE = (0.35, 9.0)
 """Half-widths of a scan in units of the shortest vector between discs that are tried."""
 
+SYSTEMATIC = 3e-4
+"""Relative error of the steps beyond what noise and differences between images tell: of three series made by
+independent code they were wrong by 0.016, 0.024 and 0.043 %, and those said 0.01 %."""
+
 FOLLOWED = 8
 LEAST = 0.25
 """Mean correlation of images with their inversion below which no geometry is believed."""
@@ -231,7 +235,7 @@ def _refined(images: Array, variance: Array, sites: IntArray, zero: Array, steps
     covariance: Array = np.zeros((6, 6))
     chi2, last = math.inf, math.inf
     for _ in range(12):
-        normal, right, cost, count = np.zeros((6, 6)), np.zeros(6), 0.0, 0
+        normal, pulls, cost, count = np.zeros((6, 6)), list[Array](), 0.0, 0
         for f, g, s, v, site in zip(filled, slopes, smooth, variance, sites, strict=True):
             pair = _pairs(values, site, size)
             if pair is None:
@@ -250,14 +254,14 @@ def _refined(images: Array, variance: Array, sites: IntArray, zero: Array, steps
             slope = np.stack([map_coordinates(a, there[known].T, order=1) for a in g])  # (2, pair)
             J = np.concatenate([2 * slope, -site[0] * slope, -site[1] * slope])  # d partner / d value
             normal += (J / sigma2) @ J.T
-            right += (J / sigma2) @ rest
+            pulls.append((J / sigma2) @ rest)
             cost += float((rest**2 / sigma2).sum())
             count += int(known.sum())
         if count < 60:
             return None
         chi2 = cost / count
         covariance = np.asarray(np.linalg.pinv(normal, rcond=1e-12), dtype=np.float64)
-        step = covariance @ right
+        step = covariance @ np.sum(pulls, axis=0)
         longest = float(np.abs(step[:2]).max()) + float(np.abs(step[2:]).max())
         values = values + step * min(1.0, 2.0 / max(longest, 1e-9))
         if np.any(np.abs(values[:2] - size / 2) > 2 * size):
@@ -270,9 +274,26 @@ def _refined(images: Array, variance: Array, sites: IntArray, zero: Array, steps
         return None
     kept = 1 / (4 * math.pi * 0.7**2)
     # every pair is there twice; errors of the slopes' own noise are small beside it
-    scale = 2.0 * max(1.0, chi2 / kept)
+    plain = covariance * 2.0 * max(1.0, chi2 / kept)
     symmetry = _symmetry(filled, smooth, sites, values, size)
-    return Tilts(zero, steps, covariance * scale, symmetry, chi2 / kept, sites)
+    total = _widest(plain, covariance, np.array(pulls))
+    total[2:, 2:] += np.diag(np.repeat((SYSTEMATIC * np.linalg.norm(steps, axis=1)) ** 2, 2))
+    return Tilts(zero, steps, total, symmetry, chi2 / kept, sites)
+
+
+def _widest(plain: Array, inverse: Array, pulls: Array) -> Array:
+    """The larger, value by value, of the covariance of independent pixels and of that of independent images.
+
+    What is left of an image is mostly systematic (drift, distortion, blur) and the same in many pixels; how far
+    each image pulls the values, (image, value), tells what that does: a sandwich (White, Econometrica 48 (1980)
+    817).
+    """
+    count = len(pulls)
+    if count < 4:
+        return plain
+    clustered = inverse @ (pulls.T @ pulls) @ inverse * count / (count - 3)
+    wider = np.sqrt(np.maximum(1.0, np.diag(clustered) / np.maximum(np.diag(plain), 1e-300)))
+    return np.asarray(plain * np.outer(wider, wider))
 
 
 def _pairs(values: Array, site: IntArray, size: IntArray) -> tuple[IntArray, Array] | None:

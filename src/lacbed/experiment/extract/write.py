@@ -154,19 +154,26 @@ def to_experiment(
         energy, zone_axis, grid.x_direction, grid.half_width, grid.orientation, foil_normal, grid.center
     )
     plain = make_experiment(
-        images, hkl, geometry, crystal=crystal, name=name or crystal.name, source=source, notes=notes
+        images,
+        hkl,
+        geometry,
+        crystal=crystal,
+        name=name or crystal.name,
+        source=source,
+        notes=notes,
+        variance=variance,
     )
     turned = {
         key: images_to_pattern(values, grid.orientation)
-        for key, values in (("variance", variance), ("background", background), ("mask", flags))
+        for key, values in (("background", background), ("mask", flags))
     }
     dims = ("hkl", "ky", "kx")
     meaning = "; ".join(f"{flag}: {text}" for flag, text in FLAGS.items())
     pattern = plain.pattern.assign_coords(
-        variance=(dims, turned["variance"], {"units": "electrons^2", "long_name": "variance of the intensity"}),
         background=(dims, turned["background"], {"units": "electrons", "long_name": "background taken away"}),
         mask=(dims, turned["mask"], {"long_name": f"why a pixel is masked, 0 for one that is used ({meaning})"}),
     )
+    pattern["variance"].attrs["units"] = "electrons^2"
     pattern.attrs |= {
         "units": "electrons",
         "long_name": "LACBED intensity",

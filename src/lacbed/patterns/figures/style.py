@@ -16,6 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from lacbed.constants import wavelength
+from lacbed.io.atomic import replacing
 from lacbed.patterns.schema import axis_step, number_text, round_length
 
 PAPER = "#0d0f12"
@@ -129,5 +130,10 @@ def mrad_per_length(data: xr.DataArray, axis: str = "kx") -> float:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG; the file name's ending does not matter."""
-    figure.savefig(path, format="png", facecolor=figure.get_facecolor(), metadata={"Software": "lacbed"})
+    """Write a figure as PNG, whole or not at all; the file name's ending does not matter.
+
+    Raises:
+        FileFormatError: if the operating system refuses.
+    """
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", facecolor=figure.get_facecolor(), metadata={"Software": "lacbed"})

@@ -1,0 +1,1 @@
+"""Benchmarks that anyone can enter: frozen crystals and splits, data by one command, scores of predictions."""

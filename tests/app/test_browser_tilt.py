@@ -1,0 +1,100 @@
+"""The stereogram in a real headless Chromium."""
+
+import numpy as np
+import pytest
+from browser_helpers import png_text, wait_for_exact, wait_for_rest
+
+pytestmark = pytest.mark.browser
+
+TILT = "#crystal=Si&g=1&n=16&t=100&tmax=100&view=tilt"
+
+
+def place_of(page, direction):
+    """Where a direction of a cubic crystal, seen along [001] and 90° wide, lies on the screen."""
+    x, y, z = np.array(direction) / np.linalg.norm(direction)
+    box = page.locator("#stereogram").bounding_box()
+    half = box["width"] / 2
+    return box["x"] + half + half * x / (1 + z), box["y"] + half - half * y / (1 + z)
+
+
+def test_a_pole_is_clicked_and_becomes_the_zone_axis(open_page):
+    page = open_page(TILT)
+    page.wait_for_selector("#tilt-poles button")
+    wait_for_rest(page)
+    assert page.inner_text("#title") == "Si [001]"
+    assert "stereogram" in page.inner_text("#subtitle")
+    assert page.is_hidden("#take")
+    page.mouse.move(*place_of(page, (0, 1, 1)))
+    assert "[011] 45.0°" in page.inner_text("#tilt-note")
+    page.mouse.click(*place_of(page, (0, 1, 1)))
+    page.wait_for_function("() => document.getElementById('title').textContent.includes('[011]')")
+    wait_for_rest(page)
+    assert "[011] 0.0°" in page.locator("#tilt-poles button").first.inner_text()
+    assert page.input_value("#zone") == "0 1 1"
+    with page.expect_download() as waiting:
+        page.click("#tilt-save")
+    told = png_text(waiting.value.path())
+    assert "Si  [011]; stereogram" in told["caption"]
+    page.click("#tab-pattern")
+    wait_for_exact(page)
+    assert page.inner_text("#title") == "Si [011]"
+
+
+def test_dragging_turns_and_keys_do_the_same(open_page):
+    page = open_page(TILT)
+    page.wait_for_selector("#tilt-poles button")
+    wait_for_rest(page)
+    x, y = place_of(page, (0, 0, 1))
+    half = page.locator("#stereogram").bounding_box()["width"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 0.2 * half, y, steps=8)
+    page.mouse.up()
+    wait_for_rest(page)
+    # [001] has gone to the right by 0.4 rad = 22.9°, so that the centre lies 3.6° from [-102].
+    name, _, angle = page.locator("#tilt-poles button").first.inner_text().partition("] ")
+    assert name == "[1\u030502"
+    assert abs(float(angle.removesuffix("°")) - 3.6) < 1
+    assert page.inner_text("#title") == "Si [001]"  # turned, not chosen
+    page.focus("#stereogram")
+    page.keyboard.press("0")
+    page.keyboard.press("+")
+    wait_for_rest(page)
+    assert page.inner_text("#tilt-field") == "63.0°"
+    page.keyboard.press("Shift+ArrowUp")
+    wait_for_rest(page)
+    assert "Nearest to the centre" in page.inner_text("#spoken")
+
+
+def test_bragg_lines_lie_where_they_must_and_are_fast(open_page):
+    page = open_page(TILT.replace("Si", "SrTiO3"))
+    page.wait_for_selector("#tilt-poles button")
+    wait_for_rest(page)
+    page.focus("#stereogram")
+    for _ in range(11):
+        page.keyboard.press("+")
+    wait_for_rest(page)
+    found = page.evaluate(
+        """async () => {
+          const { shown } = await import("/static/state.js");
+          const { drawTilt } = await import("/static/tilt.js");
+          const canvas = document.getElementById("stereogram");
+          const took = Array.from({ length: 40 }, () => drawTilt(canvas, shown.facts)).sort((a, b) => a - b)[20];
+          const pen = canvas.getContext("2d");
+          const side = canvas.width;
+          const half = side / 2 - 2;
+          const field = Number(document.getElementById("tilt-field").textContent.replace("°", "")) * Math.PI / 180;
+          const theta = Math.asin(shown.facts.wavelength * 0.5 / 3.9053 * 2); // of 200
+          const across = half * Math.tan(theta / 2) / Math.tan(field / 2);
+          // The brightest column near x = +across, on a row away from other lines.
+          const row = pen.getImageData(0, Math.round(side / 2 - 0.31 * half), side, 1).data;
+          const at = Math.round(side / 2 + across);
+          let best = at - 6;
+          for (let i = at - 6; i <= at + 6; i++) if (row[4 * i] > row[4 * best]) best = i;
+          return { took, off: best - (side / 2 + across), bright: row[4 * best] };
+        }"""
+    )
+    print(f"a stereogram takes {found['took']:.1f} ms")
+    assert abs(found["off"]) <= 1.5
+    assert found["bright"] > 60
+    assert found["took"] < 60  # a few ms on a quiet machine

@@ -1,0 +1,120 @@
+"""Plans: laws of counting first, then what refinements of noisy images scatter by, then bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import lacbed
+from lacbed.cli import main
+from lacbed.errors import SettingError
+from lacbed.refinement.design import Design, Forecast, forecast, joined, linearised, plan
+from lacbed.refinement.objective import explain
+from lacbed.refinement.uncertainties import response
+
+MGO = lacbed.Crystal.named("MgO")
+SMALL = Design((0, 0, 1), 450.0, 0.55, images=5, pixels=16, dose=2000.0, background=0.0)
+FREE = ("thickness", "B")
+
+
+@pytest.fixture(scope="module")
+def small() -> Forecast:
+    return forecast(MGO, SMALL, FREE, ("proportional", 5.0))
+
+
+def test_four_times_the_dose_halves_all_uncertainties(small: Forecast) -> None:
+    more = forecast(MGO, replace(SMALL, dose=4 * SMALL.dose), FREE, ("proportional", 5.0))
+    for name, value in small.uncertainties.items():
+        assert more.uncertainties[name] == pytest.approx(value / 2, rel=1e-3)
+
+
+def test_two_equal_stacks_share_their_crystal_and_nothing_else(small: Forecast) -> None:
+    both = joined([small, small])
+    assert {p.kind for p in both.parameters} == {"B"}
+    for name, value in both.uncertainties.items():
+        assert value == pytest.approx(small.uncertainties[name] / math.sqrt(2), rel=1e-6)
+
+
+def test_noise_moves_the_parameters_as_forecast(small: Forecast) -> None:
+    """One step of least squares from the truth, on images with counting noise."""
+    _, _, target, fit = linearised(MGO, SMALL, FREE, ("proportional", 5.0), "kirkland")
+    random = np.random.default_rng(0)
+    steps = []
+    for _ in range(300):
+        counts = torch.as_tensor(random.poisson(target.images.numpy()).astype(float))
+        noisy = explain(replace(target, images=counts), fit.images)
+        steps.append(response(fit.slopes, noisy.residual))
+    scatter = np.std(steps, axis=0)
+    forecasts = [small.uncertainties[p.name] for p in small.parameters]
+    assert scatter == pytest.approx(forecasts, rel=0.15)  # 300 draws know it to 4 %
+
+
+def test_a_plan_ranks_what_is_wanted() -> None:
+    dim, bright = replace(SMALL, dose=200.0), SMALL
+    found = plan(MGO, [dim, bright], ("B",), absorption=None, together=2)
+    assert [f.designs for f in found] == [(dim, bright), (bright,), (dim,)]
+    scores = [f.score(["B"]) for f in found]
+    assert scores == sorted(scores)
+    assert found[1].worst("thickness")[0] in found[1].uncertainties
+
+
+@pytest.mark.parametrize(
+    ("designs", "want", "together", "says"),
+    [
+        ([], ("B",), 1, "1 to 200 designs"),
+        ([SMALL], ("colour",), 1, "colour"),
+        ([SMALL], (), 1, "nothing"),
+        ([SMALL], ("thickness",), 2, "share"),
+        ([SMALL], ("x",), 1, "symmetry fixes"),
+    ],
+)
+def test_impossible_plans_are_refused(
+    designs: list[Design], want: tuple[str, ...], together: int, says: str
+) -> None:
+    with pytest.raises(SettingError, match=says):
+        plan(MGO, designs, want, absorption=None, together=together)
+
+
+@pytest.mark.parametrize(
+    "change", [{"dose": 0}, {"dose": math.nan}, {"images": 0}, {"pixels": 2}, {"readout": -1}]
+)
+def test_impossible_designs_are_refused(change: dict[str, float]) -> None:
+    with pytest.raises(SettingError, match="design"):
+        replace(SMALL, **change)
+
+
+def test_the_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "plan.csv"
+    options = [
+        "--zones",
+        "0,0,1",
+        "-t",
+        "450",
+        "--half-width",
+        "0.5",
+        "--images",
+        "4",
+        "-n",
+        "16",
+        "--absorption",
+        "none",
+    ]
+    assert main(["plan", "MgO", *options, "--want", "B", "--dose", "100", "-o", str(out), "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)["forecasts"][0]
+    written = list(csv.reader(out.read_text(encoding="utf-8").splitlines()))
+    assert written[1][0] == row["design"]
+    place = written[0].index("uncertainty of B:Mg1")
+    assert float(written[1][place]) == pytest.approx(row["wanted"]["B:Mg1"], rel=1e-3)
+    other = tmp_path / "notes.csv"
+    other.write_text("mine\n", encoding="utf-8")
+    assert main(["plan", "MgO", *options, "-o", str(other)]) == 2
+    assert other.read_text(encoding="utf-8") == "mine\n"
+    assert main(["plan", "MgO", *options, "-o", str(tmp_path / "plan.nc")]) == 2
+    assert main(["plan", "MgO", *options, "--want", "colour"]) == 2
