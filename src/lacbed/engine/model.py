@@ -112,7 +112,9 @@ def near_waves(
     away = torch.maximum(-others - highest, others - energies[0])
     levels = torch.cat([highest + ASIDE * (away - around), -energies])
     order = torch.argsort(levels)
-    return levels[order], torch.cat([others, energies])[order], torch.block_diag(waves, vectors)[:, order]
+    both = vectors.new_zeros((near, near))
+    both[:aside, :aside], both[aside:, aside:] = waves, vectors
+    return levels[order], torch.cat([others, energies])[order], both[:, order]
 
 
 def far_enough(potential: ZonePotential, energies: Tensor, vectors: Tensor, allowed: float) -> tuple[float, float]:

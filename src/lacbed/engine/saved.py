@@ -128,14 +128,8 @@ def _basis(groups: Mapping[str, Mapping[str, Tensor]], record: Mapping[str, Any]
     shift = held["shift"].numpy() if "shift" in held else None
     kept = {name: held.get(name) for name in ("vectors", "size", "elastic", "absorptive")}
     oblique = Oblique(**groups["oblique"]) if "oblique" in groups else None
-    potential = ZonePotential(
-        **arrays,
-        **kept,
-        shift=shift,
-        mean=float(record["mean"]),
-        oblique=oblique,
-        aside=int(record.get("aside", 0)),  # type: ignore[arg-type]
-    )
+    fields: dict[str, Any] = {**arrays, **kept, "shift": shift, "oblique": oblique}
+    potential = ZonePotential(**fields, mean=float(record["mean"]), aside=int(record.get("aside", 0)))
     model, judge = (_model(groups[name]) for name in ("model", "judge"))
     numbers = {name: float(record[name]) for name in ("deepest", "margin", "g_max", "tail")}
     return Basis(potential=potential, model=model, judge=judge, reach=Reach(**record["reach"]), **numbers)
