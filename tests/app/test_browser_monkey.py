@@ -26,23 +26,31 @@ def actions(page, chance):
         ),
         "zone": lambda: type_in(page, "#zone", chance.choice(["0 0 1", "1-10", "1 1 1", "9 9", "2 0 0"])),
         "voltage": lambda: type_in(page, "#voltage-number", chance.choice(["100", "300", "2,5", "80,5"])),
-        "thickness": lambda: type_in(page, "#thickness-number", chance.choice(["100", "120", "33", "-1"])),
+        "thickness": lambda: type_where_shown(page, chance.choice(["100", "120", "33", "-1"])),
         "reflection": lambda: page.evaluate(PICK, chance.random()),
         "drag": lambda: page.evaluate(DRAG, chance.choice([50, 90, 150])),
         "view": lambda: page.click(chance.choice(["#tab-pattern", "#tab-discs", "#tab-pattern", "#tab-tilt"])),
         "pole": lambda: page.evaluate(POLE, chance.random()),
-        "keep": lambda: click_hidden(page, "keep"),
-        "drop": lambda: click_hidden(page, "kept-drop"),
-        "compare": lambda: click_hidden(page, "swipe", "difference", chance=chance),
-        "cbed": lambda: click_hidden(page, "true-size"),
-        "undo": lambda: click_hidden(page, chance.choice(["undo", "undo", "redo"])),
-        "colours": lambda: page.select_option("#colours", chance.choice(["gray", "viridis"])),
+        "keep": lambda: click_if_shown(page, "keep"),
+        "drop": lambda: click_if_shown(page, "kept-drop"),
+        "compare": lambda: click_if_shown(page, "swipe", "difference", chance=chance),
+        "cbed": lambda: click_if_shown(page, "true-size"),
+        "undo": lambda: click_if_shown(page, chance.choice(["undo", "undo", "redo"])),
+        "colours": lambda: (
+            page.is_visible("#colours") and page.select_option("#colours", chance.choice(["gray", "viridis"]))
+        ),
         "cancel": lambda: page.evaluate("document.getElementById('cancel').click()"),
         "wait": lambda: wait_for_rest(page),
     }
 
 
-def click_hidden(page, *names, chance=None):
+def type_where_shown(page, text):
+    """Type a thickness, which the stereogram has not."""
+    if page.is_visible("#thickness-number"):
+        type_in(page, "#thickness-number", text)
+
+
+def click_if_shown(page, *names, chance=None):
     """Click a button if it can be clicked, or one of the ways to compare if it is shown."""
     if chance is not None:
         value = chance.choice(names)

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import zarr
 
-from lacbed.benchmark.definition import load_definition
+from lacbed.benchmark.definition import load_definition, sides
 from lacbed.benchmark.score import intervals, summarise
 from lacbed.benchmark.submission import Card, card_text, write_submission
+from lacbed.benchmark.table import packaged_scores
 from lacbed.benchmark.task_data import open_task
 from lacbed.datasets.splits import near_duplicates
 
@@ -317,4 +318,11 @@ def test_definition_of_the_table_is_packaged(lacbed):
     assert code == 0, err
     assert out.startswith("# LACBED-1")
     assert "not measured yet" in out.lower()
-    assert load_definition().name == "LACBED-1"
+    page = Path(__file__).parents[2] / "docs" / "lacbed-1.md"
+    shown = [line for line in page.read_text("utf-8").splitlines() if line.startswith("| downfold")]
+    assert shown
+    assert shown == [line for line in out.splitlines() if line.startswith("| downfold")]
+    for one in packaged_scores():
+        low, high = one["intervals"]["z_mean"]
+        assert low <= one["metrics"]["z_mean"] <= high
+        assert one["crystals"] == len(sides(load_definition(), one["split"])["test"])

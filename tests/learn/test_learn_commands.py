@@ -80,7 +80,7 @@ def test_predict(lacbed, trained, tmp_path):
         (["train", "unett", "-d", "d.zarr", "-o", "run"], "is a .toml or .json file or one of"),
         (["train", "unet", "-d", "d.zarr", "-o", "run", "--set", "training.epoch=1"], "no key 'epoch'"),
         (["train", "unet", "-d", "d.zarr", "-o", "run"], "set model.pixels = 16"),
-        (["evaluate", "nowhere", "d.zarr", "-o", "report"], "is not a model"),
+        (["evaluate", "nowhere", "d.zarr", "-o", "report"], "no model "),
         (["evaluate", "MODEL", "d.zarr", "-o", "nowhere/report"], "no such folder"),
         (["learning-curve", "unet", "-d", "d.zarr", "-o", "c", "--fractions", "0.5,2"], "at most 1"),
         (["export", "--model", "MODEL", "-o", "model.pt"], ".onnx"),

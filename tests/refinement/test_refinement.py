@@ -19,7 +19,7 @@ from lacbed.refinement.constraints import (
     isotropic_displacement,
     position_directions,
 )
-from lacbed.refinement.files import check_folder, fingerprint, load_progress, save_progress
+from lacbed.refinement.files import STATE, fingerprint, load_progress, save_progress
 from lacbed.refinement.model import BlochModel
 from lacbed.refinement.objective import compare, explain, make_target, residual_of, reweighted, z_of
 from lacbed.refinement.options import Progress, RefinementOptions
@@ -36,6 +36,7 @@ from lacbed.refinement.uncertainties import (
     standard_uncertainties,
     with_uncertainty,
 )
+from lacbed.report import check_resumable
 from lacbed.state import crystal_state
 
 HKL = ((0, 0, 0), (1, -1, 1), (1, -1, -1), (0, 0, 2))
@@ -355,8 +356,8 @@ def test_folder_and_state(tmp_path):
     assert mark != fingerprint(data, crystal, RefinementOptions(free=("thickness",)))
     folder = tmp_path / "new"
     with pytest.raises(FileFormatError, match="resume"):
-        check_folder(folder, resume=True)
-    check_folder(folder, resume=False)
+        check_resumable(folder, "refinement", STATE, True)
+    check_resumable(folder, "refinement", STATE, False)
     progress = Progress(
         2, np.array([1.0, 2.0]), 300.0, 0.7, 90, np.ones((4, 2)), np.array([[300.0, 0.5]]), (("x", 0.1),), ("odd",)
     )
@@ -371,7 +372,7 @@ def test_folder_and_state(tmp_path):
     with pytest.raises(FileFormatError, match="another experiment"):
         load_progress(folder, "other")
     with pytest.raises(FileFormatError, match="not empty"):
-        check_folder(folder, resume=False)
+        check_resumable(folder, "refinement", STATE, False)
     (folder / "state.json").write_text("{", encoding="utf-8")
     with pytest.raises(FileFormatError, match="damaged"):
         load_progress(folder, mark)

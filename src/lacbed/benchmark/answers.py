@@ -16,7 +16,7 @@ from lacbed.datasets.dataset import LacbedDataset
 from lacbed.errors import SettingError
 from lacbed.learn import baselines, data, inverse_baselines
 from lacbed.learn.checkpoint import load_model
-from lacbed.learn.models import predicts
+from lacbed.learn.models import needs_of, predicts
 from lacbed.learn.surrogate import find_model
 
 MEAN, NEAREST = "mean", "nearest"
@@ -49,7 +49,7 @@ def _card(there: TaskData, name: str, description: str) -> Card:
 
 def dataset(there: TaskData, model: str | None = None) -> LacbedDataset:
     """The crystals as what models of this package read."""
-    found = LacbedDataset(there.store.path, absorptive=model is not None and "absorptive" in data.needs_of(model))
+    found = LacbedDataset(there.store.path, absorptive=model is not None and "absorptive" in needs_of(model))
     found.rows = there.rows
     return found
 

@@ -235,7 +235,7 @@ def _calibration(columns: Columns) -> dict[str, Any] | None:
         "within_1_sigma": float(columns["within_1"].mean()),
         "within_2_sigma": float(columns["within_2"].mean()),
         "negative_log_likelihood": float(columns["nll"].mean()),
-        "rank_correlation": float(np.corrcoef(ranks)[0, 1]) if known else None,
+        "rank_correlation": float(np.corrcoef(np.stack(ranks)).ravel()[1]) if known else None,
         "bins": [
             {
                 "patterns": len(part),

@@ -62,7 +62,5 @@ def _answers(loaded: LoadedModel) -> Tensor:
     if "pattern" not in batch:
         batch["pattern"] = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(1))
     output = loaded.model(batch)
-    if "pattern" in output:
-        return output["pattern"].float().clone()
-    answer = output["potential"].float()
-    return answer / (answer.max() - answer.min()).clamp(min=1e-12)
+    answer: Tensor = output["pattern" if "pattern" in output else "potential"].float().clone()
+    return answer if "pattern" in output else answer / (answer.max() - answer.min()).clamp(min=1e-12)

@@ -246,7 +246,9 @@ export function wireFiles() {
     if (!state.name) complain("A link cannot hold a CIF of your own; whoever opens it has to drop the CIF. “Session” saves both in one file.");
     try {
       await navigator.clipboard.writeText(location.href);
-      $("spoken").textContent = $("link").title = "Link copied";
+      $("spoken").textContent = "Link copied";
+      $("link").textContent = "Copied";
+      setTimeout(() => ($("link").textContent = "Copy link"), 1500);
     } catch { // only pages on this machine may write to the clipboard
       complain("The browser does not let this page copy; the link is the address of the page.");
     }
