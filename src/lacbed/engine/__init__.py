@@ -1,1 +1,1 @@
-"""Patterns of one flat Laue zone within a stated tolerance: see `lacbed.engine.zone`."""
+"""Patterns within a stated tolerance: see `lacbed.engine.zone`."""

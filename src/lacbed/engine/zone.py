@@ -84,9 +84,9 @@ def covers(settings: Settings, frame: Frame) -> bool:
 class Zone:
     """A crystal in one zone axis, solved once for many patterns within a tolerance.
 
-    The patterns are those of `lacbed.simulate` with one Laue zone, in a flat or a tilted foil. The largest error
-    of an intensity (a fraction of the incident one) at any pixel, compared with infinitely many beams, is kept
-    below `tolerance` by an estimate that every pattern states in its attribute `error_estimate`.
+    The patterns are those of `lacbed.simulate` in a flat or a tilted foil, with one Laue zone or more. The largest
+    error of an intensity (a fraction of the incident one) at any pixel, compared with infinitely many beams, is
+    kept below `tolerance` by an estimate that every pattern states in its attribute `error_estimate`.
 
     Args:
         crystal: the crystal.
@@ -146,8 +146,8 @@ class Zone:
         frame = make_frame(crystal, settings.zone_axis, settings.foil_normal, settings.x_direction)
         if not covers(settings, frame) or not settings.tolerance:
             raise SettingError(
-                "a Zone holds for one Laue zone, a foil that is not too steep (and flat for paraxial=False), no "
-                "weak beams and a tolerance above 0; use simulate with solver='auto' for anything else"
+                "a Zone holds for a tolerance above 0, a foil that is not too steep, no weak beams, and with "
+                "paraxial=False one Laue zone and a flat foil; use simulate with solver='auto' for anything else"
             )
         self._crystal, self._settings, self._frame = crystal, settings, frame
         self._foil = _foil(crystal, frame, settings)
