@@ -18,6 +18,7 @@ ROOMS = (
     "scattering",
     "geometry",
     "potential",
+    "xray",
     "projection",
     "state",
     "beams",
