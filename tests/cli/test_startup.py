@@ -50,5 +50,5 @@ def test_every_command_has_help():
     names = {command.name for command in app.registered_commands}
     learned = {"predict", "train", "evaluate", "learning-curve", "export"}
     exact = {"simulate", "potential", "cbed", "compare", "convergence", "convert", "crystals", "info", "app"}
-    inverse = {"fit", "refine", "identify", "retrieve", "solve"}
+    inverse = {"fit", "refine", "identify", "retrieve", "solve", "plan"}
     assert names == exact | learned | inverse

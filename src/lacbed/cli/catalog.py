@@ -52,9 +52,9 @@ def info(
 
 def _draw(summary: Summary, title: str, path: Path) -> None:
     from lacbed.catalog.summary import summary_figure
-    from lacbed.patterns.figures import save_figure
+    from lacbed.patterns.figures import replace_figure
 
-    save_figure(summary_figure(summary, title), path)
+    replace_figure(summary_figure(summary, title), path)
 
 
 def _print(summary: Summary, reporter: Reporter) -> None:

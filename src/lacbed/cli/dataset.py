@@ -357,16 +357,14 @@ def montage_command(
 ) -> None:
     """Plot patterns of different crystals side by side, with formula and lattice parameter."""
     from lacbed.datasets.summary import dataset_montage
-    from lacbed.io.atomic import replacing
-    from lacbed.patterns.figures import save_figure
+    from lacbed.patterns.figures import replace_figure
     from lacbed.patterns.files import check_writable
 
     if out.suffix.lower() != ".png":
         raise FileFormatError(f"a montage is a .png, got {str(out)!r}")
     check_writable(out)
     figure = dataset_montage(data, count, seed, width)
-    with replacing(out) as temporary:
-        save_figure(figure, temporary)
+    replace_figure(figure, out)
     reporter = Reporter(quiet, as_json)
     reporter.say(f"wrote {out}")
     reporter.finish({"file": out, "crystals": len(figure.axes)})

@@ -57,9 +57,9 @@ def compare_command(
 
 
 def _draw(a: xr.DataArray, b: xr.DataArray, thickness: float | None, names: tuple[str, str], out: Path) -> None:
-    from lacbed.patterns.figures import difference_figure, save_figure
+    from lacbed.patterns.figures import difference_figure, replace_figure
 
-    save_figure(difference_figure(a, b, thickness, names), out)
+    replace_figure(difference_figure(a, b, thickness, names), out)
 
 
 def _print(scores: xr.Dataset, reporter: Reporter) -> None:

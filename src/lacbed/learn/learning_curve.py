@@ -167,7 +167,7 @@ def _test_errors(run: Path, test: Any) -> dict[str, float]:
 def _write(folder: Path, config: TrainConfig, points: list[dict[str, Any]]) -> None:
     """curve.json, curve.md and curve.png."""
     from lacbed.learn.figures import curve_figure
-    from lacbed.patterns.figures import save_figure
+    from lacbed.patterns.figures import replace_figure
     from lacbed.report import percent, table
 
     n = [p["crystals"] for p in points]
@@ -192,8 +192,7 @@ def _write(folder: Path, config: TrainConfig, points: list[dict[str, Any]]) -> N
     shares = table(["training crystals", "Z median", "Z mean", "Z p90", "rel. L2 median"], rows)
     text = "\n\n".join(["# Learning curve", shares, *lines, "![learning curve](curve.png)"]) + "\n"
     result = {"points": points, "law": None if law is None else law.__dict__}
-    with replacing(folder / "curve.png") as temporary:
-        save_figure(curve_figure([own, poster]), temporary)
+    replace_figure(curve_figure([own, poster]), folder / "curve.png")
     with replacing(folder / "curve.md") as temporary:
         temporary.write_text(text, "utf-8")
     with replacing(folder / "curve.json") as temporary:

@@ -134,7 +134,7 @@ def write_results(
     folder: Path, crystal: Crystal, experiment: Experiment, result: Refinement, options: RefinementOptions
 ) -> tuple[dict[str, Any], list[Path]]:
     """All results into the folder: numbers and the files written."""
-    from lacbed.patterns.figures import save_figure
+    from lacbed.patterns.figures import replace_figure
     from lacbed.refinement.figures import (  # matplotlib is slow
         comparison_figure,
         correlation_figure,
@@ -164,8 +164,7 @@ def write_results(
             np.savez(stream, x=density[0], y=density[0], density=density[1], repeat=density[2])
         written.append(folder / "deformation.npz")
     for picture, figure in figures.items():
-        with replacing(folder / picture) as temporary:
-            save_figure(figure, temporary)
+        replace_figure(figure, folder / picture)
         written.append(folder / picture)
     text("refined.cif", refined_cif(crystal, result))
     text("result.json", json.dumps(finite(numbers), indent=1, ensure_ascii=False))

@@ -187,7 +187,7 @@ def write_solution(solution: Solution, folder: str | Path, name: str = "") -> li
     Raises:
         FileFormatError: if the operating system refuses.
     """
-    from lacbed.patterns.figures import save_figure
+    from lacbed.patterns.figures import replace_figure
     from lacbed.patterns.files import save_array
     from lacbed.retrieval.solve_figures import images_figure, map_figure, search_figure
 
@@ -195,9 +195,9 @@ def write_solution(solution: Solution, folder: str | Path, name: str = "") -> li
     out.mkdir(exist_ok=True)
     numbers = summary(solution)
     save_array(solution.potential(), out / "map.nc")
-    save_figure(map_figure(solution), out / "map.png")
-    save_figure(images_figure(solution), out / "images.png")
-    save_figure(search_figure(solution), out / "search.png")
+    replace_figure(map_figure(solution), out / "map.png")
+    replace_figure(images_figure(solution), out / "images.png")
+    replace_figure(search_figure(solution), out / "search.png")
     with replacing(out / "columns.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         heads = [k for k in numbers["columns"][0] if k not in ("elements", "decided")]

@@ -15,7 +15,7 @@ from lacbed.experiment.extract.integrate import FLAGS
 from lacbed.experiment.extract.look import Look
 from lacbed.experiment.extract.pipeline import Extraction
 from lacbed.io.atomic import replacing
-from lacbed.patterns.figures import save_figure
+from lacbed.patterns.figures import replace_figure
 from lacbed.report import figure, finite, number, percent, table
 
 SUMMARY = "extraction.json"
@@ -38,8 +38,8 @@ def write_look(look: Look, folder: Path, title: str) -> None:
     """Write the report of a first look alone."""
     folder.mkdir(exist_ok=True)
     _write_summary(folder, {"look": _look_numbers(look)})
-    save_figure(figures.frames_figure(look), folder / FRAMES)
-    save_figure(figures.track_figure(look), folder / TRACK)
+    replace_figure(figures.frames_figure(look), folder / FRAMES)
+    replace_figure(figures.track_figure(look), folder / TRACK)
     report.write_report(folder, title, [*_look_parts(look)], _look_facts(look), look.notes)
 
 
@@ -58,7 +58,7 @@ def write_extraction(extraction: Extraction, folder: Path) -> None:
         IMAGES: montage(experiment.pattern),
     }
     for name, drawn in pictures.items():
-        save_figure(drawn, folder / name)
+        replace_figure(drawn, folder / name)
     facts = [
         ("reflections", str(len(experiment.hkl))),
         ("half-width / (1/Å)", f"{grid.half_width:.5g} ± {grid.uncertainty[0]:.1g}"),

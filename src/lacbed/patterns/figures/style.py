@@ -130,10 +130,15 @@ def mrad_per_length(data: xr.DataArray, axis: str = "kx") -> float:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG, whole or not at all; the file name's ending does not matter.
+    """Write a figure as PNG; the file name's ending does not matter."""
+    figure.savefig(path, format="png", facecolor=figure.get_facecolor(), metadata={"Software": "lacbed"})
+
+
+def replace_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure as PNG in the place of an earlier one, whole or not at all.
 
     Raises:
         FileFormatError: if the operating system refuses.
     """
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", facecolor=figure.get_facecolor(), metadata={"Software": "lacbed"})
+        save_figure(figure, temporary)
