@@ -23,7 +23,7 @@ from lacbed.beams import reflections_within
 from lacbed.geometry.frame import make_frame
 from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.parameters import build_parameters
-from lacbed.refinement.problem import Measured, beams_within
+from lacbed.refinement.problem import Measured, default_beams
 from lacbed.refinement.refine import refine
 from lacbed.refinement.uncertainties import standard_uncertainties, with_uncertainty
 from lacbed.state import crystal_state
@@ -184,7 +184,7 @@ def _trial(name, zone, free, seed, chosen):
     half, thickness = 1.5 * frame.shortest, float(rng.uniform(400.0, 900.0))
     hkl = reflections_within(crystal, frame, 2.0 * frame.shortest)[:7]
     grid = lacbed.TiltGrid(chosen.pixels, k_max=half)
-    beams = min(MOST_BEAMS, beams_within(crystal, frame))
+    beams = min(MOST_BEAMS, default_beams(crystal, frame))
     pattern = lacbed.simulate(crystal, zone, 200e3, (thickness,), grid, hkl, beams=round(1.5 * beams))
     images = rng.poisson(chosen.dose * pattern.values[0]).astype(float)
     names = ("thickness", "half_width", "tilt", *free.split(","))

@@ -118,3 +118,4 @@ def test_the_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.Captur
     assert other.read_text(encoding="utf-8") == "mine\n"
     assert main(["plan", "MgO", *options, "-o", str(tmp_path / "plan.nc")]) == 2
     assert main(["plan", "MgO", *options, "--want", "colour"]) == 2
+    assert main(["plan", "MgO", "--images", "8:12"]) == 2

@@ -86,7 +86,7 @@ def command(
             parse.thicknesses(thickness),
             _several(half_width, "--half-width"),
             _several(voltage, "--voltage"),
-            [parse.whole_range(text, "--images")[0] for text in images.replace(",", " ").split()],
+            [parse.integers(text, "--images", 1)[0] for text in images.replace(",", " ").split()],
         )
     ]
     if not designs:

@@ -51,7 +51,7 @@ def command(
     reflections: Any = parse.reflections(hkl)
 
     from lacbed.crystals.load import load_crystal
-    from lacbed.learn.surrogate import Surrogate, predict
+    from lacbed.learn.surrogate import predict
     from lacbed.patterns.files import check_writable, save_pattern
 
     files = out or []
@@ -59,17 +59,19 @@ def command(
         check_writable(path)
     structure, reporter = load_crystal(crystal, block), Reporter(quiet, as_json)
     start = time.perf_counter()
-    if model is None:
-        with reporter.progress("Computing") as bar:
-            pattern = predict(
-                structure, thicknesses, energy, zone_axis=axis, hkl=reflections, device=device, progress=bar
-            )
-    else:
-        if isinstance(reflections, str) or "all" in reflections:
-            reflections = ((0, 0, 0), (1, 0, 0))  # more than 000, which is refused with the exact command
-        called = crystal if block is None else (crystal, "--block", block)
-        surrogate = Surrogate.load(model, device)
-        pattern = surrogate.predict(structure, thicknesses, energy, zone_axis=axis, hkl=reflections, called=called)
+    called = crystal if block is None else (crystal, "--block", block)
+    with reporter.progress("Computing") as bar:
+        pattern = predict(
+            structure,
+            thicknesses,
+            energy,
+            zone_axis=axis,
+            hkl=reflections,
+            model=model,
+            device=device,
+            called=called,
+            progress=bar,
+        )
     seconds = time.perf_counter() - start
     checked = _check(structure, pattern, axis, reporter) if exact else {}
     for path in files:

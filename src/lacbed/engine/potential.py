@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -153,27 +154,20 @@ def zone_potential(
     """The potential in all allowed beams of the zone of a size up to `g_max` squared, and in beams of others."""
     others = None if others is None or not len(others) else others
     foil = None if foil is None or (foil.is_flat and others is None) else foil
-    basis = zone_of_allowed(crystal, frame)
-    lattice = frame.vectors(basis)[:, :2]
     if others is not None:
         assert foil is not None
         return _many_zones(crystal, frame, energy, factors, absorption, g_max, centre, foil, others)
+    basis = zone_of_allowed(crystal, frame)
+    lattice = frame.vectors(basis)[:, :2]
     radius = g_max if foil is None else _furthest(g_max, foil, centre)
-    furthest = radius + float(np.linalg.norm(centre))
-    reach = np.floor(furthest * np.linalg.norm(np.linalg.inv(lattice), axis=0) + 1e-9).astype(np.int64)
+    reach = _steps(lattice, radius, centre)
     first, second = (np.arange(-2 * r, 2 * r + 1) for r in reach)
     differences = np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1).reshape(-1, 2)
     length = np.linalg.norm(differences @ lattice, axis=1)
     differences = differences[length <= 2.0 * radius + 1e-9]
     hkl = differences @ basis
     elastic, absorptive, shift, mean = _coefficients(crystal, hkl, differences, basis, energy, factors, absorption)
-    sides = [next_fast_len(int(4 * r + 1)) for r in reach]
-
-    def table(values: Tensor) -> Tensor:
-        found = values.new_zeros(sides)
-        found[differences[:, 0] % sides[0], differences[:, 1] % sides[1]] = values
-        return found
-
+    table = partial(_table, differences, [next_fast_len(int(4 * r + 1)) for r in reach])
     waves = differences @ lattice + centre
     inside = _by_size(waves, g_max, foil, centre)
     vectors = torch.as_tensor(waves[inside])
@@ -191,6 +185,19 @@ def zone_potential(
         mean,
         oblique,
     )
+
+
+def _steps(lattice: FloatArray, radius: float, centre: FloatArray) -> IntArray:
+    """Steps along both vectors of a lattice that |q₀ + h| up to a radius needs at the most: (2,)."""
+    furthest = radius + float(np.linalg.norm(centre))
+    return np.asarray(np.floor(furthest * np.linalg.norm(np.linalg.inv(lattice), axis=0) + 1e-9).astype(np.int64))
+
+
+def _table(places: IntArray, sides: list[int], values: Tensor) -> Tensor:
+    """Coefficients on the grid of a Fourier transform, each at its place: (place,) to `sides`."""
+    found = values.new_zeros(sides)
+    found[tuple(column % side for column, side in zip(places.T, sides, strict=True))] = values
+    return found
 
 
 def _furthest(g_max: float, foil: Foil, centre: FloatArray) -> float:
@@ -227,26 +234,17 @@ def _many_zones(
     whole = np.stack([*basis, step])
     lattice, back = frame.vectors(whole), np.linalg.inv(whole)
     radius = _furthest(g_max, foil, centre)
-    reach = np.floor(
-        (radius + float(np.linalg.norm(centre))) * np.linalg.norm(np.linalg.inv(lattice[:2, :2]), axis=0) + 1e-9
-    )
     aside = np.round(others @ back).astype(np.int64)
-    reach = np.maximum(reach, np.abs(aside[:, :2]).max(axis=0)).astype(np.int64)
+    reach = np.maximum(_steps(lattice[:2, :2], radius, centre), np.abs(aside[:, :2]).max(axis=0))
     low, high = min(0, int(aside[:, 2].min())), max(0, int(aside[:, 2].max()))
     axes = [np.arange(-2 * r, 2 * r + 1) for r in reach] + [np.arange(low - high, high - low + 1)]
     differences = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     widest = max(radius, float(np.linalg.norm(frame.vectors(others)[:, :2] + centre, axis=1).max()))
     differences = differences[np.linalg.norm((differences @ lattice)[:, :2], axis=1) <= 2.0 * widest + 1e-9]
-    sides = [next_fast_len(len(axis)) for axis in axes]
     elastic, absorptive, shift, mean = _coefficients(
         crystal, differences @ whole, differences, whole, energy, factors, absorption
     )
-
-    def table(values: Tensor) -> Tensor:
-        found = values.new_zeros(sides)
-        found[tuple(column % side for column, side in zip(differences.T, sides, strict=True))] = values
-        return found
-
+    table = partial(_table, differences, [next_fast_len(len(axis)) for axis in axes])
     flat = differences[differences[:, 2] == 0]
     waves = (flat @ lattice)[:, :2] + centre
     places = np.concatenate([aside, flat[_by_size(waves, g_max, foil, centre)]])

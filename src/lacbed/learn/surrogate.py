@@ -301,6 +301,7 @@ def predict(
     hkl: Sequence[Sequence[int]] | str | tuple[str, float] = ((0, 0, 0),),
     model: str | Path | None = None,
     device: str = "cpu",
+    called: str | Sequence[str] | None = None,
     progress: Tick | None = None,
 ) -> xr.DataArray:
     """The pattern of a crystal: learned, in milliseconds, or computed where nothing has been learned.
@@ -319,6 +320,7 @@ def predict(
         model: name of a packaged model or folder of a trained one, which refuses what it has not learned; default
             the packaged one, or a computation.
         device: "cpu", "cuda" or "auto".
+        called: the crystal on the command line, its name and options, for the message of an error.
         progress: called with the fraction done of a computation.
 
     Returns:
@@ -333,7 +335,14 @@ def predict(
     listed = ((0, 0, 0), (1, 0, 0)) if isinstance(hkl, str) or "all" in hkl else hkl  # more than 000
     why = outside(surrogate.domain, crystal, thicknesses, energy, zone_axis, listed)  # type: ignore[arg-type]
     if model is not None or not why:
-        return surrogate.predict(crystal, thicknesses, energy, zone_axis=zone_axis, hkl=listed)  # type: ignore[arg-type]
+        return surrogate.predict(
+            crystal,
+            thicknesses,
+            energy,
+            zone_axis=zone_axis,
+            hkl=listed,  # type: ignore[arg-type]
+            called=called,
+        )
     settings = surrogate.settings(thicknesses, energy)
     pattern = simulate(
         crystal,

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from lacbed.beams import HKL
+from lacbed.beams import HKL, beams_within
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
 from lacbed.experiment.assembly import has_contrast
 from lacbed.experiment.experiment import Experiment, binned_images, largest_binning
-from lacbed.geometry.folding import zone_of_allowed
 from lacbed.geometry.frame import Frame
 from lacbed.patterns.result import hkl_label
 from lacbed.refinement.bonding import FURTHEST, candidates, choose
@@ -184,7 +182,7 @@ class Problem:
         )
         self.names = names
         self.families: list[tuple[str, HKL]] = [("Ug", family_of(n)) for n in self.names if n.startswith("Ug:")]
-        self.beams = beams_within(crystal, measured.frame) if options.beams == "auto" else options.beams
+        self.beams = default_beams(crystal, measured.frame) if options.beams == "auto" else options.beams
         self.parameters, self.notes = self._parameters()
 
     def begin_at(self, thickness: float, blur: float, beams: int) -> None:
@@ -280,7 +278,6 @@ class Problem:
         return kept, notes
 
 
-def beams_within(crystal: Crystal, frame: Frame) -> int:
-    """Number of beams with |h| up to `REACH`."""
-    area = abs(float(np.linalg.det(frame.vectors(zone_of_allowed(crystal, frame))[:, :2])))
-    return max(24, round(math.pi * REACH**2 / area))
+def default_beams(crystal: Crystal, frame: Frame) -> int:
+    """Number of beams with |h| up to `REACH`, and 24 at least."""
+    return max(24, beams_within(crystal, frame, REACH))
