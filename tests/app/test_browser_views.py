@@ -51,6 +51,7 @@ def test_a_and_b_by_swipe_and_difference(open_page):
     page = open_page(SRTIO3)
     wait_for_exact(page)
     page.click("#keep")
+    wait_for_rest(page)
     assert "300 Å" in page.inner_text("#kept-name")
     type_in(page, "#thickness-number", "150")
     wait_for_exact(page)
@@ -86,6 +87,7 @@ def test_a_and_b_by_swipe_and_difference(open_page):
     )
     assert abs(known - 4 / 9) < 0.08
     page.click("#kept-drop")
+    wait_for_rest(page)
     assert page.is_hidden("#compare")
     assert "A:" not in page.inner_text("#subtitle")
 
