@@ -17,7 +17,7 @@ from lacbed.cli import main
 from lacbed.errors import SettingError
 from lacbed.refinement.design import Design, Forecast, forecast, joined, linearised, plan
 from lacbed.refinement.objective import explain
-from lacbed.refinement.uncertainties import response
+from lacbed.refinement.uncertainties import evidence, response
 
 MGO = lacbed.Crystal.named("MgO")
 SMALL = Design((0, 0, 1), 450.0, 0.55, images=5, pixels=16, dose=2000.0, background=0.0)
@@ -45,12 +45,12 @@ def test_two_equal_stacks_share_their_crystal_and_nothing_else(small: Forecast) 
 def test_noise_moves_the_parameters_as_forecast(small: Forecast) -> None:
     """One step of least squares from the truth, on images with counting noise."""
     _, _, target, fit = linearised(MGO, SMALL, FREE, ("proportional", 5.0), "kirkland")
-    random = np.random.default_rng(0)
+    random, known = np.random.default_rng(0), evidence(target, fit.residual, fit.slopes)
     steps = []
     for _ in range(300):
         counts = torch.as_tensor(random.poisson(target.images.numpy()).astype(float))
         noisy = explain(replace(target, images=counts), fit.images)
-        steps.append(response(fit.slopes, noisy.residual))
+        steps.append(response(known, torch.einsum("pgn,gn->p", fit.slopes, noisy.residual).numpy()))
     scatter = np.std(steps, axis=0)
     forecasts = [small.uncertainties[p.name] for p in small.parameters]
     assert scatter == pytest.approx(forecasts, rel=0.15)  # 300 draws know it to 4 %

@@ -110,9 +110,10 @@ def test_impossible_states_are_refused(lacbed, tmp_path, images, change, message
     assert err.count("\n") == 1
 
 
-def _first(problem, _say):
-    values = np.array([p.value for p in problem.parameters])
-    return files.Progress(0, values, 460.0, 0.8, problem.beams, scan=np.array([[460.0, 0.1]]))
+def _first(joint, _say):
+    values = np.array([p.value for p in joint.parameters])
+    start = files.Start(460.0, 0.8, joint.problems[0].beams, scan=np.array([[460.0, 0.1]]))
+    return files.Progress(0, values, (start,))
 
 
 def test_two_refinements_in_one_folder_refuse_each_other(lacbed, tmp_path, images):

@@ -36,7 +36,7 @@ from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.parameter import KINDS, Parameter, state_function
 from lacbed.refinement.parameters import default_parameters
 from lacbed.refinement.problem import Measured, Problem
-from lacbed.refinement.uncertainties import correlations, covariance, standard_uncertainties
+from lacbed.refinement.uncertainties import correlations, covariance, evidence, standard_uncertainties
 from lacbed.simulation import simulate
 
 OF_CRYSTAL = ("B", "U", "x", "occupancy", "cell", "factor")
@@ -225,7 +225,7 @@ def forecast(
     parameters, hkl, target, fit = linearised(crystal, design, free, absorption, factors)
     assert fit.slopes is not None
     precision = np.array([1.0 / p.spread**2 for p in parameters])
-    matrix = covariance(target, torch.zeros_like(fit.residual), fit.slopes, precision)
+    matrix = covariance(evidence(target, torch.zeros_like(fit.residual), fit.slopes), precision)
     return Forecast((design,), (hkl,), parameters, matrix)
 
 

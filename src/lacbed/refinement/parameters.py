@@ -25,6 +25,7 @@ from lacbed.refinement.constraints import (
 )
 from lacbed.refinement.options import RefinementOptions, prior_of
 from lacbed.refinement.parameter import KINDS, Parameter
+from lacbed.refinement.strain import STRAINS, strain_parameter
 from lacbed.refinement.structure import THOMAS_LIMIT
 from lacbed.state import ModelState
 
@@ -66,9 +67,8 @@ def free_names(options: RefinementOptions) -> tuple[str, ...]:
         SettingError: if what is to be fixed is not free anyway, or nothing is left.
     """
     usual = default_parameters(options.absorption)
-    names = tuple(
-        dict.fromkeys(n for name in options.free or usual for n in (usual if name == "default" else (name,)))
-    )
+    asked = [n for name in options.free or usual for n in (usual if name == "default" else (name,))]
+    names = tuple(dict.fromkeys(n for name in asked for n in (STRAINS if name == "strain" else (name,))))
     for fixed in options.fixed:
         left = tuple(n for n in names if fixed not in (n, n.partition(":")[0]))
         if left == names:
@@ -92,9 +92,14 @@ def build_parameters(
         SettingError: on a parameter that symmetry fixes or that the model does not have, and on an unknown site.
     """
     found: list[Parameter] = []
+    if "cell" in names and any(n.startswith("strain:") for n in names):
+        raise SettingError("cell and strain both change the lengths of the cell; free one of them")
     for name in names:
         kind, _, label = name.partition(":")
         if kind in ("Ug", "bonding"):
+            continue
+        if kind == "strain":
+            found.append(strain_parameter(crystal, name, prior_of(options, "strain")))
             continue
         if label and kind not in ("B", "U", "x", "occupancy", "factor"):
             raise SettingError(f"{kind} does not belong to a site; write {kind!r} instead of {name!r}")

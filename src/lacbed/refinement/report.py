@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +22,37 @@ from lacbed.refinement.charge import charge_factors
 from lacbed.refinement.objective import make_target, z_of
 from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.problem import weights_of
+from lacbed.refinement.profile import Profile
 from lacbed.refinement.refine import Refinement
 from lacbed.refinement.uncertainties import correlations, standard_uncertainties, with_uncertainty
 from lacbed.report import figure, number, percent, table
 
 STRONG_CORRELATION = 0.8
 
+SHARED = (
+    "All stacks share the crystal; what belongs to one of them has its number: thickness@2. Each stack is weighted by "
+    "the inverse of what the model leaves of it."
+)
+AXES = (
+    "Strain is on the Cartesian axes of the crystal: 1 along a, 3 along c\\*, 2 across both. The cell of the CIF is "
+    "that without strain."
+)
 
-def summary(result: Refinement, options: RefinementOptions) -> dict[str, Any]:
-    """Everything as plain numbers, for JSON."""
-    su, measured = standard_uncertainties(result.covariance), result.measured
-    target = make_target(torch.as_tensor(measured.images))
-    z, aligned = (z_of(fit.images, target).numpy() for fit in (result.fit, result.fit_aligned))
+
+def summary(result: Refinement, options: RefinementOptions, names: Sequence[str] = ()) -> dict[str, Any]:
+    """Everything as plain numbers, for JSON.
+
+    Args:
+        result: the refinement.
+        options: of it.
+        names: of the stacks.
+
+    Returns:
+        Means are over the images of all stacks; what belongs to one stack is that of the first, and under "stacks"
+        that of each.
+    """
+    rows = [row for number in range(len(result.stacks)) for row in _reflections(result, number)]
+    z, aligned = (np.array([row[key] for row in rows]) for key in ("Z", "Z_aligned"))
     free = {
         p.name: {
             "value": float(v),
@@ -42,16 +63,19 @@ def summary(result: Refinement, options: RefinementOptions) -> dict[str, Any]:
             "low": p.low,
             "high": p.high,
         }
-        for p, v, s, b in zip(result.parameters, result.values, su, result.check.bias, strict=True)
+        for p, v, s, b in zip(
+            result.parameters, result.values, standard_uncertainties(result.covariance), result.bias, strict=True
+        )
     }
     charge = charge_factors(result)
+    stacks = [_stack(result, number, rows, options, names) for number in range(len(result.stacks))]
+    labels = [row["hkl"] + (f"@{row['stack']}" if len(stacks) > 1 else "") for row in rows]
     return {
         "software": software(),
         "mean_Z_aligned": float(aligned.mean()),
         "mean_Z": float(z.mean()),
         "median_Z_aligned": float(np.median(aligned)),
-        "thickness": float(result.state.thickness),
-        "thickness_uncertainty": free.get("thickness", {}).get("uncertainty"),
+        "thickness_uncertainty": _uncertainty_of(free, "thickness", len(stacks), 1),
         "free": free,
         "correlation": {
             "names": [p.name for p in result.parameters],
@@ -63,46 +87,105 @@ def summary(result: Refinement, options: RefinementOptions) -> dict[str, Any]:
         else {"names": list(charge.names), "matrix": charge.correlation.tolist()},
         "leave_one_out": {
             "names": [p.name for p in result.parameters],
-            "changes": {hkl_label(h): row for h, row in zip(measured.hkl, result.without.tolist(), strict=True)},
+            "changes": dict(zip(labels, result.without.tolist(), strict=True)),
         },
-        "reflections": [
-            {
-                "hkl": hkl_label(h),
-                "Z": float(z[i]),
-                "Z_aligned": float(aligned[i]),
-                "shift_x": float(result.shifts[i, 0]),
-                "shift_y": float(result.shifts[i, 1]),
-                "scale": float(result.fit_aligned.scale[i]),
-                "background": float(result.fit_aligned.background[i]),
-            }
-            for i, h in enumerate(measured.hkl)
-        ],
-        "half_width": float(result.state.half_width),
-        "tilt": result.state.tilt.tolist(),
-        "blur": float(result.state.blur),
+        "profile": _profile(result.profile),
+        "reflections": rows,
+        **{key: value for key, value in stacks[0].items() if key not in ("name", "mean_Z", "mean_Z_aligned")},
         "absorption": options.absorption,
         "absorption_factor": float(result.state.absorption),
         "factors": options.factors,
-        "beams": len(result.plan.beams),
-        "bloch_waves": result.plan.basis.shape[1],
-        "matrices": len(result.plan.reduced),
-        "check_beams": result.check.beams,
-        "check_bloch_waves": result.check.waves,
-        "check_max_difference": result.check.difference,
-        "check_mean_Z_change": result.check.z,
-        "divisions": result.plan.divisions,
-        "weights": weights_of(result.measured, options),
-        "scan": result.progress.scan.tolist(),
-        "history": [{"stage": name, "mean_Z": z} for name, z in result.progress.history],
+        "stacks": stacks,
+        "history": [{"stage": name, "mean_Z": z} for name, z in result.history],
         "notes": list(result.notes),
+    }
+
+
+def _stack(
+    result: Refinement,
+    number: int,
+    rows: Sequence[dict[str, Any]],
+    options: RefinementOptions,
+    names: Sequence[str],
+) -> dict[str, Any]:
+    """What belongs to one stack."""
+    one = result.stacks[number]
+    mine = [row for row in rows if row["stack"] == number + 1]
+    return {
+        "name": names[number] if names else f"stack {number + 1}",
+        "zone_axis": [int(i) for i in one.measured.frame.zone_axis],
+        "mean_Z_aligned": float(np.mean([row["Z_aligned"] for row in mine])),
+        "mean_Z": float(np.mean([row["Z"] for row in mine])),
+        "thickness": float(one.state.thickness),
+        "energy": float(one.state.energy),
+        "half_width": float(one.state.half_width),
+        "tilt": one.state.tilt.tolist(),
+        "distortion": one.state.distortion.tolist(),
+        "blur": float(one.state.blur),
+        "beams": len(one.plan.beams),
+        "bloch_waves": one.plan.basis.shape[1],
+        "matrices": len(one.plan.reduced),
+        "check_beams": one.check.beams,
+        "check_bloch_waves": one.check.waves,
+        "check_max_difference": one.check.difference,
+        "check_mean_Z_change": one.check.z,
+        "divisions": one.plan.divisions,
+        "weights": weights_of(one.measured, options),
+        "scan": one.start.scan.tolist(),
+    }
+
+
+def _reflections(result: Refinement, number: int) -> list[dict[str, Any]]:
+    """The images of one stack."""
+    one = result.stacks[number]
+    target = make_target(torch.as_tensor(one.measured.images))
+    z, aligned = (z_of(fit.images, target).tolist() for fit in (one.fit, one.fit_aligned))
+    return [
+        {
+            "stack": number + 1,
+            "hkl": hkl_label(h),
+            "Z": z[i],
+            "Z_aligned": aligned[i],
+            "shift_x": float(one.shifts[i, 0]),
+            "shift_y": float(one.shifts[i, 1]),
+            "scale": float(one.fit_aligned.scale[i]),
+            "background": float(one.fit_aligned.background[i]),
+        }
+        for i, h in enumerate(one.measured.hkl)
+    ]
+
+
+def _uncertainty_of(free: dict[str, Any], name: str, stacks: int, number: int) -> float | None:
+    """The uncertainty of a parameter of one stack, None if it was not free."""
+    found: float | None = free.get(f"{name}@{number}" if stacks > 1 else name, {}).get("uncertainty")
+    return found
+
+
+def _profile(found: Profile | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "name": found.name,
+        "unit": found.unit,
+        "values": found.values.tolist(),
+        "rise": found.rise.tolist(),
+        "best": found.best,
+        "low": found.low,
+        "high": found.high,
+        "uncertainty": found.uncertainty,
+        "inflation": found.inflation,
     }
 
 
 def refined_crystal(crystal: Crystal, result: Refinement) -> Crystal:
     """The crystal of the final state; the first model with a note if no crystal can be like that."""
-    state = result.state
-    cell: Cell = tuple(float(v) for v in state.cell)  # type: ignore[assignment]
+    cell: Cell = tuple(float(v) for v in result.state.cell)  # type: ignore[assignment]
     note = f"refined against LACBED by {software()}"
+    strain = [
+        (p.name, v) for p, v in zip(result.parameters, result.values.tolist(), strict=True) if p.kind == "strain"
+    ]
+    if strain:  # the space group would not allow it
+        cell, note = crystal.cell, f"{note}, without its strain ({', '.join(f'{n} {v:+.5f}' for n, v in strain)})"
     try:
         changed = tuple(_refined_site(site, result, i) for i, site in enumerate(crystal.sites))
         return replace(crystal, cell=cell, sites=changed, notes=(*crystal.notes, note))
@@ -156,7 +239,7 @@ def refined_cif(crystal: Crystal, result: Refinement) -> str:
 
 def _field_su(result: Refinement, field: str, size: int) -> FloatArray:
     """Standard uncertainty of every number of a field, 0 for what was not free."""
-    chosen = [i for i, p in enumerate(result.parameters) if p.field == field]
+    chosen = [i for i, p in enumerate(result.parameters) if p.field == field and p.kind != "strain"]
     if not chosen:
         return np.zeros(size)
     directions = np.stack([result.parameters[i].direction for i in chosen])
@@ -172,13 +255,13 @@ def write_text(folder: Path, name: str, numbers: dict[str, Any]) -> None:
         name: of what was measured.
         numbers: of `summary`.
     """
-    thickness = numbers["free"].get("thickness", {"value": numbers["thickness"], "uncertainty": 0.0})
+    several = len(numbers["stacks"]) > 1
     facts = [
         ("mean Z, each image shifted", percent(numbers["mean_Z_aligned"])),
         ("mean Z, not shifted", percent(numbers["mean_Z"])),
-        ("thickness", f"{with_uncertainty(thickness['value'], thickness['uncertainty'])} Å"),
+        *_thicknesses(numbers),
         ("reflections", str(len(numbers["reflections"]))),
-        ("beams", str(numbers["beams"])),
+        ("beams", " and ".join(str(one["beams"]) for one in numbers["stacks"])),
     ]
     rows = [
         (label, f"{row['start']:.6g}", with_uncertainty(row["value"], row["uncertainty"]), row["unit"])
@@ -189,30 +272,128 @@ def write_text(folder: Path, name: str, numbers: dict[str, Any]) -> None:
         f"Refined against LACBED images by {numbers['software']}. Z is 1 \N{MINUS SIGN} correlation; 0 is "
         "perfect.",
         "## Parameters",
+        *([SHARED] if several else []),
         table(("parameter", "start", "refined", "unit"), rows, (0, 3)),
-        meaning(numbers["weights"]),
+        *([AXES] if any(name.startswith("strain:") for name in numbers["free"]) else []),
+        *dict.fromkeys(meaning(one["weights"]) for one in numbers["stacks"]),
         *_influence(numbers),
         *([f"Strong correlations: {'; '.join(map(report.escape, pairs))}."] if pairs else []),
         *_picture(folder, "correlation.png", "Correlations between the parameters."),
-        *_picture(
-            folder, "thickness.png", "Mean Z against the thickness before refinement; the line marks the result."
-        ),
+        *_scans(folder, numbers),
+        *_likelihood(folder, numbers),
+        *(_each(numbers) if several else []),
         "## Reflections",
-        figure(
-            "comparison.png",
-            "Every reflection as measured and as simulated, each image shifted, and their difference. The "
-            "colours of the difference span half the range of the greys.",
-        ),
+        *_comparisons(folder, numbers),
         table(
-            ("hkl", "Z", "Z aligned", "shift x", "shift y", "scale"),
-            [_reflection(row) for row in numbers["reflections"]],
+            (*(("stack",) if several else ()), "hkl", "Z", "Z aligned", "shift x", "shift y", "scale"),
+            [(*((str(row["stack"]),) if several else ()), *_reflection(row)) for row in numbers["reflections"]],
+            (0, 1) if several else (0,),
         ),
         "Shifts are in pixels and move the simulated image.",
         *_electrons(folder, numbers),
         "## Method",
-        _method(numbers),
+        *(_method(one, numbers, several) for one in numbers["stacks"]),
     ]
     report.write_report(folder, f"Refinement of {name}", parts, facts, numbers["notes"])
+
+
+def numbered(file: str, number: int, stacks: int) -> str:
+    """The name of a file of one stack: that of the only one, or with its number."""
+    stem, _, suffix = file.rpartition(".")
+    return f"{stem}-{number}.{suffix}" if stacks > 1 else file
+
+
+def _thicknesses(numbers: dict[str, Any]) -> list[tuple[str, str]]:
+    """The thickness of each stack with its uncertainty."""
+    stacks = numbers["stacks"]
+    facts = []
+    for number, one in enumerate(stacks, 1):
+        su = _uncertainty_of(numbers["free"], "thickness", len(stacks), number) or 0.0
+        which = f"thickness of stack {number}" if len(stacks) > 1 else "thickness"
+        facts.append((which, f"{with_uncertainty(one['thickness'], su)} Å"))
+    return facts
+
+
+def _scans(folder: Path, numbers: dict[str, Any]) -> list[str]:
+    """The pictures of the thickness scans."""
+    stacks, parts = numbers["stacks"], []
+    for number, one in enumerate(stacks, 1):
+        which = f" of stack {number} ({one['name']})" if len(stacks) > 1 else ""
+        caption = f"Mean Z{which} against the thickness before refinement; the line marks the result."
+        parts += _picture(folder, numbered("thickness.png", number, len(stacks)), caption)
+    return parts
+
+
+def _comparisons(folder: Path, numbers: dict[str, Any]) -> list[str]:
+    """The pictures of all images."""
+    stacks, parts = numbers["stacks"], []
+    for number, one in enumerate(stacks, 1):
+        which = f" of stack {number} ({one['name']})" if len(stacks) > 1 else ""
+        caption = (
+            f"Every reflection{which} as measured and as simulated, each image shifted, and their difference. The "
+            "colours of the difference span half the range of the greys."
+        )
+        parts += _picture(folder, numbered("comparison.png", number, len(stacks)), caption)
+    return parts
+
+
+def _each(numbers: dict[str, Any]) -> list[str]:
+    """What belongs to each stack, beside each other."""
+    stacks = numbers["stacks"]
+
+    def row(number: int, one: dict[str, Any]) -> tuple[str, ...]:
+        mine = partial(_uncertainty_of, numbers["free"], stacks=len(stacks), number=number)
+        rotation, stretch, shear = one["distortion"]
+        cells = [
+            ("thickness", one["thickness"], 1.0),
+            ("half_width", one["half_width"], 1.0),
+            ("tilt_x", one["tilt"][0], 1.0),
+            ("tilt_y", one["tilt"][1], 1.0),
+            ("rotation", math.degrees(rotation), 1.0),
+            ("stretch", stretch, 1.0),
+            ("shear", shear, 1.0),
+            ("blur", one["blur"], 1.0),
+        ]
+        texts = [with_uncertainty(value, mine(name) or 0.0) for name, value, _ in cells]
+        zone = " ".join(str(i) for i in one["zone_axis"])
+        start = (str(number), one["name"], f"[{zone}]", f"{one['energy'] / 1e3:g}")
+        return (*start, percent(one["mean_Z"]), percent(one["mean_Z_aligned"]), *texts)
+
+    head = ("", "stack", "zone axis", "kV", "Z", "Z aligned", "thickness", "half-width", "tilt x", "tilt y")
+    return [
+        "## Stacks",
+        table(
+            (*head, "rotation", "stretch", "shear", "blur"),
+            [row(number, one) for number, one in enumerate(stacks, 1)],
+            (0, 1, 2),
+        ),
+        "Thickness in Å, half-width and tilt in 1/Å, rotation in degrees, blur in pixels.",
+    ]
+
+
+def _likelihood(folder: Path, numbers: dict[str, Any]) -> list[str]:
+    """The likelihood along one parameter."""
+    found = numbers["profile"]
+    if found is None:
+        return []
+    best, unit = found["best"], f" {found['unit']}".rstrip()
+    ends = [f"{x:.6g}" if math.isfinite(x) else "beyond the values tried" for x in (found["low"], found["high"])]
+    return [
+        f"## Likelihood of {report.escape(found['name'])}",
+        f"All other parameters were refined again at each value. The rise of the sum of squares is in units in which "
+        f"1 bounds the interval of 68 %: from {ends[0]} to {ends[1]}{unit}, with the least at {best:.6g}{unit}; the "
+        f"standard uncertainty of the fit is {found['uncertainty']:.2g}{unit}. Faults of the model are in it by a "
+        f"factor of {found['inflation']:.3g} on the variance that the residuals alone would give.",
+        table(
+            (f"{found['name']}{f' ({unit.strip()})' if unit else ''}", "rise", "of a parabola"),
+            [
+                (f"{v:.6g}", f"{r:.3f}", f"{((v - best) / found['uncertainty']) ** 2:.3f}")
+                for v, r in zip(found["values"], found["rise"], strict=True)
+            ],
+            (),
+        ),
+        *_picture(folder, "profile.png", "The rise (dots), the parabola of the standard uncertainty (line)."),
+    ]
 
 
 def _influence(numbers: dict[str, Any]) -> list[str]:
@@ -302,12 +483,13 @@ def _reflection(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def _method(numbers: dict[str, Any]) -> str:
+def _method(one: dict[str, Any], numbers: dict[str, Any], several: bool) -> str:
     return (
-        f"{numbers['beams']} beams in {numbers['bloch_waves']} Bloch waves, {numbers['matrices']} matrices. With "
-        f"{numbers['check_beams']} beams, {numbers['check_bloch_waves']} waves and finer points, intensities "
-        f"change by at most {numbers['check_max_difference']:.2g} and mean Z by "
-        f"{numbers['check_mean_Z_change']:+.4f}; the resulting change of each parameter is part "
+        f"{report.escape(one['name']) + ': ' if several else ''}{one['beams']} beams in {one['bloch_waves']} Bloch "
+        f"waves, {one['matrices']} matrices. With "
+        f"{one['check_beams']} beams, {one['check_bloch_waves']} waves and finer points, intensities "
+        f"change by at most {one['check_max_difference']:.2g} and mean Z by "
+        f"{one['check_mean_Z_change']:+.4f}; the resulting change of each parameter is part "
         "of its uncertainty. Scattering factors: "
         f"{report.escape(numbers['factors'])}; absorption: {report.escape(numbers['absorption'])}."
     )
