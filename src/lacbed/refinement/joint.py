@@ -222,8 +222,8 @@ def _check_same(experiment: Experiment, crystal: Crystal) -> None:
     if far or {s.element for s in own.sites} != {s.element for s in crystal.sites}:
         cells = (", ".join(f"{v:g}" for v in cell) for cell in (own.cell, crystal.cell))
         raise SettingError(
-            f"it was imported as {own.formula} with the cell {next(cells)}, and the crystal is {crystal.formula} with "
-            f"{next(cells)}; stacks that are refined together are of one crystal in one setting"
+            f"it was imported as {own.formula} with the cell {next(cells)}, and the crystal is {crystal.formula} "
+            f"with {next(cells)}; stacks that are refined together are of one crystal in one setting"
         )
 
 

@@ -6,8 +6,8 @@ residual, and f the factor by which faults of the model make the variance of the
 
     Δ = (S - S₀) / (v f)
 
-is χ² with one degree of freedom: the interval where it stays below 1 holds the truth in 68 % of all cases. Where S is
-a parabola that is the standard uncertainty; where it is not, this interval is the better one.
+is χ² with one degree of freedom: the interval where it stays below 1 holds the truth in 68 % of all cases. Where S
+is a parabola that is the standard uncertainty; where it is not, this interval is the better one.
 """
 
 from __future__ import annotations

@@ -30,12 +30,12 @@ from lacbed.report import figure, number, percent, table
 STRONG_CORRELATION = 0.8
 
 SHARED = (
-    "All stacks share the crystal; what belongs to one of them has its number: thickness@2. Each stack is weighted by "
-    "the inverse of what the model leaves of it."
+    "All stacks share the crystal; what belongs to one of them has its number: thickness@2. Each stack is "
+    "weighted by the inverse of what the model leaves of it."
 )
 AXES = (
-    "Strain is on the Cartesian axes of the crystal: 1 along a, 3 along c\\*, 2 across both. The cell of the CIF is "
-    "that without strain."
+    "Strain is on the Cartesian axes of the crystal: 1 along a, 3 along c\\*, 2 across both. The cell of the CIF "
+    "is that without strain."
 )
 
 
@@ -307,9 +307,9 @@ def _thicknesses(numbers: dict[str, Any]) -> list[tuple[str, str]]:
     """The thickness of each stack with its uncertainty."""
     stacks = numbers["stacks"]
     facts = []
-    for number, one in enumerate(stacks, 1):
-        su = _uncertainty_of(numbers["free"], "thickness", len(stacks), number) or 0.0
-        which = f"thickness of stack {number}" if len(stacks) > 1 else "thickness"
+    for place, one in enumerate(stacks, 1):
+        su = _uncertainty_of(numbers["free"], "thickness", len(stacks), place) or 0.0
+        which = f"thickness of stack {place}" if len(stacks) > 1 else "thickness"
         facts.append((which, f"{with_uncertainty(one['thickness'], su)} Å"))
     return facts
 
@@ -317,23 +317,23 @@ def _thicknesses(numbers: dict[str, Any]) -> list[tuple[str, str]]:
 def _scans(folder: Path, numbers: dict[str, Any]) -> list[str]:
     """The pictures of the thickness scans."""
     stacks, parts = numbers["stacks"], []
-    for number, one in enumerate(stacks, 1):
-        which = f" of stack {number} ({one['name']})" if len(stacks) > 1 else ""
+    for place, one in enumerate(stacks, 1):
+        which = f" of stack {place} ({one['name']})" if len(stacks) > 1 else ""
         caption = f"Mean Z{which} against the thickness before refinement; the line marks the result."
-        parts += _picture(folder, numbered("thickness.png", number, len(stacks)), caption)
+        parts += _picture(folder, numbered("thickness.png", place, len(stacks)), caption)
     return parts
 
 
 def _comparisons(folder: Path, numbers: dict[str, Any]) -> list[str]:
     """The pictures of all images."""
     stacks, parts = numbers["stacks"], []
-    for number, one in enumerate(stacks, 1):
-        which = f" of stack {number} ({one['name']})" if len(stacks) > 1 else ""
+    for place, one in enumerate(stacks, 1):
+        which = f" of stack {place} ({one['name']})" if len(stacks) > 1 else ""
         caption = (
             f"Every reflection{which} as measured and as simulated, each image shifted, and their difference. The "
             "colours of the difference span half the range of the greys."
         )
-        parts += _picture(folder, numbered("comparison.png", number, len(stacks)), caption)
+        parts += _picture(folder, numbered("comparison.png", place, len(stacks)), caption)
     return parts
 
 
@@ -341,22 +341,22 @@ def _each(numbers: dict[str, Any]) -> list[str]:
     """What belongs to each stack, beside each other."""
     stacks = numbers["stacks"]
 
-    def row(number: int, one: dict[str, Any]) -> tuple[str, ...]:
-        mine = partial(_uncertainty_of, numbers["free"], stacks=len(stacks), number=number)
+    def row(place: int, one: dict[str, Any]) -> tuple[str, ...]:
+        mine = partial(_uncertainty_of, numbers["free"], stacks=len(stacks), number=place)
         rotation, stretch, shear = one["distortion"]
         cells = [
-            ("thickness", one["thickness"], 1.0),
-            ("half_width", one["half_width"], 1.0),
-            ("tilt_x", one["tilt"][0], 1.0),
-            ("tilt_y", one["tilt"][1], 1.0),
-            ("rotation", math.degrees(rotation), 1.0),
-            ("stretch", stretch, 1.0),
-            ("shear", shear, 1.0),
-            ("blur", one["blur"], 1.0),
+            ("thickness", one["thickness"]),
+            ("half_width", one["half_width"]),
+            ("tilt_x", one["tilt"][0]),
+            ("tilt_y", one["tilt"][1]),
+            ("rotation", math.degrees(rotation)),
+            ("stretch", stretch),
+            ("shear", shear),
+            ("blur", one["blur"]),
         ]
-        texts = [with_uncertainty(value, mine(name) or 0.0) for name, value, _ in cells]
+        texts = [with_uncertainty(value, mine(name) or 0.0) for name, value in cells]
         zone = " ".join(str(i) for i in one["zone_axis"])
-        start = (str(number), one["name"], f"[{zone}]", f"{one['energy'] / 1e3:g}")
+        start = (str(place), one["name"], f"[{zone}]", f"{one['energy'] / 1e3:g}")
         return (*start, percent(one["mean_Z"]), percent(one["mean_Z_aligned"]), *texts)
 
     head = ("", "stack", "zone axis", "kV", "Z", "Z aligned", "thickness", "half-width", "tilt x", "tilt y")
@@ -364,7 +364,7 @@ def _each(numbers: dict[str, Any]) -> list[str]:
         "## Stacks",
         table(
             (*head, "rotation", "stretch", "shear", "blur"),
-            [row(number, one) for number, one in enumerate(stacks, 1)],
+            [row(place, one) for place, one in enumerate(stacks, 1)],
             (0, 1, 2),
         ),
         "Thickness in Å, half-width and tilt in 1/Å, rotation in degrees, blur in pixels.",
@@ -380,9 +380,9 @@ def _likelihood(folder: Path, numbers: dict[str, Any]) -> list[str]:
     ends = [f"{x:.6g}" if math.isfinite(x) else "beyond the values tried" for x in (found["low"], found["high"])]
     return [
         f"## Likelihood of {report.escape(found['name'])}",
-        f"All other parameters were refined again at each value. The rise of the sum of squares is in units in which "
-        f"1 bounds the interval of 68 %: from {ends[0]} to {ends[1]}{unit}, with the least at {best:.6g}{unit}; the "
-        f"standard uncertainty of the fit is {found['uncertainty']:.2g}{unit}. Faults of the model are in it by a "
+        "All other parameters were refined again at each value. The rise of the sum of squares is in units in "
+        f"which 1 bounds the interval of 68 %: from {ends[0]} to {ends[1]}{unit}, with the least at "
+        f"{best:.6g}{unit}. The standard uncertainty of the fit is {found['uncertainty']:.2g}{unit}. Faults of the model are in it by a "
         f"factor of {found['inflation']:.3g} on the variance that the residuals alone would give.",
         table(
             (f"{found['name']}{f' ({unit.strip()})' if unit else ''}", "rise", "of a parabola"),
@@ -484,9 +484,9 @@ def _reflection(row: dict[str, Any]) -> list[str]:
 
 
 def _method(one: dict[str, Any], numbers: dict[str, Any], several: bool) -> str:
+    which = f"{report.escape(one['name'])}: " if several else ""
     return (
-        f"{report.escape(one['name']) + ': ' if several else ''}{one['beams']} beams in {one['bloch_waves']} Bloch "
-        f"waves, {one['matrices']} matrices. With "
+        f"{which}{one['beams']} beams in {one['bloch_waves']} Bloch waves, {one['matrices']} matrices. With "
         f"{one['check_beams']} beams, {one['check_bloch_waves']} waves and finer points, intensities "
         f"change by at most {one['check_max_difference']:.2g} and mean Z by "
         f"{one['check_mean_Z_change']:+.4f}; the resulting change of each parameter is part "

@@ -1,8 +1,8 @@
 """Homogeneous strain of the cell, and which of its directions the images decide.
 
-The basis of the strained crystal is (1 + ε) A, with ε symmetric on the Cartesian axes of the crystal (1 along a, 3
-along c*). Fractional coordinates stay, the symmetry of the space group need not. To first order in ε the six numbers
-of the cell change by
+The basis of the strained crystal is (1 + ε) A, with ε symmetric on the Cartesian axes of the crystal (1 along a,
+3 along c*). Fractional coordinates stay, the symmetry of the space group need not. To first order in ε the six
+numbers of the cell change by
 
     da_i = a_i·ε a_i / |a_i|,   -sin γ_ij dγ_ij = 2 a_i·ε a_j / |a_i||a_j| - cos γ_ij (da_i/|a_i| + da_j/|a_j|).
 
@@ -101,8 +101,8 @@ def undecided(
     if free and better > 0:
         kinds = [k for k in GRID if any(parameters[i].kind == k for i in free)]
         note += (
-            f". {better} of these {len(lost)} trade with {', '.join(kinds)}: along one zone axis a strain does to the "
-            f"images what these do; if the geometry is calibrated, fix them (--fix {','.join(kinds)})"
+            f". {better} of these {len(lost)} trade with {', '.join(kinds)}: along one zone axis a strain does to "
+            f"the images what these do; if the geometry is calibrated, fix them (--fix {','.join(kinds)})"
         )
     return [note]
 
