@@ -26,7 +26,7 @@ from lacbed.refinement.options import RefinementOptions, Start
 from lacbed.refinement.parameter import OF_CRYSTAL, Parameter, state_function
 from lacbed.refinement.plan import Plan
 from lacbed.refinement.problem import Measured, Problem, measured_of, unturned, usable
-from lacbed.refinement.structure import family_name, family_of
+from lacbed.refinement.structure import does_not_affect, family_name, family_of
 from lacbed.refinement.uncertainties import unit_variance
 
 BLIND = 1e-7
@@ -141,13 +141,18 @@ class Joint:
     def _free(
         self, families: Sequence[tuple[str, HKL]], plans: Sequence[Plan], kept: Collection[str] | None = None
     ) -> None:
-        """Let each stack free the families that it has; the first complains of those that none has."""
+        """Let each stack free the families that it has.
+
+        Raises:
+            SettingError: on a reflection that is in no zone, though one that symmetry makes equal may be.
+        """
         crystal = self.problems[0].crystal
         present = [{tuple(row) for row in plan.structure.hkl.tolist()} for plan in plans]
-        nowhere = [f for f in families if not any(f[1] in here for here in present)]
-        for number, (problem, plan, here) in enumerate(zip(self.problems, plans, present, strict=True)):
-            mine = [f for f in families if members(crystal, f[1]) & here]
-            problem.free([f for f in families if f in mine or (number == 0 and f in nowhere)], plan, kept)
+        for _, g in families:
+            if not any(g in here for here in present):
+                raise SettingError(does_not_affect(g))
+        for problem, plan, here in zip(self.problems, plans, present, strict=True):
+            problem.free([f for f in families if members(crystal, f[1]) & here], plan, kept)
 
     def _felt(self, plans: Sequence[Plan]) -> FloatArray:
         """By how much a unit of each parameter changes what the small images leave, all stacks together: (p,)."""

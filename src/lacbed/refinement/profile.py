@@ -47,6 +47,7 @@ class Profile:
         unit: for people.
         values: of the parameter, ascending: (n,).
         rise: Δ there: (n,).
+        best: where S is least, by a parabola through the three lowest values.
         uncertainty: standard uncertainty of the fit (of the images alone, without that of beams left out).
         low: lower end of the interval of 68 %, -inf where it is not within the values.
         high: upper end, inf where it is not within the values.
@@ -57,15 +58,11 @@ class Profile:
     unit: str
     values: FloatArray
     rise: FloatArray
+    best: float
     uncertainty: float
     low: float
     high: float
     inflation: float
-
-    @property
-    def best(self) -> float:
-        """The value with the smallest sum of squares."""
-        return float(self.values[int(np.argmin(self.rise))])
 
 
 def check_profile(name: str, parameters: Sequence[Parameter]) -> None:
@@ -137,19 +134,30 @@ def profile(
                 costs[value], values = cost(value, values)
             done = (number + 1 + (len(STEPS) if sign > 0 else 0)) / (2 * len(STEPS))
             say(f"profile of {name}", 0.95 + 0.05 * done)
-    ordered = sorted(costs)
-    rise = np.array([costs[v] for v in ordered])
-    rise = (rise - rise.min()) / max(units[0] * inflation, 1e-300)
-    return Profile(name, chosen.unit, np.array(ordered), rise, su, *_interval(np.array(ordered), rise), inflation)
+    ordered = np.array(sorted(costs))
+    sums = np.array([costs[v] for v in ordered.tolist()]) / max(units[0] * inflation, 1e-300)
+    least, lowest = _vertex(ordered, sums)
+    rise = np.maximum(sums - lowest, 0.0)
+    return Profile(name, chosen.unit, ordered, rise, least, su, *_interval(ordered, rise, least), inflation)
 
 
-def _interval(values: FloatArray, rise: FloatArray) -> tuple[float, float]:
+def _vertex(values: FloatArray, sums: FloatArray) -> tuple[float, float]:
+    """Place and height of the minimum of a parabola through the lowest of the values and its neighbours."""
+    place = int(np.argmin(sums))
+    if not 0 < place < len(values) - 1:
+        return float(values[place]), float(sums[place])
+    near = slice(place - 1, place + 2)
+    x = values[near] - values[place]
+    a, b, _ = np.polyfit(x, sums[near] - sums[place], 2)
+    step = float(np.clip(-b / (2.0 * a), x[0], x[2])) if a > 0.0 else 0.0
+    return float(values[place]) + step, float(sums[place]) + a * step**2 + b * step
+
+
+def _interval(values: FloatArray, rise: FloatArray, least: float) -> tuple[float, float]:
     """Where the rise is 1 on both sides, by the root of it, which is straight where the rise is a parabola."""
-    least = int(np.argmin(rise))
-    root = np.sqrt(rise)
-    high, low = math.inf, -math.inf
-    if root[least:].max() > 1.0:
-        high = float(np.interp(1.0, np.maximum.accumulate(root[least:]), values[least:]))
-    if root[: least + 1].max() > 1.0:
-        low = float(np.interp(1.0, np.maximum.accumulate(root[: least + 1][::-1]), values[: least + 1][::-1]))
-    return low, high
+    ends = []
+    for side in (values[values < least][::-1], values[values > least]):
+        at = np.concatenate([[least], side])
+        root = np.maximum.accumulate(np.concatenate([[0.0], np.sqrt(rise[np.searchsorted(values, side)])]))
+        ends.append(float(np.interp(1.0, root, at)) if root[-1] > 1.0 else math.inf)
+    return -ends[0] if math.isinf(ends[0]) else ends[0], ends[1]

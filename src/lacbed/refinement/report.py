@@ -292,7 +292,7 @@ def write_text(folder: Path, name: str, numbers: dict[str, Any]) -> None:
         "Shifts are in pixels and move the simulated image.",
         *_electrons(folder, numbers),
         "## Method",
-        *(_method(one, numbers, several) for one in numbers["stacks"]),
+        *(_method(place, numbers) for place in range(len(numbers["stacks"]))),
     ]
     report.write_report(folder, f"Refinement of {name}", parts, facts, numbers["notes"])
 
@@ -382,8 +382,9 @@ def _likelihood(folder: Path, numbers: dict[str, Any]) -> list[str]:
         f"## Likelihood of {report.escape(found['name'])}",
         "All other parameters were refined again at each value. The rise of the sum of squares is in units in "
         f"which 1 bounds the interval of 68 %: from {ends[0]} to {ends[1]}{unit}, with the least at "
-        f"{best:.6g}{unit}. The standard uncertainty of the fit is {found['uncertainty']:.2g}{unit}. Faults of the model are in it by a "
-        f"factor of {found['inflation']:.3g} on the variance that the residuals alone would give.",
+        f"{best:.6g}{unit}. The standard uncertainty of the fit is {found['uncertainty']:.2g}{unit}. Faults of "
+        f"the model are in it by a factor of {found['inflation']:.3g} on the variance that the residuals alone "
+        "would give.",
         table(
             (f"{found['name']}{f' ({unit.strip()})' if unit else ''}", "rise", "of a parabola"),
             [
@@ -483,8 +484,9 @@ def _reflection(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def _method(one: dict[str, Any], numbers: dict[str, Any], several: bool) -> str:
-    which = f"{report.escape(one['name'])}: " if several else ""
+def _method(place: int, numbers: dict[str, Any]) -> str:
+    one = numbers["stacks"][place]
+    which = f"Stack {place + 1}: " if len(numbers["stacks"]) > 1 else ""
     return (
         f"{which}{one['beams']} beams in {one['bloch_waves']} Bloch waves, {one['matrices']} matrices. With "
         f"{one['check_beams']} beams, {one['check_bloch_waves']} waves and finer points, intensities "

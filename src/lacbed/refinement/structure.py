@@ -112,6 +112,12 @@ def family_name(hkl: HKL) -> str:
     return "Ug:" + ",".join(str(i) for i in hkl)
 
 
+def does_not_affect(hkl: HKL) -> str:
+    """What is wrong with a family that plays no part."""
+    words = ",".join(str(i) for i in hkl)
+    return f"U_g of {words} does not affect these images (another zone, or too far out); free one that does"
+
+
 def add_families(
     structure: Structure,
     state: ModelState,
@@ -144,9 +150,7 @@ def add_families(
     for kind, hkl in families:
         words, place = ",".join(str(i) for i in hkl), np.array([hkl])
         if not members(crystal, hkl) & {tuple(row) for row in structure.hkl.tolist()}:
-            raise SettingError(
-                f"U_g of {words} does not affect these images (another zone, or too far out); free one that does"
-            )
+            raise SettingError(does_not_affect(hkl))
         one = replace(plain, hkl=place, absorption=None, shapes=plain.shapes[:, :1], ratios=plain.ratios[:, :1])
         own = complex(coefficients(one, state)[0].detach()[0])
         room = float(in_phase(crystal, place, energy, structure.factors)[0])
