@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from experiment_helpers import HKL, exact_stack, write_folder
+from experiment_helpers import HALF_WIDTH, HKL, exact_stack, write_folder
 from gradient_cases import finite_difference, small_plan
 
 import lacbed
@@ -21,13 +21,13 @@ from lacbed.errors import SettingError
 from lacbed.experiment.experiment import pattern_to_images
 from lacbed.geometry.frame import make_frame
 from lacbed.refinement.joint import Joint, checked_stacks
-from lacbed.refinement.minimise import Minimiser
+from lacbed.refinement.minimise import Minimiser, least_squares_fit
 from lacbed.refinement.model import BlochModel, images
 from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.parameter import state_function
 from lacbed.refinement.parameters import build_parameters
 from lacbed.refinement.problem import Measured
-from lacbed.refinement.refine import Refinement, refine
+from lacbed.refinement.refine import refine
 from lacbed.refinement.strain import STRAINS, cell_change, strain_parameter, undecided
 from lacbed.refinement.uncertainties import covariance, evidence, standard_uncertainties, together
 from lacbed.state import crystal_state
@@ -64,7 +64,7 @@ def stack(
     hkl = reflections_within(MGO, frame, 2.2 * half)[:5]
     grid, cell = TiltGrid(pixels, k_max=half), torch.as_tensor(strained_cell(MGO, strain))
     asked = {"zone_axis": zone, "energy": energy, "thicknesses": (thickness,), "grid": grid, "hkl": hkl}
-    model = lacbed.prepare_model(MGO, beams=60, **asked)
+    model = lacbed.prepare_model(MGO, beams=120, **asked)
     found = lacbed.intensities(model, lacbed.model_state(model).changed(cell=cell))[0].numpy()
     counts = np.random.default_rng(0).poisson(dose * found).astype(float) if dose else 1e4 * found
     return Measured(counts, hkl, frame, energy, half, variance=counts + 1.0)
@@ -111,26 +111,28 @@ def test_a_strain_changes_the_cell_as_it_deforms_the_basis(name: str) -> None:
 def test_slopes_by_strain_against_finite_differences() -> None:
     crystal = Crystal.named("GaAs")
     plan, state = small_plan(crystal, (1, 1, 0), None, "lattice", pixels=3, symmetric=False)
-    parameters = build_parameters(crystal, state, STRAINS)
+    parameters = build_parameters(crystal, state, (STRAINS[0], STRAINS[3], STRAINS[5]))
     state_of, start = (
         state_function(state, parameters),
-        torch.tensor([1e-3, -2e-3, 5e-4, 1e-3, 0.0, 2e-3]).double(),
+        torch.tensor([1e-3, -2e-3, 2e-3]).double(),
     )
     _, columns, _ = BlochModel(plan).jacobian(state_of, start)
     for i, column in enumerate(columns):
 
         def at(x: float, i: int = i) -> torch.Tensor:
-            return images(plan, state_of(start + x * (torch.arange(6) == i)))
+            return images(plan, state_of(start + x * (torch.arange(3) == i)))
 
         expected = finite_difference(at, 0.0, 1e-4)
-        assert float((column - expected).abs().max()) <= 1e-6 * float(expected.abs().max()) + 1e-8, STRAINS[i]
+        assert float((column - expected).abs().max()) <= 1e-6 * float(expected.abs().max()) + 1e-8, parameters[
+            i
+        ].name
 
 
 def test_a_strained_crystal_has_not_the_symmetry_of_its_space_group() -> None:
     """On a lattice of tilts too, which symmetry would reduce, the model gives what was made pixel by pixel."""
     sheared = np.array([[0.0, 0.02, 0.0], [0.02, 0.0, 0.0], [0.0, 0.0, 0.0]])
     made = stack((0, 0, 1), strain=sheared)
-    joint, values = joint_at_truth([made], ("thickness", "strain:12"), align="shift", divisions=8)
+    joint, values = joint_at_truth([made], ("thickness", "strain:12"), align="shift", divisions=12, beams=120)
     values[[p.name for p in joint.parameters].index("strain:12")] = 0.02
     worst = []
     for kept in (joint.problems[0].parameters, joint.problems[0].parameters[:1]):
@@ -139,7 +141,7 @@ def test_a_strained_crystal_has_not_the_symmetry_of_its_space_group() -> None:
         problem.parameters = kept  # without the strain, nothing says that the symmetry is gone
         found = problem.model(problem.measured, state).read(state)[0]
         worst.append(float((found - torch.as_tensor(made.images) / 1e4).abs().max()))
-    assert worst[0] < 0.06
+    assert worst[0] < 0.02
     assert worst[1] > 3.0 * worst[0]
 
 
@@ -152,10 +154,10 @@ def test_cell_and_strain_are_not_free_together() -> None:
 
 # -- one Jacobian -----------------------------------------------------------------------------------
 def test_all_residuals_and_their_slopes_by_finite_differences(two: list[Measured]) -> None:
-    joint, values = joint_at_truth(two)
+    joint, values = joint_at_truth(two, ("thickness", "half_width", "B", "strain:11", "strain:12"))
     names = [p.name for p in joint.parameters]
     assert names[0] == "thickness@1"
-    assert {"thickness@2", "tilt_x@2", "B:Mg1", "strain:12"} <= set(names)
+    assert {"thickness@2", "half_width@2", "B:Mg1", "strain:12"} <= set(names)
     assert sum(name.startswith("B:") for name in names) == 2
     parts = [joint.part(k, values) for k in (0, 1)]
     exact = []
@@ -201,25 +203,28 @@ def test_a_family_of_two_zones_is_one_parameter() -> None:
 
 
 # -- truth found again ------------------------------------------------------------------------------
-@pytest.fixture(scope="module")
-def refined(two: list[Measured]) -> Refinement:
-    off = MGO.with_b_iso(1.1 * MGO.sites[0].b_iso)
-    options = RefinementOptions(FREE, (450.0, 600.0), steps=8, **FAST)
-    return refine(two, off, options)
-
-
-def test_two_zones_decide_strain_or_name_what_they_do_not(refined: Refinement) -> None:
-    found = {p.name: (v, p) for p, v in zip(refined.parameters, refined.values.tolist(), strict=True)}
+def test_two_zones_decide_strain_or_name_what_they_do_not(two: list[Measured]) -> None:
+    joint, truth = joint_at_truth(two, ("thickness", "B", "strain"))
+    start = np.array([p.value for p in joint.parameters])
+    for i, p in enumerate(joint.parameters):
+        start[i] = truth[i] + 8.0 if p.kind == "thickness" else 1.1 * truth[i] if p.kind == "B" else 0.0
+    parts = [joint.part(k, truth, finer=2.0) for k in (0, 1)]
+    found = start
+    for _ in range(2):  # the weight of priors is that of the first evaluation
+        found = least_squares_fit(Minimiser(parts, joint.parameters, found, range(len(start))), 5, 1e-9)
+    error = {p.name: v for p, v in zip(joint.parameters, found - truth, strict=True)}
     for name in ("strain:11", "strain:22", "strain:33", "strain:12"):
-        i, j = int(name[-2]) - 1, int(name[-1]) - 1
-        assert abs(found[name][0] - EPSILON[i, j]) < 1e-4, name
-    (note,) = [n for n in refined.notes if n.startswith("strain that these images do not decide")]
-    assert "shear between [110], the zone axis, and (0 0 1)" in note
-    assert "along" not in note.replace("along one zone axis", "")
-    assert found["thickness@1"][0] == pytest.approx(450.0, abs=1.0)
-    assert found["thickness@2"][0] == pytest.approx(600.0, abs=1.0)
-    assert [s.state.thickness.item() for s in refined.stacks] == [found[f"thickness@{k}"][0] for k in (1, 2)]
-    assert len(refined.without) == 10
+        assert abs(error[name]) < 1e-4, name
+    assert abs(error["thickness@1"]) < 0.3
+    assert abs(error["thickness@2"]) < 0.3
+    assert abs(error["B:Mg1"]) < 0.01
+    said = []
+    for part in parts:
+        fit = part.compared(found, with_slopes=True)
+        said.append(evidence(part.target, fit.residual, fit.slopes))
+    matrix = covariance(together(said, joint.places), np.array([1.0 / p.spread**2 for p in joint.parameters]))
+    (note,) = undecided(joint.parameters, matrix, MGO, list(CONES), STRAINS)
+    assert note.endswith(": shear between [110], the zone axis, and (0 0 1) on Cartesian axes")
 
 
 def information(stacks: list[Measured], free: tuple[str, ...] = FREE) -> tuple[Joint, FloatArray]:
@@ -246,7 +251,7 @@ def test_both_know_more_than_either(two: list[Measured]) -> None:
 def test_along_one_zone_strain_trades_with_the_geometry(two: list[Measured]) -> None:
     zones, notes = [(0, 0, 1)], {}
     for free in (FREE, (*FREE, "half_width"), (*FREE, "half_width", "stretch", "shear")):
-        joint, matrix = information([replace(two[0], variance=200.0 * two[0].variance)], free)  # fewer electrons
+        joint, matrix = information([replace(two[0], variance=30.0 * two[0].variance)], free)  # fewer electrons
         assert "strain:23, strain:13" in joint.notes[0]
         (notes[free],) = undecided(joint.parameters, matrix, MGO, zones, STRAINS)
     plain, wide, bent = notes.values()
@@ -295,21 +300,15 @@ def test_the_command_refines_stacks_together(lacbed: Any, tmp_path: Path) -> Non
     free = ("--free", "thickness,B", "-t", "460", "--beams", "45", "--absorption", "none", "--align", "none")
     quick = (*free, "--starts", "1", "--steps", "3")
     for name, x in (("a", 0.0), ("b", 0.01)):
-        counts = 1e3 * exact_stack(absorption=None, beams=45, center=(x, 0.0), finer=1)[1:4]
-        write_folder(tmp_path / name, pattern_to_images(counts, "-x+y"), HKL[1:4])
-    code, out, err = lacbed("refine", "a", "b", "GaAs", *quick, "-o", "out", "--json")
+        counts = 1e3 * exact_stack(absorption=None, beams=45, center=(x, 0.0), finer=1)[1:4, 5:17, 5:17]
+        half = HALF_WIDTH * 12 / 22
+        write_folder(tmp_path / name, pattern_to_images(counts, "-x+y"), HKL[1:4], half_width_inv_A=half)
+    code, out, err = lacbed("refine", "a", "b", "GaAs", *quick, "--profile", "B:Ga1", "-o", "out", "--json")
     assert (code, err) == (0, "")
     found = json.loads(out)
     assert [row["stack"] for row in found["reflections"]] == [1, 1, 1, 2, 2, 2]
     assert {"thickness@1", "thickness@2", "B:Ga1", "B:As2"} == set(found["free"])
-    assert found["profile"] is None
-    code, out, err = lacbed(
-        "refine", "a", "b", "GaAs", *quick, "--profile", "B:Ga1", "-o", "out", "--resume", "--json"
-    )
-    assert (code, err) == (0, "")
-    again = json.loads(out)
-    assert again["free"]["B:Ga1"] == found["free"]["B:Ga1"]
-    assert again["profile"]["low"] < again["profile"]["best"] < again["profile"]["high"]
+    assert found["profile"]["low"] < found["profile"]["best"] < found["profile"]["high"]
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"comparison-1.png", "comparison-2.png", "simulated-2.nc", "profile.png"} <= files
     text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")

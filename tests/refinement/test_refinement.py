@@ -357,6 +357,8 @@ def test_folder_and_state(tmp_path):
     crystal, data, _ = measured()
     mark = fingerprint(data, crystal, RefinementOptions())
     assert mark != fingerprint(data, crystal, RefinementOptions(free=("thickness",)))
+    assert mark == fingerprint([data], crystal, RefinementOptions(profile="thickness"))  # one can be added
+    assert mark != fingerprint([data, data], crystal, RefinementOptions())
     folder = tmp_path / "new"
     with pytest.raises(FileFormatError, match="resume"):
         check_resumable(folder, "refinement", STATE, True)
