@@ -5,9 +5,9 @@ An atom and its ion have the same nucleus, so that by Mott and Bethe their elect
     Δf_e(s) = C [f_x(atom) - f_x(ion)] / s²,   C = 1 / (8π² a_0),
 
 f_x being the X-ray factors of Waasmaier & Kirfel, Acta Cryst. A51 (1995) 416, scaled to the right number of
-electrons. The charge q of an ion acts far out: Δf_e = C q / s² + a finite part. In a crystal that is neutral the first term
-cancels at g = 0, which leaves the finite part for the mean inner potential; what the arrangement of the charges
-within the cell adds to that depends on the surfaces and is left out, as in Ewald's sums.
+electrons. The charge q of an ion acts far out: Δf_e = C q / s² + a finite part. In a crystal that is neutral the
+first term cancels at g = 0, which leaves the finite part for the mean inner potential; what the arrangement of the
+charges within the cell adds to that depends on the surfaces and is left out, as in Ewald's sums.
 
 The valence shell of an atom is what it has more than its ion with the largest charge. Where it is stretched by
 1/κ in space (Coppens et al., Acta Cryst. A35 (1979) 63), f_x = f_core(s) + f_valence(s/κ).
