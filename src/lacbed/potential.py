@@ -23,7 +23,7 @@ from torch import Tensor
 from lacbed.constants import relativistic_gamma
 from lacbed.errors import ScatteringError
 from lacbed.geometry.moving import direct_basis
-from lacbed.scattering import FACTOR_TABLES, absorptive_factor, elastic_factor, neutral_symbol
+from lacbed.scattering import FACTORS, absorptive_factor, elastic_factor, neutral_symbol, species_name
 
 if TYPE_CHECKING:
     from lacbed.crystals import Crystal
@@ -32,6 +32,7 @@ Absorption = Literal["thomas"] | tuple[Literal["proportional"], float] | None
 ELECTRONIC = 20.0
 """C of `electronic_shape` in Å²."""
 
+_NOT_NEUTRAL = 0.01  # sum of the charges, as a part of the sum of their sizes, that rounding may leave
 _FULL = 12  # a box with this many places per reflection is still summed as a whole
 _FEW = 20_000  # g times atoms up to which sines and cosines cost no more than tables
 _CHUNK = 4_000_000  # g times atoms in one block: 64 MB of complex128
@@ -98,6 +99,30 @@ def check_absorption(absorption: Absorption) -> None:
     raise ScatteringError(f'absorption must be None, ("proportional", percent) or "thomas", got {absorption!r}')
 
 
+def check_charges(crystal: Crystal, factors: str) -> None:
+    """Refuse scattering factors of ions for a crystal that has no charges, or is not neutral.
+
+    Raises:
+        ScatteringError: saying how charges are given, or what they add up to.
+    """
+    if factors != "ionic":
+        return
+    charges = [
+        float(o) * crystal.sites[n].charge
+        for o, n in zip(crystal.atoms.occupancy, crystal.atoms.site, strict=True)
+    ]
+    total, most = sum(charges), sum(map(abs, charges))
+    if not most:
+        raise ScatteringError(
+            f"no site of {crystal.name} has a charge, which factors 'ionic' need; give them with --charges or "
+            "Crystal.with_charges, or write the atom types of the CIF with charges, such as O2-"
+        )
+    if abs(total) > _NOT_NEUTRAL * most:
+        raise ScatteringError(
+            f"the charges of {crystal.name} add up to {total:+.3g} per cell; a crystal is neutral"
+        )
+
+
 def potential_coefficients(
     crystal: Crystal,
     hkl: np.ndarray,
@@ -122,6 +147,7 @@ def potential_coefficients(
         ScatteringError: see `structure_factors` and `check_absorption`.
     """
     check_absorption(absorption)
+    check_charges(crystal, factors)
     volume = crystal.volume if structure is None else torch.linalg.det(direct_basis(structure.cell)).abs()
     scale = relativistic_gamma(energy) / (math.pi * volume)
     waves = _waves(crystal, hkl, structure)
@@ -173,7 +199,7 @@ def structure_factors(
     Args:
         crystal: the crystal.
         hkl: reflections.
-        table: "kirkland", "lobato", "peng" or "doyle-turner" electron scattering factors.
+        table: "kirkland", "lobato", "peng", "doyle-turner" or "ionic" electron scattering factors.
         absorptive_energy: if given, f is the absorptive factor of Thomas et al. (2024) at this energy in eV in
             place of the elastic one times the Debye-Waller factor.
         structure: what the crystal consists of, if not what it says itself; differentiable.
@@ -181,8 +207,9 @@ def structure_factors(
     Raises:
         ScatteringError: if the table does not exist or does not cover an element.
     """
-    if table not in FACTOR_TABLES:
-        raise ScatteringError(f"factors must be one of {', '.join(FACTOR_TABLES)}, got {table!r}")
+    if table not in FACTORS:
+        raise ScatteringError(f"factors must be one of {', '.join(FACTORS)}, got {table!r}")
+    check_charges(crystal, table)
     waves = _waves(crystal, hkl, structure)
     return _elastic_sum(waves, table) if absorptive_energy is None else _absorptive_sum(waves, absorptive_energy)
 
@@ -220,10 +247,11 @@ def _charge(element: str) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """Atoms that share element and Debye-Waller tensor.
+    """Atoms that share element, charge and Debye-Waller tensor.
 
     Attributes:
         element: chemical symbol.
+        charge: formal charge.
         xyz: fractional coordinates: (atom, 3).
         occupancy: (atom,).
         beta: β of exp(-hᵀ β h): (3, 3).
@@ -232,6 +260,7 @@ class _Group:
     """
 
     element: str
+    charge: int
     xyz: Tensor
     occupancy: Tensor
     beta: Tensor
@@ -274,9 +303,8 @@ def _elastic_sum(waves: _Waves, table: str) -> Tensor:
     total = torch.zeros(len(waves.indices), dtype=torch.complex128)
     for group, phases in zip(waves.groups, waves.sums, strict=True):
         damping = torch.exp(-((waves.indices @ group.beta) * waves.indices).sum(dim=1))
-        total = (
-            total + elastic_factor(group.element, waves.s, table)[waves.where] * damping * group.factor * phases
-        )
+        species = species_name(group.element, group.charge) if table == "ionic" else group.element
+        total = total + elastic_factor(species, waves.s, table)[waves.where] * damping * group.factor * phases
     return total
 
 
@@ -291,19 +319,21 @@ def _absorptive_sum(waves: _Waves, energy: float | Tensor) -> Tensor:
 def _groups_of_crystal(crystal: Crystal) -> list[_Group]:
     """The atoms of a crystal as it stands."""
     atoms = crystal.atoms
-    members: dict[tuple[str, bytes], list[int]] = {}
+    members: dict[tuple[str, int, bytes], list[int]] = {}
     for i, element in enumerate(atoms.elements):
-        members.setdefault((element, np.round(atoms.beta[i], 12).tobytes()), []).append(i)
+        kind = element, crystal.sites[atoms.site[i]].charge, np.round(atoms.beta[i], 12).tobytes()
+        members.setdefault(kind, []).append(i)
     return [
         _Group(
             element,
+            charge,
             torch.as_tensor(atoms.xyz[mine]),
             torch.as_tensor(atoms.occupancy[mine]),
             torch.as_tensor(atoms.beta[mine[0]]),
             torch.as_tensor(atoms.b_iso[mine[0]]),
             torch.tensor(1.0),
         )
-        for (element, _), mine in members.items()
+        for (element, charge, _), mine in members.items()
     ]
 
 
@@ -325,7 +355,9 @@ def _groups_of_structure(crystal: Crystal, structure: StructureParameters) -> li
         for kind in kinds:
             turned = rotation[kind[0]] @ beta @ rotation[kind[0]].T if site.u_iso is None else beta
             share = occupancy.expand(len(kind))
-            groups.append(_Group(site.element, places[kind], share, turned, b_iso, structure.factor[number]))
+            groups.append(
+                _Group(site.element, site.charge, places[kind], share, turned, b_iso, structure.factor[number])
+            )
     return groups
 
 
