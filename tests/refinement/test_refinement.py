@@ -26,8 +26,9 @@ from lacbed.refinement.options import Progress, RefinementOptions, Start
 from lacbed.refinement.parameter import state_function
 from lacbed.refinement.parameters import build_parameters, split_names
 from lacbed.refinement.problem import Measured, usable, weights_of
-from lacbed.refinement.refine import Refinement, refine
+from lacbed.refinement.refine import refine
 from lacbed.refinement.report import refined_cif, summary
+from lacbed.refinement.result import Refinement
 from lacbed.refinement.structure import coefficients, make_structure
 from lacbed.refinement.uncertainties import (
     correlations,
