@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from experiment_helpers import HALF_WIDTH, HKL, exact_stack, write_folder
+from experiment_helpers import HALF_WIDTH, HKL, exact_stack, experiment_of, write_folder
 from gradient_cases import finite_difference, small_plan
 
 import lacbed
@@ -293,6 +293,11 @@ def test_stacks_that_do_not_go_together(two: list[Measured]) -> None:
         checked_stacks([two[0], turned], MGO)
     with pytest.raises(SettingError, match=r"stack 2: .*Laue zone"):
         checked_stacks([two[0], replace(two[1], frame=two[0].frame)], MGO)
+    other = experiment_of(np.random.default_rng(0).random((len(HKL), 8, 8)))
+    with pytest.raises(
+        SettingError, match=r"stack 2: it was imported as .* with the cell 5\.65.* the crystal is MgO"
+    ):
+        checked_stacks([two[0], other], MGO)
     with pytest.raises(SettingError, match="stack 2: no measured image has any contrast"):
         checked_stacks([two[0], replace(two[1], images=0.0 * two[1].images)], MGO)
 

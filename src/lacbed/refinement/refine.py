@@ -273,6 +273,8 @@ def _doubts(
             notes.append(f"the images do not decide {p.name}: what is given is little more than its prior")
     rho = correlations(matrix)
     for i, j in np.argwhere(np.triu(np.abs(rho) > TRADING, 1)):
+        if parameters[i].kind == parameters[j].kind == "strain":
+            continue  # its directions have their own words
         notes.append(
             f"{parameters[i].name} and {parameters[j].name} trade with each other (correlation {rho[i, j]:+.3f}): "
             "neither is known without the other; fix one of them if you know it"
