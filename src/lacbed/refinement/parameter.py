@@ -53,20 +53,20 @@ STAGES = (
 )
 """The order in which parameters are freed; each stage keeps those before it."""
 
-OF_CRYSTAL = (
-    "absorption",
-    "electronic",
-    "B",
-    "U",
-    "x",
-    "occupancy",
-    "cell",
-    "strain",
-    "factor",
-    "Ug",
-    "bonding",
+OF_STACK = (
+    "thickness",
+    "spread",
+    "half_width",
+    "tilt",
+    "rotation",
+    "stretch",
+    "shear",
+    "blur",
+    "tail",
+    "voltage",
 )
-"""Kinds that stacks of one crystal share; all others belong to each stack."""
+OF_CRYSTAL = tuple(kind for kind in KINDS if kind not in OF_STACK)
+"""Kinds that stacks of one crystal share; those before belong to each stack."""
 
 
 @dataclass(frozen=True, eq=False)
