@@ -165,6 +165,12 @@ def test_the_jackknife_leaves_reflections_out():
     assert np.all(np.diag(matrix) >= np.diag(away.T @ away) * 5 / 6 * (1 - 1e-9))
     held = covariance(said, np.array([1e12, 0.0]))
     assert np.sqrt(held[0, 0]) == pytest.approx(1e-6, rel=0.1)
+    faint = evidence(target, torch.as_tensor(residual), torch.as_tensor(np.stack([J[0], 1e-12 * J[1]])))
+    held = covariance(faint, np.array([0.0, 4.0]))  # a prior that decides alone leaves the other what it was
+    assert held[1, 1] == pytest.approx(0.25, rel=1e-6)
+    assert held[0, 0] == pytest.approx(
+        covariance(evidence(target, torch.as_tensor(residual), torch.as_tensor(J[:1])))[0, 0]
+    )
     half = torch.as_tensor(np.stack([J[0], 0 * J[1]]))
     blind = covariance(evidence(target, torch.as_tensor(residual), half))
     assert np.isinf(blind[1, 1])

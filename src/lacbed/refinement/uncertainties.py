@@ -74,14 +74,16 @@ class Evidence:
     model_error: bool
 
     def curvature(self, precision: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
-        """Sizes of the columns of J, and H = JᵀJ + v P on those that are not 0, scaled to unit columns."""
+        """Roots of the diagonal of H = JᵀJ + v P, 0 where J is 0, and H of the others, scaled to a diagonal of 1.
+
+        The scale has the prior in it: a column next to nothing under a prior would else outweigh all others.
+        """
         total = self.own.sum(axis=0)
-        size = np.sqrt(np.maximum(np.diag(total), 0.0))
-        seen = size > 0.0
-        scaled = total[np.ix_(seen, seen)] / np.outer(size[seen], size[seen])
+        seen = np.diag(total) > 0.0
         if precision is not None:
-            scaled += np.diag(self.unit * precision[seen] / size[seen] ** 2)
-        return size, scaled
+            total = total + np.diag(self.unit * precision)
+        size = np.where(seen, np.sqrt(np.maximum(np.diag(total), 0.0)), 0.0)
+        return size, total[np.ix_(seen, seen)] / np.outer(size[seen], size[seen])
 
 
 def evidence(target: Target, residual: Tensor, slopes: Tensor) -> Evidence:
