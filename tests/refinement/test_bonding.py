@@ -23,8 +23,10 @@ from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.parameter import state_function
 from lacbed.refinement.parameters import build_parameters, free_names, split_names
 from lacbed.refinement.problem import Measured
-from lacbed.refinement.refine import Refinement, refine
-from lacbed.refinement.report import summary, write_text
+from lacbed.refinement.refine import refine
+from lacbed.refinement.report import summary
+from lacbed.refinement.report_text import write_text
+from lacbed.refinement.result import Refinement
 from lacbed.refinement.structure import add_families, coefficients, family_of, make_structure
 from lacbed.state import crystal_state
 from lacbed.xray import xray_factors

@@ -17,7 +17,7 @@ from lacbed.potential import nuclear_damping
 from lacbed.refinement.bonding import members
 from lacbed.refinement.model import StateOf, along_each
 from lacbed.refinement.parameter import state_function
-from lacbed.refinement.refine import Refinement
+from lacbed.refinement.result import Refinement
 from lacbed.refinement.structure import Structure, add_families, coefficients, family_of, make_structure
 from lacbed.refinement.uncertainties import correlations
 from lacbed.state import ModelState

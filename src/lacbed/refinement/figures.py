@@ -22,7 +22,7 @@ from lacbed.patterns.schema import axis_step, caption, hkl_math, number_text
 if TYPE_CHECKING:
     from lacbed.refinement.fit import FitResult
     from lacbed.refinement.profile import Profile
-    from lacbed.refinement.refine import RefinedStack, Refinement
+    from lacbed.refinement.result import RefinedStack, Refinement
 
 _MARGIN, _GAP, _BAND, _BETWEEN, _HEAD, _FOOT = 0.22, 0.03, 0.20, 0.16, 0.24, 0.34
 

@@ -21,8 +21,9 @@ from lacbed.patterns.files import save_pattern
 from lacbed.refinement.charge import deformation_map
 from lacbed.refinement.options import Progress, RefinementOptions, Start
 from lacbed.refinement.problem import Measured
-from lacbed.refinement.refine import RefinedStack, Refinement
-from lacbed.refinement.report import numbered, refined_cif, summary, write_text
+from lacbed.refinement.report import refined_cif, summary
+from lacbed.refinement.report_text import numbered, write_text
+from lacbed.refinement.result import RefinedStack, Refinement
 from lacbed.report import MARKDOWN, PAGE, finite
 from lacbed.settings import MAX_THICKNESS
 

@@ -15,12 +15,12 @@ from lacbed.experiment.experiment import Experiment
 from lacbed.patterns.result import hkl_label
 from lacbed.refinement.joint import Joint, checked_stacks
 from lacbed.refinement.model import BlochModel
-from lacbed.refinement.objective import Fit, make_target, mean_z, z_of
-from lacbed.refinement.options import Progress, RefinementOptions, Start
+from lacbed.refinement.objective import make_target, mean_z, z_of
+from lacbed.refinement.options import Progress, RefinementOptions
 from lacbed.refinement.parameter import Parameter
-from lacbed.refinement.plan import Plan
 from lacbed.refinement.problem import Measured
-from lacbed.refinement.profile import Profile, check_profile, profile
+from lacbed.refinement.profile import check_profile, profile
+from lacbed.refinement.result import Check, RefinedStack, Refinement
 from lacbed.refinement.scan import OnProgress, first_progress
 from lacbed.refinement.stages import MAX_DISTORTION, MOVED, OnCheckpoint, aligned_part, run_stages
 from lacbed.refinement.strain import undecided
@@ -36,7 +36,6 @@ from lacbed.refinement.uncertainties import (
     together,
 )
 from lacbed.settings import MAX_THICKNESS
-from lacbed.state import ModelState
 
 FINER = 1.5
 """The finished model is checked against one with so many times the beams and points a side, and more waves."""
@@ -52,120 +51,6 @@ ITS_PRIOR = 0.8
 
 ENOUGH = 0.02
 """Largest |ΔI| by the finer model that is let pass without a warning."""
-
-
-@dataclass(frozen=True, eq=False)
-class Check:
-    """What a finer model says about the finished one.
-
-    Attributes:
-        beams: number of beams of the finer model.
-        waves: number of its Bloch waves.
-        divisions: its points of the lattice per reciprocal vector; 0 where every pixel was computed.
-        difference: largest |ΔI| at the same parameters.
-        z: change of mean Z at the same parameters.
-    """
-
-    beams: int
-    waves: int
-    divisions: int
-    difference: float
-    z: float
-
-
-@dataclass(frozen=True, eq=False)
-class RefinedStack:
-    """One stack at the end.
-
-    Attributes:
-        measured: the images that were used.
-        places: the parameters of the stack among all.
-        state: the final state.
-        plan: of the final model.
-        fit: without moves.
-        fit_aligned: with moves, or the same.
-        moves: of the images, see `lacbed.refinement.model`: (g, 2 or 6).
-        start: where it began.
-        check: against a finer model.
-    """
-
-    measured: Measured
-    places: tuple[int, ...]
-    state: ModelState
-    plan: Plan
-    fit: Fit
-    fit_aligned: Fit
-    moves: FloatArray
-    start: Start
-    check: Check
-
-    @property
-    def shifts(self) -> FloatArray:
-        """Of the simulated images along x and y in pixels: (g, 2)."""
-        return self.moves[:, :2]
-
-
-@dataclass(frozen=True, eq=False)
-class Refinement:
-    """A finished refinement.
-
-    Attributes:
-        stacks: one, or all that were refined together.
-        parameters: what was free.
-        values: their values: (p,).
-        covariance: of the fit and of the check together: (p, p).
-        bias: by how much the parameters would move with finer models, to first order: (p,).
-        history: (stage, mean Z) after every evaluation that was better than all before.
-        notes: warnings.
-        without: by how much the parameters move, to first order, when a reflection is left out: (g, p), the
-            reflections of all stacks one after the other.
-        profile: of one parameter, if it was asked for.
-    """
-
-    stacks: tuple[RefinedStack, ...]
-    parameters: tuple[Parameter, ...]
-    values: FloatArray
-    covariance: FloatArray
-    bias: FloatArray
-    history: tuple[tuple[str, float], ...]
-    notes: tuple[str, ...]
-    without: FloatArray
-    profile: Profile | None = None
-
-    @property
-    def measured(self) -> Measured:
-        """The images of the first stack."""
-        return self.stacks[0].measured
-
-    @property
-    def state(self) -> ModelState:
-        """The final state of the first stack; what belongs to the crystal is that of all."""
-        return self.stacks[0].state
-
-    @property
-    def plan(self) -> Plan:
-        """Of the final model of the first stack."""
-        return self.stacks[0].plan
-
-    @property
-    def fit(self) -> Fit:
-        """Of the first stack without moves."""
-        return self.stacks[0].fit
-
-    @property
-    def fit_aligned(self) -> Fit:
-        """Of the first stack with moves, or the same."""
-        return self.stacks[0].fit_aligned
-
-    @property
-    def moves(self) -> FloatArray:
-        """Of the images of the first stack: (g, 2 or 6)."""
-        return self.stacks[0].moves
-
-    @property
-    def shifts(self) -> FloatArray:
-        """Of the simulated images of the first stack along x and y in pixels: (g, 2)."""
-        return self.stacks[0].shifts
 
 
 def refine(
@@ -388,6 +273,8 @@ def _doubts(
             notes.append(f"the images do not decide {p.name}: what is given is little more than its prior")
     rho = correlations(matrix)
     for i, j in np.argwhere(np.triu(np.abs(rho) > TRADING, 1)):
+        if parameters[i].kind == parameters[j].kind == "strain":
+            continue  # its directions have their own words
         notes.append(
             f"{parameters[i].name} and {parameters[j].name} trade with each other (correlation {rho[i, j]:+.3f}): "
             "neither is known without the other; fix one of them if you know it"
