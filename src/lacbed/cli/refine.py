@@ -44,8 +44,9 @@ def command(
             "--free",
             metavar="LIST",
             help="Parameters to refine: thickness, half_width, tilt, rotation, stretch, shear, blur, voltage, "
-            "absorption, electronic, spread, tail, B, U, x, occupancy, cell, strain, factor, Ug:h,k,l, bonding; "
-            "for a single site B:LABEL, for one component strain:33; default for what is free by default.",
+            "absorption, electronic, spread, tail, B, U, x, occupancy, cell, strain, factor, kappa, ionicity, "
+            "Ug:h,k,l, bonding; for a single site B:LABEL, for one component strain:33; default for what is free "
+            "by default.",
         ),
     ] = USUAL,
     fix: Annotated[

@@ -186,7 +186,8 @@ def _neutral(structure: Structure, state: ModelState, at_rest: bool) -> Tensor:
     """F of neutral atoms by the table of electron factors: (g,)."""
     if at_rest:
         state = state.changed(u=torch.zeros_like(state.u))
-    state = state.changed(factor=torch.ones_like(state.factor))
+    one = torch.ones_like(state.factor)
+    state = state.changed(factor=one, ionicity=torch.zeros_like(one), kappa=one)
     plain = replace(structure, shapes=structure.shapes[:0], ratios=structure.ratios[:0], absorption=None)
     u = coefficients(plain, state)[0]
     return xray_factors(structure.crystal, structure.hkl, u, state.energy, state.structure)

@@ -19,10 +19,18 @@ from lacbed.settings import Settings
 
 Align = Literal["none", "shift", "affine"]
 
-PRIORS = {"Ug": 0.04, "electronic": 0.3, "affine": 0.005, "spread": 0.02, "tail": 0.15, "strain": 0.005}
+PRIORS = {
+    "Ug": 0.04,
+    "electronic": 0.3,
+    "affine": 0.005,
+    "spread": 0.02,
+    "tail": 0.15,
+    "strain": 0.005,
+    "kappa": 0.05,
+}
 """Standard deviations of what has a prior: changes of U_g, as parts of what the atoms would scatter in phase; the
 part of the absorption that electrons add; the distortion of each image; the spread of the thickness, as a part of
-it; the share of the tail of the blur; each component of the strain."""
+it; the share of the tail of the blur; each component of the strain; κ of a valence shell, from 1."""
 
 GEOMETRY = ("half_width", "tilt", "rotation", "blur")
 """What a fit can free besides the thickness."""

@@ -37,18 +37,20 @@ KINDS = (
     "cell",
     "strain",
     "factor",
+    "kappa",
+    "ionicity",
     "Ug",
     "bonding",
 )
-"""What --free takes; B, U, x, occupancy and factor also as kind:LABEL for one site, strain as strain:11 for one
-component, Ug only as Ug:h,k,l.
+"""What --free takes; B, U, x, occupancy, factor and kappa also as kind:LABEL for one site, strain as strain:11 for
+one component, Ug only as Ug:h,k,l.
 
 "bonding" are the U_g of the families that `lacbed.refinement.bonding` chooses."""
 
 STAGES = (
     ("thickness", "half_width", "tilt"),
     ("rotation", "stretch", "shear", "blur"),
-    ("B", "U", "absorption", "electronic", "spread", "tail", "Ug", "bonding"),
+    ("B", "U", "absorption", "electronic", "spread", "tail", "kappa", "ionicity", "Ug", "bonding"),
     ("x", "occupancy", "cell", "strain", "voltage", "factor"),
 )
 """The order in which parameters are freed; each stage keeps those before it."""
