@@ -115,6 +115,11 @@ def needs_of(name: str) -> tuple[str, ...]:
     return found
 
 
+def takes_conditions(name: str) -> bool:
+    """Whether thickness and energy are inputs of a model, so that crystals at many of them can be learned from."""
+    return bool(getattr(importlib.import_module(MODELS[name]).Model, "CONDITIONS", True))
+
+
 def predicts(name: str) -> str:
     """What a model predicts: "pattern" or "potential"."""
     found: str = getattr(importlib.import_module(MODELS[name]).Model, "PREDICTS", "pattern")
