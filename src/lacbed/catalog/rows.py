@@ -279,7 +279,9 @@ def relabelled(row: Mapping[str, Any]) -> Row:
         orbits = [Orbit(found, letter, number) for (letter, number, *_), found in shares.items()]
         return {**row, **_labels(int(row["space_group"]), orbits)}
     except (KeyError, TypeError, ValueError) as error:
-        raise CrystalError(f"a row of the catalogue has no complete sites: {type(error).__name__} {error}") from None
+        raise CrystalError(
+            f"a row of the catalogue has no complete sites: {type(error).__name__} {error}"
+        ) from None
 
 
 def _geometry(crystal: Crystal, group: gemmi.SpaceGroup, orbits: Sequence[Orbit]) -> Row:

@@ -180,7 +180,10 @@ def draws_from(settings: StreamSettings, catalogue: Iterable[Row], forbidden: Fo
     names, weights = [], []
     for name, own in _by_prototype().items() if settings.generated or not rows else ():
         example = _example(name)
-        if example["n_atoms_conv"] <= settings.atoms and example["anonymous_prototype"] not in forbidden.prototypes:
+        if (
+            example["n_atoms_conv"] <= settings.atoms
+            and example["anonymous_prototype"] not in forbidden.prototypes
+        ):
             names.append(name)
             weights.append(len(own) ** 0.5)
     if not rows and not names:

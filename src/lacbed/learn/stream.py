@@ -46,7 +46,7 @@ from lacbed.learn.draws import Draws, Forbidden, StreamSettings, draws_from
 from lacbed.learn.models import build_model, needs_of, takes_conditions
 from lacbed.learn.surrogate import crystal_inputs
 from lacbed.patterns.result import software
-from lacbed.projection import mean_absorptive_potential
+from lacbed.projection import mean_absorptive_potential, projected_potential
 
 if TYPE_CHECKING:
     from lacbed.crystals import Crystal
@@ -58,6 +58,11 @@ MOST_TRIES = 20
 """Draws in a row for one crystal that may fail, before something is wrong with more than a crystal."""
 
 _LABELLED_BY = {"fast": "downfold-fast", "default": "downfold"}
+_WIDTH = 4
+"""Half-width in a* of the patterns for which their errors are known; they err more over fewer tilts."""
+
+_FINE = 128, 6.0
+"""Pixels along a side and 1/Å of the potentials that the packaged models take."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,7 +255,9 @@ class Stream:
         rows, count = record.get("rows"), self.settings.fresh
         whole = isinstance(rows, list) and len(rows) == count and groups.keys() == {str(i) for i in range(count)}
         if record.get("stream") != self.digest or not whole:
-            raise FileFormatError(f"{path} belongs to another stream or is damaged; remove it, and it is made again")
+            raise FileFormatError(
+                f"{path} belongs to another stream or is damaged; remove it, and it is made again"
+            )
         values = [{name: value.numpy() for name, value in groups[str(i)].items()} for i in range(count)]
         try:
             stored = tuple(
@@ -313,11 +320,11 @@ def _config(settings: StreamSettings, config: DatasetConfig, model: str) -> Data
     s = settings
     on_the_zone = (config.zone_axis, config.hkl) == ((0, 0, 1), ((0, 0, 0),))
     plain = on_the_zone and config.laue_zones == 0 and config.refraction and config.paraxial
-    grid = config.extent == int(config.extent) and config.pixels % (2 * int(config.extent)) == 0
-    if s.labels != "exact" and not (plain and grid):
+    whole = config.extent == int(config.extent) and config.pixels % (2 * int(config.extent)) == 0
+    if s.labels != "exact" and not (plain and whole and config.extent >= _WIDTH):
         raise SettingError(
-            f"stream.labels = {s.labels!r} makes patterns of 000 at [001] in the zero-order Laue zone, on a grid with "
-            "a whole number of pixels per a*/2; this data set has others: set stream.labels = exact"
+            f"stream.labels = {s.labels!r} makes patterns of 000 at [001] in the zero-order Laue zone, over ±{_WIDTH} a* "
+            "or more, with a whole number of pixels per a*; this data set has others: set stream.labels = exact"
         )
     if takes_conditions(model):
         thicknesses = Range(s.thinnest, s.thickest, s.thicknesses, s.seed)
@@ -355,7 +362,11 @@ def _absorptive(crystal: Crystal, config: DatasetConfig, energy: float) -> np.nd
 
 
 def label_rows(
-    rows: Sequence[tuple[int, Row]], config: DatasetConfig, made_by: str, device: str = "auto", labels: str = "fast"
+    rows: Sequence[tuple[int, Row]],
+    config: DatasetConfig,
+    made_by: str,
+    device: str = "auto",
+    labels: str = "fast",
 ) -> list[Outcome]:
     """Potential and pattern of some crystals, on one thread; see `lacbed.datasets.worker.compute_rows`.
 
@@ -397,10 +408,21 @@ def _labeller(labels: str, pixels: int, extent: int) -> nn.Module:
 
 
 def _downfolded(crystal: Crystal, config: DatasetConfig, conditions: Conditions, labels: str) -> Computed:
-    """What `compute_one` gives, with the pattern of a packaged model."""
-    batch = crystal_inputs([crystal], conditions.thicknesses, conditions.energy, config.to_dict())
+    """What `compute_one` gives, with the pattern of a packaged model.
+
+    The model sees the potential as finely as it was made for, whatever the resolution that is stored.
+    """
+    fine = {
+        "potential_pixels": max(_FINE[0], config.potential_pixels),
+        "potential_g_max": max(_FINE[1], config.potential_g_max),
+    }
+    batch = crystal_inputs([crystal], conditions.thicknesses, conditions.energy, config.to_dict() | fine)
     with torch.inference_mode():
         pattern = _labeller(labels, config.pixels, int(config.extent))(batch)["pattern"][0]
+    potential = batch["potential"][0, 0].double().numpy()
+    if tuple(fine.values()) != (config.potential_pixels, config.potential_g_max):
+        how = config.zone_axis, config.potential_pixels, config.potential_g_max, config.factors
+        potential = projected_potential(crystal, *how).values / float(batch["period"])
     scalars = {name: float(batch[name]) for name in SCALARS if name in batch}
     unknown = dict.fromkeys(("beams", "z_reached", "intensity_change_reached"), float("nan"))
-    return Computed(pattern.double().numpy()[:, None], batch["potential"][0, 0].double().numpy(), unknown | scalars)
+    return Computed(pattern.double().numpy()[:, None], potential, unknown | scalars)

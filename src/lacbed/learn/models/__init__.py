@@ -36,6 +36,7 @@ MODELS = {
     "unet": "lacbed.learn.models.unet",
     "fno": "lacbed.learn.models.fno",
     "downfold": "lacbed.learn.models.downfold",
+    "coefficients": "lacbed.learn.models.coefficients",
     "inverse": "lacbed.learn.models.inverse",
 }
 """Name of a model and the module that holds its `Settings` and `Model`."""
