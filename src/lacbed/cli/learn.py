@@ -21,7 +21,7 @@ ConfigArgument = Annotated[
     str,
     typer.Argument(
         metavar="CONFIG",
-        help="A .toml or .json file, or a packaged config: downfold, downfold-fast, fno, inverse, unet, vae-seed, "
+        help="A .toml or .json file, or a packaged config: coefficients, downfold, downfold-fast, fno, inverse, unet, vae-seed, "
         "vae-symmetric.",
         show_default=False,
     ),
@@ -67,8 +67,8 @@ def train_command(
 
     Example: lacbed train vae-seed --data seed.zarr -o run
 
-    With --stream no crystal of the data set is learned from: others are drawn from the catalogue and generated, none
-    of a compound (or, split by prototype, a prototype) of the validation and test crystals, which judge as ever.
+    With --stream no crystal of the data set is learned from: others are drawn from the catalogue and generated,
+    none of a compound (or, split by prototype, a prototype) of the validation and test crystals, which judge.
 
     Example: lacbed train coefficients --stream cubic.parquet --data seed.zarr -o run
 

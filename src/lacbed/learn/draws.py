@@ -1,8 +1,8 @@
 """Which crystal comes next when training draws its own: a function of seed, number and try alone.
 
-Crystals of a catalogue and of the generator (`lacbed.catalog.generate`), some with elements exchanged, all a little
-strained. A compound that validates or tests is never drawn, with whatever lattice parameter and from wherever; if
-the split is by prototype, nor is a prototype.
+Crystals of a catalogue and of the generator (`lacbed.catalog.generate`), some with elements exchanged, all a
+little strained. A compound that validates or tests is never drawn, with whatever lattice parameter and from
+wherever; if the split is by prototype, nor is a prototype.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lacbed.io.checks import check_number, check_one_of, check_whole
 LABELS = ("fast", "default", "exact")
 _CUBIC = ("b", "c", "alpha", "beta", "gamma")
 _MOST_REJECTED = 2000
-"""Draws in a row that are all compounds or prototypes of validation or test, before it is said that none is left."""
+"""Draws in a row that are all compounds or prototypes of validation or test, before none is said to be left."""
 
 
 @dataclass(frozen=True)

@@ -323,8 +323,9 @@ def _config(settings: StreamSettings, config: DatasetConfig, model: str) -> Data
     whole = config.extent == int(config.extent) and config.pixels % (2 * int(config.extent)) == 0
     if s.labels != "exact" and not (plain and whole and config.extent >= _WIDTH):
         raise SettingError(
-            f"stream.labels = {s.labels!r} makes patterns of 000 at [001] in the zero-order Laue zone, over ±{_WIDTH} a* "
-            "or more, with a whole number of pixels per a*; this data set has others: set stream.labels = exact"
+            f"stream.labels = {s.labels!r} makes patterns of 000 at [001] in the zero-order Laue zone, over "
+            f"±{_WIDTH} a* or more, with a whole number of pixels per a*; this data set has others: set "
+            "stream.labels = exact"
         )
     if takes_conditions(model):
         thicknesses = Range(s.thinnest, s.thickest, s.thicknesses, s.seed)

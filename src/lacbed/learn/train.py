@@ -32,6 +32,9 @@ from lacbed.learn.models import build_model
 from lacbed.learn.progress import Progress, check_same_run, damaged, progress_of
 from lacbed.patterns.result import software
 
+_LOOKED_AT = 512
+"""Crystals that a model sees before the first step, if it asks for them."""
+
 LOG_STEPS = 10
 """Steps between lines of metrics."""
 
@@ -79,8 +82,8 @@ def train(
 
     Raises:
         SettingError: if the data do not fit the model, or the config is not that of the run to be resumed.
-        TrainingError: if the loss stops being a number (the batch is saved), or further crystals cannot be made; the
-            last checkpoint is still there.
+        TrainingError: if the loss stops being a number (the batch is saved), or further crystals cannot be made;
+            the last checkpoint is still there.
         FileFormatError: if the folder cannot be used, another training is at it, or the disk is full; the last
             checkpoint is still there then.
     """
@@ -105,6 +108,8 @@ def train(
         if stream is not None:
             held.enter_context(stream.running(folder, settings.epochs))
             stream.draw(max(0, run.progress.epoch - bool(run.progress.finished)))
+        if not resume:
+            _look_first(run, training, batches_of(0))
         wrapped = parallel(run.model, ranks)
         learn_from, judge_on = (reader(rows, ranks.device, settings.workers) for rows in (training, validation))
         while not run.progress.finished:
@@ -121,11 +126,22 @@ def train(
     return run.progress
 
 
+def _look_first(run: Run, training: data.PatternData, batches: list[list[int]]) -> None:
+    """Let a model that begins from what its data look like see the first of them."""
+    begin = getattr(run.model, "begin", None)
+    if begin is not None:
+        chosen = sorted(dict.fromkeys(i for batch in batches for i in batch))
+        chosen = chosen[:: -(-len(chosen) // _LOOKED_AT)]
+        begin(data.to_device(data.collate([training[i] for i in chosen]), run.ranks.device))
+        state = run.model.state_dict()
+        run.ema = {name: state[name].detach().clone() for name in run.ema}
+
+
 def _check_stream(settings: TrainingSettings, ranks: Ranks) -> None:
     if ranks.world > 1 or settings.workers:
         raise SettingError(
-            "a stream is learned from in one process, without training.workers; its own workers (--workers) make the "
-            "crystals"
+            "a stream is learned from in one process, without training.workers; its own workers (--workers) make "
+            "the crystals"
         )
 
 

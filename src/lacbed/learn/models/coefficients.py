@@ -1,6 +1,7 @@
 """A network without a solver: Fourier coefficients of the phase image to the coefficients of a basis of patterns.
 
-There is no eigenproblem, exponential of a matrix or propagation through the foil inside. What is exact is built in:
+There is no eigenproblem, exponential of a matrix or propagation through the foil inside. What is exact is built
+in:
 
 - one origin, a centre of inversion, about which the coefficients are real (a cubic crystal has a two-fold axis
   along [001]);
@@ -9,8 +10,9 @@ There is no eigenproblem, exponential of a matrix or propagation through the foi
 - the pattern is made of its quadrant, and averaged over the further symmetry that the potential prescribes;
 - intensities lie between 0 and 1.
 
-The phase grating exp(i v), which is the exact answer for F → 0, is given to the network beside v: its coefficients at
-the full and at half the thickness hold the multiple scattering that products of v would have to be learned for.
+The phase grating exp(i v), which is the exact answer for F → 0, is given to the network beside v: its coefficients
+at the full and at half the thickness hold the multiple scattering that products of v would have to be learned for.
+Before the first step the basis is that of the first patterns (their principal components).
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ _IMAGE = 64  # pixels along a side on which the potential is looked at
 _SMALL_V = 0.03  # rad; coefficients well above it enter by their logarithm
 _LN_F, _LN_F_SPREAD = -0.9, 0.9  # of ln F
 _SCALARS = 6
+_LEAST_SPREAD = 0.1  # of an input, below which it is not blown up
+_COMPONENTS = 400
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Settings:
 
     width: int = 512
     blocks: int = 4
-    reach: int = 8
+    reach: int = 12
     grating: bool = True
     dropout: float = 0.0
     pixels: int = 128
@@ -81,6 +85,8 @@ class Model(nn.Module):
         self.register_buffer("place", torch.nonzero(half.flatten())[:, 0], persistent=False)
         images = 5 if settings.grating else 1
         side = settings.pixels // 2
+        self.register_buffer("mean", torch.zeros(images * len(self.place) + _SCALARS))
+        self.register_buffer("spread", torch.ones(images * len(self.place) + _SCALARS))
         self.first = nn.Linear(images * len(self.place) + _SCALARS, settings.width)
         self.blocks = nn.ModuleList(_Block(settings.width, settings.dropout) for _ in range(settings.blocks))
         self.norm = nn.LayerNorm(settings.width)
@@ -93,7 +99,7 @@ class Model(nn.Module):
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `lacbed.learn.models`."""
-        hidden = self.first(self.inputs(batch))
+        hidden = self.first((self.inputs(batch) - self.mean) / self.spread)
         for block in self.blocks:
             hidden = block(hidden)
         hidden = self.norm(hidden)
@@ -104,6 +110,19 @@ class Model(nn.Module):
         half = torch.cat([quadrant.flip(-1), quadrant], dim=-1)
         pattern = symmetrise(torch.cat([half.flip(-2), half], dim=-2), batch["symmetry"])
         return {"pattern": pattern, "log_sigma": self.sigma(hidden).float().clamp(-12.0, 2.0)[..., None]}
+
+    @torch.no_grad()
+    def begin(self, batch: Mapping[str, Tensor]) -> None:
+        """Take the scale of the inputs and a first basis from crystals; see `lacbed.learn.train`."""
+        inputs, side = self.inputs(batch).flatten(0, 1), self.settings.pixels // 2
+        self.mean.copy_(inputs.mean(dim=0))
+        self.spread.copy_(inputs.std(dim=0, correction=0) + _LEAST_SPREAD)
+        quadrants = batch["pattern"][..., side:, side:].float().flatten(0, 1).flatten(1)
+        average = quadrants.mean(dim=0)
+        most = min(self.settings.width, *quadrants.shape, _COMPONENTS)
+        _, sizes, found = torch.svd_lowrank(quadrants - average, most, niter=2)
+        self.basis.weight[:, : len(sizes)] = found * (sizes / len(quadrants) ** 0.5)
+        self.basis.bias.copy_(average)
 
     def inputs(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Numbers of order one: (B, T, number)."""
