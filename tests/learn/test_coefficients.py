@@ -29,7 +29,7 @@ def model(batch):
     made.begin(batch)
     with torch.no_grad():
         for weight in made.parameters():
-            weight += 0.05 * torch.randn_like(weight)
+            weight.add_(0.05 * torch.randn_like(weight))
     return made.eval()
 
 

@@ -349,6 +349,17 @@ def test_a_stream_that_fails_keeps_the_checkpoint(opened, data, tmp_path, monkey
     assert (ended.epoch, ended.step) == (2, 4)
 
 
+def test_a_stream_that_fails_at_once_can_be_resumed(opened, data, tmp_path, monkeypatch):
+    draw = Draws.row
+    monkeypatch.setattr(Draws, "row", lambda *_: 1 / 0)
+    with pytest.raises(TrainingError, match=r"crystal 0 could not be drawn: ZeroDivisionError"):
+        _run(opened, data, tmp_path / "run", epochs=1)
+    monkeypatch.setattr(Draws, "row", draw)
+    _run(opened, data, tmp_path / "run", resume=True, epochs=1)
+    _run(opened, data, tmp_path / "whole", epochs=1)
+    assert _curve(tmp_path / "run") == _curve(tmp_path / "whole")
+
+
 def test_the_command(lacbed, data, rows, tmp_path, monkeypatch):
     monkeypatch.setattr("lacbed.datasets.workers.processes", lambda *_: here())  # which another test starts
     write_catalog(table_of(rows), tmp_path / "c.parquet", "test")

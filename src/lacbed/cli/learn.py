@@ -21,8 +21,8 @@ ConfigArgument = Annotated[
     str,
     typer.Argument(
         metavar="CONFIG",
-        help="A .toml or .json file, or a packaged config: coefficients, downfold, downfold-fast, fno, inverse, unet, vae-seed, "
-        "vae-symmetric.",
+        help="A .toml or .json file, or a packaged config: coefficients, downfold, downfold-fast, fno, inverse, "
+        "unet, vae-seed, vae-symmetric.",
         show_default=False,
     ),
 ]

@@ -263,7 +263,7 @@ class Stream:
             stored = tuple(
                 Stored(v["pattern"].view(np.uint16), v["potential"].view(np.uint16), v["scalars"]) for v in values
             )
-            return Chunk(tuple(rows), stored, float(record["seconds"]))
+            return Chunk(tuple(rows or ()), stored, float(record["seconds"]))
         except (KeyError, TypeError, ValueError) as error:
             raise FileFormatError(f"{path} is damaged: {reason(error)}; remove it, and it is made again") from None
 

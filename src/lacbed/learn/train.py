@@ -89,6 +89,7 @@ def train(
     """
     ranks, settings, stream = ranks or Ranks(), config.training, data.endless(training)
     about = data.data_record(training)
+    batches_of: Callable[[int], list[list[int]]]
     if stream is not None:
         _check_stream(settings, ranks)
         batches_of = lambda epoch: stream.batches(epoch, settings.batch, settings.seed)  # noqa: E731
@@ -106,9 +107,11 @@ def train(
         if ranks.is_first:
             _trim_metrics(run)
         if stream is not None:
+            if not resume:
+                _save(run)  # so that what is drawn before the first step can be gone on with too
             held.enter_context(stream.running(folder, settings.epochs))
             stream.draw(max(0, run.progress.epoch - bool(run.progress.finished)))
-        if not resume:
+        if run.progress.step == 0:
             _look_first(run, training, batches_of(0))
         wrapped = parallel(run.model, ranks)
         learn_from, judge_on = (reader(rows, ranks.device, settings.workers) for rows in (training, validation))

@@ -75,6 +75,10 @@ class Model(nn.Module):
     EXPORTABLE = False
     """Finding the origin takes complex Fourier transforms, which ONNX cannot express."""
 
+    place: Tensor
+    mean: Tensor
+    spread: Tensor
+
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.settings = settings
@@ -138,7 +142,7 @@ class Model(nn.Module):
             for share in (1.0, 0.5):
                 for wave in (torch.cos(share * phase), torch.sin(share * phase)):
                     found = fourier_coefficients(wave.flatten(0, 1)[:, None], self.settings.reach)[:, 0]
-                    parts.append(4.0 * self._half(found).unflatten(0, strength.shape))
+                    parts.append(4.0 * self._half(found).reshape(*strength.shape, -1))
         rms = v.square().sum(dim=-1).sqrt()
         a, b_iso = batch["lattice_parameter"].float(), batch["mean_b_iso"].float()
         damping = batch["mean_absorptive_potential"].float()
