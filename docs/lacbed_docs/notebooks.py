@@ -1,10 +1,11 @@
 """The notebooks, from cells written here: `PYTHONPATH=docs python -m lacbed_docs.notebooks` writes them into docs/notebooks.
 
-Text begins with "# "; everything else is code.
+Text begins with "# "; everything else is code. Tutorials that are also notebooks are made from their pages.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
@@ -89,7 +90,40 @@ print("mean intensity:", round(float(image.mean()), 3), "and", round(float(absor
 print(f"Z = {100 * float(lacbed.zncc_loss(absorbing, image)):.2f} %")""",
 )
 
-NOTEBOOKS = {"first-pattern": FIRST_PATTERN, "convergence": CONVERGENCE, "inside-z": INSIDE_Z}
+
+class Text(str):
+    """A cell of text, whatever it begins with."""
+
+
+_BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
+
+
+def cells_of(page: str) -> tuple[str, ...]:
+    """The text and code of a page in a folder of docs; lines of a shell begin with "!"."""
+    cells: list[str] = []
+    end = 0
+    for block in (*_BLOCK.finditer(page), None):
+        text = page[end : block.start() if block else None].strip()
+        if text:
+            cells.append(Text(text))
+        if block is None:
+            return tuple(cells)
+        code = block[2].rstrip("\n")
+        shell = block[1] == "sh"
+        cells.append("\n".join(f"!{line}" for line in code.splitlines()) if shell else code)
+        end = block.end()
+    raise AssertionError
+
+
+PAGES = {"benchmark": "tutorials/benchmark.md"}
+"""Notebooks that are made from pages; the code of the pages is tested there."""
+
+NOTEBOOKS = {
+    **{name: cells_of((FOLDER.parent / page).read_text(encoding="utf-8")) for name, page in PAGES.items()},
+    "first-pattern": FIRST_PATTERN,
+    "convergence": CONVERGENCE,
+    "inside-z": INSIDE_Z,
+}
 
 
 def notebook(cells: tuple[str, ...]) -> str:
@@ -98,7 +132,9 @@ def notebook(cells: tuple[str, ...]) -> str:
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
     made = [
-        new_markdown_cell(text, id=f"cell-{i}") if text.startswith("# ") else new_code_cell(text, id=f"cell-{i}")
+        (new_markdown_cell if isinstance(text, Text) or text.startswith("# ") else new_code_cell)(
+            str(text), id=f"cell-{i}"
+        )
         for i, text in enumerate(cells)
     ]
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}

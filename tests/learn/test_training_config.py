@@ -66,7 +66,8 @@ def test_bad_files(tmp_path):
     with pytest.raises(FileFormatError, match="names and values"):
         load_config(str(tmp_path / "list.json"))
     with pytest.raises(
-        SettingError, match="one of downfold, downfold-fast, fno, inverse, unet, vae-seed, vae-symmetric"
+        SettingError,
+        match="one of coefficients, downfold, downfold-fast, fno, inverse, unet, vae-seed, vae-symmetric",
     ):
         load_config("vaeseed")
     (tmp_path / "flat.json").write_text('{"model": 3}')

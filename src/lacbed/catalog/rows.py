@@ -263,6 +263,27 @@ def _labels(number: int, orbits: Sequence[Orbit]) -> Row:
     }
 
 
+def relabelled(row: Mapping[str, Any]) -> Row:
+    """The row with the formula, prototype and compound that its group and sites say.
+
+    Raises:
+        CrystalError: if a site lacks its element, its place or its Wyckoff position.
+    """
+    shares: dict[tuple[str, int, float, float, float], dict[str, float]] = {}
+    try:
+        for site in row["sites"]:
+            x, y, z = (round(float(site[name]), 3) for name in ("x", "y", "z"))
+            place = shares.setdefault((str(site["wyckoff"]), int(site["multiplicity"]), x, y, z), {})
+            occupancy = site.get("occupancy")
+            place[site["element"]] = place.get(site["element"], 0.0) + (1.0 if occupancy is None else occupancy)
+        orbits = [Orbit(found, letter, number) for (letter, number, *_), found in shares.items()]
+        return {**row, **_labels(int(row["space_group"]), orbits)}
+    except (KeyError, TypeError, ValueError) as error:
+        raise CrystalError(
+            f"a row of the catalogue has no complete sites: {type(error).__name__} {error}"
+        ) from None
+
+
 def _geometry(crystal: Crystal, group: gemmi.SpaceGroup, orbits: Sequence[Orbit]) -> Row:
     amounts = amounts_of(orbits)
     sites = sum(orbit.multiplicity for orbit in orbits)

@@ -21,8 +21,8 @@ ConfigArgument = Annotated[
     str,
     typer.Argument(
         metavar="CONFIG",
-        help="A .toml or .json file, or a packaged config: downfold, downfold-fast, fno, inverse, unet, vae-seed, "
-        "vae-symmetric.",
+        help="A .toml or .json file, or a packaged config: coefficients, downfold, downfold-fast, fno, inverse, "
+        "unet, vae-seed, vae-symmetric.",
         show_default=False,
     ),
 ]
@@ -41,6 +41,22 @@ def train_command(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the run.", show_default=False)
     ],
+    catalog: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[CATALOG]",
+            help="With --stream: a catalogue (.parquet) to draw from; by default the data set's own.",
+            show_default=False,
+        ),
+    ] = None,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Learn from crystals that are drawn and computed while training goes by."),
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", "-j", metavar="N", help="With --stream: processes that compute; by default 1."),
+    ] = None,
     changes: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume from the checkpoint in the folder.")] = False,
     device: o.DeviceOption = "auto",
@@ -50,6 +66,11 @@ def train_command(
     """Train a model on a data set; writes checkpoints, metrics.jsonl and, at the end, model/ to the folder.
 
     Example: lacbed train vae-seed --data seed.zarr -o run
+
+    With --stream no crystal of the data set is learned from: others are drawn from the catalogue and generated,
+    none of a compound (or, split by prototype, a prototype) of the validation and test crystals, which judge.
+
+    Example: lacbed train coefficients --stream cubic.parquet --data seed.zarr -o run
 
     With several processes: torchrun --nproc-per-node 2 --no-python lacbed train ...
     """
@@ -64,13 +85,12 @@ def train_command(
     check_model_folder(out / "model")
     chosen = load_config(config, changes or ())
     check(chosen)
-    training, validation = (
-        open_data(data, side, chosen.data.kind, chosen.data.seed, chosen.model["name"])
-        for side in ("train", "validation")
-    )
+    chosen = streaming(chosen, stream, catalog, workers)
+    validation = open_data(data, "validation", chosen.data.kind, chosen.data.seed, chosen.model["name"])
+    training, title = _training(chosen, data, catalog, workers)
     with processes(device) as ranks:
         reporter = Reporter(quiet or not ranks.is_first, as_json and ranks.is_first)
-        reporter.say(f"{chosen.model['name']} on {len(training)} crystals, validated on {len(validation)}")
+        reporter.say(f"{chosen.model['name']} on {title}, validated on {len(validation)}")
         with reporter.progress("Training") as progress:
             ended = train(
                 chosen,
@@ -97,6 +117,44 @@ def train_command(
             **ended.validation,
         }
     )
+
+
+def streaming(config: TrainConfig, stream: bool, catalog: Path | None, workers: int | None) -> TrainConfig:
+    """The config with what says how crystals are drawn, or without it if none are.
+
+    Raises:
+        SettingError: if something is given that only a stream takes.
+    """
+    from dataclasses import replace
+
+    from lacbed.learn.draws import StreamSettings
+
+    if stream:
+        return replace(config, stream=config.stream or StreamSettings())
+    for what, given in ((f"the catalogue {str(catalog)!r}", catalog), (f"--workers {workers}", workers)):
+        if given is not None:
+            raise SettingError(f"{what} is for --stream alone; add --stream, or leave it out")
+    return replace(config, stream=None)
+
+
+def _training(config: TrainConfig, data: Path, catalog: Path | None, workers: int | None) -> tuple[Any, str]:
+    """The crystals to learn from, and how they are called."""
+    from lacbed.datasets.workers import processes, worker_memory
+    from lacbed.io.checks import check_whole
+    from lacbed.learn.data import open_data
+
+    kind, seed, model = config.data.kind, config.data.seed, config.model["name"]
+    if config.stream is None:
+        training = open_data(data, "train", kind, seed, model)
+        return training, f"{len(training)} crystals"
+    from lacbed.learn.stream import open_stream
+
+    count = 1 if workers is None else check_whole("--workers", workers, 1, 1024)
+    found = open_stream(
+        config.stream, data, kind, seed, model, catalog, lambda: processes(count, worker_memory(), "cpu")
+    )
+    rows, made = len(found.draws.rows), len(found.draws.prototypes)
+    return found, f"a stream from {rows} crystals of a catalogue and {made} prototypes"
 
 
 def check(config: TrainConfig) -> None:

@@ -249,7 +249,7 @@ def make_plan(
     Raises:
         CrystalError: if rows are no crystals, with their number and the first reason, unless they are skipped.
     """
-    shapes = _Shapes(config)
+    shapes = Shapes(config)
     sizes: list[Size | None] = []
     invalid: dict[int, str] = {}
     members: dict[str, list[int]] = {}
@@ -277,7 +277,7 @@ def _group(symmetry: Symmetry, rows: list[int], sizes: list[Size | None]) -> Gro
     return Group(symmetry, np.array(rows, dtype=np.int64)[np.argsort(-beams, kind="stable")])
 
 
-class _Shapes:
+class Shapes:
     """Symmetry and size of rows; for cubic cells both follow from the space group, so that each is found once."""
 
     def __init__(self, config: DatasetConfig) -> None:
@@ -286,6 +286,11 @@ class _Shapes:
         self._cubic: dict[int, tuple[Symmetry, float]] = {}
 
     def of(self, row: Row) -> tuple[Symmetry, Size]:
+        """The symmetry of a row and how much it asks for.
+
+        Raises:
+            CrystalError: if it is no crystal.
+        """
         crystal = crystal_of(row, self.config.default_b_iso)
         cubic = all(row.get(name) is None for name in ("b", "c", "alpha", "beta", "gamma"))
         group = int(row["space_group"])

@@ -14,9 +14,18 @@ import numpy as np
 
 from lacbed.catalog.rows import crystal_of
 from lacbed.crystals.cell import FloatArray
-from lacbed.datasets.compute import SCALARS, Codes, compute_one, conditions_of, encode_intensity, encode_potential
+from lacbed.datasets.compute import (
+    SCALARS,
+    Codes,
+    Computed,
+    Conditions,
+    compute_one,
+    conditions_of,
+    encode_intensity,
+    encode_potential,
+)
 from lacbed.datasets.config import DatasetConfig
-from lacbed.datasets.orbits import symmetry_of
+from lacbed.datasets.orbits import Symmetry, symmetry_of
 from lacbed.errors import LacbedError, MemoryLimitError
 from lacbed.io.atomic import reason
 from lacbed.patterns.result import software
@@ -91,7 +100,11 @@ def reduce_crystal(row: Mapping[str, Any], config: DatasetConfig, device: str = 
     crystal = crystal_of(row, config.default_b_iso)
     conditions = conditions_of(config, str(row["compound_id"]))
     computed = compute_one(crystal, config, conditions, device)
-    symmetry = symmetry_of(crystal, config)
+    return reduced(computed, conditions, symmetry_of(crystal, config))
+
+
+def reduced(computed: Computed, conditions: Conditions, symmetry: Symmetry) -> Reduced:
+    """What was computed of a crystal, without what its symmetry repeats."""
     scalars = computed.scalars | {f"thickness_{i}": t for i, t in enumerate(conditions.thicknesses)}
     return Reduced(symmetry.pattern.fold(computed.pattern), symmetry.potential.fold(computed.potential), scalars)
 
@@ -102,10 +115,18 @@ def store_crystal(row: Mapping[str, Any], config: DatasetConfig, device: str = "
     Raises:
         LacbedError: if the row is no crystal or cannot be computed.
     """
-    reduced = reduce_crystal(row, config, device)
-    pattern = encode_intensity(reduced.pattern)
-    potential, offset, scale = encode_potential(reduced.potential)
-    numbers = reduced.scalars | dict(zip(SCALE_NAMES, (offset, scale), strict=True))
+    return encoded(reduce_crystal(row, config, device), config)
+
+
+def encoded(values: Reduced, config: DatasetConfig) -> Stored:
+    """A crystal as it is stored.
+
+    Raises:
+        SettingError: if an intensity lies outside [0, 1], or a value is not finite.
+    """
+    pattern = encode_intensity(values.pattern)
+    potential, offset, scale = encode_potential(values.potential)
+    numbers = values.scalars | dict(zip(SCALE_NAMES, (offset, scale), strict=True))
     return Stored(pattern, potential, np.array([numbers[name] for name in quantities(config)]))
 
 
@@ -181,9 +202,16 @@ def _outcome(
     device: str,
     clock: Callable[[], float] = time.process_time,
 ) -> Outcome:
+    return outcome_of(number, lambda: store_crystal(row, config, device), clock)
+
+
+def outcome_of(
+    number: int, store: Callable[[], Stored], clock: Callable[[], float] = time.process_time
+) -> Outcome:
+    """What became of a crystal, whatever goes wrong with it."""
     start, of_device = clock(), False
     try:
-        stored, why, explained = store_crystal(row, config, device), "", True
+        stored, why, explained = store(), "", True
     except LacbedError as error:
         stored, why, explained = None, " ".join(str(error).split()), True
         of_device = isinstance(error, MemoryLimitError)

@@ -34,6 +34,9 @@ from lacbed.io.atomic import reason
 from lacbed.patterns.result import software
 from lacbed.solvers.blocks import free_memory, share_gpu
 
+Compute = Callable[..., list[Outcome]]
+"""Rows, config, program and device to outcomes, like `lacbed.datasets.worker.compute_rows`."""
+
 _DEATHS = 2
 """Times that a row may lose its worker while it runs alone."""
 
@@ -87,8 +90,16 @@ class SerialExecutor(Executor):
         return future
 
 
-def run(pool: WorkerPool, jobs: Iterator[Job], config: DatasetConfig) -> Iterator[Outcome]:
+def run(
+    pool: WorkerPool, jobs: Iterator[Job], config: DatasetConfig, compute: Compute = compute_rows
+) -> Iterator[Outcome]:
     """Outcomes of all jobs, in the order in which they come.
+
+    Args:
+        pool: who computes.
+        jobs: what.
+        config: how.
+        compute: what a worker does; a function that it can import.
 
     Raises:
         LacbedError: if a worker has another version, or the cluster is gone.
@@ -97,7 +108,7 @@ def run(pool: WorkerPool, jobs: Iterator[Job], config: DatasetConfig) -> Iterato
     queue = _Queue(jobs, pool)
     while True:
         while (job := queue.next(list(out.values()))) is not None:
-            out[_submit(pool, job, config)] = job
+            out[_submit(pool, job, config, compute)] = job
         if not out:
             return
         lost: list[Job] = []
@@ -156,15 +167,15 @@ class _Queue:
         return guilty
 
 
-def _submit(pool: WorkerPool, job: Job, config: DatasetConfig) -> Future[list[Outcome]]:
+def _submit(pool: WorkerPool, job: Job, config: DatasetConfig, compute: Compute) -> Future[list[Outcome]]:
     arguments = list(job.rows), config, software(), pool.device
     try:
-        return pool.executor.submit(compute_rows, *arguments)
+        return pool.executor.submit(compute, *arguments)
     except BrokenExecutor:  # a process died while nothing was asked of it
         if pool.renew is None:
             raise
         pool.executor = pool.renew()
-        return pool.executor.submit(compute_rows, *arguments)
+        return pool.executor.submit(compute, *arguments)
 
 
 def _died(job: Job) -> list[Outcome]:

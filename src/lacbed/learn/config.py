@@ -11,6 +11,7 @@ from typing import Any
 from lacbed.errors import SettingError
 from lacbed.io.checks import check_number, check_one_of, check_whole
 from lacbed.io.config_files import CONFIG_ENDINGS, build_section, read_config, refuse_unknown
+from lacbed.learn.draws import StreamSettings
 from lacbed.learn.losses import LossSettings
 
 MOST_WORKERS = 1024
@@ -110,16 +111,23 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that determines a run, apart from the data set itself."""
+    """Everything that determines a run, apart from the data set itself.
+
+    Attributes:
+        model, data, loss, training: see there.
+        stream: how crystals are drawn, if training draws its own (`lacbed.learn.stream`); otherwise unused.
+    """
 
     model: Mapping[str, Any]
     data: DataSettings = field(default_factory=DataSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    stream: StreamSettings | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON holds them."""
-        return {
+        stream = {} if self.stream is None else {"stream": asdict(self.stream)}
+        return stream | {
             "model": dict(self.model),
             "data": asdict(self.data),
             "loss": asdict(self.loss),
@@ -146,6 +154,7 @@ def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
         build_section(DataSettings, values.get("data", {}), "data"),
         build_section(LossSettings, values.get("loss", {}), "loss"),
         build_section(TrainingSettings, values.get("training", {}), "training"),
+        build_section(StreamSettings, values["stream"], "stream") if "stream" in values else None,
     )
 
 

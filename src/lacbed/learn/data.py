@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -35,6 +36,35 @@ class PatternData(Protocol):
     def __getitem__(self, index: int) -> Mapping[str, Any]:
         """One crystal."""
         ...
+
+
+class EndlessData(PatternData, Protocol):
+    """Crystals that are made while training goes by; `lacbed.learn.stream.Stream` is such data."""
+
+    def running(self, folder: Path, epochs: int) -> AbstractContextManager[Any]:
+        """What is entered while training goes by."""
+        ...
+
+    def draw(self, epoch: int) -> None:
+        """Hold the crystals of an epoch."""
+        ...
+
+    def batches(self, epoch: int, batch: int, seed: int) -> list[list[int]]:
+        """Positions, among those that are held, for the steps of an epoch."""
+        ...
+
+    def drawn(self, epochs: int) -> int:
+        """Crystals that so many epochs have drawn."""
+        ...
+
+    def record(self) -> dict[str, Any]:
+        """What identifies the data."""
+        ...
+
+
+def endless(data: PatternData) -> EndlessData | None:
+    """The data as such that are made while training goes by, if they are."""
+    return cast("EndlessData", data) if hasattr(data, "draw") else None
 
 
 def open_data(path: str | Path, split: str, kind: str, seed: int, model: str | None) -> Any:
@@ -169,6 +199,8 @@ def choose_thicknesses(batch: Batch, count: int, seed: int, step: int) -> Batch:
 
 def data_record(data: Any) -> dict[str, Any]:
     """What identifies the data, for checkpoints and cards: crystals, config, licences, a digest of the values."""
+    if (stream := endless(data)) is not None:
+        return stream.record()
     if not hasattr(data, "store"):
         return {"crystals": len(data)}
     from lacbed.datasets.manifest import read_manifest
@@ -237,7 +269,7 @@ def reader(source: PatternData, device: torch.device, workers: int = 0) -> Reade
         device: where the batches are needed.
         workers: processes that read, if each batch is read when it is due.
     """
-    if device.type != "cuda" or _bytes_of(source) > _SHARE * free_memory(device):
+    if device.type != "cuda" or endless(source) is not None or _bytes_of(source) > _SHARE * free_memory(device):
         return lambda batches: (to_device(batch, device) for batch in load(source, batches, workers))
     held = hold(source, device)
     return lambda batches: pick(held, batches)

@@ -201,6 +201,8 @@ def finish(run: str | Path, config: TrainConfig, training: Any, validation: Any)
         "trained": {k: v for k, v in loaded.record["progress"].items() if k in ("epoch", "step", "best_epoch")},
         "metrics": {"validation": summary(errors)},
     }
+    if (stream := data.endless(training)) is not None:
+        record["data"] |= {"used_for_training": stream.drawn(loaded.record["progress"]["epoch"])}
     if table:
         record["warning"] = trust.fit_warning(z, {name: errors[name] for name in SIGNS})
     dataset = record["data"].get("config")
@@ -240,7 +242,8 @@ def card_text(record: Mapping[str, Any]) -> str:
         + ".",
         "",
         "## Data",
-        f"{about.get('used_for_training', about['crystals'])} training crystals; split by {split['kind']}, "
+        f"{about.get('used_for_training', about['crystals'])} training crystals"
+        f"{', drawn while training went by' if about.get('stream') else ''}; split by {split['kind']}, "
         f"seed {split['seed']}" + (", which leaks" if split["kind"] == "row" else "") + ".",
     ]
     lines += [f"- {line}" for line in about.get("attribution", [])]

@@ -10,8 +10,9 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ from lacbed.learn.losses import answer_of, loss_terms, pattern_errors, total_los
 from lacbed.learn.models import build_model
 from lacbed.learn.progress import Progress, check_same_run, damaged, progress_of
 from lacbed.patterns.result import software
+
+_LOOKED_AT = 512
+"""Crystals that a model sees before the first step, if it asks for them."""
 
 LOG_STEPS = 10
 """Steps between lines of metrics."""
@@ -65,7 +69,7 @@ def train(
 
     Args:
         config: what to train and how.
-        training: the crystals to learn from.
+        training: the crystals to learn from; those of `lacbed.learn.stream` are made meanwhile.
         validation: the crystals that decide which epoch is best and when to stop.
         folder: of the run.
         ranks: this process among all.
@@ -78,42 +82,81 @@ def train(
 
     Raises:
         SettingError: if the data do not fit the model, or the config is not that of the run to be resumed.
-        TrainingError: if the loss stops being a number; the batch is saved.
+        TrainingError: if the loss stops being a number (the batch is saved), or further crystals cannot be made;
+            the last checkpoint is still there.
         FileFormatError: if the folder cannot be used, another training is at it, or the disk is full; the last
             checkpoint is still there then.
     """
-    ranks = ranks or Ranks()
-    members = data.subset(len(training), config.data.fraction, config.data.seed)
-    record = {
-        "config": config.to_dict(),
-        "data": data.data_record(training) | {"used_for_training": len(members)},
-        "code": software(),
-    }
+    ranks, settings, stream = ranks or Ranks(), config.training, data.endless(training)
+    about = data.data_record(training)
+    batches_of: Callable[[int], list[list[int]]]
+    if stream is not None:
+        _check_stream(settings, ranks)
+        batches_of = lambda epoch: stream.batches(epoch, settings.batch, settings.seed)  # noqa: E731
+    else:
+        members = data.subset(len(training), config.data.fraction, config.data.seed)
+        batches_of = partial(data.epoch_batches, members, settings.batch, settings.seed)
+        about |= {"used_for_training": len(members)}
+    record = {"config": config.to_dict(), "data": about, "code": software()}
     folder = Path(folder)
-    with claimed(folder, "training", inside=True) if ranks.is_first else nullcontext():
+    with ExitStack() as held:
+        if ranks.is_first:
+            held.enter_context(claimed(folder, "training", inside=True))
         run = _start(config, folder, ranks, record, resume)
         _check_fit(run.model, validation)
         if ranks.is_first:
             _trim_metrics(run)
+        if stream is not None:
+            if not resume:
+                _save(run)  # so that what is drawn before the first step can be gone on with too
+            held.enter_context(stream.running(folder, settings.epochs))
+            stream.draw(max(0, run.progress.epoch - bool(run.progress.finished)))
+        if run.progress.step == 0:
+            _look_first(run, training, batches_of(0))
         wrapped = parallel(run.model, ranks)
-        settings = config.training
         learn_from, judge_on = (reader(rows, ranks.device, settings.workers) for rows in (training, validation))
         while not run.progress.finished:
-            _epoch(run, wrapped, learn_from, members, progress)
+            if stream is not None:
+                stream.draw(run.progress.epoch)
+            batches = batches_of(run.progress.epoch)
+            _epoch(run, wrapped, learn_from, batches, progress)
             metrics = _validate(run, judge_on, len(validation))
-            _close_epoch(run, metrics, len(data.epoch_batches(members, settings.batch, settings.seed, 0)), report)
+            if stream is not None:
+                metrics["crystals"] = stream.drawn(run.progress.epoch + 1)
+            _close_epoch(run, metrics, len(batches), report)
             _save(run)
         barrier(ranks)
     return run.progress
 
 
-def _epoch(run: Run, wrapped: nn.Module, read: Reader, members: Any, tick: Callable[[float], None] | None) -> None:
+def _look_first(run: Run, training: data.PatternData, batches: list[list[int]]) -> None:
+    """Let a model that begins from what its data look like see the first of them."""
+    begin = getattr(run.model, "begin", None)
+    if begin is not None:
+        chosen = sorted(dict.fromkeys(i for batch in batches for i in batch))
+        chosen = chosen[:: -(-len(chosen) // _LOOKED_AT)]
+        begin(data.to_device(data.collate([training[i] for i in chosen]), run.ranks.device))
+        state = run.model.state_dict()
+        run.ema = {name: state[name].detach().clone() for name in run.ema}
+
+
+def _check_stream(settings: TrainingSettings, ranks: Ranks) -> None:
+    if ranks.world > 1 or settings.workers:
+        raise SettingError(
+            "a stream is learned from in one process, without training.workers; its own workers (--workers) make "
+            "the crystals"
+        )
+
+
+def _epoch(
+    run: Run, wrapped: nn.Module, read: Reader, every: list[list[int]], tick: Callable[[float], None] | None
+) -> None:
     """The batches of one epoch that are still to come."""
     settings, at = run.config.training, run.progress
-    batches = data.epoch_batches(members, settings.batch, settings.seed, at.epoch)
-    batches = [b for b in batches if len(b) >= run.ranks.world]
+    batches = [b for b in every if len(b) >= run.ranks.world]
     if not batches:
-        raise SettingError(f"{len(members)} training crystals are too few for {run.ranks.world} processes")
+        crystals = sum(len(b) for b in every)
+        raise SettingError(f"{crystals} training crystals are too few for {run.ranks.world} processes")
     mine = [share(b, run.ranks) for b in batches[at.batch :]]
     wrapped.train()
     started, first = time.perf_counter(), at.step

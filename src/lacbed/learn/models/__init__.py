@@ -36,6 +36,7 @@ MODELS = {
     "unet": "lacbed.learn.models.unet",
     "fno": "lacbed.learn.models.fno",
     "downfold": "lacbed.learn.models.downfold",
+    "coefficients": "lacbed.learn.models.coefficients",
     "inverse": "lacbed.learn.models.inverse",
 }
 """Name of a model and the module that holds its `Settings` and `Model`."""
@@ -113,6 +114,11 @@ def needs_of(name: str) -> tuple[str, ...]:
     """Images that a model takes beside the potential."""
     found: tuple[str, ...] = getattr(importlib.import_module(MODELS[name]).Model, "NEEDS", ())
     return found
+
+
+def takes_conditions(name: str) -> bool:
+    """Whether thickness and energy are inputs of a model, so that crystals at many of them can be learned from."""
+    return bool(getattr(importlib.import_module(MODELS[name]).Model, "CONDITIONS", True))
 
 
 def predicts(name: str) -> str:

@@ -55,6 +55,9 @@ class Settings:
 class Model(nn.Module):
     """Potential → (mu, logvar) → pattern, (B, 1, n, n) to (B, T, n, n)."""
 
+    CONDITIONS = False
+    """Thickness and energy are not inputs."""
+
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.settings = settings

@@ -1,0 +1,261 @@
+"""Which crystal comes next when training draws its own: a function of seed, number and try alone.
+
+Crystals of a catalogue and of the generator (`lacbed.catalog.generate`), some with elements exchanged, all a
+little strained. A compound that validates or tests is never drawn, with whatever lattice parameter and from
+wherever; if the split is by prototype, nor is a prototype.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+
+import numpy as np
+
+from lacbed.catalog.chemistry import atomic_volume
+from lacbed.catalog.files import Row
+from lacbed.catalog.generate import Candidate, all_candidates, row_of_candidate
+from lacbed.catalog.prototypes import BY_CHARGE
+from lacbed.catalog.rows import relabelled
+from lacbed.errors import CrystalError, SettingError, TrainingError
+from lacbed.io.checks import check_number, check_one_of, check_whole
+
+LABELS = ("fast", "default", "exact")
+_CUBIC = ("b", "c", "alpha", "beta", "gamma")
+_MOST_REJECTED = 2000
+"""Draws in a row that are all compounds or prototypes of validation or test, before none is said to be left."""
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """How crystals are drawn while training goes by.
+
+    Attributes:
+        fresh: new crystals of an epoch.
+        keep: newest crystals that are learned from; older ones are forgotten.
+        uses: crystals in the steps of an epoch, as a multiple of `fresh`: how often each is seen, in the mean.
+        generated: share that the generator makes; the others are from the catalogue.
+        substituted: share of the catalogue's crystals in which an element is exchanged for a similar one.
+        strain: largest relative change of a lattice parameter.
+        atoms: most atoms per conventional cell.
+        thinnest, thickest, thicknesses: Å, and how many of each crystal, if the model takes the thickness.
+        lowest_energy, highest_energy: eV, if the model takes the energy.
+        labels: "fast" or "default", patterns by that packaged model (mean Z about 0.1 % from converged ones);
+            "exact", converged as in a data set, four times slower.
+        seed: another seed draws other crystals.
+    """
+
+    fresh: int = 256
+    keep: int = 20000
+    uses: int = 16
+    generated: float = 0.25
+    substituted: float = 0.25
+    strain: float = 0.03
+    atoms: float = 64.0
+    thinnest: float = 100.0
+    thickest: float = 2000.0
+    thicknesses: int = 4
+    lowest_energy: float = 60e3
+    highest_energy: float = 300e3
+    labels: str = "fast"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            SettingError: naming the key.
+        """
+        check_one_of("stream.labels", self.labels, LABELS)
+        for name, most in (("fresh", 100_000), ("uses", 10_000), ("thicknesses", 1000)):
+            check_whole(f"stream.{name}", getattr(self, name), 1, most)
+        check_whole("stream.keep", self.keep, self.fresh, 10**9)
+        check_whole("stream.seed", self.seed, 0)
+        for name in ("generated", "substituted"):
+            check_number(f"stream.{name}", getattr(self, name), 0, 1)
+        check_number("stream.strain", self.strain, 0, 0.2)
+        check_number("stream.atoms", self.atoms, above=0)
+        for low, high in (("thinnest", "thickest"), ("lowest_energy", "highest_energy")):
+            check_number(f"stream.{low}", getattr(self, low), above=0)
+            check_number(f"stream.{high}", getattr(self, high), above=getattr(self, low))
+
+
+@dataclass(frozen=True)
+class Forbidden:
+    """What is never drawn: ids of compounds, and names of prototypes if whole prototypes are tested."""
+
+    compounds: frozenset[str] = frozenset()
+    prototypes: frozenset[str] = frozenset()
+
+    @classmethod
+    def by(cls, kind: str, judged: Iterable[Row]) -> Forbidden:
+        """From the rows of validation and test; `kind` is that of the split.
+
+        By row a compound may be on two sides of the data set; a stream has no such excuse, and leaves it out.
+        """
+        rows = [row for one in judged for row in (one, relabelled(one))]
+        prototypes = {str(row["anonymous_prototype"]) for row in rows} if kind == "prototype" else ()
+        return cls(frozenset(str(row["compound_id"]) for row in rows), frozenset(prototypes))
+
+    def holds(self, row: Mapping[str, object]) -> bool:
+        """Whether a row must not be drawn."""
+        return row["compound_id"] in self.compounds or row["anonymous_prototype"] in self.prototypes
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Crystals by number.
+
+    Attributes:
+        settings: how they are drawn.
+        rows: of the catalogue, those that may be drawn; see `draws_from`.
+        forbidden: what must not come.
+        prototypes: of the generator that may be drawn, and their chances.
+    """
+
+    settings: StreamSettings
+    rows: Sequence[Row]
+    forbidden: Forbidden
+    prototypes: tuple[str, ...]
+    chances: np.ndarray = field(repr=False)
+
+    def row(self, number: int, first: int = 0) -> tuple[Row, int]:
+        """The row of a crystal, and at which try it was found: those before were of validation or test.
+
+        Args:
+            number: of the crystal in the stream, from 0.
+            first: try to begin with; those before it could not be computed.
+
+        Raises:
+            TrainingError: if nothing but crystals of validation and test is drawn.
+        """
+        for attempt in range(first, first + _MOST_REJECTED):
+            rng = np.random.default_rng([self.settings.seed, number, attempt])
+            generated = not self.rows or (bool(self.prototypes) and rng.random() < self.settings.generated)
+            drawn = self._generated(rng, number) if generated else self._listed(rng)
+            if drawn["n_atoms_conv"] <= self.settings.atoms and not self.forbidden.holds(drawn):
+                return _strained(drawn, rng, self.settings.strain), attempt
+        raise TrainingError(
+            f"crystal {number} of the stream: {_MOST_REJECTED} draws in a row were compounds or prototypes of "
+            "validation or test; stream from a larger catalogue"
+        )
+
+    def _generated(self, rng: np.random.Generator, number: int) -> Row:
+        chosen = _by_prototype()[self.prototypes[int(rng.choice(len(self.prototypes), p=self.chances))]]
+        return row_of_candidate(chosen[int(rng.integers(len(chosen)))], number)
+
+    def _listed(self, rng: np.random.Generator) -> Row:
+        row = self.rows[int(rng.integers(len(self.rows)))]
+        return _substituted(row, rng) if rng.random() < self.settings.substituted else row
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that settles what is drawn."""
+        known = [
+            asdict(self.settings),
+            sorted(self.forbidden.compounds),
+            sorted(self.forbidden.prototypes),
+            self.prototypes,
+            [[row["source"], row["source_id"], row["compound_id"], row["a"]] for row in self.rows],
+        ]
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def draws_from(settings: StreamSettings, catalogue: Iterable[Row], forbidden: Forbidden) -> Draws:
+    """What may be drawn of a catalogue and of the generator.
+
+    Args:
+        settings: how.
+        catalogue: rows; those that are forbidden, not cubic or too large are left out, and those whose sites lack
+            what says which compound they are.
+        forbidden: compounds and prototypes of validation and test.
+
+    Raises:
+        SettingError: if nothing is left.
+    """
+    rows = [row for row in catalogue if _may_come(row, settings.atoms, forbidden)]
+    names, weights = [], []
+    for name, own in _by_prototype().items() if settings.generated or not rows else ():
+        example = _example(name)
+        if (
+            example["n_atoms_conv"] <= settings.atoms
+            and example["anonymous_prototype"] not in forbidden.prototypes
+        ):
+            names.append(name)
+            weights.append(len(own) ** 0.5)
+    if not rows and not names:
+        raise SettingError(
+            "no crystal is left to draw: all of the catalogue and of the generator are too large, or compounds or "
+            "prototypes of validation or test; stream from another catalogue"
+        )
+    return Draws(settings, rows, forbidden, tuple(names), np.array(weights) / max(sum(weights), 1e-12))
+
+
+def _may_come(row: Row, atoms: float, forbidden: Forbidden) -> bool:
+    cubic = int(row["space_group"]) >= 195 and all(row.get(name) is None for name in _CUBIC)
+    if not cubic or row["n_atoms_conv"] > atoms or forbidden.holds(row):
+        return False
+    try:
+        return not forbidden.holds(relabelled(row))  # another catalogue may call the same compound differently
+    except CrystalError:
+        return False
+
+
+@cache
+def _by_prototype() -> dict[str, list[Candidate]]:
+    found: dict[str, list[Candidate]] = {}
+    for candidate in all_candidates():
+        found.setdefault(candidate.prototype, []).append(candidate)
+    return found
+
+
+@cache
+def _example(prototype: str) -> Row:
+    return row_of_candidate(_by_prototype()[prototype][0], 0)
+
+
+@cache
+def _similar() -> dict[str, tuple[str, ...]]:
+    """For each metal, the others that take a charge which it takes and whose volume is known."""
+    found: dict[str, set[str]] = {}
+    for charge, names in BY_CHARGE.items():
+        known = [name for name in names if charge > 0 and _volume(name)]
+        for name in known:
+            found.setdefault(name, set()).update(other for other in known if other != name)
+    return {name: tuple(sorted(others)) for name, others in found.items()}
+
+
+@cache
+def _volume(element: str) -> float:
+    try:
+        return atomic_volume(element)
+    except KeyError:
+        return 0.0
+
+
+_MEAN_VOLUME = 20.0  # Å³ of an atom whose volume is not known; it only dilutes the change
+
+
+def _substituted(row: Row, rng: np.random.Generator) -> Row:
+    """One element in place of a similar one; the volume of the cell changes with that of the atoms (Zen's law)."""
+    there = {str(site["element"]) for site in row["sites"]}
+    pairs = [(old, new) for old in sorted(there) for new in _similar().get(old, ()) if new not in there]
+    if not pairs:
+        return row
+    old, new = pairs[int(rng.integers(len(pairs)))]
+    sites = [{**site, "element": new} if site["element"] == old else dict(site) for site in row["sites"]]
+    before, after = (
+        sum(site["multiplicity"] * (_volume(site["element"]) or _MEAN_VOLUME) for site in every)
+        for every in (row["sites"], sites)
+    )
+    a = round(row["a"] * (after / before) ** (1 / 3), 4)
+    return relabelled({**row, "sites": sites, "a": a, "source_id": f"{row['source_id']}/{old}={new}"})
+
+
+def _strained(row: Row, rng: np.random.Generator, strain: float) -> Row:
+    """Another lattice parameter; what the row stated of distances and density is no longer said."""
+    a = round(row["a"] * (1.0 + strain * (2.0 * rng.random() - 1.0)), 4)
+    return {**row, "a": a, "density": None, "min_distance": None}
