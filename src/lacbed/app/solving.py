@@ -34,7 +34,7 @@ SIDE = 72
 MATRICES = 64
 """Tilts that are computed in every Brillouin zone of such an image."""
 
-MOST_IMAGES = 24
+MOST_IMAGES = 12
 SECONDS_APART = 1.0
 """Between two pictures of the best so far."""
 
@@ -93,9 +93,7 @@ def parse_search(data: Any, longest: float) -> Asked:
     seconds = check_number("the time of a search on this page", data.get("seconds", 120), 1, longest, unit="s")
     if ending:  # nothing more is drawn, and nothing refined
         seconds, given["refined"] = 1e-3, 0
-    options = SolveOptions(
-        elements=tuple(elements), space_group=data.get("space_group"), seconds=seconds, **given
-    )
+    options = SolveOptions(elements=tuple(elements), space_group=data.get("space_group"), seconds=seconds, **given)
     return Asked(tuple(float(v) for v in cell), options, state, ending)
 
 

@@ -99,7 +99,7 @@ export function showSolution() {
   $("solve-open").setAttribute("aria-expanded", "true");
   const { best, answer } = solution;
   const now = answer ?? best;
-  $("solve-title").textContent = `${answer ? "Answer" : "Best so far"}: ${now.name} along [${indices(now.zone_axis)}]`;
+  $("solve-title").textContent = `${answer ? "Answer" : "Best so far"} from the images of ${now.name} along [${indices(now.zone_axis)}]`;
   $("solve-words").textContent = answer ? answer.words
     : `After ${best.round} round${best.round === 1 ? "" : "s"}: ${best.columns.length} columns, ${best.thickness.toFixed(0)} Å, R ${best.R.toFixed(3)}, met from ${best.met} start${best.met === 1 ? "" : "s"}. Not judged yet.`;
   $("solve-words").className = answer ? (answer.solved ? "good" : "wrong") : "";
