@@ -252,8 +252,8 @@ def compared_images(solution: Solution) -> tuple[list[list[int]], list[float | N
     """Measured and simulated intensities of the columns at the same tilts.
 
     Returns:
-        The reflections, those with the most tilts first; Z of each over its tilts; and images (reflection, 2, ky, kx)
-        in which every pixel has the value of the nearest tilt, NaN where none is near.
+        The reflections, those with the most tilts first; Z of each over its tilts; and images
+        (reflection, 2, ky, kx) in which every pixel has the value of the nearest tilt, NaN where none is near.
     """
     from scipy.spatial import cKDTree
 

@@ -19,7 +19,7 @@ from lacbed.experiment.experiment import Experiment
 from lacbed.io.checks import check_number, check_whole
 from lacbed.projection import labelled_mean
 from lacbed.retrieval.candidates import assignments, crystals_of, space_groups_of
-from lacbed.retrieval.columns import ColumnModel, potential_of
+from lacbed.retrieval.columns import ColumnModel, Columns, potential_of
 from lacbed.retrieval.comparison import Comparison
 from lacbed.retrieval.elements import Guess, check_elements, guesses
 from lacbed.retrieval.labels import without_wrong, wrong_labels
