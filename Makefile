@@ -49,7 +49,7 @@ lint: $(TESTREADY)
 # in the order of their names, which ends with quick ones. Of pytest's plugins only those that are used: others import half of the
 # environment. Byte code is kept, so that the programs that tests start need not compile the package again.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 \
-  $(BIN)/python -m pytest -p xdist -p hypothesispytest -n auto --dist loadfile --no-loadscope-reorder
+  $(BIN)/python -m pytest -p xdist -p hypothesispytest -n auto --dist loadfile --no-loadscope-reorder --durations=60 --durations-min=5
 test: lint
 	$(PYTEST)
 

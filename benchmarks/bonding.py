@@ -20,7 +20,8 @@ from lacbed.potential import potential_coefficients
 from lacbed.refinement.charge import charge_factors
 from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.problem import Measured
-from lacbed.refinement.refine import Refinement, refine
+from lacbed.refinement.refine import refine
+from lacbed.refinement.result import Refinement
 from lacbed.xray import xray_factors
 
 CASES = (

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from lacbed.refinement.design import Design, Forecast, plan
     from lacbed.refinement.fit import FitResult, fit
     from lacbed.refinement.options import FitSettings, RefinementOptions
-    from lacbed.refinement.refine import Refinement, refine
+    from lacbed.refinement.refine import refine
+    from lacbed.refinement.result import Refinement
     from lacbed.retrieval.forward import Foil
     from lacbed.retrieval.retrieve import Retrieval, retrieve
     from lacbed.retrieval.solve import Solution, SolveOptions, solve_structure
@@ -79,7 +80,8 @@ _NAMES = {
     "refinement.design": ("Design", "Forecast", "plan"),
     "refinement.fit": ("FitResult", "fit"),
     "refinement.options": ("FitSettings", "RefinementOptions"),
-    "refinement.refine": ("Refinement", "refine"),
+    "refinement.refine": ("refine",),
+    "refinement.result": ("Refinement",),
     "retrieval.forward": ("Foil",),
     "retrieval.retrieve": ("Retrieval", "retrieve"),
     "retrieval.solve": ("Solution", "SolveOptions", "solve_structure"),

@@ -23,6 +23,9 @@ ELECTRON_REST_ENERGY = 510998.95069
 BOHR_RADIUS = 0.529177210544
 """a_0 in Å."""
 
+MOTT_BETHE = 1.0 / (8.0 * math.pi**2 * BOHR_RADIUS)
+"""C in 1/Å of f_e [Å] = C (Z - f_x) / s² [1/Å²], see `lacbed.xray`."""
+
 H2_OVER_2M = PLANCK_TIMES_C**2 / (2.0 * ELECTRON_REST_ENERGY)
 """h² / (2 m_e) in eV Å²: a potential of V volts is V / H2_OVER_2M in 1/Å² for γ = 1."""
 

@@ -23,7 +23,17 @@ from torch import Tensor
 from lacbed.constants import relativistic_gamma
 from lacbed.errors import ScatteringError
 from lacbed.geometry.moving import direct_basis
-from lacbed.scattering import FACTOR_TABLES, absorptive_factor, elastic_factor, neutral_symbol
+from lacbed.scattering import (
+    FACTORS,
+    absorptive_factor,
+    elastic_factor,
+    ionic_change,
+    known_charges,
+    neutral_symbol,
+    phase_sums,
+    species_name,
+    valence_change,
+)
 
 if TYPE_CHECKING:
     from lacbed.crystals import Crystal
@@ -32,9 +42,7 @@ Absorption = Literal["thomas"] | tuple[Literal["proportional"], float] | None
 ELECTRONIC = 20.0
 """C of `electronic_shape` in Å²."""
 
-_FULL = 12  # a box with this many places per reflection is still summed as a whole
-_FEW = 20_000  # g times atoms up to which sines and cosines cost no more than tables
-_CHUNK = 4_000_000  # g times atoms in one block: 64 MB of complex128
+_NOT_NEUTRAL = 0.01  # sum of the charges, as a part of the sum of their sizes, that rounding may leave
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +55,9 @@ class StructureParameters:
         occupancy: (site,).
         u: U_11, U_22, U_33, U_23, U_13, U_12 in Å²; of an isotropic site U_iso, then five zeros: (site, 6).
         factor: factor on f_e of every site, 1 for a neutral atom: (site,).
+        ionicity: part of its formal charge that a site has, besides what the factors say; None for none: (site,).
+        kappa: 1 / stretch of the valence shell, see `lacbed.scattering.valence_change`; None for none: (site,).
+            Both do nothing to sites whose ion or valence shell is not in the tables.
     """
 
     cell: Tensor
@@ -54,6 +65,8 @@ class StructureParameters:
     occupancy: Tensor
     u: Tensor
     factor: Tensor
+    ionicity: Tensor | None = None
+    kappa: Tensor | None = None
 
     def changed(self, **changes: Tensor) -> StructureParameters:
         """A copy with some fields replaced."""
@@ -98,6 +111,30 @@ def check_absorption(absorption: Absorption) -> None:
     raise ScatteringError(f'absorption must be None, ("proportional", percent) or "thomas", got {absorption!r}')
 
 
+def check_charges(crystal: Crystal, factors: str) -> None:
+    """Refuse scattering factors of ions for a crystal that has no charges, or is not neutral.
+
+    Raises:
+        ScatteringError: saying how charges are given, or what they add up to.
+    """
+    if factors != "ionic":
+        return
+    charges = [
+        float(o) * crystal.sites[n].charge
+        for o, n in zip(crystal.atoms.occupancy, crystal.atoms.site, strict=True)
+    ]
+    total, most = sum(charges), sum(map(abs, charges))
+    if not most:
+        raise ScatteringError(
+            f"no site of {crystal.name} has a charge, which factors 'ionic' need; give them with --charges or "
+            "Crystal.with_charges, or write the atom types of the CIF with charges, such as O2-"
+        )
+    if abs(total) > _NOT_NEUTRAL * most:
+        raise ScatteringError(
+            f"the charges of {crystal.name} add up to {total:+.3g} per cell; a crystal is neutral"
+        )
+
+
 def potential_coefficients(
     crystal: Crystal,
     hkl: np.ndarray,
@@ -122,6 +159,7 @@ def potential_coefficients(
         ScatteringError: see `structure_factors` and `check_absorption`.
     """
     check_absorption(absorption)
+    check_charges(crystal, factors)
     volume = crystal.volume if structure is None else torch.linalg.det(direct_basis(structure.cell)).abs()
     scale = relativistic_gamma(energy) / (math.pi * volume)
     waves = _waves(crystal, hkl, structure)
@@ -173,7 +211,7 @@ def structure_factors(
     Args:
         crystal: the crystal.
         hkl: reflections.
-        table: "kirkland", "lobato", "peng" or "doyle-turner" electron scattering factors.
+        table: "kirkland", "lobato", "peng", "doyle-turner" or "ionic" electron scattering factors.
         absorptive_energy: if given, f is the absorptive factor of Thomas et al. (2024) at this energy in eV in
             place of the elastic one times the Debye-Waller factor.
         structure: what the crystal consists of, if not what it says itself; differentiable.
@@ -181,8 +219,9 @@ def structure_factors(
     Raises:
         ScatteringError: if the table does not exist or does not cover an element.
     """
-    if table not in FACTOR_TABLES:
-        raise ScatteringError(f"factors must be one of {', '.join(FACTOR_TABLES)}, got {table!r}")
+    if table not in FACTORS:
+        raise ScatteringError(f"factors must be one of {', '.join(FACTORS)}, got {table!r}")
+    check_charges(crystal, table)
     waves = _waves(crystal, hkl, structure)
     return _elastic_sum(waves, table) if absorptive_energy is None else _absorptive_sum(waves, absorptive_energy)
 
@@ -220,23 +259,38 @@ def _charge(element: str) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """Atoms that share element and Debye-Waller tensor.
+    """Atoms that share element, charge and Debye-Waller tensor.
 
     Attributes:
         element: chemical symbol.
+        charge: formal charge.
         xyz: fractional coordinates: (atom, 3).
         occupancy: (atom,).
         beta: β of exp(-hᵀ β h): (3, 3).
         b_iso: equivalent B in Å²: ().
         factor: on f_e: ().
+        ionicity, kappa: as in `StructureParameters`: () or None.
     """
 
     element: str
+    charge: int
     xyz: Tensor
     occupancy: Tensor
     beta: Tensor
     b_iso: Tensor
     factor: Tensor
+    ionicity: Tensor | None = None
+    kappa: Tensor | None = None
+
+    def scattering(self, s: Tensor, table: str) -> Tensor:
+        """f_e at |g| / 2 = s in 1/Å, in Å: as `s`."""
+        species = species_name(self.element, self.charge) if table == "ionic" else self.element
+        f = elastic_factor(species, s, table)
+        if self.ionicity is not None and self.charge in known_charges(self.element):
+            f = f + self.ionicity * ionic_change(self.element, self.charge, s)
+        if self.kappa is not None and max(known_charges(self.element), default=0) > 0:
+            f = f + valence_change(self.element, self.kappa, s)
+        return f * self.factor
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,7 +320,7 @@ def _waves(crystal: Crystal, hkl: np.ndarray, structure: StructureParameters | N
     else:
         groups = _groups_of_structure(crystal, structure)
         s, where = _length(indices, structure.cell), torch.arange(len(indices))
-    return _Waves(groups, indices, s, where, _phase_sums(hkl, groups))
+    return _Waves(groups, indices, s, where, phase_sums(hkl, [(g.xyz, g.occupancy) for g in groups]))
 
 
 def _elastic_sum(waves: _Waves, table: str) -> Tensor:
@@ -274,9 +328,7 @@ def _elastic_sum(waves: _Waves, table: str) -> Tensor:
     total = torch.zeros(len(waves.indices), dtype=torch.complex128)
     for group, phases in zip(waves.groups, waves.sums, strict=True):
         damping = torch.exp(-((waves.indices @ group.beta) * waves.indices).sum(dim=1))
-        total = (
-            total + elastic_factor(group.element, waves.s, table)[waves.where] * damping * group.factor * phases
-        )
+        total = total + group.scattering(waves.s, table)[waves.where] * damping * phases
     return total
 
 
@@ -291,19 +343,21 @@ def _absorptive_sum(waves: _Waves, energy: float | Tensor) -> Tensor:
 def _groups_of_crystal(crystal: Crystal) -> list[_Group]:
     """The atoms of a crystal as it stands."""
     atoms = crystal.atoms
-    members: dict[tuple[str, bytes], list[int]] = {}
+    members: dict[tuple[str, int, bytes], list[int]] = {}
     for i, element in enumerate(atoms.elements):
-        members.setdefault((element, np.round(atoms.beta[i], 12).tobytes()), []).append(i)
+        kind = element, crystal.sites[atoms.site[i]].charge, np.round(atoms.beta[i], 12).tobytes()
+        members.setdefault(kind, []).append(i)
     return [
         _Group(
             element,
+            charge,
             torch.as_tensor(atoms.xyz[mine]),
             torch.as_tensor(atoms.occupancy[mine]),
             torch.as_tensor(atoms.beta[mine[0]]),
             torch.as_tensor(atoms.b_iso[mine[0]]),
             torch.tensor(1.0),
         )
-        for (element, _), mine in members.items()
+        for (element, charge, _), mine in members.items()
     ]
 
 
@@ -325,7 +379,12 @@ def _groups_of_structure(crystal: Crystal, structure: StructureParameters) -> li
         for kind in kinds:
             turned = rotation[kind[0]] @ beta @ rotation[kind[0]].T if site.u_iso is None else beta
             share = occupancy.expand(len(kind))
-            groups.append(_Group(site.element, places[kind], share, turned, b_iso, structure.factor[number]))
+            electrons = (
+                structure.factor[number],
+                None if structure.ionicity is None else structure.ionicity[number],
+                None if structure.kappa is None else structure.kappa[number],
+            )
+            groups.append(_Group(site.element, site.charge, places[kind], share, turned, b_iso, *electrons))
     return groups
 
 
@@ -358,43 +417,3 @@ def _length(indices: Tensor, cell: Tensor) -> Tensor:
     reciprocal = torch.linalg.inv(direct_basis(cell)).T
     # 1e-24 is far below rounding, and keeps the slope of the root finite at g = 0.
     return 0.5 * torch.sqrt(torch.square(indices @ reciprocal.T).sum(dim=1) + 1e-24)
-
-
-def _phase_sums(hkl: np.ndarray, groups: list[_Group]) -> list[Tensor]:
-    """Σ_atoms o exp(-2πi g·r) of every group: (reflection,) each.
-
-    Reflections that nearly fill a box are summed as products of one-dimensional tables, exp(-2πi h x) and so on,
-    which takes no sine or cosine for each reflection and atom.
-    """
-    axes = [np.unique(column, return_inverse=True) for column in np.asarray(hkl).T]
-    box = math.prod(len(values) for values, _ in axes)
-    many = len(hkl) * sum(len(group.xyz) for group in groups) > _FEW
-    if len(hkl) and many and box <= _FULL * len(hkl):
-        values = [torch.as_tensor(v, dtype=torch.float64) for v, _ in axes]
-        h, k, l = (torch.as_tensor(inverse.reshape(-1)) for _, inverse in axes)  # noqa: E741
-        return [_box_sum(values, group)[h, k, l] for group in groups]
-    indices = torch.as_tensor(np.asarray(hkl, dtype=np.float64))
-    return [_direct_sum(indices, group) for group in groups]
-
-
-def _box_sum(values: list[Tensor], group: _Group) -> Tensor:
-    """The sums at all (h, k, l) of three lists of indices."""
-    tables = [
-        _turns(torch.outer(index, place)) for index, place in zip(values, group.xyz.unbind(dim=1), strict=True)
-    ]
-    x, y, z = tables  # (index, atom) each
-    return torch.stack([(x * layer) @ y.mT for layer in z * group.occupancy], dim=2)
-
-
-def _direct_sum(indices: Tensor, group: _Group) -> Tensor:
-    step = max(1, _CHUNK // max(1, len(group.xyz)))
-    pieces = [
-        _turns(part @ group.xyz.T) @ group.occupancy.to(torch.complex128) for part in torch.split(indices, step)
-    ]
-    return torch.cat(pieces) if pieces else torch.zeros(0, dtype=torch.complex128)
-
-
-def _turns(cycles: Tensor) -> Tensor:
-    """exp(-2πi x)."""
-    angle = -2.0 * math.pi * cycles
-    return torch.complex(torch.cos(angle), torch.sin(angle))

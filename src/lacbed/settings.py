@@ -14,7 +14,7 @@ from lacbed.geometry.tilts import TiltGrid
 from lacbed.geometry.wave import electron_wave
 from lacbed.io.checks import check_number, check_one_of, check_whole, is_number
 from lacbed.potential import Absorption, check_absorption
-from lacbed.scattering import FACTOR_TABLES
+from lacbed.scattering import FACTORS
 from lacbed.solvers.choose import SOLVERS
 
 Reflections = Sequence[Sequence[int]] | Literal["all"] | tuple[Literal["all"], float]
@@ -66,7 +66,7 @@ class Settings:
         self._check_beams()
         self._check_tolerance()
         check_absorption(self.absorption)
-        check_one_of("factors", self.factors, FACTOR_TABLES)
+        check_one_of("factors", self.factors, FACTORS)
         if not isinstance(self.device, str):
             raise SettingError(f"device must be 'auto', 'cpu' or 'cuda', got {self.device!r}")
         check_one_of("output", self.output, ("intensity", "amplitude"))

@@ -74,7 +74,8 @@ def simulate(
             keeps it (γ → sqrt(K_n² + 2 K_n γ) - K_n, for one Laue zone and a flat foil). The effect on
             intensities is about 1e-4, up to 4e-3 for gold at 1000 Å.
         absorption: None, ("proportional", percent), or "thomas" for the factors of Thomas et al. (2024).
-        factors: "kirkland", "lobato", "peng" or "doyle-turner" scattering factors.
+        factors: "kirkland", "lobato", "peng" or "doyle-turner" scattering factors of neutral atoms; "ionic" adds
+            the charges of the sites to the first, see `Crystal.with_charges`.
         output: "intensity", or "amplitude" for complex waves (columns of the scattering matrix).
         solver: "auto", or "zone", "tilted", "chebyshev", "reference", "multislice"; or "fast", ten to a hundred
             times faster with absorption or on grids that do not fit the reciprocal lattice, for one Laue zone and

@@ -36,6 +36,8 @@ class ModelState:
         occupancy: (site,).
         u: U_11, U_22, U_33, U_23, U_13, U_12 in Å²; of an isotropic site U_iso, then five zeros: (site, 6).
         factor: factor on f_e of every site: (site,).
+        ionicity: part of its formal charge that a site has besides what the table of factors says: (site,).
+        kappa: 1 / stretch of the valence shell of a site, see `lacbed.scattering.valence_change`: (site,).
         ug_change: amounts of individual changes of U_g in 1/Å²: (change,).
     """
 
@@ -55,16 +57,24 @@ class ModelState:
     occupancy: Tensor
     u: Tensor
     factor: Tensor
+    ionicity: Tensor
+    kappa: Tensor
     ug_change: Tensor
 
     @property
     def structure(self) -> StructureParameters:
         """The part that the potential depends on."""
-        return StructureParameters(self.cell, self.xyz, self.occupancy, self.u, self.factor)
+        sites = (self.cell, self.xyz, self.occupancy, self.u, self.factor)
+        return StructureParameters(*sites, _unless(self.ionicity, 0.0), _unless(self.kappa, 1.0))
 
     def changed(self, **changes: Tensor) -> ModelState:
         """A copy with some fields replaced."""
         return replace(self, **changes)
+
+
+def _unless(value: Tensor, usual: float) -> Tensor | None:
+    """A tensor, or None if it is constant and as usual everywhere."""
+    return value if value.requires_grad or bool((value != usual).any()) else None
 
 
 SPREAD_NODES = ((-math.sqrt(3.0), 1.0 / 6.0), (0.0, 2.0 / 3.0), (math.sqrt(3.0), 1.0 / 6.0))
@@ -110,6 +120,8 @@ def crystal_state(crystal: Crystal, energy: float, half_width: float, **values: 
         "occupancy": sites.occupancy,
         "u": sites.u,
         "factor": sites.factor,
+        "ionicity": torch.zeros_like(sites.factor),
+        "kappa": torch.ones_like(sites.factor),
         "ug_change": [],
     }
     return ModelState(**{n: torch.as_tensor(v, dtype=torch.float64) for n, v in (fields | values).items()})

@@ -22,16 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lacbed.constants import BOHR_RADIUS, relativistic_gamma
+from lacbed.constants import MOTT_BETHE, relativistic_gamma
 from lacbed.errors import ScatteringError
 from lacbed.geometry.moving import direct_basis
 from lacbed.potential import StructureParameters, nuclear_sums
 
 if TYPE_CHECKING:
     from lacbed.crystals import Crystal
-
-MOTT_BETHE = 1.0 / (8.0 * math.pi**2 * BOHR_RADIUS)
-"""C in 1/Å of f_e [Å] = C (Z - f_x) / s² [1/Å²]."""
 
 
 def xray_factors(

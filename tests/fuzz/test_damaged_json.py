@@ -35,8 +35,9 @@ from lacbed.learn.models import build_model
 from lacbed.learn.surrogate import Surrogate
 from lacbed.learn.train import train
 from lacbed.refinement import files
+from lacbed.refinement.joint import Joint
 from lacbed.refinement.options import RefinementOptions
-from lacbed.refinement.problem import Measured, Problem
+from lacbed.refinement.problem import Measured
 from lacbed.refinement.refine import check_state
 
 Use = Callable[[bytes, Path], None]
@@ -44,18 +45,18 @@ Use = Callable[[bytes, Path], None]
 
 # -- refinement -------------------------------------------------------------------------------------
 @cache
-def _problem() -> Problem:
+def _joint() -> Joint:
     crystal = Crystal.named("GaAs")
     rng = np.random.default_rng(0)
     frame = make_frame(crystal, (0, 0, 1))
     measured = Measured(rng.random((2, 16, 16)), ((0, 0, 0), (2, 2, 0)), frame, 200e3, 0.3, (0.0, 0.0))
-    return Problem(
-        crystal, measured, RefinementOptions(("thickness", "B", "blur"), (400.0, 500.0), 20, align="shift")
+    return Joint(
+        crystal, [measured], RefinementOptions(("thickness", "B", "blur"), (400.0, 500.0), 20, align="shift")
     )
 
 
 def _state() -> dict[str, Any]:
-    values = [p.value for p in _problem().parameters]
+    values = [p.value for p in _joint().parameters]
     return {
         "fingerprint": "mark",
         "stage": 1,
@@ -73,16 +74,15 @@ def _state() -> dict[str, Any]:
 def _resume(content: bytes, folder: Path) -> None:
     (folder / files.STATE).write_bytes(content)
     progress = files.load_progress(folder, "mark")
-    check_state(progress, _problem())
+    check_state(progress, _joint())
     _possible(progress)
 
 
 def _possible(progress: Any) -> None:
     """What was accepted can be gone on with."""
-    assert 0 < progress.thickness < 1e6
-    assert 0 < progress.blur < 100
+    assert all(0 < start.thickness < 1e6 and 0 < start.blur < 100 for start in progress.starts)
     assert np.isfinite(progress.values).all()
-    for p, value in zip(_problem().parameters, progress.values, strict=True):
+    for p, value in zip(_joint().parameters, progress.values, strict=True):
         if p.kind != "thickness":
             assert p.low - 1e-3 <= value <= p.high + 1e-3
 

@@ -79,6 +79,8 @@ def parts(state: ModelState) -> list[tuple[str, int, float]]:
         "occupancy": 1e-4,
         "u": 1e-5,
         "factor": 1e-4,
+        "ionicity": 1e-4,
+        "kappa": 1e-4,
         "ug_change": 1e-6,
     }
     return [(name, i, step[name]) for name in FIELDS for i in range(getattr(state, name).numel())]

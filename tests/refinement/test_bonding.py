@@ -17,13 +17,16 @@ from lacbed.potential import potential_coefficients
 from lacbed.refinement.bonding import candidates, members
 from lacbed.refinement.charge import charge_factors, deformation_map
 from lacbed.refinement.figures import deformation_figure
+from lacbed.refinement.joint import Joint
 from lacbed.refinement.model import BlochModel, images
 from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.parameter import state_function
 from lacbed.refinement.parameters import build_parameters, free_names, split_names
-from lacbed.refinement.problem import Measured, Problem
-from lacbed.refinement.refine import Refinement, refine
-from lacbed.refinement.report import summary, write_text
+from lacbed.refinement.problem import Measured
+from lacbed.refinement.refine import refine
+from lacbed.refinement.report import summary
+from lacbed.refinement.report_text import write_text
+from lacbed.refinement.result import Refinement
 from lacbed.refinement.structure import add_families, coefficients, family_of, make_structure
 from lacbed.state import crystal_state
 from lacbed.xray import xray_factors
@@ -176,7 +179,7 @@ def refined(bonded) -> Refinement:
 def test_bonding_is_found_and_frees_b_of_its_bias(bonded, refined):
     crystal = Crystal.named("GaAs")
     values = dict(zip((p.name for p in refined.parameters), refined.values, strict=True))
-    matrix = refined.covariance - np.outer(refined.check.bias, refined.check.bias)  # the truth has no more beams
+    matrix = refined.covariance - np.outer(refined.bias, refined.bias)  # the truth has no more beams
     su = dict(zip(values, np.sqrt(np.diag(matrix)), strict=True))
     truth = {"Ug:1,-1,1": -3.0, "Ug:2,-2,0": 1.5, "Ug:1,-1,1:phase": 0.0, "thickness": 640.0}
     truth |= {f"B:{s.label}": s.b_iso for s in crystal.sites}
@@ -249,10 +252,10 @@ def test_a_narrow_prior_holds(bonded):
         ("thickness", "Ug:1,-1,1"), (640.0,), beams=60, absorption=None, blur=0.05, starts=1, align="none"
     )
     wide, narrow = (
-        Problem(Crystal.named("GaAs"), bonded, replace(options, priors=(("Ug", width),))) for width in (0.04, 1e-5)
+        Joint(Crystal.named("GaAs"), [bonded], replace(options, priors=(("Ug", width),))) for width in (0.04, 1e-5)
     )
     assert wide.parameters[1].spread == pytest.approx(4e3 * narrow.parameters[1].spread)
     held = refine(bonded, Crystal.named("GaAs"), replace(options, priors=(("Ug", 1e-5),)))
     assert abs(held.values[1]) < 0.05
-    matrix = held.covariance - np.outer(held.check.bias, held.check.bias)
+    matrix = held.covariance - np.outer(held.bias, held.bias)
     assert np.sqrt(matrix[1, 1]) == pytest.approx(narrow.parameters[1].spread, rel=0.1)

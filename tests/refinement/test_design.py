@@ -17,7 +17,7 @@ from lacbed.cli import main
 from lacbed.errors import SettingError
 from lacbed.refinement.design import Design, Forecast, forecast, joined, linearised, plan
 from lacbed.refinement.objective import explain
-from lacbed.refinement.uncertainties import response
+from lacbed.refinement.uncertainties import covariance, evidence, response, together
 
 MGO = lacbed.Crystal.named("MgO")
 SMALL = Design((0, 0, 1), 450.0, 0.55, images=5, pixels=16, dose=2000.0, background=0.0)
@@ -42,15 +42,32 @@ def test_two_equal_stacks_share_their_crystal_and_nothing_else(small: Forecast) 
         assert value == pytest.approx(small.uncertainties[name] / math.sqrt(2), rel=1e-6)
 
 
+def test_stacks_together_are_forecast_as_a_refinement_of_both_would_find_them(small: Forecast) -> None:
+    """The sum of what each stack says of the crystal, against the one Jacobian of both."""
+    other = replace(SMALL, zone_axis=(1, 1, 0), thickness=600.0)
+    second = forecast(MGO, other, FREE, ("proportional", 5.0))
+    said, names = [], []
+    for number, design in enumerate((SMALL, other)):
+        parameters, _, target, fit = linearised(MGO, design, FREE, ("proportional", 5.0), "kirkland")
+        said.append(evidence(target, torch.zeros_like(fit.residual), fit.slopes))
+        names.append([p.name if p.kind == "B" else f"{p.name}@{number}" for p in parameters])
+    everything = list(dict.fromkeys(n for mine in names for n in mine))
+    matrix = covariance(together(said, [[everything.index(n) for n in mine] for mine in names]))
+    both = joined([small, second])
+    for name, value in both.uncertainties.items():
+        assert value == pytest.approx(math.sqrt(matrix[everything.index(name), everything.index(name)]), rel=1e-6)
+        assert value < 0.999 * min(one.uncertainties[name] for one in (small, second))
+
+
 def test_noise_moves_the_parameters_as_forecast(small: Forecast) -> None:
     """One step of least squares from the truth, on images with counting noise."""
     _, _, target, fit = linearised(MGO, SMALL, FREE, ("proportional", 5.0), "kirkland")
-    random = np.random.default_rng(0)
+    random, known = np.random.default_rng(0), evidence(target, fit.residual, fit.slopes)
     steps = []
     for _ in range(300):
         counts = torch.as_tensor(random.poisson(target.images.numpy()).astype(float))
         noisy = explain(replace(target, images=counts), fit.images)
-        steps.append(response(fit.slopes, noisy.residual))
+        steps.append(response(known, torch.einsum("pgn,gn->p", fit.slopes, noisy.residual).numpy()))
     scatter = np.std(steps, axis=0)
     forecasts = [small.uncertainties[p.name] for p in small.parameters]
     assert scatter == pytest.approx(forecasts, rel=0.15)  # 300 draws know it to 4 %

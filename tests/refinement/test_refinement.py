@@ -22,16 +22,18 @@ from lacbed.refinement.constraints import (
 from lacbed.refinement.files import STATE, fingerprint, load_progress, save_progress
 from lacbed.refinement.model import BlochModel
 from lacbed.refinement.objective import compare, explain, make_target, residual_of, reweighted, z_of
-from lacbed.refinement.options import Progress, RefinementOptions
+from lacbed.refinement.options import Progress, RefinementOptions, Start
 from lacbed.refinement.parameter import state_function
 from lacbed.refinement.parameters import build_parameters, split_names
 from lacbed.refinement.problem import Measured, usable, weights_of
-from lacbed.refinement.refine import Refinement, refine
+from lacbed.refinement.refine import refine
 from lacbed.refinement.report import refined_cif, summary
+from lacbed.refinement.result import Refinement
 from lacbed.refinement.structure import coefficients, make_structure
 from lacbed.refinement.uncertainties import (
     correlations,
     covariance,
+    evidence,
     response,
     standard_uncertainties,
     with_uncertainty,
@@ -217,7 +219,7 @@ def test_truth_is_found_again(finished):
 def test_uncertainties_are_of_the_size_of_the_errors(finished):
     crystal, result = finished.crystal, finished.result
     truth = {"thickness": 640.0, "B:Ga1": crystal.sites[0].b_iso, "B:As2": crystal.sites[1].b_iso}
-    bias = result.check.bias  # by beams that the truth has no more than the fit
+    bias = result.bias  # by beams that the truth has no more than the fit
     su = standard_uncertainties(result.covariance - np.outer(bias, bias))
     for p, value, s in zip(result.parameters, result.values, su, strict=True):
         if p.name in truth:
@@ -307,18 +309,20 @@ def test_robust_weights_leave_a_speck_out(finished):
 
 
 def test_response_is_the_step_of_gauss_newton():
-    slopes = torch.randn(3, 2, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    slopes = torch.randn(3, 2, 49, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     step = torch.tensor([0.3, -2.0, 1e-4], dtype=torch.float64)
     change = -torch.einsum("p,pgn->gn", step, slopes)
-    np.testing.assert_allclose(response(slopes, change), step.numpy(), rtol=1e-9)
+    target = make_target(torch.rand(2, 7, 7, dtype=torch.float64))
+    scores = torch.einsum("pgn,gn->p", slopes, change).numpy()
+    np.testing.assert_allclose(response(evidence(target, change, slopes), scores), step.numpy(), rtol=1e-9)
 
 
 def test_sandwich_of_equal_reflections_is_zero_and_of_noise_is_not():
     slopes = torch.randn(1, 6, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     target = make_target(torch.rand(6, 5, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
     noise = torch.randn(6, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    assert float(covariance(target, 0.0 * noise, slopes)[0, 0]) == 0.0
-    found = float(covariance(target, noise, slopes)[0, 0])
+    assert float(covariance(evidence(target, 0.0 * noise, slopes))[0, 0]) == 0.0
+    found = float(covariance(evidence(target, noise, slopes))[0, 0])
     assert found == pytest.approx(1.0 / float(torch.square(slopes).sum()), rel=2.0)
 
 
@@ -354,21 +358,31 @@ def test_folder_and_state(tmp_path):
     crystal, data, _ = measured()
     mark = fingerprint(data, crystal, RefinementOptions())
     assert mark != fingerprint(data, crystal, RefinementOptions(free=("thickness",)))
+    assert mark == fingerprint([data], crystal, RefinementOptions(profile="thickness"))  # one can be added
+    assert mark != fingerprint([data, data], crystal, RefinementOptions())
     folder = tmp_path / "new"
     with pytest.raises(FileFormatError, match="resume"):
         check_resumable(folder, "refinement", STATE, True)
     check_resumable(folder, "refinement", STATE, False)
     progress = Progress(
-        2, np.array([1.0, 2.0]), 300.0, 0.7, 90, np.ones((4, 2)), np.array([[300.0, 0.5]]), (("x", 0.1),), ("odd",)
+        2,
+        np.array([1.0, 2.0]),
+        (Start(300.0, 0.7, 90, np.ones((4, 2)), np.array([[300.0, 0.5]])),),
+        (("x", 0.1),),
+        ("odd",),
     )
     save_progress(folder, progress, mark)
     back = load_progress(folder, mark)
     assert back.stage == 2
     assert (back.history, back.notes) == (progress.history, progress.notes)
-    assert (back.thickness, back.blur, back.beams) == (300.0, 0.7, 90)
-    np.testing.assert_array_equal(back.moves, progress.moves)
-    save_progress(folder, replace(progress, moves=np.full((4, 6), 0.01)), mark)
-    assert load_progress(folder, mark).moves.shape == (4, 6)
+    (start,), (first,) = back.starts, progress.starts
+    assert (start.thickness, start.blur, start.beams) == (300.0, 0.7, 90)
+    np.testing.assert_array_equal(start.moves, first.moves)
+    second = replace(first, thickness=500.0, moves=np.full((3, 6), 0.01))
+    save_progress(folder, replace(progress, starts=(first, second)), mark)
+    there = load_progress(folder, mark).starts
+    assert [s.thickness for s in there] == [300.0, 500.0]
+    assert there[1].moves.shape == (3, 6)
     with pytest.raises(FileFormatError, match="another experiment"):
         load_progress(folder, "other")
     with pytest.raises(FileFormatError, match="not empty"):

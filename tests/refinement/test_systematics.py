@@ -11,14 +11,15 @@ import lacbed
 from lacbed import Crystal, TiltGrid
 from lacbed.errors import SettingError
 from lacbed.geometry.frame import make_frame
+from lacbed.refinement.joint import Joint
 from lacbed.refinement.model import BlochModel, images
 from lacbed.refinement.objective import explain, make_target
 from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.parameters import build_parameters
-from lacbed.refinement.problem import Measured, Problem
+from lacbed.refinement.problem import Measured
 from lacbed.refinement.stages import stiffened
 from lacbed.refinement.structure import coefficients, make_structure
-from lacbed.refinement.uncertainties import correlated_pixels, covariance, leave_one_out, unit_variance
+from lacbed.refinement.uncertainties import correlated_pixels, covariance, evidence, leave_one_out, unit_variance
 from lacbed.state import SPREAD_NODES, crystal_state
 
 
@@ -119,14 +120,14 @@ def test_a_distortion_is_found_and_its_prior_holds():
 # -- parameters -------------------------------------------------------------------------------------
 def test_terms_begin_where_they_have_a_slope():
     options = RefinementOptions(("thickness", "spread", "tail"), (300.0,), beams=20, absorption=None)
-    problem = Problem(Crystal.named("Si"), data(), options)
+    problem = Joint(Crystal.named("Si"), [data()], options)
     found = {p.name: p for p in problem.parameters}
     assert set(found) == {"thickness", "spread", "tail", "tail_width"}
     assert found["spread"].value > 0.0
     assert found["spread"].spread == pytest.approx(6.0)  # 2 % of the thickness
     assert (found["tail_width"].expected, found["tail"].expected) == (6.0, 0.0)
     with pytest.raises(SettingError, match="electronic cannot be free without a model"):
-        build_parameters(Crystal.named("Si"), problem.base, ("electronic",), None)
+        build_parameters(Crystal.named("Si"), problem.problems[0].base, ("electronic",), None)
 
 
 # -- uncertainties ----------------------------------------------------------------------------------
@@ -153,15 +154,17 @@ def test_the_jackknife_leaves_reflections_out():
     values = np.linalg.lstsq(J.reshape(2, -1).T, y.ravel(), rcond=None)[0]
     residual = np.einsum("p,pgn->gn", values, J) - y
     target = make_target(torch.rand(6, 10, 10, dtype=torch.float64))
-    found = leave_one_out(target, torch.as_tensor(residual), torch.as_tensor(J))
+    said = evidence(target, torch.as_tensor(residual), torch.as_tensor(J))
+    found = leave_one_out(said)
     for g in range(6):
         rest = np.arange(6) != g
         again = np.linalg.lstsq(J[:, rest].reshape(2, -1).T, y[rest].ravel(), rcond=None)[0]
         np.testing.assert_allclose(found[g], again - values, atol=1e-12)
-    matrix = covariance(target, torch.as_tensor(residual), torch.as_tensor(J))
+    matrix = covariance(said)
     away = found - found.mean(axis=0)
     assert np.all(np.diag(matrix) >= np.diag(away.T @ away) * 5 / 6 * (1 - 1e-9))
-    held = covariance(target, torch.as_tensor(residual), torch.as_tensor(J), np.array([1e12, 0.0]))
+    held = covariance(said, np.array([1e12, 0.0]))
     assert np.sqrt(held[0, 0]) == pytest.approx(1e-6, rel=0.1)
-    blind = covariance(target, torch.as_tensor(residual), torch.as_tensor(np.stack([J[0], 0 * J[1]])))
+    half = torch.as_tensor(np.stack([J[0], 0 * J[1]]))
+    blind = covariance(evidence(target, torch.as_tensor(residual), half))
     assert np.isinf(blind[1, 1])

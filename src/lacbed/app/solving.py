@@ -102,8 +102,8 @@ def solve(asked: Asked, files: Mapping[str, bytes], send: Send, budget: int) -> 
 
     Sends kind "searching" with the best so far, its map as payload, and the state from which a search can go on;
     then "solved" with the numbers of the solution and its candidates, and as payload the map (v, u) and pairs of
-    measured and simulated images (reflection, 2, ky, kx), float32; then the report of `lacbed solve` as one HTML page
-    (kind "report") and its folder as a zip file (kind "folder").
+    measured and simulated images (reflection, 2, ky, kx), float32; then the report of `lacbed solve` as one HTML
+    page (kind "report") and its folder as a zip file (kind "folder").
 
     Raises:
         FileFormatError: if the files are no experiment, or the state is not of this search.

@@ -45,7 +45,7 @@ XDirectionOption = Annotated[
     ),
 ]
 FactorsOption = Annotated[
-    str, typer.Option("--factors", help="Scattering factors: kirkland, lobato, peng or doyle-turner.")
+    str, typer.Option("--factors", help="Scattering factors: kirkland, lobato, peng, doyle-turner or ionic.")
 ]
 AbsorptionOption = Annotated[
     str, typer.Option("--absorption", help="none, proportional:PERCENT, or thomas (Thomas et al. 2024).")

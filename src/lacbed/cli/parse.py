@@ -158,6 +158,21 @@ def absorption(text: str) -> Any:
     )
 
 
+def charges(text: str) -> dict[str, int]:
+    """Formal charges by element: "Sr=2,Ti=+4,O=-2".
+
+    Raises:
+        SettingError: if it is something else.
+    """
+    found: dict[str, int] = {}
+    for word in text.replace(",", " ").split():
+        match = re.fullmatch(r"([A-Z][a-z]?)=([+-]?\d)", word)
+        if match is None or match[1] in found:
+            raise SettingError(f"--charges must be elements with charges, such as Sr=2,Ti=4,O=-2, got {text!r}")
+        found[match[1]] = int(match[2])
+    return found
+
+
 def beams(text: str) -> int | Literal["auto"]:
     """Number of beams: "auto" or a whole number.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from lacbed.crystals import Crystal
     from lacbed.experiment.experiment import Experiment
     from lacbed.refinement.options import Progress, RefinementOptions
-    from lacbed.refinement.problem import Measured
 
 USUAL = "thickness,half_width,tilt,rotation,stretch,shear,blur,B,bonding,absorption,electronic"
 """What is free if nothing is said; the last two only where there is a model of absorption."""
@@ -26,9 +26,12 @@ USUAL = "thickness,half_width,tilt,rotation,stretch,shear,blur,B,bonding,absorpt
 
 def command(
     experiment: Annotated[
-        Path,
+        list[Path],
         typer.Argument(
-            metavar="EXPERIMENT", help="A file made by lacbed experiment import, or a folder.", show_default=False
+            metavar="EXPERIMENT...",
+            help="A file made by lacbed experiment import, or a folder; several of one crystal (other zones, "
+            "thicknesses, voltages) are refined together.",
+            show_default=False,
         ),
     ],
     crystal: o.CrystalArgument,
@@ -41,8 +44,9 @@ def command(
             "--free",
             metavar="LIST",
             help="Parameters to refine: thickness, half_width, tilt, rotation, stretch, shear, blur, voltage, "
-            "absorption, electronic, spread, tail, B, U, x, occupancy, cell, factor, Ug:h,k,l, bonding; for a "
-            "single site B:LABEL; default for what is free by default.",
+            "absorption, electronic, spread, tail, B, U, x, occupancy, cell, strain, factor, kappa, ionicity, "
+            "Ug:h,k,l, bonding; for a single site B:LABEL, for one component strain:33; default for what is free "
+            "by default.",
         ),
     ] = USUAL,
     fix: Annotated[
@@ -55,7 +59,7 @@ def command(
             "--prior",
             metavar="NAME=WIDTH,...",
             help="Standard deviations of priors: Ug (part of what the atoms would scatter in phase), electronic, "
-            "affine (distortion of each image), spread (part of the thickness), tail.",
+            "affine (distortion of each image), spread (part of the thickness), tail, strain (each component).",
         ),
     ] = "",
     thickness: o.ThicknessOption = "200:3000:25",
@@ -81,13 +85,21 @@ def command(
     common_scale: Annotated[
         bool, typer.Option("--common-scale", help="Use one scale for all images and no background.")
     ] = False,
+    profile: Annotated[
+        str,
+        typer.Option(
+            "--profile",
+            metavar="NAME",
+            help="Also refine all others at values of this parameter: the likelihood along it, its interval.",
+        ),
+    ] = "",
     steps: Annotated[int, typer.Option("--steps", help="Maximum number of evaluations per stage.")] = 12,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the interrupted refinement in FOLDER.")] = False,
     block: o.BlockOption = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Refine a crystal and the geometry against a measured LACBED stack.
+    """Refine a crystal and the geometry against one measured LACBED stack, or several together.
 
     Example: lacbed refine measured.nc GaAs --free thickness,B,half_width,tilt,blur -o refined
     """
@@ -119,12 +131,13 @@ def command(
         steps=steps,
         max_shift=max_shift,
         background=background,  # type: ignore[arg-type]
+        profile=profile,
     )
     run(experiment, crystal, options, out, resume, Reporter(quiet, as_json), block)
 
 
 def run(
-    experiment: Path,
+    experiments: Sequence[Path],
     crystal: str,
     options: RefinementOptions,
     out: Path,
@@ -137,22 +150,20 @@ def run(
     from lacbed.experiment.folder import load_experiment
     from lacbed.io.lock import claimed
     from lacbed.refinement import files
-    from lacbed.refinement.problem import measured_of
+    from lacbed.refinement.joint import checked_stacks
     from lacbed.report import check_resumable
 
     check_resumable(out, "refinement", files.STATE, resume)
     with claimed(out, "refinement", inside=True):
-        measured_pattern, structure = load_experiment(experiment), load_crystal(crystal, block)
-        measured = measured_of(measured_pattern, structure)
-        mark = files.fingerprint(measured, structure, options)
+        stacks, structure = [load_experiment(path) for path in experiments], load_crystal(crystal, block)
+        mark = files.fingerprint(checked_stacks(stacks, structure)[0], structure, options)
         start = files.load_progress(out, mark) if resume else None
-        _refine(structure, measured_pattern, measured, options, out, mark, start, reporter)
+        _refine(structure, stacks, options, out, mark, start, reporter)
 
 
 def _refine(
     structure: Crystal,
-    experiment: Experiment,
-    measured: Measured,
+    stacks: Sequence[Experiment],
     options: RefinementOptions,
     out: Path,
     mark: str,
@@ -176,7 +187,7 @@ def _refine(
 
         try:
             result = refine(
-                measured,
+                stacks,
                 structure,
                 options,
                 resume=start,
@@ -189,7 +200,7 @@ def _refine(
                     f"lacbed: the best state is in {out / files.STATE}; continue from it with --resume\n"
                 )
             raise
-    numbers, written = files.write_results(out, structure, experiment, result, options)
+    numbers, written = files.write_results(out, structure, stacks, result, options)
     seconds = {"seconds": time.perf_counter() - clock, "cpu_seconds": time.process_time() - cpu}
     _report(structure.name, numbers, written, seconds, reporter)
 
@@ -203,6 +214,9 @@ def _report(
         f"{name}: mean Z {numbers['mean_Z_aligned']:.4f} aligned, {numbers['mean_Z']:.4f} not, over "
         f"{len(numbers['reflections'])} reflections; {seconds['cpu_seconds']:.0f} CPU seconds"
     )
+    several = len(numbers["stacks"]) > 1
+    for number, one in enumerate(numbers["stacks"], 1) if several else ():
+        reporter.say(f"  stack {number}: {one['name']}, mean Z {one['mean_Z_aligned']:.4f} aligned")
     rows: list[tuple[str, ...]] = [("parameter", "start", "refined", "unit")]
     for label, row in numbers["free"].items():
         rows.append(
@@ -210,10 +224,17 @@ def _report(
         )
     for line in columns(rows):
         reporter.say(f"  {line}")
-    reporter.say(
-        f"  {numbers['beams']} beams; {numbers['check_beams']} change intensities by at most "
-        f"{numbers['check_max_difference']:.2g}"
-    )
+    if numbers["profile"] is not None:
+        found = numbers["profile"]
+        reporter.say(
+            f"  {found['name']}: interval of 68 % from {found['low']:.6g} to {found['high']:.6g} {found['unit']}"
+        )
+    for number, one in enumerate(numbers["stacks"], 1):
+        which = f"stack {number}: " if several else ""
+        reporter.say(
+            f"  {which}{one['beams']} beams; {one['check_beams']} change intensities by at most "
+            f"{one['check_max_difference']:.2g}"
+        )
     for note in numbers["notes"]:
         reporter.say(f"  note: {note}")
     for path in written:

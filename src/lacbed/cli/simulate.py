@@ -12,8 +12,11 @@ import typer
 from lacbed.cli import options as o
 from lacbed.cli import parse
 from lacbed.cli.console import Reporter, columns, size_text
+from lacbed.errors import SettingError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import xarray as xr
 
 
@@ -71,6 +74,10 @@ def simulate_command(
         float | None,
         typer.Option("--b-iso", metavar="Å²", help="Debye-Waller B for every atom, in place of its own."),
     ] = None,
+    charges: Annotated[
+        str | None,
+        typer.Option("--charges", metavar="SR=2,O=-2", help="Formal charges by element, for --factors ionic."),
+    ] = None,
     output: Annotated[str, typer.Option("--output", help="intensity or (complex) amplitude.")] = "intensity",
     block: o.BlockOption = None,
     quiet: o.QuietOption = False,
@@ -102,7 +109,10 @@ def simulate_command(
     }
     middle = parse.numbers(center, "--center", 2)
     settings["grid"] = grid(pixels, extent, k_max, semi_angle, shape, middle)
-    run(crystal, settings, out, Reporter(quiet, as_json), b_iso, block)
+    if charges is not None and factors != "ionic":
+        raise SettingError(f"--charges are for --factors ionic, and --factors is {factors}")
+    ions = {} if charges is None else parse.charges(charges)
+    run(crystal, settings, out, Reporter(quiet, as_json), b_iso, block, ions)
 
 
 def orientation(zone: str, foil_normal: str | None, x_direction: str | None) -> dict[str, Any]:
@@ -135,6 +145,7 @@ def run(
     reporter: Reporter,
     b_iso: float | None = None,
     block: str | None = None,
+    charges: Mapping[str, int] | None = None,
 ) -> None:
     """Check the places, simulate, and write every file."""
     import lacbed
@@ -148,6 +159,8 @@ def run(
     structure = load_crystal(crystal, block)
     if b_iso is not None:
         structure = structure.with_b_iso(b_iso)
+    if charges:
+        structure = structure.with_charges(charges)
     if settings["solver"] != "multislice":
         reporter.remark(forecast(structure, Settings(**settings)).note())
     start = time.perf_counter()

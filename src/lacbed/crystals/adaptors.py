@@ -11,7 +11,7 @@ import numpy as np
 from lacbed.crystals.cell import Cell, FloatArray
 from lacbed.crystals.cif_displacements import some
 from lacbed.crystals.crystal import Crystal
-from lacbed.crystals.site import B_PER_U, DEFAULT_B_ISO, Site
+from lacbed.crystals.site import B_PER_U, DEFAULT_B_ISO, NEUTRAL_ATOMS, Site
 from lacbed.errors import CrystalError
 
 _NO_SYMMETRY = "symmetry not searched; every atom is listed (P 1)"
@@ -171,5 +171,5 @@ def _assemble(
     if lacking:
         notes.append(f"no Debye-Waller factor for {lacking} atoms; B = {DEFAULT_B_ISO} Å² assumed")
     if any(site.charge for site in sites):
-        notes.append("scattering factors of neutral atoms used for charged atoms")
+        notes.append(NEUTRAL_ATOMS + "charged atoms")
     return Crystal(name, _cell_of(basis), tuple(sites), space_group="P 1", notes=tuple(notes), source=source)

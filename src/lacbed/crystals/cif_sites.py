@@ -12,7 +12,7 @@ from lacbed.crystals.cif_loops import Columns, atoms_of, value_of
 from lacbed.crystals.cif_species import Species, formula_elements, shown, species_of
 from lacbed.crystals.cif_text import number, text_of
 from lacbed.crystals.expand import MAX_ATOMS, OCCUPANCY_TOLERANCE
-from lacbed.crystals.site import Site
+from lacbed.crystals.site import NEUTRAL_ATOMS, Site
 from lacbed.errors import CrystalError
 
 _FORMULAS = ("_chemical_formula_sum", "_chemical_formula_structural", "_chemical_formula_moiety")
@@ -135,7 +135,7 @@ def _remarks(doubts: dict[str, list[str]]) -> list[str]:
         "isotope": "isotopes scatter electrons alike: {}",
         "doubtful": "read {}; give another _atom_site_type_symbol if that is not meant",
         "disagree": "label and type symbol name different elements: {}; the type symbol is used",
-        "charge": "scattering factors of neutral atoms used for {}",
+        "charge": NEUTRAL_ATOMS + "{}",
     }
     return [text.format(some(doubts[key])) for key, text in texts.items() if doubts[key]]
 

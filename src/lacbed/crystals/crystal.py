@@ -19,7 +19,7 @@ from lacbed.errors import CrystalError
 from lacbed.io.checks import check_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True)
@@ -191,6 +191,24 @@ class Crystal:
         check_number("B", b_iso, 0, MAX_U_ISO * B_PER_U, unit="Å²", error=CrystalError)
         sites = tuple(replace(s, u_iso=b_iso / B_PER_U, u_aniso=None) for s in self.sites)
         return replace(self, sites=sites, notes=(*self.notes, f"B = {b_iso:g} Å² set on every site"))
+
+    def with_charges(self, charges: Mapping[str, int]) -> Crystal:
+        """The same crystal with formal charges by element, which `factors="ionic"` uses.
+
+        Args:
+            charges: such as {"Sr": 2, "Ti": 4, "O": -2}; elements that are left out keep the charges they have.
+
+        Raises:
+            CrystalError: if the crystal has no such element, or a charge is no whole number from -4 to 8.
+        """
+        present = dict.fromkeys(site.element for site in self.sites)
+        for element, charge in charges.items():
+            if element not in present:
+                raise CrystalError(f"charges: {self.name} has no {element}, but {', '.join(present)}")
+            if isinstance(charge, bool) or not isinstance(charge, int) or not -4 <= charge <= 8:
+                raise CrystalError(f"the charge of {element} must be a whole number from -4 to 8, got {charge!r}")
+        sites = tuple(replace(s, charge=charges.get(s.element, s.charge)) for s in self.sites)
+        return replace(self, sites=sites)
 
 
 def reduced_formula(atoms: Atoms) -> str:

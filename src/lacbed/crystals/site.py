@@ -21,6 +21,9 @@ DEFAULT_B_ISO = 0.5
 STANDING_STILL = "B = 0 Å² set on every site"
 """Note of a crystal whose atoms are meant to stand still; in other CIFs U = 0 everywhere means "not known"."""
 
+NEUTRAL_ATOMS = "scattering factors of neutral atoms used for "
+"""How the note begins that names charged atoms; patterns with scattering factors of ions leave it out."""
+
 MAX_U_ISO = 10.0
 """Å²; no atom of a crystal moves as far."""
 
@@ -48,7 +51,7 @@ class Site:
         u_iso: mean-square displacement in Å² (B = 8π² U); None if `u_aniso` is given.
         u_aniso: U11, U22, U33, U23, U13, U12 in Å² as a CIF defines them (on the reciprocal axes);
             None if isotropic.
-        charge: formal charge; kept for the record, the scattering factors are those of neutral atoms.
+        charge: formal charge, which scattering factors "ionic" take into account; others are of neutral atoms.
     """
 
     label: str

@@ -1,9 +1,10 @@
 """Amplitudes of many tilts and reflections from the matrices of a model.
 
 The amplitude of a pair with K_n = K of its tilt is ⟨out| exp(2πi (A(q) - |q|² + |k|²) t / 2K) |in⟩. Without
-absorption A is diagonalised, once for all thicknesses. With it the exponentials come from products of matrices at
-the mean K; that K varies by about 1e-4 is put right by a Taylor series that acts on the incident waves, long
-enough for any accuracy.
+absorption A is diagonalised, once for all thicknesses. With it that takes about four times as long as an
+exponential by products of matrices, and is done where many thicknesses are wanted, now or later. The exponentials
+are those at the mean K; that K varies by about 1e-4 is put right by a Taylor series that acts on the incident
+waves, long enough for any accuracy.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from lacbed.engine.orbits import Operation, Orbits
 from lacbed.engine.potential import ZonePotential
 from lacbed.geometry.frame import IntArray
 from lacbed.solvers.blocks import Tick, one_thread_each
+from lacbed.solvers.eigen import eigensystem
 from lacbed.solvers.exponential import propagators
 
 _BYTES = 2**23
@@ -35,8 +37,11 @@ _KEPT = 2**30
 
 _MOST_TERMS = 40
 
-Store = dict[int, tuple[Tensor, Tensor]]
-"""Eigenvalues and eigenvectors by the code of their point."""
+MANY = 16
+"""With so many thicknesses or more, matrices with absorption are diagonalised."""
+
+Store = dict[int, tuple[Tensor, Tensor, Tensor]]
+"""Eigenvalues, eigenvectors as columns and the inverse of these, transposed, by the code of their point."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +90,7 @@ def solve_pairs(
     *,
     accuracy: float,
     store: Store | None = None,
+    keep: bool = False,
     tick: Tick | None = None,
 ) -> np.ndarray:
     """Complex amplitudes: (thickness, reflection, tilt).
@@ -96,6 +102,7 @@ def solve_pairs(
         potential: that the model was made of.
         accuracy: absolute error of the numerical work that is allowed.
         store: keeps eigenvectors from one call to the next.
+        keep: whether further calls are likely, so that matrices with absorption are diagonalised as well.
         tick: told the fraction done.
     """
     orbits = wanted.orbits
@@ -110,6 +117,7 @@ def solve_pairs(
     shape = (len(wanted.thicknesses), len(wanted.reflections), len(wanted.level))
     single = accuracy >= 5e-5 and model.damping is not None
     result = np.empty(shape, dtype=np.complex64 if single else np.complex128)
+    diagonal = model.damping is None or keep or len(wanted.thicknesses) >= MANY
 
     def block(start: int) -> int:
         stop = min(start + each, len(orbits.points))
@@ -121,7 +129,11 @@ def solve_pairs(
             ]
             for n in range(start, stop)
         ]
-        _solve_block(model, wanted, groups, range(start, stop), accuracy, single, store, result)
+        numbers = range(start, stop)
+        if diagonal:
+            _solve_diagonal(model, wanted, groups, numbers, single, store, result)
+        else:
+            _solve_block(model, wanted, groups, numbers, accuracy, single, result)
         return stop - start
 
     done = 0
@@ -182,6 +194,36 @@ def _group(rows: NDArray[np.int32], columns: NDArray[np.int32], tilts: IntArray,
     return _Group(tilts, swaps, first[beams], position[mine], beams, columns[tilts])
 
 
+def _solve_diagonal(
+    model: Model,
+    wanted: Wanted,
+    groups: list[list[_Group]],
+    numbers: range,
+    single: bool,
+    store: Store | None,
+    result: np.ndarray,
+) -> None:
+    """Fill in the amplitudes of the tilts of some matrices from their eigenvectors."""
+    q = torch.as_tensor(wanted.orbits.points[numbers.start : numbers.stop] - model.centre)
+    square = q.square().sum(dim=1)
+    place_of, incoming, outgoing = _beams_in_waves(model, groups, q)
+    codes = wanted.orbits.codes[numbers.start : numbers.stop].tolist()
+    for n, system in enumerate(_eigen(model, q, codes, single, store)):
+        for group in groups[n]:
+            first, second = (
+                side.to(system[1].dtype) for side in _sides(group, place_of, incoming[n], outgoing[n])
+            )
+            _diagonal(wanted, group, place_of, (first, second), system, float(square[n]), result)
+
+
+def _beams_in_waves(model: Model, groups: list[list[_Group]], q: Tensor) -> tuple[IntArray, Tensor, Tensor]:
+    """The place of each beam among those that occur, and what these bring in and take out: (n, beam, m) each."""
+    beams, place_of = _used([part for mine in groups for group in mine for part in (group.rows, group.column)])
+    outgoing = polynomial(model.outgoing[:, beams], q)
+    incoming = outgoing if model.incoming is model.outgoing else polynomial(model.incoming[:, beams], q)
+    return place_of, incoming, outgoing
+
+
 def _solve_block(
     model: Model,
     wanted: Wanted,
@@ -189,22 +231,12 @@ def _solve_block(
     numbers: range,
     accuracy: float,
     single: bool,
-    store: Store | None,
     result: np.ndarray,
 ) -> None:
-    """Fill in the amplitudes of the tilts of some matrices."""
+    """Fill in the amplitudes of the tilts of some matrices with absorption from exponentials."""
     q = torch.as_tensor(wanted.orbits.points[numbers.start : numbers.stop] - model.centre)
     square = q.square().sum(dim=1)
-    beams, place_of = _used([part for mine in groups for group in mine for part in (group.rows, group.column)])
-    outgoing = polynomial(model.outgoing[:, beams], q)
-    incoming = outgoing if model.incoming is model.outgoing else polynomial(model.incoming[:, beams], q)
-    if model.damping is None:
-        codes = wanted.orbits.codes[numbers.start : numbers.stop].tolist()
-        for n, (values, vectors) in enumerate(_eigen(model, q, codes, store)):
-            for group in groups[n]:
-                sides = _sides(group, place_of, incoming[n], outgoing[n])
-                _diagonal(wanted, group, place_of, sides, values, vectors, float(square[n]), result)
-        return
+    place_of, incoming, outgoing = _beams_in_waves(model, groups, q)
     kind = torch.complex64 if single else torch.complex128
     outgoing, incoming = outgoing.to(kind), incoming.to(kind)
     middle = 0.5 * float(wanted.along.min() + wanted.along.max())
@@ -258,16 +290,24 @@ def _place(result: np.ndarray, number: int, group: _Group, place_of: IntArray, b
     result[number][:, group.tilts] = block.numpy()[group.row[:, None], place_of[group.column]].T
 
 
-def _eigen(model: Model, q: Tensor, codes: list[int], store: Store | None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Eigenvalues and eigenvectors of the points, taken from the store where they are there."""
+def _eigen(
+    model: Model, q: Tensor, codes: list[int], single: bool, store: Store | None
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """What `Store` holds of the points, taken from it where it is there."""
     for n, code in enumerate(codes):
         if store is not None and code in store:
             yield store[code]
             continue
-        found = torch.linalg.eigh(polynomial(model.matrix, q[n : n + 1])[0])
-        if store is not None and (len(store) + 1) * found[1].nbytes <= _KEPT:
-            store[code] = (found[0], found[1])
-        yield found[0], found[1]
+        matrix = polynomial(model.matrix, q[n : n + 1])[0]
+        damping = None if model.damping is None else polynomial(model.damping, q[n : n + 1])[0]
+        system = eigensystem(matrix, damping)
+        vectors, inverse = system.right, system.left.mT
+        if single:
+            vectors, inverse = vectors.to(torch.complex64), inverse.to(torch.complex64)
+        found = system.values, vectors, inverse
+        if store is not None and (len(store) + 1) * 2 * vectors.nbytes <= _KEPT:
+            store[code] = found
+        yield found
 
 
 def _diagonal(
@@ -275,13 +315,12 @@ def _diagonal(
     group: _Group,
     place_of: IntArray,
     side: tuple[Tensor, Tensor],
-    values: Tensor,
-    vectors: Tensor,
+    system: tuple[Tensor, Tensor, Tensor],
     square: float,
     result: np.ndarray,
 ) -> None:
-    """Amplitudes from the eigenvectors of a Hermitian matrix."""
-    back = vectors.conj()
+    """Amplitudes from the eigenvectors of a matrix."""
+    values, vectors, back = system
     left, right = (side[0] @ vectors, side[1] @ back) if group.swaps else (side[0] @ back, side[1] @ vectors)
     along = torch.as_tensor(wanted.along[group.first])[:, None]
     excess = values[None] + torch.as_tensor(wanted.level[group.first] - square)[:, None]
@@ -289,10 +328,13 @@ def _diagonal(
         phase = excess * (math.pi / along)
     else:  # the forward root of γ² + 2 K_n γ
         phase = (2.0 * math.pi) * (torch.sqrt(along.square() + excess) - along)
-    right = right.mT.to(torch.complex128)
+    right = right.mT if right.dtype == torch.complex64 else right.mT.to(torch.complex128)
     for place, thickness in enumerate(wanted.thicknesses):
-        angle = phase * float(thickness)
-        turned = torch.complex(torch.cos(angle), torch.sin(angle)) * left
+        angle = phase.real * float(thickness)
+        turned = torch.complex(torch.cos(angle), torch.sin(angle))
+        if phase.is_complex():
+            turned *= torch.exp(phase.imag * -float(thickness))
+        turned = turned.to(right.dtype) * left
         _place(result, place, group, place_of, turned @ right)
 
 

@@ -78,8 +78,10 @@ def write_zone(path: Path, zone: SavedZone) -> None:
         if basis.potential.oblique is not None:
             parts["oblique"] = basis.potential.oblique
         groups = {name: _tensors(vars(part)) for name, part in parts.items()}
-        for name, (values, vectors) in zone.solved.items():
+        for name, (values, vectors, inverse) in zone.solved.items():
             groups[f"solved {name}"] = {"values": values, "vectors": vectors}
+            if values.is_complex():  # otherwise the vectors are orthonormal
+                groups[f"solved {name}"]["inverse"] = inverse
     write_tensors(path, KIND, groups, record)
 
 
@@ -98,7 +100,11 @@ def read_zone(path: Path) -> SavedZone:
         if "basis" not in record:
             return SavedZone(crystal, settings, None, {}, nodes)
         solved = {
-            int(name.removeprefix("solved ")): (group["values"], group["vectors"])
+            int(name.removeprefix("solved ")): (
+                group["values"],
+                group["vectors"],
+                group.get("inverse", group["vectors"].conj()),
+            )
             for name, group in groups.items()
             if name.startswith("solved ")
         }

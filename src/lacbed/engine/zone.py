@@ -160,6 +160,7 @@ class Zone:
         self._solved: Store = {}
         self._judged: Store = {}
         self._closer = 1.0  # distance of the nodes in units of the first guess
+        self._again = False  # whether there was a pattern before
         self._counts = 0, 0
 
     @property
@@ -189,8 +190,8 @@ class Zone:
         """A pattern (thickness, hkl, ky, kx) as `lacbed.simulate` returns it, for the cost of what is new in it.
 
         Waves are solved for at the first call, and again only for tilts or reflections further out, or thicknesses
-        that need more of them. Without absorption eigenvectors are kept, and further thicknesses and reflections
-        take products of matrices alone.
+        that need more of them. Eigenvectors are kept, and further thicknesses and reflections take products of
+        matrices alone. With absorption they are solved for at the second call, or at once for many thicknesses.
 
         Args:
             thicknesses: along the foil normal in Å.
@@ -233,6 +234,7 @@ class Zone:
         zone = cls.of(saved.crystal, saved.settings)
         zone._basis, zone._solved = saved.basis, saved.solved
         zone._counts, zone._closer = saved.nodes[:2], saved.nodes[2]
+        zone._again = bool(saved.solved)
         return zone
 
     def solve(self, settings: Settings, tick: Tick | None = None) -> xr.DataArray:
@@ -255,6 +257,7 @@ class Zone:
         note = f"{self.waves} Bloch waves, |h| up to {basis.g_max:.1f} 1/Å{note}; estimated error {estimate:.1g}"
         if estimate > self._tolerance:
             note += f", above the tolerance of {self._tolerance:g}"
+        self._again = True
         facts = {
             "solver": "fast",
             "beams": len(basis.potential.places),
@@ -371,6 +374,7 @@ class Zone:
                 basis.potential,
                 accuracy=0.1 * self._tolerance,
                 store=self._solved,
+                keep=self._again,
                 tick=None if tick is None else lambda done: tick.within(0.3, 1.0, done),
             )
 
@@ -414,7 +418,9 @@ class Zone:
     ) -> np.ndarray:
         """Amplitudes at a few tilts, with all digits."""
         wanted = self._wanted(basis, request, tilts)
-        return solve_pairs(model, wanted, self._operations, basis.potential, accuracy=1e-6, store=store)
+        return solve_pairs(
+            model, wanted, self._operations, basis.potential, accuracy=1e-6, store=store, keep=self._again
+        )
 
 
 def _foil(crystal: Crystal, frame: Frame, settings: Settings) -> Foil:

@@ -12,7 +12,7 @@ from lacbed.constants import H2_OVER_2M
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.geometry.frame import Frame
-from lacbed.scattering import elastic_factor
+from lacbed.scattering import elastic_factor, species_name
 
 if TYPE_CHECKING:
     from lacbed.multislice.cell import Supercell
@@ -53,7 +53,7 @@ def displaced_slices(
         bounds: depths where slices meet in Å, ascending from 0: (slice + 1,).
         seed: of the displacements.
     """
-    species, weight, position = _displaced_atoms(crystal, frame, cell, float(bounds[-1]), seed)
+    species, weight, position = _displaced_atoms(crystal, frame, cell, float(bounds[-1]), seed, factors == "ionic")
     layer = np.clip(np.searchsorted(bounds, position[:, 2], side="right") - 1, 0, len(bounds) - 2)
     frequencies = [np.fft.fftfreq(n, edge / n) for n, edge in zip(shape, cell.edges, strict=True)]
     s = torch.as_tensor(0.5 * np.hypot(frequencies[0][:, None], frequencies[1][None, :]))
@@ -73,9 +73,9 @@ def displaced_slices(
 
 
 def _displaced_atoms(
-    crystal: Crystal, frame: Frame, cell: Supercell, depth: float, seed: int
+    crystal: Crystal, frame: Frame, cell: Supercell, depth: float, seed: int, ionic: bool
 ) -> tuple[np.ndarray, FloatArray, FloatArray]:
-    """Elements, occupancies and displaced positions along (A, B, z) in Å of all atoms of the foil."""
+    """Species, occupancies and displaced positions along (A, B, z) in Å of all atoms of the foil."""
     box = np.array([*cell.edges, depth])
     turn = np.eye(3)
     turn[:2, :2] = cell.axes
@@ -88,13 +88,14 @@ def _displaced_atoms(
     random = np.random.default_rng(seed)
     species, weight, position = [], [], []
     atoms = crystal.atoms
-    for element, xyz, occupancy, beta in zip(atoms.elements, atoms.xyz, atoms.occupancy, atoms.beta, strict=True):
+    for number, xyz, occupancy, beta in zip(atoms.site, atoms.xyz, atoms.occupancy, atoms.beta, strict=True):
         places = (cells + xyz) @ basis.T
         places = places[np.all((places > -1e-6) & (places < box - 1e-6), axis=1)]
         # exp(-hᵀβh) = exp(-2π² ⟨(h·u)²⟩), so β / 2π² is the covariance of the fractional displacements u.
         values, vectors = np.linalg.eigh(beta / (2.0 * np.pi**2))
         root = basis @ (vectors * np.sqrt(np.maximum(values, 0.0)))
         position.append(places + random.standard_normal(places.shape) @ root.T)
-        species += [element] * len(places)
+        site = crystal.sites[number]
+        species += [species_name(site.element, site.charge if ionic else 0)] * len(places)
         weight.append(np.full(len(places), occupancy))
     return np.array(species), np.concatenate(weight), np.concatenate(position)

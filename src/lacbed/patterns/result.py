@@ -9,6 +9,7 @@ import numpy as np
 
 from lacbed.beams import HKL
 from lacbed.constants import wavelength
+from lacbed.crystals.site import NEUTRAL_ATOMS
 from lacbed.geometry.frame import near_tie
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def label_pattern(
     import xarray as xr  # slow to import, and only results need it
 
     tie = near_tie(frame) if settings.x_direction is None else ""
+    are_ions = settings.factors == "ionic"
     kx, ky = settings.grid.axes(frame, settings.energy)
     indices = np.array(hkl)
     vectors = frame.vectors(indices)
@@ -93,7 +95,7 @@ def label_pattern(
             "zone_axis": list(frame.zone_axis),
             "x_direction": list(frame.x_direction),
             **extra,
-            "notes": [n for n in (*notes, tie) if n],
+            "notes": [n for n in (*notes, tie) if n and not (are_ions and n.startswith(NEUTRAL_ATOMS))],
         },
     )
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from lacbed.beams import HKL
 from lacbed.crystals import Crystal
@@ -63,22 +61,21 @@ def members(crystal: Crystal, hkl: Sequence[int]) -> set[tuple[int, ...]]:
     return {tuple(int(i) for i in row) for row in np.concatenate([images, -images])}
 
 
-def choose(parameters: Sequence[Parameter], slopes: Tensor) -> list[Parameter]:
+def choose(parameters: Sequence[Parameter], felt: Sequence[float]) -> list[Parameter]:
     """Those of the candidates that the images feel most, whole families at a time.
 
     Args:
         parameters: all of them; those of kind "bonding" are the candidates.
-        slopes: of the residual by each: (p, g, pixel).
+        felt: by how much a unit of each changes the residual: (p,).
 
     Returns:
         The chosen candidates, in their order.
     """
-    felt: dict[str, float] = {}
-    for p, slope in zip(parameters, slopes, strict=True):
+    sizes: dict[str, float] = {}
+    for p, size in zip(parameters, felt, strict=True):
         if p.kind == "bonding":
             family = p.name.removesuffix(":phase")
-            size = p.spread * float(torch.linalg.vector_norm(slope))
-            felt[family] = float(np.hypot(felt.get(family, 0.0), size))
-    strongest = max(felt.values(), default=0.0)
-    best = sorted((f for f in felt if felt[f] > LEAST * strongest), key=lambda f: -felt[f])[:MOST]
+            sizes[family] = float(np.hypot(sizes.get(family, 0.0), p.spread * size))
+    strongest = max(sizes.values(), default=0.0)
+    best = sorted((f for f in sizes if sizes[f] > LEAST * strongest), key=lambda f: -sizes[f])[:MOST]
     return [p for p in parameters if p.kind == "bonding" and p.name.removesuffix(":phase") in best]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,10 +15,10 @@ from lacbed.crystals.cell import FloatArray
 from lacbed.patterns.result import hkl_label
 from lacbed.potential import nuclear_damping
 from lacbed.refinement.bonding import members
-from lacbed.refinement.model import along_each
-from lacbed.refinement.parameter import Parameter, state_function
-from lacbed.refinement.refine import Refinement
-from lacbed.refinement.structure import Structure, coefficients, family_of
+from lacbed.refinement.model import StateOf, along_each
+from lacbed.refinement.parameter import state_function
+from lacbed.refinement.result import Refinement
+from lacbed.refinement.structure import Structure, add_families, coefficients, family_of, make_structure
 from lacbed.refinement.uncertainties import correlations
 from lacbed.state import ModelState
 from lacbed.xray import xray_factors
@@ -90,8 +91,7 @@ def charge_factors(result: Refinement) -> ChargeFactors | None:
     if not hkl:
         return None
     crystal, places = result.plan.structure.crystal, np.array(hkl)
-    here = _among(result.plan.structure, places)
-    state_of = state_function(result.state, [replace(p, value=v) for p, v in _pairs(result)])
+    here, state_of = _families(result, hkl, places)
     values = torch.as_tensor(result.values)
     neutral, neutral_static = (_neutral(here, result.state, at_rest) for at_rest in (False, True))
 
@@ -147,8 +147,8 @@ def deformation_map(result: Refinement, points: int = 160) -> tuple[FloatArray, 
     axis = np.array(frame.zone_axis)
     everything = {member for g in found.hkl for member in members(crystal, g)}
     chosen = np.array(sorted(member for member in everything if not int(np.array(member) @ axis)))
-    here = _among(result.plan.structure, chosen)
-    state = result.state
+    here, state_of = _families(result, found.hkl, chosen)
+    state = state_of(torch.as_tensor(result.values))
     thermal = xray_factors(crystal, chosen, coefficients(here, state)[0], state.energy, state.structure)
     change = ((thermal - _neutral(here, state, False)) / _damping(here, state)).detach().numpy()
     repeat = float(np.linalg.norm(crystal.direct @ axis))
@@ -160,27 +160,34 @@ def deformation_map(result: Refinement, points: int = 160) -> tuple[FloatArray, 
     return x, density, repeat
 
 
-def _pairs(result: Refinement) -> list[tuple[Parameter, float]]:
-    return list(zip(result.parameters, result.values.tolist(), strict=True))
+def _families(result: Refinement, hkl: Sequence[HKL], among: np.ndarray) -> tuple[Structure, StateOf]:
+    """The structure of some reflections with the families that were free, and states of all parameters.
 
-
-def _among(structure: Structure, hkl: np.ndarray) -> Structure:
-    """The structure with some of its reflections."""
-    place = [int(np.flatnonzero(np.all(structure.hkl == g, axis=1))[0]) for g in hkl]
-    return replace(
-        structure,
-        hkl=hkl,
-        shapes=structure.shapes[:, place],
-        ratios=structure.ratios[:, place],
-        electronic=structure.electronic[place],
-    )
+    Args:
+        result: the refinement; of several stacks, the crystal at the energy of the first.
+        hkl: a reflection of each family.
+        among: reflections: (g, 3).
+    """
+    known, first = result.plan.structure, result.stacks[0]
+    plain = make_structure(known.crystal, among, known.factors, known.absorption)
+    families = [("Ug", g) for g in hkl if members(known.crystal, g) & {tuple(row) for row in among.tolist()}]
+    structure, base, more = add_families(plain, result.state, families, 1.0, result.measured.energy)
+    fresh = {p.name: p for p in more}
+    mine = []
+    for i, (p, value) in enumerate(zip(result.parameters, result.values.tolist(), strict=True)):
+        if p.field == "ug_change":
+            mine.append(fresh.get(p.name, replace(p, direction=np.zeros(len(fresh)))))
+        else:
+            mine.append(replace(p, value=value, direction=p.direction * (i in first.places)))
+    return structure, state_function(base, mine)
 
 
 def _neutral(structure: Structure, state: ModelState, at_rest: bool) -> Tensor:
     """F of neutral atoms by the table of electron factors: (g,)."""
     if at_rest:
         state = state.changed(u=torch.zeros_like(state.u))
-    state = state.changed(factor=torch.ones_like(state.factor))
+    one = torch.ones_like(state.factor)
+    state = state.changed(factor=one, ionicity=torch.zeros_like(one), kappa=one)
     plain = replace(structure, shapes=structure.shapes[:0], ratios=structure.ratios[:0], absorption=None)
     u = coefficients(plain, state)[0]
     return xray_factors(structure.crystal, structure.hkl, u, state.energy, state.structure)

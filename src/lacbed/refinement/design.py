@@ -31,16 +31,17 @@ from lacbed.errors import SettingError
 from lacbed.geometry.frame import Frame, make_frame
 from lacbed.geometry.tilts import TiltGrid
 from lacbed.io.checks import check_number, check_whole
+from lacbed.refinement.joint import Joint
 from lacbed.refinement.objective import Fit, Target, compare, make_target
 from lacbed.refinement.options import RefinementOptions
-from lacbed.refinement.parameter import KINDS, Parameter, state_function
+from lacbed.refinement.parameter import KINDS, OF_CRYSTAL, Parameter, state_function
 from lacbed.refinement.parameters import default_parameters
-from lacbed.refinement.problem import Measured, Problem
-from lacbed.refinement.uncertainties import correlations, covariance, standard_uncertainties
+from lacbed.refinement.problem import Measured
+from lacbed.refinement.uncertainties import correlations, covariance, evidence, standard_uncertainties
 from lacbed.simulation import simulate
 
-OF_CRYSTAL = ("B", "U", "x", "occupancy", "cell", "factor")
-"""Kinds of parameters that stacks of one crystal share."""
+SHARED = tuple(kind for kind in OF_CRYSTAL if kind not in ("Ug", "bonding"))
+"""Kinds of parameters that stacks together are ranked by; U_g, of which each zone has its own, stay apart."""
 
 ROUGH = 1.8
 """Beams up to this |h| in 1/Å choose the brightest images."""
@@ -178,7 +179,7 @@ def plan(
     if unknown or not want:
         raise SettingError(f"what is wanted is of {', '.join(KINDS)}; got {(unknown or ['nothing'])[0]!r}")
     if not judged_by(want, together):
-        raise SettingError(f"stacks together share {', '.join(OF_CRYSTAL)}; want one of these")
+        raise SettingError(f"stacks together share {', '.join(SHARED)}; want one of these")
     names = tuple(dict.fromkeys([*default_parameters(absorption), *want]))  # type: ignore[arg-type]
     free = tuple(n for n in names if ":" not in n or n.partition(":")[0] not in names)
     found = []
@@ -200,7 +201,7 @@ def plan(
 
 def judged_by(want: Sequence[str], together: int) -> list[str]:
     """What forecasts are ranked by: all that is wanted, or of several stacks together what they share."""
-    return [name for name in want if together == 1 or name.partition(":")[0] in OF_CRYSTAL]
+    return [name for name in want if together == 1 or name.partition(":")[0] in SHARED]
 
 
 def forecast(
@@ -225,7 +226,7 @@ def forecast(
     parameters, hkl, target, fit = linearised(crystal, design, free, absorption, factors)
     assert fit.slopes is not None
     precision = np.array([1.0 / p.spread**2 for p in parameters])
-    matrix = covariance(target, torch.zeros_like(fit.residual), fit.slopes, precision)
+    matrix = covariance(evidence(target, torch.zeros_like(fit.residual), fit.slopes), precision)
     return Forecast((design,), (hkl,), parameters, matrix)
 
 
@@ -249,7 +250,7 @@ def linearised(
         align="none",
         blur=design.blur,
     )
-    problem = Problem(crystal, measured, options)
+    problem = Joint(crystal, [measured], options).problems[0]
     state_of = state_function(problem.base, problem.parameters)
     values = torch.tensor([p.value for p in problem.parameters], dtype=torch.float64)
     model = problem.model(measured)
@@ -297,17 +298,17 @@ def joined(forecasts: Sequence[Forecast]) -> Forecast:
     shared: dict[str, Parameter] = {}
     inverse = partial(np.linalg.pinv, rcond=1e-12, hermitian=True)
     for one in forecasts:
-        shared |= {p.name: p for p in one.parameters if p.kind in OF_CRYSTAL and p.name not in shared}
+        shared |= {p.name: p for p in one.parameters if p.kind in SHARED and p.name not in shared}
     names = list(shared)
-    information = np.zeros((len(names), len(names)))
+    prior = np.diag([1.0 / p.spread**2 for p in shared.values()])
+    information = prior.copy()
     for one in forecasts:
         known = np.isfinite(np.diag(one.covariance))
         mine = [i for i, p in enumerate(one.parameters) if p.name in shared and known[i]]
         places = [names.index(one.parameters[i].name) for i in mine]
         if mine:
-            information[np.ix_(places, places)] += np.linalg.pinv(
-                one.covariance[np.ix_(mine, mine)], hermitian=True
-            )
+            known_by = np.linalg.pinv(one.covariance[np.ix_(mine, mine)], hermitian=True)
+            information[np.ix_(places, places)] += known_by - prior[np.ix_(places, places)]  # that counts once
     total = np.full(information.shape, np.nan)
     seen = np.diag(information) > 0
     total[np.diag_indices(len(names))] = np.inf

@@ -21,7 +21,8 @@ from lacbed.patterns.schema import axis_step, caption, hkl_math, number_text
 
 if TYPE_CHECKING:
     from lacbed.refinement.fit import FitResult
-    from lacbed.refinement.refine import Refinement
+    from lacbed.refinement.profile import Profile
+    from lacbed.refinement.result import RefinedStack, Refinement
 
 _MARGIN, _GAP, _BAND, _BETWEEN, _HEAD, _FOOT = 0.22, 0.03, 0.20, 0.16, 0.24, 0.34
 
@@ -52,11 +53,11 @@ def fit_montage(result: FitResult) -> Figure:
     return montage_of_pairs(pairs, foot, pattern)
 
 
-def comparison_figure(result: Refinement, z: np.ndarray) -> Figure:
-    """Draw measured image, simulation (scaled, moved) and difference of every reflection of a refinement.
+def comparison_figure(result: RefinedStack, z: np.ndarray) -> Figure:
+    """Draw measured image, simulation (scaled, moved) and difference of every reflection of a refined stack.
 
     Args:
-        result: the refinement.
+        result: the stack.
         z: of every reflection, aligned: (g,).
     """
     measured, models = result.measured, result.fit_aligned.model.numpy()
@@ -105,26 +106,46 @@ def fit_scan_figure(result: FitResult) -> Figure:
     return _scan(np.array(sorted(result.scan)), result.thickness, title)
 
 
-def scan_figure(result: Refinement) -> Figure:
+def scan_figure(result: RefinedStack) -> Figure:
     """Draw the mean Z of the scan before refinement against thickness, and where the refinement ended."""
     thickness = float(result.state.thickness)
-    return _scan(result.progress.scan, thickness, f"before refinement   refined {number_text(thickness)} Å")
+    return _scan(result.start.scan, thickness, f"before refinement   refined {number_text(thickness)} Å")
 
 
 def _scan(table: FloatArray, found: float, title: str) -> Figure:
+    figure, axes = _chart("thickness (Å)", "mean Z (%)", title)
+    axes.plot(table[:, 0], 100 * table[:, 1], color=style.INK, lw=1.2, marker="o", ms=2.5)
+    axes.axvline(found, color=style.ACCENT, lw=0.9)
+    axes.set_ylim(bottom=0)
+    return figure
+
+
+def profile_figure(found: Profile) -> Figure:
+    """Draw the rise of the sum of squares along one parameter, the parabola of its uncertainty, the interval."""
+    figure, axes = _chart(f"{found.name} ({found.unit})" if found.unit else found.name, "rise", "interval of 68 %")
+    axes.plot(found.values, found.rise, ls="", marker="o", ms=3.5, color=style.INK)
+    fine = np.linspace(found.values[0], found.values[-1], 101)
+    axes.plot(fine, np.square((fine - found.best) / found.uncertainty), color=style.QUIET, lw=0.9)
+    axes.axhline(1.0, color=style.EDGE, lw=0.9)
+    for end in (found.low, found.high):
+        if math.isfinite(end):
+            axes.axvline(end, color=style.ACCENT, lw=0.9)
+    axes.set_ylim(bottom=0)
+    return figure
+
+
+def _chart(across: str, up: str, title: str) -> tuple[Figure, Any]:
+    """An empty chart in the style of all."""
     figure = style.new_figure(5.2, 3.2)
     axes = figure.add_axes((0.13, 0.17, 0.83, 0.73))
     axes.set_facecolor(style.PAPER)
-    axes.plot(table[:, 0], 100 * table[:, 1], color=style.INK, lw=1.2, marker="o", ms=2.5)
-    axes.axvline(found, color=style.ACCENT, lw=0.9)
-    axes.set_xlabel("thickness (Å)", color=style.INK, fontsize=8)
-    axes.set_ylabel("mean Z (%)", color=style.INK, fontsize=8)
-    axes.set_ylim(bottom=0)
+    axes.set_xlabel(across, color=style.INK, fontsize=8)
+    axes.set_ylabel(up, color=style.INK, fontsize=8)
     axes.tick_params(colors=style.QUIET, labelsize=7)
     for spine in axes.spines.values():
         spine.set_color(style.EDGE)
     style.add_text(figure, 0.68, 0.14, title, color=style.QUIET, fontsize=7.0)
-    return figure
+    return figure, axes
 
 
 def correlation_figure(names: Sequence[str], matrix: Sequence[Sequence[float]]) -> Figure:

@@ -25,7 +25,7 @@ from lacbed.geometry.frame import Frame
 from lacbed.patterns.result import label_pattern
 from lacbed.refinement.lattice_model import LatticeModel, enough_beams, simulate_model
 from lacbed.refinement.merit import FigureOfMerit, match_images, target_of
-from lacbed.refinement.minimise import Minimiser, least_squares_fit
+from lacbed.refinement.minimise import Minimiser, Part, least_squares_fit
 from lacbed.refinement.objective import compare
 from lacbed.refinement.options import FitSettings
 from lacbed.refinement.parameter import Parameter, begin_at, state_function
@@ -33,7 +33,7 @@ from lacbed.refinement.parameters import build_parameters
 from lacbed.refinement.problem import FIRST_BLUR, SMALL, measured_of, usable
 from lacbed.refinement.scan import BLURS, HOPELESS, scan, scan_notes, search
 from lacbed.refinement.stages import LAST
-from lacbed.refinement.uncertainties import covariance, standard_uncertainties
+from lacbed.refinement.uncertainties import covariance, evidence, standard_uncertainties
 from lacbed.solvers.blocks import Tick, one_thread_each
 from lacbed.state import ModelState, crystal_state
 
@@ -278,11 +278,12 @@ def _finish(
     local = [replace(p, low=solved[0], high=solved[-1]) if p.kind == "thickness" else p for p in parameters]
     active = [i for i, p in enumerate(local) if p.high > p.low]
     target, state_of = target_of(experiment), state_function(base, parameters)
-    values = least_squares_fit(Minimiser(model, target, state_of, local, values, active), STEPS, LAST)
+    part = Part(model, target, state_of, range(len(local)))
+    values = least_squares_fit(Minimiser([part], local, values, active), STEPS, LAST)
     found = compare(model, target, state_of, torch.as_tensor(values), with_slopes=True)
     assert found.slopes is not None
     used = target.root.flatten(1).any(dim=1)
-    su = standard_uncertainties(covariance(target, found.residual[used], found.slopes[:, used]))
+    su = standard_uncertainties(covariance(evidence(target, found.residual[used], found.slopes[:, used])))
     free = {p.name: s for p, s in zip(parameters, su.tolist(), strict=True) if p.high > p.low}
     edges = [
         f"{p.name} is at the edge of its range, {value:.6g}"

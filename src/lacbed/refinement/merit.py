@@ -18,6 +18,7 @@ from torch import Tensor
 from lacbed.crystals.cell import FloatArray
 from lacbed.experiment.assembly import has_contrast
 from lacbed.experiment.experiment import Experiment
+from lacbed.refinement.minimise import Part
 from lacbed.refinement.model import Model, offsets
 from lacbed.refinement.objective import Background, Target, explain, make_target, reweighted, weighted_z, z_of
 from lacbed.refinement.options import FitSettings
@@ -208,7 +209,7 @@ def _moves(model: Model, target: Target, state: ModelState, still: Tensor, wante
 
 
 def _refined(model: Model, target: Target, state: ModelState, moves: Tensor, wanted: FitSettings) -> Tensor:
-    return refine_moves(model, target, lambda _: state, np.zeros(0), moves, wanted.max_shift, ROUNDS)
+    return refine_moves(Part(model, target, lambda _: state, (), moves), np.zeros(0), wanted.max_shift, ROUNDS)
 
 
 def _whole_shift(measured: FloatArray, used: FloatArray, simulated: FloatArray, reach: float) -> FloatArray:

@@ -159,6 +159,10 @@ class BlochModel:
                 if tick is not None:
                     tick((number + 1) / len(thicknesses))
 
+    def forget(self) -> None:
+        """Let go of the eigenvectors that are kept."""
+        self._kept.clear()
+
     def _systems(self, state: ModelState) -> tuple[EigensystemCache, Tensor]:
         """Eigensystems of a state and τ, (node, tilt); those of the last state if the matrices are the same."""
         found = numbers(self.plan, state)

@@ -19,10 +19,18 @@ from lacbed.settings import Settings
 
 Align = Literal["none", "shift", "affine"]
 
-PRIORS = {"Ug": 0.04, "electronic": 0.3, "affine": 0.005, "spread": 0.02, "tail": 0.15}
+PRIORS = {
+    "Ug": 0.04,
+    "electronic": 0.3,
+    "affine": 0.005,
+    "spread": 0.02,
+    "tail": 0.15,
+    "strain": 0.005,
+    "kappa": 0.05,
+}
 """Standard deviations of what has a prior: changes of U_g, as parts of what the atoms would scatter in phase; the
 part of the absorption that electrons add; the distortion of each image; the spread of the thickness, as a part of
-it; the share of the tail of the blur."""
+it; the share of the tail of the blur; each component of the strain; κ of a valence shell, from 1."""
 
 GEOMETRY = ("half_width", "tilt", "rotation", "blur")
 """What a fit can free besides the thickness."""
@@ -117,6 +125,7 @@ class RefinementOptions:
         border: per cent of the width of an image that do not count along each side.
         fixed: kinds or parameters among those of `free` that stay as they are.
         priors: other standard deviations than those of `PRIORS`.
+        profile: parameter whose likelihood is followed at the end, see `lacbed.refinement.profile`; "" for none.
     """
 
     free: tuple[str, ...] = ()
@@ -138,6 +147,7 @@ class RefinementOptions:
     border: float = 4.0
     fixed: tuple[str, ...] = ()
     priors: tuple[tuple[str, float], ...] = ()
+    profile: str = ""
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -187,27 +197,38 @@ def prior_of(options: RefinementOptions | None, name: str) -> float:
 
 
 @dataclass(frozen=True, eq=False)
+class Start:
+    """Where the refinement of one stack began, and how its images have been moved since.
+
+    Attributes:
+        thickness: that the scan found, in Å.
+        blur: that the scan found, in pixels.
+        beams: number of beams.
+        moves: of the images, or None before the last stage: (g, 2 or 6).
+        scan: thickness in Å and mean Z: (thickness, 2).
+    """
+
+    thickness: float
+    blur: float
+    beams: int
+    moves: FloatArray | None = None
+    scan: FloatArray = field(default_factory=lambda: np.zeros((0, 2)))
+
+
+@dataclass(frozen=True, eq=False)
 class Progress:
     """Where a refinement stands; everything needed to go on.
 
     Attributes:
         stage: number of stages that are done; 0 after the scan.
         values: of all parameters: (p,).
-        thickness: that the scan found, in Å.
-        blur: that the scan found, in pixels.
-        beams: number of beams.
-        moves: of the images, or None before the last stage: (g, 2 or 6).
-        scan: thickness in Å and mean Z: (thickness, 2).
+        starts: of every stack.
         history: (stage, mean Z) after every evaluation that was better than all before.
         notes: warnings so far.
     """
 
     stage: int
     values: FloatArray
-    thickness: float
-    blur: float
-    beams: int
-    moves: FloatArray | None = None
-    scan: FloatArray = field(default_factory=lambda: np.zeros((0, 2)))
+    starts: tuple[Start, ...]
     history: tuple[tuple[str, float], ...] = ()
     notes: tuple[str, ...] = ()

@@ -35,21 +35,42 @@ KINDS = (
     "x",
     "occupancy",
     "cell",
+    "strain",
     "factor",
+    "kappa",
+    "ionicity",
     "Ug",
     "bonding",
 )
-"""What --free takes; B, U, x, occupancy and factor also as kind:LABEL for one site, Ug only as Ug:h,k,l.
+"""What --free takes; B, U, x, occupancy, factor and kappa also as kind:LABEL for one site, strain as strain:11 for
+one component, Ug only as Ug:h,k,l.
 
 "bonding" are the U_g of the families that `lacbed.refinement.bonding` chooses."""
 
 STAGES = (
     ("thickness", "half_width", "tilt"),
     ("rotation", "stretch", "shear", "blur"),
-    ("B", "U", "absorption", "electronic", "spread", "tail", "Ug", "bonding"),
-    ("x", "occupancy", "cell", "voltage", "factor"),
+    ("B", "U", "absorption", "electronic", "spread", "tail", "kappa", "ionicity", "Ug", "bonding"),
+    ("x", "occupancy", "cell", "strain", "voltage", "factor"),
 )
 """The order in which parameters are freed; each stage keeps those before it."""
+
+OF_CRYSTAL = (
+    "absorption",
+    "electronic",
+    "B",
+    "U",
+    "x",
+    "occupancy",
+    "cell",
+    "strain",
+    "factor",
+    "kappa",
+    "ionicity",
+    "Ug",
+    "bonding",
+)
+"""Kinds that stacks of one crystal share; all others belong to each stack."""
 
 
 @dataclass(frozen=True, eq=False)

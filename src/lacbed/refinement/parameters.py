@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.crystals.site import B_PER_U
 from lacbed.errors import SettingError
-from lacbed.potential import Absorption
+from lacbed.potential import Absorption, check_charges
 from lacbed.refinement.constraints import (
     CELL_NAMES,
     DISPLACEMENT_NAMES,
@@ -25,8 +26,13 @@ from lacbed.refinement.constraints import (
 )
 from lacbed.refinement.options import RefinementOptions, prior_of
 from lacbed.refinement.parameter import KINDS, Parameter
+from lacbed.refinement.strain import STRAINS, strain_parameter
 from lacbed.refinement.structure import THOMAS_LIMIT
+from lacbed.scattering import known_charges, species_name, xray_factor
 from lacbed.state import ModelState
+
+OF_SITES = ("B", "U", "x", "occupancy", "factor", "kappa")
+"""Kinds that belong to sites, one or all."""
 
 SAME_PLACE = 0.02  # Å; sites closer than this share position and displacement
 
@@ -66,9 +72,8 @@ def free_names(options: RefinementOptions) -> tuple[str, ...]:
         SettingError: if what is to be fixed is not free anyway, or nothing is left.
     """
     usual = default_parameters(options.absorption)
-    names = tuple(
-        dict.fromkeys(n for name in options.free or usual for n in (usual if name == "default" else (name,)))
-    )
+    asked = [n for name in options.free or usual for n in (usual if name == "default" else (name,))]
+    names = tuple(dict.fromkeys(n for name in asked for n in (STRAINS if name == "strain" else (name,))))
     for fixed in options.fixed:
         left = tuple(n for n in names if fixed not in (n, n.partition(":")[0]))
         if left == names:
@@ -90,16 +95,25 @@ def build_parameters(
 
     Raises:
         SettingError: on a parameter that symmetry fixes or that the model does not have, and on an unknown site.
+        ScatteringError: on ions without scattering factors.
     """
     found: list[Parameter] = []
+    factors = "kirkland" if options is None else options.factors
+    if "cell" in names and any(n.startswith("strain:") for n in names):
+        raise SettingError("cell and strain both change the lengths of the cell; free one of them")
     for name in names:
         kind, _, label = name.partition(":")
         if kind in ("Ug", "bonding"):
             continue
-        if label and kind not in ("B", "U", "x", "occupancy", "factor"):
+        if kind == "strain":
+            found.append(strain_parameter(crystal, name, prior_of(options, "strain")))
+            continue
+        if label and kind not in OF_SITES:
             raise SettingError(f"{kind} does not belong to a site; write {kind!r} instead of {name!r}")
-        if kind in ("B", "U", "x", "occupancy", "factor"):
-            found += _of_sites(crystal, state, kind, label, absorption)
+        if kind in OF_SITES:
+            found += _of_sites(crystal, state, kind, label, absorption, prior_of(options, "kappa"))
+        elif kind == "ionicity":
+            found.append(_ionicity(crystal, state, factors))
         elif kind == "cell":
             found += _of_cell(crystal, state)
         else:
@@ -175,7 +189,7 @@ def places(crystal: Crystal) -> list[list[int]]:
 
 
 def _of_sites(
-    crystal: Crystal, state: ModelState, kind: str, label: str, absorption: Absorption
+    crystal: Crystal, state: ModelState, kind: str, label: str, absorption: Absorption, stretch: float
 ) -> list[Parameter]:
     """The parameters of a kind for all sites, or for the place of the one with a label.
 
@@ -192,7 +206,9 @@ def _of_sites(
     if kind == "occupancy":
         return [p for g in groups for p in _occupancies(crystal, state, g, label)]
     if kind == "factor":
-        return _factors(crystal, state, [i for g in groups for i in g])
+        return _of_elements(crystal, state, "factor", [i for g in groups for i in g])
+    if kind == "kappa":
+        return [replace(p, spread=stretch) for p in _shells(crystal, state, [i for g in groups for i in g])]
     if kind == "x":
         return _positions(crystal, state, groups, label)
     make = _isotropic if kind == "B" else _anisotropic
@@ -299,11 +315,44 @@ def _occupancies(crystal: Crystal, state: ModelState, group: list[int], label: s
     return result
 
 
-def _factors(crystal: Crystal, state: ModelState, sites: list[int]) -> list[Parameter]:
-    """One factor on f_e for every element."""
+def _of_elements(crystal: Crystal, state: ModelState, kind: str, sites: list[int]) -> list[Parameter]:
+    """One factor on f_e, or one κ, for every element."""
     result = []
     for element in dict.fromkeys(crystal.sites[i].element for i in sites):
         direction = np.array([1.0 if s.element == element else 0.0 for s in crystal.sites])
-        value = float(state.factor[int(np.argmax(direction))])
-        result.append(Parameter(f"factor:{element}", "factor", "factor", direction, value, 0.5, 1.5, ""))
+        value = float(getattr(state, kind)[int(np.argmax(direction))])
+        result.append(Parameter(f"{kind}:{element}", kind, kind, direction, value, 0.5, 1.5, "", expected=1.0))
     return result
+
+
+def _shells(crystal: Crystal, state: ModelState, sites: list[int]) -> list[Parameter]:
+    """κ of the elements whose valence shell is known.
+
+    Raises:
+        SettingError: if that is none.
+    """
+    known = [i for i in sites if max(known_charges(crystal.sites[i].element), default=0) > 0]
+    if not known:
+        elements = ", ".join(dict.fromkeys(crystal.sites[i].element for i in sites))
+        raise SettingError(
+            f"kappa cannot be free: the X-ray factors of Waasmaier and Kirfel have no positive ion of {elements}, "
+            "from which the valence shell would follow"
+        )
+    return _of_elements(crystal, state, "kappa", known)
+
+
+def _ionicity(crystal: Crystal, state: ModelState, factors: str) -> Parameter:
+    """The part of the formal charges that all sites have.
+
+    Raises:
+        SettingError: if the scattering factors are those of ions anyway.
+        ScatteringError: if there are no charges, they are not balanced, or a factor is not known.
+    """
+    if factors == "ionic":
+        raise SettingError("ionicity starts from neutral atoms; choose other scattering factors than ionic")
+    check_charges(crystal, "ionic")
+    for site in crystal.sites:
+        if site.charge and site.charge not in known_charges(site.element):
+            xray_factor(species_name(site.element, site.charge), torch.zeros(1))  # says what there is
+    value = float(state.ionicity[0])
+    return Parameter("ionicity", "ionicity", "ionicity", np.ones(len(crystal.sites)), value, -0.5, 1.5)

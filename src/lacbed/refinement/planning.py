@@ -63,6 +63,7 @@ def make_plan(
     margin: float | None = MARGIN,
     binning: int = 1,
     finer: float = 1.0,
+    symmetric: bool = True,
 ) -> Plan:
     """Choose beams, points, matrices and Bloch waves for a crystal near a state.
 
@@ -80,6 +81,7 @@ def make_plan(
         margin: see `MARGIN`; None to keep all waves, so that nothing is left out.
         binning: pixels of the experiment along a side of one pixel here.
         finer: factor on the default of `divisions`.
+        symmetric: whether the crystal keeps its symmetry whatever the parameters; a strained one does not.
 
     Raises:
         SettingError: on a foil that is not flat.
@@ -90,6 +92,8 @@ def make_plan(
     folding = fold_tilts(crystal, frame, np.zeros((1, 2)))
     vectors = frame.vectors(folding.basis)[:, :2].T
     operations = pattern_operations(crystal, frame, zolz_only=True)
+    if not symmetric:
+        operations = tuple(o for o in operations if abs(abs(np.trace(o.plane)) - 2.0) < 1e-9)  # no turn, or a half
     divisions = divisions or math.ceil(finer * lattice_divisions(vectors, pixels, state, binning))
     if sampling == "pixels" or (sampling == "auto" and _dearer(divisions, operations, pixels)):
         divisions = 0

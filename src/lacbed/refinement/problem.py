@@ -1,7 +1,8 @@
-"""One refinement: the measured images that it needs, its plans, targets and parameters."""
+"""One stack in a refinement: the measured images that it needs, its plans, targets and parameters."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,14 +16,14 @@ from lacbed.experiment.assembly import has_contrast
 from lacbed.experiment.experiment import Experiment, binned_images, largest_binning
 from lacbed.geometry.frame import Frame
 from lacbed.patterns.result import hkl_label
-from lacbed.refinement.bonding import FURTHEST, candidates, choose
 from lacbed.refinement.model import BlochModel
-from lacbed.refinement.objective import Target, Weights, compare, make_target
-from lacbed.refinement.options import RefinementOptions, prior_of
-from lacbed.refinement.parameter import Parameter, begin_at, state_function
+from lacbed.refinement.objective import Target, Weights, make_target
+from lacbed.refinement.options import RefinementOptions, Start, prior_of
+from lacbed.refinement.parameter import Parameter, begin_at
 from lacbed.refinement.parameters import build_parameters, free_names
+from lacbed.refinement.plan import Plan
 from lacbed.refinement.planning import MARGIN, make_plan
-from lacbed.refinement.structure import add_families, family_name, family_of
+from lacbed.refinement.structure import Structure, add_families
 from lacbed.state import ModelState, crystal_state
 
 SMALL = 44
@@ -34,9 +35,6 @@ REACH = 3.2
 FIRST_BLUR = 1.0  # pixels
 FIRST_SPREAD = 10.0  # Å; a spread of 0 has no slope
 FIRST_TAIL = 0.05
-
-CRYSTAL = ("B", "U", "x", "occupancy", "factor", "cell")
-"""Kinds of parameters that may leave the images as they are."""
 
 ROUGH_MARGIN = 0.75
 """See `lacbed.refinement.planning.MARGIN`: the scan and the first stages need no more waves."""
@@ -126,7 +124,7 @@ def usable(measured: Measured) -> tuple[Measured, list[str]]:
         raise SettingError("no measured image has any contrast; there is nothing to refine against")
     first: dict[bytes, int] = {}
     for i in bright:
-        first.setdefault(_unturned(measured.images[i]), i)
+        first.setdefault(unturned(measured.images[i]), i)
     kept, notes = sorted(first.values()), []
     for what, some in (
         ("images without contrast left out", sorted(set(range(len(measured.hkl))) - set(bright))),
@@ -143,7 +141,7 @@ def usable(measured: Measured) -> tuple[Measured, list[str]]:
     return smaller, notes
 
 
-def _unturned(image: FloatArray) -> bytes:
+def unturned(image: FloatArray) -> bytes:
     """The same for all images that are mirrored or turned by quarters: their first, as text is sorted."""
     sides = (image, image.T)
     return min(np.ascontiguousarray(s[i, j]).tobytes() for s in sides for i in _WAYS for j in _WAYS)
@@ -153,7 +151,7 @@ _WAYS = (slice(None), slice(None, None, -1))
 
 
 class Problem:
-    """Plans and targets of one refinement.
+    """Plans and targets of one stack.
 
     Args:
         crystal: the first model.
@@ -162,6 +160,9 @@ class Problem:
 
     Attributes:
         base: the state that the parameters start from.
+        parameters: of this stack and of the crystal, in the order of their stages.
+        families: kind and reflection of the families whose U_g are free.
+        absolute: energy in eV for which changes of U_g in 1/Å² are meant.
         beams: number of beams of the plans.
         small: the experiment in large pixels.
     """
@@ -169,7 +170,7 @@ class Problem:
     def __init__(self, crystal: Crystal, measured: Measured, options: RefinementOptions) -> None:
         measured = measured.without_border(options.border)
         self.crystal, self.measured, self.options = crystal, measured, options
-        self.small, names = measured.binned(), free_names(options)
+        self.small, self.names = measured.binned(), free_names(options)
         self.base = crystal_state(
             crystal,
             measured.energy,
@@ -177,18 +178,40 @@ class Problem:
             tilt=measured.center,
             blur=options.blur or FIRST_BLUR,
             thickness=float(np.median(options.thicknesses)),
-            spread=FIRST_SPREAD if "spread" in names else 0.0,
-            tail=FIRST_TAIL if "tail" in names else 0.0,
+            spread=FIRST_SPREAD if "spread" in self.names else 0.0,
+            tail=FIRST_TAIL if "tail" in self.names else 0.0,
         )
-        self.names = names
-        self.families: list[tuple[str, HKL]] = [("Ug", family_of(n)) for n in self.names if n.startswith("Ug:")]
         self.beams = default_beams(crystal, measured.frame) if options.beams == "auto" else options.beams
-        self.parameters, self.notes = self._parameters()
+        parameters = build_parameters(crystal, self.base, self.names, options.absorption, options)
+        self.parameters: tuple[Parameter, ...] = tuple(sorted(parameters, key=lambda p: p.stage))
+        self.families: list[tuple[str, HKL]] = []
+        self.absolute = measured.energy
 
-    def begin_at(self, thickness: float, blur: float, beams: int) -> None:
+    def free(self, families: Sequence[tuple[str, HKL]], plan: Plan, kept: Collection[str] | None = None) -> None:
+        """Free U_g of some families besides what is free already.
+
+        Args:
+            families: kind of the parameter and a reflection of each.
+            plan: of the small images.
+            kept: names of those that are free, None for all of them.
+        """
+        self.families = list(families)
+        _, self.base, more = self._added(plan.structure)
+        others = [p for p in self.parameters if p.field != "ug_change"]
+        chosen = [p for p in more if kept is None or p.name in kept]
+        self.parameters = tuple(sorted([*others, *chosen], key=lambda p: p.stage))
+
+    def with_families(self, plan: Plan) -> BlochModel:
+        """The model of a plan with the U_g that are free."""
+        return BlochModel(replace(plan, structure=self._added(plan.structure)[0]))
+
+    def _added(self, structure: Structure) -> tuple[Structure, ModelState, list[Parameter]]:
+        return add_families(structure, self.base, self.families, prior_of(self.options, "Ug"), self.absolute)
+
+    def begin_at(self, start: Start) -> None:
         """Take over what a scan found."""
-        self.beams = beams
-        self.base, self.parameters = begin_at(self.base, self.parameters, thickness, blur)
+        self.beams = start.beams
+        self.base, self.parameters = begin_at(self.base, self.parameters, start.thickness, start.blur)
 
     def target(self, measured: Measured) -> Target:
         """The images to be explained, with first weights."""
@@ -219,63 +242,12 @@ class Problem:
             absorption=o.absorption,
             sampling="auto" if o.align == "none" else "lattice",
             divisions=o.divisions if full else None,
+            symmetric=all(p.kind != "strain" for p in self.parameters),
             margin=MARGIN + 2.0 * (finer - 1.0) if full else ROUGH_MARGIN,
             binning=self.measured.pixels // measured.pixels,
             finer=finer,
         )
-        structure = add_families(plan.structure, self.base, self.families, prior_of(o, "Ug"))[0]
-        return BlochModel(replace(plan, structure=structure))
-
-    def _parameters(self) -> tuple[tuple[Parameter, ...], tuple[str, ...]]:
-        """All parameters in the order of their stages, without those that do not change the images."""
-        o = self.options
-        parameters = list(build_parameters(self.crystal, self.base, self.names, o.absorption, o))
-        families, self.families = self.families, []
-        if all(p.kind not in CRYSTAL for p in parameters) and not families and "bonding" not in self.names:
-            return tuple(sorted(parameters, key=lambda p: p.stage)), ()
-        plan = self.model(self.small).plan
-        if "bonding" in self.names:
-            low = candidates(self.crystal, plan.structure.hkl, [g for _, g in families])
-            families = [*families, *(("bonding", g) for g in low)]
-        prior = prior_of(o, "Ug")
-        structure, state, more = add_families(plan.structure, self.base, families, prior)
-        everything = tuple(sorted([*parameters, *more], key=lambda p: p.stage))
-        kept, notes = self._seen(everything, state, BlochModel(replace(plan, structure=structure)))
-        names = {p.name.removesuffix(":phase") for p in kept}
-        self.families = [(kind, g) for kind, g in families if family_name(g) in names]
-        _, self.base, more = add_families(plan.structure, self.base, self.families, prior)
-        fresh = {p.name: p for p in more}
-        return tuple(fresh.get(p.name, p) for p in kept), notes
-
-    def _seen(
-        self, parameters: tuple[Parameter, ...], state: ModelState, model: BlochModel
-    ) -> tuple[tuple[Parameter, ...], tuple[str, ...]]:
-        """Leave out what cannot be seen along this zone axis; refuse it if it was asked for by name."""
-        values = torch.tensor([p.value for p in parameters], dtype=torch.float64)
-        fit = compare(model, self.target(self.small), state_function(state, parameters), values, with_slopes=True)
-        assert fit.slopes is not None
-        reach = np.array([p.high - p.low for p in parameters])
-        size = torch.linalg.vector_norm(fit.slopes.flatten(1), dim=1).numpy() * reach
-        blind = [p for p, s in zip(parameters, size, strict=True) if s < 1e-7 * size.max()]
-        chosen = [p for p in choose(parameters, fit.slopes) if p not in blind]
-        parameters = tuple(p for p in parameters if p.kind != "bonding" or p in chosen)
-        blind = [p for p in blind if p.kind != "bonding"]
-        for p in blind:
-            if f"{p.kind}:{p.name.partition(':')[2]}" in self.names or p.kind == "Ug":
-                raise SettingError(
-                    f"{p.name} cannot be free: it does not change these images along this zone axis; leave it out"
-                )
-        if "bonding" in self.names and "bonding" in self.options.free and not chosen:
-            raise SettingError(
-                f"bonding cannot be free: no U_g with |g| / 2 up to {FURTHEST} 1/Å changes these images; leave it "
-                "out"
-            )
-        kept = tuple(p for p in parameters if p not in blind)
-        if not kept:
-            raise SettingError("none of the free parameters changes these images")
-        names = ", ".join(p.name for p in blind)
-        notes = (f"not free because they do not change these images: {names}",) if blind else ()
-        return kept, notes
+        return self.with_families(plan)
 
 
 def default_beams(crystal: Crystal, frame: Frame) -> int:

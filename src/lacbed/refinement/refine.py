@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from lacbed.beams import check_reflections
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.errors import SettingError
 from lacbed.experiment.experiment import Experiment
 from lacbed.patterns.result import hkl_label
-from lacbed.refinement.objective import Fit, compare, mean_z, reweighted, z_of
-from lacbed.refinement.options import Progress, RefinementOptions, prior_of
-from lacbed.refinement.parameter import Parameter, state_function
-from lacbed.refinement.plan import Plan
-from lacbed.refinement.problem import Measured, Problem, measured_of, usable
+from lacbed.refinement.joint import Joint, checked_stacks
+from lacbed.refinement.model import BlochModel
+from lacbed.refinement.objective import make_target, mean_z, z_of
+from lacbed.refinement.options import Progress, RefinementOptions
+from lacbed.refinement.parameter import Parameter
+from lacbed.refinement.problem import Measured
+from lacbed.refinement.profile import check_profile, profile
+from lacbed.refinement.result import Check, RefinedStack, Refinement
 from lacbed.refinement.scan import OnProgress, first_progress
-from lacbed.refinement.stages import MAX_DISTORTION, MOVED, OnCheckpoint, run_stages, stiffened
+from lacbed.refinement.stages import MAX_DISTORTION, MOVED, OnCheckpoint, aligned_part, run_stages
+from lacbed.refinement.strain import undecided
 from lacbed.refinement.uncertainties import (
+    Evidence,
     correlations,
     covariance,
+    evidence,
     leave_one_out,
+    relative_weights,
     response,
     standard_uncertainties,
-    unit_variance,
+    together,
 )
 from lacbed.settings import MAX_THICKNESS
-from lacbed.state import ModelState
 
 FINER = 1.5
 """The finished model is checked against one with so many times the beams and points a side, and more waves."""
@@ -48,69 +53,8 @@ ENOUGH = 0.02
 """Largest |ΔI| by the finer model that is let pass without a warning."""
 
 
-@dataclass(frozen=True, eq=False)
-class Check:
-    """What a finer model says about the finished one.
-
-    Attributes:
-        beams: number of beams of the finer model.
-        waves: number of its Bloch waves.
-        divisions: its points of the lattice per reciprocal vector; 0 where every pixel was computed.
-        difference: largest |ΔI| at the same parameters.
-        z: change of mean Z at the same parameters.
-        bias: by how much the parameters would move, to first order: (p,).
-    """
-
-    beams: int
-    waves: int
-    divisions: int
-    difference: float
-    z: float
-    bias: FloatArray
-
-
-@dataclass(frozen=True, eq=False)
-class Refinement:
-    """A finished refinement.
-
-    Attributes:
-        measured: the images that were used.
-        parameters: what was free.
-        values: their values: (p,).
-        covariance: of the fit and of the check together: (p, p).
-        state: the final state.
-        plan: of the final model.
-        fit: without moves.
-        fit_aligned: with moves, or the same.
-        moves: of the images, see `lacbed.refinement.model`: (g, 2 or 6).
-        progress: scan and history.
-        notes: warnings.
-        check: against a finer model.
-        without: by how much the parameters move, to first order, when a reflection is left out: (g, p).
-    """
-
-    measured: Measured
-    parameters: tuple[Parameter, ...]
-    values: FloatArray
-    covariance: FloatArray
-    state: ModelState
-    plan: Plan
-    fit: Fit
-    fit_aligned: Fit
-    moves: FloatArray
-    progress: Progress
-    notes: tuple[str, ...]
-    check: Check
-    without: FloatArray
-
-    @property
-    def shifts(self) -> FloatArray:
-        """Of the simulated images along x and y in pixels: (g, 2)."""
-        return self.moves[:, :2]
-
-
 def refine(
-    experiment: Experiment | Measured,
+    experiment: Experiment | Measured | Sequence[Experiment | Measured],
     crystal: Crystal,
     options: RefinementOptions | None = None,
     *,
@@ -125,8 +69,11 @@ def refine(
     moved by itself, while the tilt stands still (a common shift is a tilt). A finer model then says by how much
     the parameters are biased by what the model leaves out.
 
+    Several stacks are scanned one by one and then refined together: they share what belongs to the crystal
+    (`OF_CRYSTAL` in parameter.py), and each is weighted by the inverse of what the model leaves of it.
+
     Args:
-        experiment: what was measured.
+        experiment: what was measured: a stack, or several of one crystal.
         crystal: the first model.
         options: how; the defaults need no knowledge of the thickness.
         resume: to go on from.
@@ -137,35 +84,38 @@ def refine(
         The refined parameters with their covariance. `lacbed.refinement.files.write_results` makes a report of it.
 
     Raises:
-        SettingError: on parameters that symmetry fixes or that do not change the images, and on images without
-            contrast; and on a state that is not of this refinement.
+        SettingError: on parameters that symmetry fixes or that do not change the images, on images without
+            contrast, and on stacks that are not of one crystal or hold the same images; and on a state that is not
+            of this refinement.
     """
     say: OnProgress = on_progress or (lambda _what, _fraction: None)
     keep: OnCheckpoint = on_checkpoint or (lambda _progress: None)
-    measured = experiment if isinstance(experiment, Measured) else measured_of(experiment, crystal)
-    check_reflections(crystal, measured.frame, measured.hkl, laue_zones=0)
-    measured, notes = usable(measured)
-    problem = Problem(crystal, measured, options or RefinementOptions())
+    options = options or RefinementOptions()
+    stacks, notes = checked_stacks(
+        [experiment] if isinstance(experiment, Experiment | Measured) else experiment, crystal
+    )
+    joint = Joint(crystal, stacks, options)
+    check_profile(options.profile, joint.parameters)
     if resume is not None:
-        check_state(resume, problem)
+        check_state(resume, joint)
     if resume is None:
-        progress = first_progress(problem, say)
+        progress = first_progress(joint, say)
         keep(progress)
     else:
         progress = resume
-        problem.begin_at(progress.thickness, progress.blur, progress.beams)
-    progress = run_stages(problem, progress, say, keep)
-    return _finish(problem, progress, [*notes, *problem.notes, *progress.notes], say)
+        joint.begin_at(progress.starts)
+    progress = run_stages(joint, progress, say, keep)
+    return _finish(joint, progress, [*notes, *joint.notes, *progress.notes], say)
 
 
-def check_state(progress: Progress, problem: Problem) -> None:
-    """Refuse a saved state that a refinement of this problem cannot have left.
+def check_state(progress: Progress, joint: Joint) -> None:
+    """Refuse a saved state that a refinement of these stacks cannot have left.
 
     Raises:
         SettingError: naming what is impossible.
     """
-    parameters, images = problem.parameters, len(problem.measured.hkl)
-    if len(progress.values) != len(parameters):
+    parameters, o = joint.parameters, joint.options
+    if len(progress.values) != len(parameters) or len(progress.starts) != len(joint.problems):
         raise SettingError(
             "the saved state belongs to other free parameters; choose another folder or drop --resume"
         )
@@ -173,8 +123,8 @@ def check_state(progress: Progress, problem: Problem) -> None:
     for p, value in zip(parameters, progress.values.tolist(), strict=True):
         low, high = (1.0, MAX_THICKNESS) if p.kind == "thickness" else (p.low, p.high)
         found.append((p.name, value, low, high, p.unit))
-    if problem.options.beams != "auto":
-        found.append(("beams", progress.beams, problem.options.beams, problem.options.beams, ""))
+    if o.beams != "auto":
+        found += [("beams", start.beams, o.beams, o.beams, "") for start in progress.starts]
     for name, value, low, high, unit in found:
         slack = 1e-6 * (high - low) + 1e-9
         if not low - slack <= value <= high + slack:
@@ -183,76 +133,112 @@ def check_state(progress: Progress, problem: Problem) -> None:
                 f"the saved state is impossible: {name} must be {span}, got {value:.6g}; start again in another "
                 "folder"
             )
-    if progress.moves is None:
-        return
-    moves, o = progress.moves, problem.options
     reach = np.array([2.0 * o.max_shift] * 2 + [2.0 * MAX_DISTORTION] * (4 if o.align == "affine" else 0))
-    if moves.shape != (images, len(reach)) or bool((np.abs(moves) > reach).any()):
-        what = (
-            f"{images} pairs of numbers"
-            if len(reach) == 2
-            else f"{len(reach)} numbers for each of {images} images"
-        )
-        raise SettingError(
-            f"the saved state is impossible: shifts must be {what}, the first two up to {o.max_shift:g} pixels; "
-            "start again in another folder"
-        )
+    for start, problem in zip(progress.starts, joint.problems, strict=True):
+        moves, images = start.moves, len(problem.measured.hkl)
+        if moves is not None and (moves.shape != (images, len(reach)) or bool((np.abs(moves) > reach).any())):
+            what = (
+                f"{images} pairs of numbers"
+                if len(reach) == 2
+                else f"{len(reach)} numbers for each of {images} images"
+            )
+            raise SettingError(
+                f"the saved state is impossible: shifts must be {what}, the first two up to {o.max_shift:g} "
+                "pixels; start again in another folder"
+            )
 
 
-def _finish(problem: Problem, progress: Progress, notes: list[str], say: OnProgress) -> Refinement:
-    """Uncertainties at the end, and the check with a finer model."""
-    parameters, measured = problem.parameters, problem.measured
-    state_of = state_function(problem.base, parameters)
-    values = torch.as_tensor(progress.values)
-    state = state_of(values)
-    model, target = problem.model(measured, state), problem.target(measured)
-    plan, moves = model.plan, None if progress.moves is None else torch.as_tensor(progress.moves)
-    target = reweighted(target, compare(model, target, state_of, values, moves), problem.options.robust)
-    if problem.options.align == "affine" and moves is not None:
-        found = compare(model, target, state_of, values, moves)
-        target = stiffened(target, found, prior_of(problem.options, "affine"))
-    fit = compare(model, target, state_of, values, None, True)
-    aligned = fit if moves is None else compare(model, target, state_of, values, moves, True)
-    del model  # and the eigenvectors that it keeps
-    say("checking beams", 0.95)
-    finer = problem.model(measured, state, FINER)
-    truth = compare(finer, target, state_of, values, moves)
-    assert fit.slopes is not None
+def _finish(joint: Joint, progress: Progress, notes: list[str], say: OnProgress) -> Refinement:
+    """Uncertainties at the end, and the check with finer models."""
+    parameters, options = joint.parameters, joint.options
     precision = np.array([1.0 / p.spread**2 for p in parameters])
-    matrix, slopes = covariance(target, fit.residual, fit.slopes, precision), fit.slopes
-    if aligned.slopes is not None and moves is not None:
-        moved = torch.tensor([p.kind in MOVED[problem.options.align] for p in parameters])
-        slopes = torch.where(moved[:, None, None], 0.0, aligned.slopes)  # the moves stand for them
-        matrix = _merge(moved.numpy(), matrix, covariance(target, aligned.residual, slopes, precision))
-    prior = unit_variance(target, aligned.residual) * precision
-    bias = response(slopes, truth.residual - aligned.residual, prior)
+    moved = np.array([p.kind in MOVED[options.align] for p in parameters])
+    ends = []
+    for number in range(len(joint.problems)):
+        say(f"checking beams{f' of stack {number + 1}' if len(joint.problems) > 1 else ''}", 0.95)
+        ends.append(_end(joint, progress, number, moved))
+    stacks = tuple(end.stack for end in ends)
+    places = joint.places
+    plain = together([end.plain for end in ends], places)
+    matrix, found = covariance(plain, precision), plain
+    if any(start.moves is not None for start in progress.starts):
+        found = together([end.aligned for end in ends], places)
+        matrix = _merge(moved, matrix, covariance(found, precision))
+    change, weights = np.zeros(len(parameters)), relative_weights([end.aligned.unit for end in ends])
+    for mine, end, weight in zip(places, ends, weights.tolist(), strict=True):
+        change[mine] += weight * end.change
+    bias = response(found, change, precision)
+    notes += _doubts(parameters, progress.values, matrix, bias, stacks)
+    zones = [problem.measured.frame.zone_axis for problem in joint.problems]
+    notes += undecided(parameters, matrix, joint.problems[0].crystal, zones, joint.problems[0].names)
+    result = Refinement(
+        stacks,
+        parameters,
+        progress.values,
+        matrix + np.outer(bias, bias),
+        bias,
+        progress.history,
+        tuple(dict.fromkeys(notes)),
+        leave_one_out(found, precision),
+    )
+    if not options.profile:
+        return result
+    kind = next(p.kind for p in parameters if p.name == options.profile)
+    basis = plain if kind in MOVED[options.align] else found
+    return replace(result, profile=profile(joint, progress, options.profile, matrix, basis, say))
+
+
+@dataclass(frozen=True, eq=False)
+class _End:
+    """A stack at the end, what it says without and with moves, and Jᵀ dr of a finer model."""
+
+    stack: RefinedStack
+    plain: Evidence
+    aligned: Evidence
+    change: FloatArray
+
+
+def _end(joint: Joint, progress: Progress, number: int, moved: np.ndarray) -> _End:
+    """One stack at the end; the Jacobians are not kept, for they are large."""
+    values, start, problem = progress.values, progress.starts[number], joint.problems[number]
+    part = aligned_part(joint, progress, number)
+    still = replace(part, moves=None)
+    fit = still.compared(values, with_slopes=True)
+    aligned = fit if part.moves is None else part.compared(values, with_slopes=True)
+    assert fit.slopes is not None
+    assert aligned.slopes is not None
+    assert isinstance(part.model, BlochModel)
+    plan, target = part.model.plan, part.target
+    plain, slopes = evidence(target, fit.residual, fit.slopes), fit.slopes
+    best = plain
+    if part.moves is not None:  # the moves stand for some of the parameters
+        slopes = torch.where(torch.as_tensor(moved[part.places])[:, None, None], 0.0, aligned.slopes)
+        best = evidence(target, aligned.residual, slopes)
+    part.model.forget()
+    finer = joint.part(number, values, finer=FINER).model
+    assert isinstance(finer, BlochModel)
+    truth = replace(part, model=finer).compared(values)
     check = Check(
         len(finer.plan.beams),
         finer.plan.basis.shape[1],
         finer.plan.divisions,
         float((truth.images - aligned.images).abs().max()),
         mean_z(truth.images, target) - mean_z(aligned.images, target),
-        bias,
     )
-    notes += _doubts(parameters, progress.values, matrix, plan, check)
-    lost = [h for h, z in zip(measured.hkl, z_of(aligned.images, target), strict=True) if float(z) > UNEXPLAINED]
-    if lost:
-        notes.append(f"images that the model does not explain at all: {'; '.join(hkl_label(h) for h in lost)}")
-    return Refinement(
-        measured,
-        parameters,
-        progress.values,
-        matrix + np.outer(bias, bias),
-        state,
+    moves = np.zeros((len(problem.measured.hkl), 2)) if part.moves is None else part.moves.numpy()
+    stack = RefinedStack(
+        problem.measured,
+        tuple(part.places),
+        part.state_of(torch.as_tensor(values[np.array(part.places)])),
         plan,
-        fit,
-        aligned,
-        np.zeros((len(measured.hkl), 2)) if moves is None else moves.numpy(),
-        progress,
-        tuple(dict.fromkeys(notes)),
+        replace(fit, slopes=None),
+        replace(aligned, slopes=None),
+        moves,
+        start,
         check,
-        leave_one_out(target, aligned.residual, slopes, precision),
     )
+    change = torch.einsum("pgn,gn->p", slopes, truth.residual - aligned.residual).numpy()
+    return _End(stack, plain, best, change)
 
 
 def _merge(moved: np.ndarray, plain: FloatArray, aligned: FloatArray) -> FloatArray:
@@ -263,31 +249,47 @@ def _merge(moved: np.ndarray, plain: FloatArray, aligned: FloatArray) -> FloatAr
 
 
 def _doubts(
-    parameters: Sequence[Parameter], values: FloatArray, matrix: FloatArray, plan: Plan, check: Check
+    parameters: Sequence[Parameter],
+    values: FloatArray,
+    matrix: FloatArray,
+    bias: FloatArray,
+    stacks: Sequence[RefinedStack],
 ) -> list[str]:
     """Warnings about the end."""
     notes = []
-    for p, value, su, bias in zip(parameters, values, standard_uncertainties(matrix), check.bias, strict=True):
+    more = f"{stacks[0].check.beams} beams" if len(stacks) == 1 else "half as many beams again"
+    uncertainties = standard_uncertainties(matrix)
+    for p, value, su, off in zip(parameters, values, uncertainties, bias, strict=True):
         span = p.high - p.low
         if p.kind != "thickness" and min(value - p.low, p.high - value) < 1e-4 * span:
             notes.append(f"{p.name} is at the edge of its range, {value:.6g}")
-        if abs(bias) > su:
+        if abs(off) > su:
             notes.append(
-                f"{p.name} would change by {bias:+.2g} with {check.beams} beams, more than its statistical "
-                f"uncertainty ({su:.2g}); the uncertainty given includes both"
+                f"{p.name} would change by {off:+.2g} with {more}, more than its statistical uncertainty "
+                f"({su:.2g}); the uncertainty given includes both"
             )
-    for p, su in zip(parameters, standard_uncertainties(matrix), strict=True):
-        if su > ITS_PRIOR * p.spread:
+    for p, su in zip(parameters, uncertainties, strict=True):
+        if su > ITS_PRIOR * p.spread and p.kind != "strain":
             notes.append(f"the images do not decide {p.name}: what is given is little more than its prior")
     rho = correlations(matrix)
     for i, j in np.argwhere(np.triu(np.abs(rho) > TRADING, 1)):
+        if parameters[i].kind == parameters[j].kind == "strain":
+            continue  # its directions have their own words
         notes.append(
             f"{parameters[i].name} and {parameters[j].name} trade with each other (correlation {rho[i, j]:+.3f}): "
             "neither is known without the other; fix one of them if you know it"
         )
-    if check.difference > ENOUGH:
-        notes.append(
-            f"{len(plan.beams)} beams are not enough: {check.beams} and more Bloch waves change intensities by "
-            f"{check.difference:.2g}"
-        )
+    for number, stack in enumerate(stacks):
+        which = f"stack {number + 1}: " if len(stacks) > 1 else ""
+        if stack.check.difference > ENOUGH:
+            notes.append(
+                f"{which}{len(stack.plan.beams)} beams are not enough: {stack.check.beams} and more Bloch waves "
+                f"change intensities by {stack.check.difference:.2g}"
+            )
+        target = make_target(torch.as_tensor(stack.measured.images))
+        z = z_of(stack.fit_aligned.images, target).tolist()
+        lost = [h for h, one in zip(stack.measured.hkl, z, strict=True) if one > UNEXPLAINED]
+        if lost:
+            words = "; ".join(hkl_label(h) for h in lost)
+            notes.append(f"{which}images that the model does not explain at all: {words}")
     return notes

@@ -11,10 +11,11 @@ import torch
 from lacbed.converge import climb
 from lacbed.crystals.cell import FloatArray
 from lacbed.differentiable import binned_sigma, blur
-from lacbed.refinement.minimise import Minimiser, least_squares_fit
+from lacbed.refinement.joint import Joint
+from lacbed.refinement.minimise import Minimiser, Part, least_squares_fit
 from lacbed.refinement.model import BlochModel, Model, images
 from lacbed.refinement.objective import Target, mean_z
-from lacbed.refinement.options import Progress
+from lacbed.refinement.options import Progress, Start
 from lacbed.refinement.parameter import Parameter, begin_at, state_function
 from lacbed.refinement.problem import Problem
 from lacbed.state import ModelState
@@ -40,8 +41,26 @@ HOPELESS = 0.5
 """Mean Z of a scan from which a warning says that nothing fits."""
 
 
-def first_progress(problem: Problem, say: OnProgress) -> Progress:
-    """The best start of a refinement: enough beams, then `search` on small images."""
+def first_progress(joint: Joint, say: OnProgress) -> Progress:
+    """The best start of every stack: enough beams, then `search` on small images."""
+    found, starts, notes = [], [], []
+    count = len(joint.problems)
+    for number, problem in enumerate(joint.problems):
+        which = f"stack {number + 1}: " if count > 1 else ""
+
+        def tell(what: str, fraction: float, number: int = number, which: str = which) -> None:
+            say(f"{which}{what}", (0.3 * number + fraction) / count)
+
+        values, start, more = _first(problem, tell)
+        found.append(values)
+        starts.append(start)
+        notes += [f"{which}{note}" for note in more]
+    joint.begin_at(starts)
+    return Progress(0, joint.gathered(found), tuple(starts), notes=tuple(notes))
+
+
+def _first(problem: Problem, say: OnProgress) -> tuple[FloatArray, Start, tuple[str, ...]]:
+    """Values of the parameters of one stack, where they begin, and warnings."""
     model, o = enough_beams(problem), problem.options
     widths = WIDTHS if any(p.kind == "half_width" for p in problem.parameters) else (1.0,)
     thickness, blur_start, values, scores = search(
@@ -56,9 +75,8 @@ def first_progress(problem: Problem, say: OnProgress) -> Progress:
         starts=o.starts,
         say=say,
     )
-    problem.begin_at(thickness, blur_start, problem.beams)
-    table, notes = np.column_stack([o.thicknesses, scores]), scan_notes(o.thicknesses, scores)
-    return Progress(0, values, thickness, blur_start, problem.beams, scan=table, notes=notes)
+    start = Start(thickness, blur_start, problem.beams, scan=np.column_stack([o.thicknesses, scores]))
+    return values, start, scan_notes(o.thicknesses, scores)
 
 
 def search(
@@ -110,8 +128,8 @@ def search(
         begin = {"thickness": thicknesses[index], "half_width": width, "blur": blurs[place]}
         values = np.array([begin.get(p.name, p.value) for p in parameters])
         early = [i for i, p in enumerate(parameters) if p.kind in kinds]
-        local = around(parameters, thicknesses[index])
-        minimiser = Minimiser(model, target, state_function(base, parameters), local, values, early)
+        part = Part(model, target, state_function(base, parameters), range(len(parameters)))
+        minimiser = Minimiser([part], around(parameters, values), values, early)
         values = least_squares_fit(minimiser, steps)
         outcomes.append((minimiser.best_cost, values))
         say(f"start {number + 1} of {len(minima)}", 0.2 + 0.1 * (number + 1) / len(minima))
@@ -158,11 +176,14 @@ def local_minima(scores: FloatArray) -> list[int]:
     return sorted(lows, key=lambda i: scores[i]) or [int(np.argmin(scores))]
 
 
-def around(parameters: Sequence[Parameter], thickness: float) -> tuple[Parameter, ...]:
-    """Bounds on the thickness around where the search stands."""
-    reach = max(60.0, 0.08 * thickness)
-    low = max(1.0, thickness - reach)
-    return tuple(replace(p, low=low, high=thickness + reach) if p.kind == "thickness" else p for p in parameters)
+def around(parameters: Sequence[Parameter], values: FloatArray) -> tuple[Parameter, ...]:
+    """Bounds on each thickness around where the search stands."""
+    found = []
+    for p, value in zip(parameters, values.tolist(), strict=True):
+        reach = max(60.0, 0.08 * value)
+        near = replace(p, low=max(1.0, value - reach), high=value + reach)
+        found.append(near if p.kind == "thickness" else p)
+    return tuple(found)
 
 
 def scan_notes(thicknesses: Sequence[float], scores: FloatArray) -> tuple[str, ...]:

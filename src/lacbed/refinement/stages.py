@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from lacbed.crystals.cell import FloatArray
-from lacbed.refinement.minimise import Minimiser, least_squares_fit, quasi_newton_fit
-from lacbed.refinement.model import Model, StateOf
-from lacbed.refinement.objective import Fit, Target, compare, reweighted
-from lacbed.refinement.options import Progress, prior_of
-from lacbed.refinement.parameter import STAGES, state_function
-from lacbed.refinement.problem import Measured, Problem
+from lacbed.refinement.joint import Joint
+from lacbed.refinement.minimise import Minimiser, Part, least_squares_fit, quasi_newton_fit
+from lacbed.refinement.objective import Fit, Target, reweighted
+from lacbed.refinement.options import Align, Progress, prior_of
+from lacbed.refinement.parameter import STAGES
 from lacbed.refinement.scan import OnProgress, around
 from lacbed.refinement.uncertainties import unit_variance
 
@@ -32,81 +31,97 @@ MAX_DISTORTION = 0.05
 MOVED = {
     "none": (),
     "shift": ("tilt",),
-    "affine": ("tilt", "half_width", "rotation", "stretch", "shear"),
+    "affine": ("tilt", "half_width", "rotation", "stretch", "shear", "strain"),
 }
 """Kinds of parameters that are fixed while every image moves by itself: what they change, the moves can."""
 
 
-def run_stages(problem: Problem, progress: Progress, say: OnProgress, keep: OnCheckpoint) -> Progress:
+def run_stages(joint: Joint, progress: Progress, say: OnProgress, keep: OnCheckpoint) -> Progress:
     """Every stage that is not yet done."""
-    parameters = problem.parameters
+    parameters, options = joint.parameters, joint.options
     present = sorted({p.stage for p in parameters})
     for number, stage in enumerate(present):
         if number < progress.stage:
             continue
         name = "+".join(k for k in STAGES[stage] if any(p.kind == k for p in parameters))
         active = [i for i, p in enumerate(parameters) if p.stage <= stage]
-        progress, _ = _fit(problem, problem.small, progress, active, name, False, keep)
+        progress = _fit(joint, progress, active, name, False, "none", keep)
         progress = replace(progress, stage=number + 1)
         keep(progress)
         z = f", mean Z {progress.history[-1][1]:.4f}" if progress.history else ""
         say(f"freed {name}{z}", 0.3 + 0.4 * (number + 1) / len(present))
     if progress.stage > len(present):
         return progress
-    align = problem.options.align != "none"
-    active = [i for i, p in enumerate(parameters) if p.kind not in MOVED[problem.options.align]]
-    progress, moves = _fit(problem, problem.measured, progress, active, "full images", align, keep)
-    progress = replace(progress, stage=len(present) + 1, moves=None if moves is None else moves.numpy())
+    if any(p.kind == "strain" for p in parameters) and "strain" in MOVED[options.align]:
+        progress = _fit(joint, progress, list(range(len(parameters))), "full images", True, "none", keep)
+    active = [i for i, p in enumerate(parameters) if p.kind not in MOVED[options.align]]
+    progress = _fit(joint, progress, active, "full images", True, options.align, keep)
+    progress = replace(progress, stage=len(present) + 1)
     keep(progress)
     say("fitted the full images", 0.9)
     return progress
 
 
 def _fit(
-    problem: Problem,
-    measured: Measured,
+    joint: Joint,
     progress: Progress,
     active: list[int],
     name: str,
-    align: bool,
+    full: bool,
+    align: Align,
     keep: OnCheckpoint,
-) -> tuple[Progress, Tensor | None]:
-    """One stage: the new state of affairs, and the moves of the images if these may move."""
-    options, parameters = problem.options, problem.parameters
-    state_of = state_function(problem.base, parameters)
-    start = torch.as_tensor(progress.values)
-    model, target = problem.model(measured, state_of(start)), problem.target(measured)
-    if measured is problem.measured:  # weights by a model that is far off lead astray
-        target = reweighted(target, compare(model, target, state_of, start), options.robust)
-    moves = None
-    if align:
-        nowhere = torch.zeros(len(measured.hkl), 2, dtype=torch.float64)
-        moves = refine_moves(model, target, state_of, progress.values, nowhere, options.max_shift)
-        if options.align == "affine":
-            shifted = compare(model, target, state_of, start, moves)
-            target = stiffened(target, shifted, prior_of(options, "affine"))
-            moves = torch.nn.functional.pad(moves, (0, 4))
-            moves = refine_moves(model, target, state_of, progress.values, moves, options.max_shift)
-    history = list(progress.history)
+) -> Progress:
+    """One stage: the new state of affairs, with moves of the images if these may move."""
+    options = joint.options
+    history, notes = list(progress.history), progress.notes
+    parts = [_begun(joint, number, progress.values, full, align) for number in range(len(joint.problems))]
 
     def better(values: FloatArray, z: float) -> None:
         history.append((name, z))
         keep(replace(progress, values=values, history=tuple(history)))
 
-    places = [i for i, p in enumerate(parameters) if p.kind == "thickness"]
-    local = around(parameters, float(progress.values[places[0]])) if places else parameters
-    minimiser = Minimiser(model, target, state_of, local, progress.values, active, moves, better)
-    if options.method == "lbfgs" and moves is None:
+    minimiser = Minimiser(parts, around(joint.parameters, progress.values), progress.values, active, better)
+    if options.method == "lbfgs" and align == "none":
         values = quasi_newton_fit(minimiser, options.steps)
     else:
-        last = FAULTY if target.weights == "correlation" else LAST
-        values = least_squares_fit(minimiser, options.steps, last if measured is problem.measured else ROUGH)
-    notes = progress.notes
+        last = FAULTY if any(part.target.weights == "correlation" for part in parts) else LAST
+        values = least_squares_fit(minimiser, options.steps, last if full else ROUGH)
     if minimiser.failures:
         notes = (*notes, f"the fit diverged while {name} was freed; the best state before it was kept")
-    if moves is not None:
-        moves = refine_moves(model, target, state_of, values, moves, options.max_shift)
-    return replace(progress, values=values, history=tuple(history), notes=notes), moves
+    starts = progress.starts
+    if align != "none":
+        moves = [refine_moves(part, values, options.max_shift) for part in parts]
+        starts = tuple(replace(s, moves=m.numpy()) for s, m in zip(starts, moves, strict=True))
+    return replace(progress, values=values, history=tuple(history), notes=notes, starts=starts)
+
+
+def _begun(joint: Joint, number: int, values: FloatArray, full: bool, align: Align) -> Part:
+    """One stack at the beginning of a stage, its images where they belong for these values."""
+    problem, options = joint.problems[number], joint.options
+    part = joint.part(number, values, full)
+    if full:  # weights by a model that is far off lead astray
+        part = replace(part, target=reweighted(part.target, part.compared(values), options.robust))
+    if align == "none":
+        return part
+    part = replace(part, moves=torch.zeros(len(problem.measured.hkl), 2, dtype=torch.float64))
+    part = replace(part, moves=refine_moves(part, values, options.max_shift))
+    if align == "shift":
+        return part
+    assert part.moves is not None
+    target = stiffened(part.target, part.compared(values), prior_of(options, "affine"))
+    part = replace(part, target=target, moves=torch.nn.functional.pad(part.moves, (0, 4)))
+    return replace(part, moves=refine_moves(part, values, options.max_shift))
+
+
+def aligned_part(joint: Joint, progress: Progress, number: int) -> Part:
+    """One stack as it stands, with the moves of its full images and the weights that go with them."""
+    moves, values, options = progress.starts[number].moves, progress.values, joint.options
+    part = joint.part(number, values)
+    part = replace(part, moves=None if moves is None else torch.as_tensor(moves))
+    part = replace(part, target=reweighted(part.target, part.compared(values), options.robust))
+    if options.align != "affine" or moves is None:
+        return part
+    return replace(part, target=stiffened(part.target, part.compared(values), prior_of(options, "affine")))
 
 
 def stiffened(target: Target, fit: Fit, spread: float) -> Target:
@@ -114,30 +129,21 @@ def stiffened(target: Target, fit: Fit, spread: float) -> Target:
     return replace(target, stiffness=math.sqrt(unit_variance(target, fit.residual)) / spread)
 
 
-def refine_moves(
-    model: Model,
-    target: Target,
-    state_of: StateOf,
-    values: FloatArray,
-    moves: Tensor,
-    max_shift: float,
-    rounds: int = ROUNDS,
-) -> Tensor:
+def refine_moves(part: Part, values: FloatArray, max_shift: float, rounds: int = ROUNDS) -> Tensor:
     """Moves of every image, iterated to rest; images that are shifted too far stay where they were.
 
     Args:
-        model: what gives images.
-        target: what was measured.
-        state_of: the state of a vector of parameters.
-        values: the parameters: (p,).
-        moves: to begin with: (g, 2 or 6).
+        part: the stack, with the moves to begin with.
+        values: of all parameters: (p,).
         max_shift: largest shift in pixels.
         rounds: steps at most.
     """
-    start, rim = moves, target.images.shape[-1] / 2
-    limit = torch.tensor([torch.inf] * 2 + [MAX_DISTORTION] * 4, dtype=moves.dtype)[: moves.shape[1]]
+    assert part.moves is not None
+    start, rim = part.moves, part.target.images.shape[-1] / 2
+    limit = torch.tensor([torch.inf] * 2 + [MAX_DISTORTION] * 4, dtype=start.dtype)[: start.shape[1]]
+    moves = start
     for _ in range(rounds):
-        step = compare(model, target, state_of, torch.as_tensor(values), moves).moves
+        step = replace(part, moves=moves).compared(values).moves
         moves = (moves + step).clamp(-limit, limit)
         if float(torch.cat([step[:, :2], rim * step[:, 2:]], dim=1).abs().max()) < AT_REST:
             break

@@ -19,6 +19,7 @@ from lacbed.constants import relativistic_gamma
 from lacbed.crystals import Crystal
 from lacbed.errors import SettingError
 from lacbed.potential import Absorption, electronic_shape, potential_coefficients, symmetric_change
+from lacbed.refinement.bonding import members
 from lacbed.refinement.parameter import Parameter
 from lacbed.scattering import elastic_factor
 from lacbed.state import ModelState
@@ -111,8 +112,18 @@ def family_name(hkl: HKL) -> str:
     return "Ug:" + ",".join(str(i) for i in hkl)
 
 
+def does_not_affect(hkl: HKL) -> str:
+    """What is wrong with a family that plays no part."""
+    words = ",".join(str(i) for i in hkl)
+    return f"U_g of {words} does not affect these images (another zone, or too far out); free one that does"
+
+
 def add_families(
-    structure: Structure, state: ModelState, families: Sequence[tuple[str, HKL]], prior: float
+    structure: Structure,
+    state: ModelState,
+    families: Sequence[tuple[str, HKL]],
+    prior: float,
+    energy: float | None = None,
 ) -> tuple[Structure, ModelState, list[Parameter]]:
     """Structure, state and parameters with U_g of some families free, amplitude and (if symmetry lets it) phase.
 
@@ -124,25 +135,28 @@ def add_families(
         state: the state.
         families: kind of the parameter, "Ug" or "bonding", and a reflection of the family.
         prior: that part.
+        energy: of the electrons in eV for which absolute changes are meant, if not that of the state; U_g grows
+            with it as their mass does.
 
     Raises:
         SettingError: on a family that is forbidden or plays no part.
     """
     crystal = structure.crystal
+    energy = float(state.energy) if energy is None else energy
+    heavier = relativistic_gamma(float(state.energy)) / relativistic_gamma(energy)
     plain = replace(structure, shapes=structure.shapes[:0], ratios=structure.ratios[:0])
     elastic = coefficients(plain, state)[0].detach().numpy()
     rows, ratios, parameters = [], [], []
     for kind, hkl in families:
-        words = ",".join(str(i) for i in hkl)
-        place = np.flatnonzero(np.all(structure.hkl == np.array(hkl), axis=1))
-        if not len(place):
-            raise SettingError(
-                f"U_g of {words} does not affect these images (another zone, or too far out); free one that does"
-            )
-        size = abs(elastic[place[0]])
-        room = float(in_phase(crystal, np.array([hkl]), float(state.energy), structure.factors)[0])
+        words, place = ",".join(str(i) for i in hkl), np.array([hkl])
+        if not members(crystal, hkl) & {tuple(row) for row in structure.hkl.tolist()}:
+            raise SettingError(does_not_affect(hkl))
+        one = replace(plain, hkl=place, absorption=None, shapes=plain.shapes[:, :1], ratios=plain.ratios[:, :1])
+        own = complex(coefficients(one, state)[0].detach()[0])
+        room = float(in_phase(crystal, place, energy, structure.factors)[0])
+        size = abs(own) / heavier
         relative = size > WEAK * room
-        found = _family(crystal, structure.hkl, hkl, elastic[place[0]] / size if relative else 1.0)
+        found = _family(crystal, structure.hkl, hkl, own / abs(own) if relative else 1.0)
         if not found:
             raise SettingError(f"Ug:{words} cannot be free: the space group of {crystal.name} forbids it")
         for across, shape in enumerate(found):
@@ -154,8 +168,8 @@ def add_families(
             reach = REACH * wide
             parameters.append(Parameter(name, kind, "ug_change", np.zeros(0), 0.0, -reach, reach, unit, 0.0, wide))
             ratio = np.divide(shape, elastic, out=np.zeros_like(shape), where=(np.abs(shape) > 0) & relative)
-            rows.append(np.zeros_like(shape) if relative else shape)
-            ratios.append(step * size * ratio)
+            rows.append(np.zeros_like(shape) if relative else heavier * shape)
+            ratios.append(step * abs(own) * ratio)
     filled = [replace(p, direction=np.eye(len(parameters))[i]) for i, p in enumerate(parameters)]
     if not filled:
         return plain, state.changed(ug_change=torch.zeros(0, dtype=torch.float64)), []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -54,9 +57,75 @@ def unit_variance(target: Target, residual: Tensor) -> float:
     return mean * correlated_pixels(target, residual)
 
 
-def covariance(
-    target: Target, residual: Tensor, slopes: Tensor, precision: FloatArray | None = None
-) -> FloatArray:
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What images say of the parameters to first order: the normal equations, image by image.
+
+    Attributes:
+        own: J_gᵀ J_g of every image: (g, p, p).
+        scores: J_gᵀ r_g: (g, p).
+        unit: v, the variance of an independent residual, see `unit_variance`.
+        model_error: whether what is left is not noise but faults of the model, much alike over a whole image.
+    """
+
+    own: FloatArray
+    scores: FloatArray
+    unit: float
+    model_error: bool
+
+    def curvature(self, precision: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
+        """Sizes of the columns of J, and H = JᵀJ + v P on those that are not 0, scaled to unit columns."""
+        total = self.own.sum(axis=0)
+        size = np.sqrt(np.maximum(np.diag(total), 0.0))
+        seen = size > 0.0
+        scaled = total[np.ix_(seen, seen)] / np.outer(size[seen], size[seen])
+        if precision is not None:
+            scaled += np.diag(self.unit * precision[seen] / size[seen] ** 2)
+        return size, scaled
+
+
+def evidence(target: Target, residual: Tensor, slopes: Tensor) -> Evidence:
+    """What one stack says.
+
+    Args:
+        target: the images and their weights.
+        residual: r: (g, pixel).
+        slopes: J: (p, g, pixel).
+    """
+    J, r = slopes.numpy().transpose(1, 0, 2), residual.numpy()
+    own, scores = J @ J.transpose(0, 2, 1), np.einsum("gpn,gn->gp", J, r)
+    return Evidence(own, scores, unit_variance(target, residual), target.weights == "correlation")
+
+
+def relative_weights(units: Sequence[float]) -> FloatArray:
+    """Weights of stacks that are fitted together, 1 for the first: the inverse of what is left of each."""
+    sizes = np.array(units)
+    sizes = np.maximum(sizes, 1e-12 * sizes.max())
+    return np.asarray(sizes[0] / sizes) if sizes[0] > 0.0 else np.ones(len(sizes))
+
+
+def together(stacks: Sequence[Evidence], places: Sequence[Sequence[int]]) -> Evidence:
+    """What several stacks say, each image in the unit of the first of them.
+
+    Args:
+        stacks: of each stack about its own parameters.
+        places: of these among all parameters, for each stack.
+    """
+    if len(stacks) == 1:
+        return stacks[0]
+    count = 1 + max(i for mine in places for i in mine)
+    own = np.zeros((sum(len(s.own) for s in stacks), count, count))
+    scores = np.zeros((len(own), count))
+    first = 0
+    for one, mine, weight in zip(stacks, places, relative_weights([s.unit for s in stacks]), strict=True):
+        images, where = slice(first, first + len(one.own)), np.array(mine, dtype=int)
+        own[images, where[:, None], where[None, :]] = weight * one.own
+        scores[images, where] = weight * one.scores
+        first += len(one.own)
+    return Evidence(own, scores, stacks[0].unit, any(s.model_error for s in stacks))
+
+
+def covariance(found: Evidence, precision: FloatArray | None = None) -> FloatArray:
     """Covariance of the parameters: (p, p), infinite for what the images do not determine.
 
     What is left of an image may be alike over many pixels, so that pixels cannot be counted. With v the variance
@@ -73,19 +142,17 @@ def covariance(
     stretched where v H⁻¹ is larger.
 
     Args:
-        target: which weights.
-        residual: r: (g, pixel).
-        slopes: J: (p, g, pixel).
+        found: what the images say.
         precision: 1 / σ² of the prior of each parameter, 0 for none: (p,).
     """
-    p, groups = len(slopes), len(residual)
-    size, inverse = _curvature(target, residual, slopes, precision)
+    p, groups = found.own.shape[1], len(found.own)
+    size, H = found.curvature(precision)
     seen = size > 0.0
     result = np.full((p, p), np.nan)
     result[np.diag_indices(p)] = np.inf
-    inner = unit_variance(target, residual) * inverse
-    if target.weights == "correlation" and groups > 1:
-        away = leave_one_out(target, residual, slopes, precision)[:, seen] * size[seen]
+    inner = found.unit * _inverse(H)
+    if found.model_error and groups > 1:
+        away = leave_one_out(found, precision)[:, seen] * size[seen]
         away = away - away.mean(axis=0)
         spread = away.T @ away * (groups - 1) / groups
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -97,67 +164,42 @@ def covariance(
     return result
 
 
-def leave_one_out(
-    target: Target, residual: Tensor, slopes: Tensor, precision: FloatArray | None = None
-) -> FloatArray:
+def leave_one_out(found: Evidence, precision: FloatArray | None = None) -> FloatArray:
     """By how much the parameters move, to first order, when a reflection is left out: (H - J_gᵀ J_g)⁻¹ J_gᵀ r_g.
 
     Args:
-        target: as for `covariance`, like the others.
-        residual: r: (g, pixel).
-        slopes: J: (p, g, pixel).
-        precision: of the priors: (p,).
+        found: what the images say.
+        precision: as for `covariance`.
 
     Returns:
         (g, p); 0 for a parameter that does not change the images.
     """
-    J, r = slopes.numpy(), residual.numpy()
-    size, _ = _curvature(target, residual, slopes, precision)
+    size, H = found.curvature(precision)
     seen = size > 0.0
-    scaled = J[seen] / size[seen][:, None, None]
-    own = np.einsum("pgn,qgn->gpq", scaled, scaled)
-    prior = _prior(target, residual, precision, size)[seen]
-    total = own.sum(axis=0) + np.diag(prior)
-    scores = np.einsum("pgn,gn->gp", scaled, r)
-    result = np.zeros((len(r), len(J)))
-    result[:, seen] = np.einsum("gpq,gq->gp", np.linalg.pinv(total - own, rcond=1e-12, hermitian=True), scores)
-    result[:, seen] /= size[seen]
+    scale = size[seen]
+    own = found.own[np.ix_(np.arange(len(found.own)), seen, seen)] / np.outer(scale, scale)
+    result = np.zeros(found.scores.shape)
+    result[:, seen] = np.einsum("gpq,gq->gp", _inverse(H - own), found.scores[:, seen] / scale) / scale
     return result
 
 
-def _curvature(
-    target: Target, residual: Tensor, slopes: Tensor, precision: FloatArray | None
-) -> tuple[FloatArray, FloatArray]:
-    """Sizes of the columns of J, and H⁻¹ of those that are not 0, all scaled to unit columns."""
-    J = slopes.flatten(1).numpy()
-    size = np.linalg.norm(J, axis=1)
-    seen = size > 0.0
-    scaled = J[seen] / size[seen][:, None]
-    prior = _prior(target, residual, precision, size)[seen]
-    return size, np.linalg.pinv(scaled @ scaled.T + np.diag(prior), rcond=1e-12, hermitian=True)
-
-
-def _prior(target: Target, residual: Tensor, precision: FloatArray | None, size: FloatArray) -> FloatArray:
-    """The diagonal v P on scaled parameters: (p,)."""
-    if precision is None or not precision.any():
-        return np.zeros(len(size))
-    return np.asarray(unit_variance(target, residual) * precision / np.where(size > 0.0, size, 1.0) ** 2)
-
-
-def response(slopes: Tensor, change: Tensor, prior: FloatArray | None = None) -> FloatArray:
+def response(found: Evidence, change: FloatArray, precision: FloatArray | None = None) -> FloatArray:
     """By how much the parameters move, to first order, when the residual changes: -H⁻¹ Jᵀ dr: (p,).
 
     Args:
-        slopes: J: (p, g, pixel).
-        change: dr: (g, pixel).
-        prior: the diagonal that priors add to JᵀJ, see `covariance`: (p,).
+        found: what the images say.
+        change: Jᵀ dr: (p,).
+        precision: as for `covariance`.
     """
-    J = slopes.flatten(1).numpy()
-    size = np.linalg.norm(J, axis=1)
-    size = np.where(size > 0.0, size, 1.0)
-    scaled = J / size[:, None]
-    total = scaled @ scaled.T + np.diag(np.zeros(len(J)) if prior is None else prior / size**2)
-    return np.asarray(-np.linalg.pinv(total, rcond=1e-12) @ (scaled @ change.numpy().ravel()) / size)
+    size, H = found.curvature(precision)
+    seen = size > 0.0
+    result = np.zeros(len(size))
+    result[seen] = -_inverse(H) @ (change[seen] / size[seen]) / size[seen]
+    return result
+
+
+def _inverse(matrix: FloatArray) -> FloatArray:
+    return np.asarray(np.linalg.pinv(matrix, rcond=1e-12, hermitian=True))
 
 
 def standard_uncertainties(matrix: FloatArray) -> FloatArray:

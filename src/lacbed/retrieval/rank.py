@@ -16,8 +16,9 @@ from lacbed.errors import LacbedError
 from lacbed.experiment.experiment import Experiment, largest_binning
 from lacbed.refinement.objective import make_target, mean_z
 from lacbed.refinement.options import RefinementOptions
-from lacbed.refinement.refine import Refinement, refine
+from lacbed.refinement.refine import refine
 from lacbed.refinement.report import refined_crystal
+from lacbed.refinement.result import Refinement
 from lacbed.refinement.scan import OnProgress
 
 if TYPE_CHECKING:

@@ -1,8 +1,9 @@
-"""Elastic electron scattering factors of neutral atoms in the first Born approximation."""
+"""Elastic electron scattering factors of atoms and ions in the first Born approximation."""
 
 import torch
 
 from lacbed.errors import ScatteringError
+from lacbed.scattering._charged import ionic_change, split_species
 from lacbed.scattering._tables import coefficients
 
 
@@ -20,14 +21,15 @@ def elastic_factor(element: str, s: torch.Tensor, table: str = "kirkland") -> to
       Peng, Ren, Dudarev & Whelan, Acta Cryst. A52 (1996) 257; Int. Tables C, table 4.3.2.2.
     * "doyle-turner": Σ a exp(-b s²), four Gaussians. 54 elements, only for s < 2 1/Å.
       Doyle & Turner, Acta Cryst. A24 (1968) 390.
+    * "ionic": "kirkland" for atoms, and with `ionic_change` for ions, such as "O2-".
 
     The Gaussians of the last two vanish above their range, where the true factor falls as 1/s²: see
     `validity_limit`. No warning is given, because thermal motion often makes that region irrelevant.
 
     Args:
-        element: Symbol of the neutral element, such as "Fe"; "D" is taken as "H".
+        element: Symbol of the neutral element, such as "Fe"; "D" is taken as "H". For "ionic" also of an ion.
         s: sin θ / λ = |g| / 2 in 1/Å, any shape, floating point.
-        table: One of FACTOR_TABLES.
+        table: One of FACTORS.
 
     Returns:
         f_e in Å: shape, dtype and device of `s`, differentiable in `s`. Computed in double precision,
@@ -36,6 +38,10 @@ def elastic_factor(element: str, s: torch.Tensor, table: str = "kirkland") -> to
     Raises:
         ScatteringError: If the table does not exist or lacks the element, or `s` is not floating point.
     """
+    if table == "ionic":
+        symbol, charge = split_species(element)
+        neutral = elastic_factor(symbol, s)
+        return neutral + ionic_change(symbol, charge, s) if charge else neutral
     row = coefficients(element, table)
     s_squared = torch.square(working_precision(s))
     if table == "kirkland":

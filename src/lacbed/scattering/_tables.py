@@ -10,6 +10,9 @@ from lacbed.errors import ScatteringError
 FACTOR_TABLES: tuple[str, ...] = ("kirkland", "lobato", "peng", "doyle-turner")
 """Names of the elastic tables, the default first."""
 
+FACTORS: tuple[str, ...] = (*FACTOR_TABLES, "ionic")
+"""What a simulation takes: a table of neutral atoms, or "kirkland" with the charges of the sites added."""
+
 _VALIDITY_LIMITS = {"kirkland": 6.0, "lobato": 6.0, "peng": 2.0, "doyle-turner": 2.0}
 _ABSORPTIVE_FILE = "thomas-absorptive"
 
@@ -35,7 +38,7 @@ def covered_elements(table: str) -> frozenset[str]:
         ScatteringError: If there is no table of that name.
     """
     check_table(table)
-    return frozenset(_rows(table))
+    return frozenset(rows_of_table(table))
 
 
 def check_table(table: str) -> None:
@@ -52,9 +55,9 @@ def coefficients(element: str, table: str) -> torch.Tensor:
     """
     check_table(table)
     symbol = neutral_symbol(element)
-    rows = _rows(table)
+    rows = rows_of_table(table)
     if symbol not in rows:
-        others = [name for name in FACTOR_TABLES if symbol in _rows(name)]
+        others = [name for name in FACTOR_TABLES if symbol in rows_of_table(name)]
         remedy = f"It is in: {', '.join(others)}." if others else "No table holds it; neutral H to Lr are known."
         raise ScatteringError(f"Table {table!r} has no electron scattering factor for {element!r}. {remedy}")
     return rows[symbol][0]
@@ -66,7 +69,7 @@ def absorptive_coefficients(element: str) -> torch.Tensor:
     Raises:
         ScatteringError: If the table does not hold the element.
     """
-    rows = _rows(_ABSORPTIVE_FILE)
+    rows = rows_of_table(_ABSORPTIVE_FILE)
     symbol = neutral_symbol(element)
     if symbol not in rows:
         raise ScatteringError(f"No absorptive scattering factor for {element!r}; neutral H to Lr are known.")
@@ -80,8 +83,8 @@ def neutral_symbol(element: str) -> str:
 
 
 @cache
-def _rows(name: str) -> dict[str, torch.Tensor]:
-    """All rows of one file by element, each tensor (rows, columns) in float64."""
+def rows_of_table(name: str) -> dict[str, torch.Tensor]:
+    """All rows of one file by element or species, each tensor (rows, columns) in float64."""
     text = resources.files(__package__).joinpath("data", f"{name}.csv").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     numbers: dict[str, list[list[float]]] = {}

@@ -1,0 +1,88 @@
+"""Ionicity and stretched valence shells as parameters: slopes, truth found again, bad input."""
+
+import numpy as np
+import pytest
+import torch
+from gradient_cases import finite_difference, small_plan
+
+import lacbed
+from lacbed import Crystal, TiltGrid
+from lacbed.errors import ScatteringError, SettingError
+from lacbed.geometry.frame import make_frame
+from lacbed.refinement.model import BlochModel, images
+from lacbed.refinement.options import RefinementOptions
+from lacbed.refinement.parameter import state_function
+from lacbed.refinement.parameters import build_parameters
+from lacbed.refinement.problem import Measured
+from lacbed.refinement.refine import refine
+from lacbed.state import crystal_state
+
+MGO = Crystal.named("MgO").with_charges({"Mg": 2, "O": -2})
+ZNS = Crystal.named("ZnS").with_charges({"Zn": 2, "S": -2})
+HKL = ((0, 0, 0), (1, -1, 1), (0, 0, 2), (2, -2, 0))
+NAMES = ("ionicity", "kappa")
+
+
+@pytest.mark.parametrize("absorption", [("proportional", 8.0), "thomas"])
+def test_slopes_against_finite_differences(absorption):
+    plan, state = small_plan(MGO, (1, 1, 0), absorption, "lattice", pixels=3)
+    parameters = build_parameters(MGO, state, NAMES, absorption)
+    assert [p.name for p in parameters] == ["ionicity", "kappa:Mg"]  # O has no positive ion in the table
+    assert (parameters[1].expected, parameters[1].spread) == (1.0, 0.05)
+    state_of = state_function(state, parameters)
+    start = torch.tensor([0.4, 1.03], dtype=torch.float64)
+    _, columns, _ = BlochModel(plan).jacobian(state_of, start)
+    for i, column in enumerate(columns):
+
+        def at(x, i=i):
+            return images(plan, state_of(torch.where(torch.arange(2) == i, x, start)))
+
+        expected = finite_difference(at, float(start[i]), 1e-3)
+        assert float(expected.abs().max()) > 1e-4
+        assert float((column - expected).abs().max()) <= 1e-6 * float(expected.abs().max()) + 1e-10
+
+
+def test_charges_are_found_again():
+    grid = TiltGrid(14, k_max=0.4)
+    model = lacbed.prepare_model(
+        MGO, beams=50, zone_axis=(1, 1, 0), energy=200e3, thicknesses=(520.0,), grid=grid, hkl=HKL
+    )
+    state = lacbed.model_state(model)
+    truth = lacbed.intensities(model, state.changed(ionicity=torch.full_like(state.ionicity, 0.6)))
+    counts = np.random.default_rng(1).poisson(3e3 * truth[0].detach().numpy()).astype(float)
+    measured = Measured(counts, HKL, make_frame(MGO, (1, 1, 0)), 200e3, 0.4)
+    options = RefinementOptions(
+        ("thickness", "B", "ionicity"),
+        (520.0,),
+        beams=50,
+        absorption=None,
+        blur=0.05,
+        starts=1,
+        steps=5,
+        align="none",
+        weights="poisson",
+        common_scale=True,
+    )
+    found = refine(measured, MGO, options)
+    names = [p.name for p in found.parameters]
+    matrix = found.covariance - np.outer(found.bias, found.bias)  # the truth has no more beams
+    place = names.index("ionicity")
+    uncertainty = float(np.sqrt(matrix[place, place]))
+    assert uncertainty < 0.1
+    assert abs(found.values[place] - 0.6) < 4.0 * uncertainty
+
+
+@pytest.mark.parametrize(
+    ("crystal", "name", "factors", "words"),
+    [
+        (MGO, "ionicity", "ionic", "starts from neutral atoms"),
+        (Crystal.named("MgO"), "ionicity", "kirkland", "no site of MgO has a charge"),
+        (ZNS, "ionicity", "kirkland", "no X-ray scattering factor"),
+        (MGO, "kappa:O2", "kirkland", "no positive ion of O"),
+        (MGO, "ionicity:O2", "kirkland", "does not belong to a site"),
+    ],
+)
+def test_what_cannot_be_free_is_said(crystal, name, factors, words):
+    options = RefinementOptions((name,), factors=factors)
+    with pytest.raises((SettingError, ScatteringError), match=words):
+        build_parameters(crystal, crystal_state(crystal, 2e5, 0.5), (name,), None, options)
