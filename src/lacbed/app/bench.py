@@ -47,7 +47,7 @@ def fit(view: View, files: Mapping[str, bytes], send: Send, budget: int) -> None
     from lacbed.refinement.options import FitSettings
 
     send({"kind": "progress", "phase": "reading the measured patterns", "fraction": None}, b"")
-    crystal, experiment = crystal_of(view), _read(files, budget)
+    crystal, experiment = crystal_of(view), read_experiment(files, budget)
     measured = {"kind": "measured", **_about_experiment(experiment), "crystal": crystal.name}
     send(measured, experiment.images.astype("<f4").tobytes())
     settings = FitSettings(view.tried_thicknesses, view.absorption, device="cpu")  # type: ignore[arg-type]
@@ -122,7 +122,7 @@ def refine(view: View, files: Mapping[str, bytes], send: Send, budget: int, arou
     from lacbed.refinement.refine import refine
 
     send({"kind": "progress", "phase": "reading the measured patterns", "fraction": None}, b"")
-    crystal, experiment = crystal_of(view), _read(files, budget)
+    crystal, experiment = crystal_of(view), read_experiment(files, budget)
     options = RefinementOptions(thicknesses=starts(around), absorption=view.absorption)  # type: ignore[arg-type]
     start = time.perf_counter()
     last = -1.0
@@ -172,7 +172,7 @@ def _refined(numbers: Mapping[str, Any]) -> Header:
     return found
 
 
-def _read(files: Mapping[str, bytes], budget: int) -> Experiment:
+def read_experiment(files: Mapping[str, bytes], budget: int) -> Experiment:
     """The experiment in the files; messages name no place on the disk."""
     from lacbed.experiment.folder import load_experiment
 

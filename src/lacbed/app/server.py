@@ -52,6 +52,7 @@ STATIC = (
     "profile.js",
     "series.js",
     "session.js",
+    "solve.js",
     "state.js",
     "stream.js",
     "structure.js",
@@ -67,7 +68,9 @@ THICKNESS = "@thickness"
 HKL = "@hkl"
 """The same for the reflection."""
 
-BENCH = ("fit", "refine")
+BENCH = ("fit", "refine", "solve")
+SEARCHING = 0.6
+"""Part of the longest computation that a search may take; the rest is for what follows from it."""
 STREAMS = ("preview", "simulate", "series", "montage")
 
 
@@ -90,7 +93,7 @@ def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starl
             await pool.close()
 
     async def about(_: Request) -> Response:
-        return JSONResponse({**_about(), **await pool.ready()})
+        return JSONResponse({**_about(), **await pool.ready(), "search_seconds": SEARCHING * limits.job_seconds})
 
     async def describe(request: Request) -> Response:
         view = parse_view(await read_json(request, limits))
@@ -121,6 +124,8 @@ def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starl
         more: Header = {"files": header["files"]}
         if task == "refine":
             more["around"] = check_number("the thickness to begin from", header.get("around"), 1, 20_000, unit="Å")
+        if task == "solve":
+            more |= {"solve": header.get("solve"), "longest": SEARCHING * limits.job_seconds}
         if pool.is_full:
             raise BusyError("too many computations are waiting on this machine; try again in a minute")
         parts = _stream(task, view, pool, results, more, payload)
@@ -196,10 +201,12 @@ def _forward(header: Header, payload: bytes, view: View, results: Results) -> by
 def _too_long_text(limits: Limits, task: str) -> str:
     if task == "preview":
         return "no preview: the cell is too large for a quick one; the full computation goes on when you let go"
-    simpler = "a shorter series" if task in BENCH else "fewer pixels, a smaller extent"
+    simpler = "fewer pixels, a smaller extent or no absorption"
+    if task in BENCH:
+        simpler = "a shorter time" if task == "solve" else "a shorter series or no absorption"
     return (
-        f"stopped after {limits.job_seconds:g} s, the longest that a computation may take here; ask for {simpler} "
-        "or no absorption, or start lacbed app with a longer --time-limit"
+        f"stopped after {limits.job_seconds:g} s, the longest that a computation may take here; ask for "
+        f"{simpler}, or start lacbed app with a longer --time-limit"
     )
 
 

@@ -4,7 +4,7 @@ It reads messages from its standard input and writes messages to its standard ou
 
     request    {"task": "simulate", "view": {...}, "budget": bytes}
     stop       {"task": "stop"}, while a request is done: give it up; the end is then {"kind": "stopped"}
-    answers    {"kind": "progress" | "pattern" | "result" | "facts" | "figure" | "fit", ...}, any number
+    answers    {"kind": "progress" | "pattern" | "result" | "facts" | "figure" | "fit" | "solved", ...}, any number
     the end    {"kind": "done"}, or {"kind": "error", "message": ...}
 """
 
@@ -99,11 +99,15 @@ def answer(request: Header, payload: bytes, send: Send) -> None:
 
         facts, image = describe(view)
         send({"kind": "facts", **facts, "cif": crystal_of(view).to_cif()}, image.tobytes())
-    elif task in ("fit", "refine"):
+    elif task in ("fit", "refine", "solve"):
         from lacbed.app import bench
 
         measured = files.parse_files(request["files"], payload)
-        if task == "fit":
+        if task == "solve":
+            from lacbed.app.solving import parse_search, solve
+
+            solve(parse_search(request["solve"], request["longest"]), measured, send, request["budget"])
+        elif task == "fit":
             bench.fit(view, measured, send, request["budget"])
         else:
             bench.refine(view, measured, send, request["budget"], request["around"])

@@ -19,6 +19,7 @@ from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.refine import refine
 from lacbed.refinement.report import refined_crystal
 from lacbed.refinement.result import Refinement
+from lacbed.refinement.scan import OnProgress
 
 if TYPE_CHECKING:
     from lacbed.retrieval.sharpen import Sharpened
@@ -53,7 +54,11 @@ class Candidate:
 
 
 def ranked(
-    experiment: Experiment, crystals: Sequence[Crystal], best: Sharpened, most: int
+    experiment: Experiment,
+    crystals: Sequence[Crystal],
+    best: Sharpened,
+    most: int,
+    on_progress: OnProgress | None = None,
 ) -> tuple[Candidate, ...]:
     """The candidates, those that were refined first and the best of these on top.
 
@@ -62,6 +67,7 @@ def ranked(
         crystals: candidates.
         best: the columns that they project to; where refinement begins.
         most: how many are refined.
+        on_progress: as `lacbed.refine` calls it.
     """
     if not crystals or not most:
         return tuple(Candidate(crystal, None, math.nan) for crystal in crystals)
@@ -79,7 +85,7 @@ def ranked(
     done: list[Candidate] = []
     for crystal in crystals[:most]:
         try:
-            result = refine(small.masked(mask), crystal, options)
+            result = refine(small.masked(mask), crystal, options, on_progress=on_progress)
         except LacbedError:
             continue
         rest = np.where(mask, np.nan, small.images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from lacbed.experiment.experiment import Experiment
 from lacbed.io.checks import check_number, check_whole
 from lacbed.projection import labelled_mean
 from lacbed.retrieval.candidates import assignments, crystals_of, space_groups_of
-from lacbed.retrieval.columns import ColumnModel, potential_of
+from lacbed.retrieval.columns import ColumnModel, Columns, potential_of
 from lacbed.retrieval.comparison import Comparison
 from lacbed.retrieval.elements import Guess, check_elements, guesses
 from lacbed.retrieval.labels import without_wrong, wrong_labels
@@ -26,7 +27,7 @@ from lacbed.retrieval.plane_group import PlaneOperation, operations_of_potential
 from lacbed.retrieval.points import Points, lattice_points, make_points
 from lacbed.retrieval.projection_cell import ProjectedCell, projected_cell
 from lacbed.retrieval.rank import Candidate, ranked
-from lacbed.retrieval.search import RESOLUTION, Search, SearchState, Trial, side_by_side
+from lacbed.retrieval.search import KEPT, RESOLUTION, Search, SearchState, Trial, side_by_side
 from lacbed.retrieval.sharpen import Sharpened, sharpened
 from lacbed.settings import MAX_THICKNESS
 
@@ -42,6 +43,9 @@ RIVALS = 4
 
 SOLVED = 0.5
 """Score from which a structure counts as solved."""
+
+STEP_SECONDS = 0.3
+"""Between two steps that are told during a round."""
 
 _DATA = 5  # intensities for each parameter of the columns, at the least
 _PIXELS = 128
@@ -147,23 +151,41 @@ class Solution:
         Args:
             pixels: n; (n, n) whatever the shape of the projected cell.
         """
-        orders = lattice_points(self.cell.basis, RESOLUTION)
-        U = potential_of(self.best.columns, orders, self.cell.basis).sum(axis=0)
-        spectrum = np.zeros((pixels, pixels), dtype=complex)
-        spectrum[orders[:, 1] % pixels, orders[:, 0] % pixels] = U
-        volts = H2_OVER_2M / (1.0 + self.experiment.energy / ELECTRON_REST_ENERGY)
-        return labelled_mean(
-            np.fft.ifft2(spectrum).real * pixels**2 * volts,
-            self.cell.edges,
-            self.cell.frame.zone_axis,
-            resolution=RESOLUTION,
-            thickness=self.thickness,
-            energy=self.experiment.energy,
-        )
+        return columns_map(self.best.columns, self.cell, self.experiment.energy, pixels, self.thickness)
+
+
+def columns_map(
+    columns: Columns, cell: ProjectedCell, energy: float, pixels: int = _PIXELS, thickness: float | None = None
+) -> xr.DataArray:
+    """The potential of columns averaged along the beam in V, up to `RESOLUTION`: (v, u).
+
+    Args:
+        columns: of a structure.
+        cell: their projected cell.
+        energy: of the electrons in eV.
+        pixels: n; (n, n) whatever the shape of the projected cell.
+        thickness: in Å, for the label; default that of the columns.
+    """
+    orders = lattice_points(cell.basis, RESOLUTION)
+    U = potential_of(columns, orders, cell.basis).sum(axis=0)
+    spectrum = np.zeros((pixels, pixels), dtype=complex)
+    spectrum[orders[:, 1] % pixels, orders[:, 0] % pixels] = U
+    volts = H2_OVER_2M / (1.0 + energy / ELECTRON_REST_ENERGY)
+    return labelled_mean(
+        np.fft.ifft2(spectrum).real * pixels**2 * volts,
+        cell.edges,
+        cell.frame.zone_axis,
+        resolution=RESOLUTION,
+        thickness=columns.thickness if thickness is None else thickness,
+        energy=energy,
+    )
 
 
 Tell = Callable[[str, float, SearchState], None]
 """Called with a few words, the fraction of the time used, and where the search stands."""
+
+Step = Callable[[float, SearchState], None]
+"""Called with the fraction of the time used and where the search stands, minima of this round included."""
 
 
 def solve_structure(
@@ -174,6 +196,7 @@ def solve_structure(
     resume: SearchState | None = None,
     on_progress: Tell | None = None,
     on_checkpoint: Callable[[SearchState], None] | None = None,
+    on_step: Step | None = None,
 ) -> Solution:
     """Find the columns of atoms of an unknown crystal, its thickness and elements, and crystals that fit them.
 
@@ -188,6 +211,8 @@ def solve_structure(
         resume: where an earlier search stood.
         on_progress: called as the search goes on.
         on_checkpoint: given the state after every round.
+        on_step: called several times a second, by any thread but never by two at once; what it raises ends the
+            search.
 
     Returns:
         The best structure and how far it can be trusted. `lacbed.retrieval.solve_files.write_solution` makes a
@@ -203,10 +228,11 @@ def solve_structure(
     check_enough(points, wanted.columns)
     search = Search(Comparison(ColumnModel(points)), wanted.columns, wanted.thickness, wanted.seed)
     tell: Tell = on_progress or (lambda _what, _fraction, _state: None)
-    state, stopped = _run(search, resume or SearchState(), wanted, tell, on_checkpoint)
+    step: Step = on_step or (lambda _fraction, _state: None)
+    state, stopped = _run(search, resume or SearchState(), wanted, tell, on_checkpoint, step)
     if not state.trials:
         raise SettingError("the time is too short to reach a single minimum; give more of it (--time)")
-    return _finished(experiment, projected, search, state, wanted, stopped, tell)
+    return _finished(experiment, projected, search, state, wanted, stopped, tell, step)
 
 
 def search_points(experiment: Experiment, cell: ProjectedCell) -> Points:
@@ -239,6 +265,7 @@ def _run(
     wanted: SolveOptions,
     tell: Tell,
     keep: Callable[[SearchState], None] | None,
+    step: Step,
 ) -> tuple[SearchState, str]:
     """Rounds until the best stands out, the time is over, or someone stops it; and what ended them."""
     clock, cpu = time.monotonic(), time.process_time()
@@ -247,10 +274,24 @@ def _run(
         return (time.monotonic() - clock) / wanted.seconds
 
     fresh: list[Trial] = []
+    last, told, one_at_a_time = clock, state, threading.Lock()
+    counted = 0
+
+    def expired() -> bool:
+        nonlocal last, told, counted
+        with one_at_a_time:
+            if time.monotonic() - last > STEP_SECONDS:
+                if (told.round, counted) != (state.round, len(fresh)):
+                    counted = len(fresh)
+                    told = replace(state, trials=tuple(search.merged([*state.trials, *fresh])[:KEPT]))
+                step(min(1.0, used()), told)
+                last = time.monotonic()
+        return used() > 1.0
+
     while not search.finished(state):
         fresh.clear()
         try:
-            after = search.round(state, lambda: used() > 1.0, fresh.append)
+            after = search.round(state, expired, fresh.append)
             state = replace(after, cpu=state.cpu + time.process_time() - cpu)
             cpu = time.process_time()
             best = state.trials[0] if state.trials else None
@@ -281,6 +322,7 @@ def _finished(
     wanted: SolveOptions,
     stopped: str,
     tell: Tell,
+    step: Step,
 ) -> Solution:
     """The best structures brought to their best, compared, and what follows from the first."""
     families = search.families(state.trials)[:RIVALS]
@@ -305,7 +347,7 @@ def _finished(
     candidates: tuple[Candidate, ...] = ()
     if stopped != "stopped":
         tell("looking for crystals", 1.0, state)
-        candidates = _candidates(experiment, cell, best, elements, operations, wanted, tell, state)
+        candidates = _candidates(experiment, cell, best, elements, operations, wanted, tell, step, state)
     polarity = _polarity(experiment, cell, best, matrices)
     if score < SOLVED:
         notes.insert(0, "not solved: the best structure does not stand out enough to be trusted")
@@ -361,6 +403,7 @@ def _candidates(
     operations: Sequence[PlaneOperation],
     wanted: SolveOptions,
     tell: Tell,
+    step: Step,
     state: SearchState,
 ) -> tuple[Candidate, ...]:
     """Crystals for the most likely elements, refined and ranked."""
@@ -370,9 +413,10 @@ def _candidates(
         found += crystals_of(cell, places, chosen, groups)[:2]
         if len(found) >= 2 * max(1, wanted.refined):
             break
-    tell(f"refining {min(len(found), wanted.refined)} candidates", 1.0, state)
+    count = min(len(found), wanted.refined)
+    tell(f"refining {count} candidate{'' if count == 1 else 's'}", 1.0, state)
     try:
-        return ranked(experiment, found, best, wanted.refined)
+        return ranked(experiment, found, best, wanted.refined, lambda _what, _fraction: step(1.0, state))
     except LacbedError as error:
         tell(f"candidates are not refined: {error}", 1.0, state)
         return tuple(Candidate(crystal, None, math.nan) for crystal in found)

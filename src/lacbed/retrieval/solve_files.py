@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,9 @@ def fingerprint(experiment: Experiment, cell: tuple[float, ...], options: SolveO
     return digest.hexdigest()[:16]
 
 
-def save_state(folder: Path, state: SearchState, mark: str) -> None:
-    """Write where a search stands, whole or not at all."""
-    content = {
+def state_to_json(state: SearchState, mark: str) -> dict[str, Any]:
+    """Where a search stands, as JSON holds it."""
+    return {
         "fingerprint": mark,
         "round": state.round,
         "draws": state.draws,
@@ -50,22 +51,22 @@ def save_state(folder: Path, state: SearchState, mark: str) -> None:
             for t in state.trials
         ],
     }
-    with replacing(folder / STATE) as temporary:
-        temporary.write_text(json.dumps(content), encoding="utf-8")
 
 
-def load_state(folder: Path, mark: str) -> SearchState:
+def state_from_json(content: Mapping[str, Any], mark: str, name: str) -> SearchState:
     """Where an interrupted search stood.
 
+    Args:
+        content: what `state_to_json` made.
+        mark: fingerprint of the search that goes on.
+        name: of the place that it comes from, for messages.
+
     Raises:
-        FileFormatError: if the state is damaged, impossible, or belongs to another search.
+        FileFormatError: if it is damaged, impossible, or belongs to another search.
     """
-    path = folder / STATE
-    content = read_json(path, "the state of a search", _LARGEST, FileFormatError)
     if content.get("fingerprint") != mark:
         raise FileFormatError(
-            f"{str(path)!r} belongs to another experiment, cell, settings or version of lacbed; choose another "
-            "folder"
+            f"{name} belongs to another experiment, cell, settings or version of lacbed; choose another folder"
         )
     good = (
         is_whole(content.get("round"), 0, 10**6)
@@ -76,13 +77,30 @@ def load_state(folder: Path, mark: str) -> SearchState:
         and len(content["trials"]) <= _MOST
     )
     if not good:
-        raise FileFormatError(f"cannot resume from {str(path)!r}: it is damaged; start again in another folder")
+        raise FileFormatError(f"cannot resume from {name}: it is damaged; start again in another folder")
     trials = tuple(
         Trial(columns_of(np.array(t["values"], dtype=float)), float(t["R"]), tuple(t["roots"]), int(t["round"]))
         for t in content["trials"]
     )
     history = tuple(float(v) for v in content["history"])
     return SearchState(content["round"], content["draws"], trials, history, float(content["cpu_seconds"]))
+
+
+def save_state(folder: Path, state: SearchState, mark: str) -> None:
+    """Write where a search stands, whole or not at all."""
+    with replacing(folder / STATE) as temporary:
+        temporary.write_text(json.dumps(state_to_json(state, mark)), encoding="utf-8")
+
+
+def load_state(folder: Path, mark: str) -> SearchState:
+    """Where an interrupted search stood.
+
+    Raises:
+        FileFormatError: as `state_from_json` does.
+    """
+    path = folder / STATE
+    content = read_json(path, "the state of a search", _LARGEST, FileFormatError)
+    return state_from_json(content, mark, repr(str(path)))
 
 
 def _is_trial(value: Any) -> bool:
@@ -220,6 +238,18 @@ def odds(column: tuple[Guess, ...], most: int = 4) -> str:
     return listed if by_element(column)[0][1] >= UNDECIDED else f"undecidable: {listed}"
 
 
+def in_words(solution: Solution) -> str:
+    """Whether the structure can be trusted, and what speaks for and against it."""
+    best, met = solution.best, len(solution.best.roots)
+    said = [
+        f"its R is {solution.gap:.2f} times that of the next structure",
+        f"{met} independent starts led to it" if met > 1 else "only one start led to it",
+        f"R is {best.residual:.3f}, and {best.held_out:.3f} at tilts that were held out",
+    ]
+    verdict = "Solved" if solution.solved else "Not solved: the structure must not be trusted"
+    return f"{verdict} (score {solution.score:.2f} of 1, no calibrated probability): {', '.join(said)}."
+
+
 def _write_report(folder: Path, name: str, solution: Solution, numbers: dict[str, Any]) -> None:
     facts = [
         ("", "solved" if solution.solved else "not solved"),
@@ -264,9 +294,7 @@ def _write_report(folder: Path, name: str, solution: Solution, numbers: dict[str
         f"{numbers['absorption_uncertainty']:.3f}) U, half-width "
         f"{numbers['half_width']:.4f} 1/Å.",
         "## Confidence",
-        f"R is {numbers['R']:.3f}, {numbers['R_held_out']:.3f} at tilts that were held out, and "
-        f"{numbers['gap']:.3f} times that of the next structure. It was met from {numbers['met']} independent "
-        f"starts. The inverted structure has {numbers['polarity']:.3f} times its R.",
+        f"{in_words(solution)} The inverted structure has {numbers['polarity']:.3f} times its R.",
         report.figure(
             "search.png",
             "Residuals of all minima in the order in which they were found, and R of the "

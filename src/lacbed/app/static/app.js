@@ -18,6 +18,7 @@ import { line, showProfile } from "./profile.js";
 import { $, chosen, discs, exact, knobs, look, run, series, setSeries, shown, state } from "./state.js";
 import { drawPotential, element } from "./structure.js";
 import { showContrast, showPicture } from "./view.js";
+import { wireSolve } from "./solve.js";
 import { wireTilt } from "./tilt.js";
 import { wireZoom } from "./zoom.js";
 
@@ -145,7 +146,7 @@ function takeSession({ view, look: seen, files }) {
   Object.assign(state, view, { absorption: view.absorption ?? "none" });
   delete state.have;
   Object.assign(look, LOOK, seen, { view: seen.view === "fit" && !files.length ? "pattern" : (seen.view ?? "pattern") });
-  Object.assign(shown, { files: files.length ? files : null, fit: null, kept: null });
+  Object.assign(shown, { files: files.length ? files : null, fit: null, solution: null, kept: null });
   stop();
   offerOwn();
   showAll();
@@ -234,7 +235,7 @@ function wireLook() {
   $("help-open").addEventListener("click", () => $("help").showModal());
   $("use-fit").addEventListener("click", useFit);
   $("use-refined").addEventListener("click", useRefined);
-  $("refine").addEventListener("click", () => compute(true));
+  $("refine").addEventListener("click", () => compute("refine"));
   wireFit();
 }
 
@@ -247,7 +248,7 @@ function lookAt(view) {
   showPicture({ everything: true });
   if (run.job && (run.job.view === "fit") === (view === "fit")) return;
   const there = { discs: discs()?.stage === "exact", fit: shown.fit?.simulated, tilt: true, pattern: exact() && series() }[view];
-  if (run.job?.refining && there) return; // minutes of work are not given up for a look elsewhere
+  if (run.job?.task && there) return; // minutes of work are not given up for a look elsewhere
   if (!there) compute();
 }
 
@@ -274,6 +275,15 @@ function useRefined() {
   own([{ key: "cif 0", text: `${refined.crystal} refined (your CIF)`, name: "", cif: refined.cif, title: `${refined.crystal} refined`, block: "" }]);
   showLook();
   knobs.view("pattern", true);
+  setCrystal(owned[0]);
+}
+
+/** Take a crystal that a search has found as the crystal, and fit it. */
+function useCandidate(candidate, i) {
+  const { answer } = shown.solution;
+  const title = `${answer.name} candidate ${i + 1}`;
+  state.b_iso = null;
+  own([{ key: "cif 0", text: `${title}, ${candidate.formula} (your CIF)`, name: "", cif: candidate.cif, title, block: "" }]);
   setCrystal(owned[0]);
 }
 
@@ -350,6 +360,7 @@ async function begin() {
     again(hash, mine);
   });
   wireFigure(save);
+  wireSolve(useCandidate, save, about.search_seconds);
   knobs.session = takeSession;
   start(problem);
   return true;

@@ -3,11 +3,12 @@
 import { setCrystal } from "./act.js";
 import { isMeasured, saveFit } from "./fit.js";
 import { shownDiscs } from "./facts.js";
-import { cancel, complain, compute, describe, stop } from "./jobs.js";
+import { complain, compute, describe, stop } from "./jobs.js";
 import { halfWidth, labelOf, stem } from "./names.js";
 import { profileTable } from "./profile.js";
-import { $, busy, current, discs, exact, knobs, look, series, shown, snapshot, sourceOf, state } from "./state.js";
+import { $, busy, current, discs, exact, knobs, look, run, series, shown, snapshot, sourceOf, state } from "./state.js";
 import { isSession, makeSession, openSession } from "./session.js";
+import { cancelSearch } from "./solve.js";
 import { allMessages, post } from "./stream.js";
 import { element } from "./structure.js";
 import { tiltLabel } from "./tilt.js";
@@ -63,7 +64,7 @@ async function bring(files) {
   const cif = others.find((file) => /\.m?cif$/i.test(file.name)) ?? (measured.length ? null : others[0]);
   if (measured.length) {
     shown.files = measured;
-    shown.fit = null;
+    shown.fit = shown.solution = null;
     look.view = "fit";
   }
   if (cif) await openCif(cif);
@@ -276,6 +277,6 @@ export function wireFiles() {
     }
     setTimeout(() => ($("copy").textContent = "Copy"), 1500);
   });
-  $("cancel").addEventListener("click", cancel);
-  $("again").addEventListener("click", () => { describe(); compute(); });
+  $("cancel").addEventListener("click", cancelSearch);
+  $("again").addEventListener("click", () => { describe(); compute(run.last?.view === look.view ? run.last.task : null, run.last?.asked); });
 }

@@ -6,6 +6,7 @@ import { swipePair } from "./compare.js";
 import { reflectionName, stem } from "./names.js";
 import { bounds, digits, draw, percentiles, zncc } from "./picture.js";
 import { $, look, plain, shown } from "./state.js";
+import { showSolution } from "./solve.js";
 import { element } from "./structure.js";
 
 const ENDING = /\.(json|npz|nc|tiff?)$/i;
@@ -36,12 +37,13 @@ export function showFit() {
   $("use-fit").hidden = $("refine").hidden = $("fit-chart").toggleAttribute("hidden", !fit.simulated);
   $("fit-at-row").hidden = !fit.series;
   showRefined(fit);
+  showSolution();
   $("fit-key").textContent = fit.simulated
     ? `Measured, simulated at ${plain(thicknessOf(fit))} Å, and their difference, each normalised. Choose one to enlarge it.`
     : "As measured. The fit appears beside them. Choose one to enlarge it.";
   const colours = table(look.colours, look.inverted);
   $("fit-pairs").replaceChildren(...fit.hkl.map((_, i) => figureOf(fit, i, colours)));
-  $("fit-pairs").classList.toggle("pixels", !look.smooth);
+  for (const id of ["fit-pairs", "solve-pairs"]) $(id).classList.toggle("pixels", !look.smooth);
   $("fit-pairs").classList.toggle("three", Boolean(fit.simulated));
   if (!fit.simulated) {
     $("fit-summary").textContent = `${fit.hkl.length} reflections, ${fit.pixels} × ${fit.pixels} pixels, half-width ${fit.half_width.toFixed(4)} Å⁻¹, as the files state.`;
@@ -169,7 +171,7 @@ function quality(fit, i) {
 }
 
 /** The images of one reflection; a click enlarges them. */
-function figureOf(fit, i, colours) {
+export function figureOf(fit, i, colours) {
   const name = reflectionName(fit.hkl[i], fit.of);
   const canvases = imagesOf(fit, i).map((image) => {
     const canvas = element("canvas", {});

@@ -3,6 +3,7 @@
 import { keepAddress } from "./address.js";
 import { showStructure } from "./facts.js";
 import { packMessage } from "./fit.js";
+import { takeSearch } from "./solve.js";
 import { $, busy, discs, equal, exact, keep, knobs, look, reduced, run, samePhysics, series, shown, snapshot, state, viewOf } from "./state.js";
 import { allMessages, messages, post } from "./stream.js";
 import { offerModels, showPicture } from "./view.js";
@@ -58,8 +59,8 @@ export async function preview() {
   busy(-1);
 }
 
-/** The full computation of what is looked at. */
-export async function compute(refining = false) {
+/** The full computation of what is looked at; of an experiment also a `task`, "refine" or "solve", and what it is `asked`. */
+export async function compute(task = null, asked = null) {
   if (look.view === "fit" && !shown.files) {
     if (!run.job) say("Waiting for measured patterns.", undefined);
     return;
@@ -67,14 +68,15 @@ export async function compute(refining = false) {
   stop();
   complain("");
   const of = { ...snapshot(), have: series()?.parts ? series().thicknesses : [] };
-  const mine = { controller: new AbortController(), of, view: look.view, refining, start: performance.now() };
-  run.job = mine;
+  const mine = { controller: new AbortController(), of, view: look.view, task, asked, start: performance.now() };
+  run.job = run.last = mine;
   run.refused = false;
   run.live.again = false; // the computation sends a preview of its own
   busy(1);
   $("again").hidden = true;
   $("cancel").hidden = false;
   say("Computing …", null);
+  if (task) showPicture();
   try {
     const response = await ask(mine);
     for await (const message of messages(response)) {
@@ -83,6 +85,7 @@ export async function compute(refining = false) {
     }
     if (run.job !== mine) return;
     finish();
+    if (task) showPicture();
     if (mine.view === "discs" && look.view === "pattern") moved(false); // the series was not asked for
   } catch (error) {
     if (run.job !== mine) return;
@@ -95,8 +98,9 @@ export async function compute(refining = false) {
 }
 
 /** Send the request for what is looked at. */
-async function ask({ of, view, refining, controller: { signal } }) {
-  if (refining) return post("/api/bench/refine", packMessage({ view: of, around: shown.fit.thickness }, shown.files), signal);
+async function ask({ of, view, task: bench, asked, controller: { signal } }) {
+  if (bench === "solve") return post("/api/bench/solve", packMessage({ view: of, solve: asked }, shown.files), signal);
+  if (bench === "refine") return post("/api/bench/refine", packMessage({ view: of, around: shown.fit.thickness }, shown.files), signal);
   if (view === "fit") return post("/api/bench/fit", packMessage({ view: of }, shown.files), signal);
   const task = view === "discs" ? "montage" : exact() ? "series" : "simulate";
   return post(`/api/stream/${task}`, of, signal);
@@ -110,10 +114,11 @@ export function stop() {
 
 /** Give up, and say that it can be taken up again. */
 export function cancel() {
+  const isSearch = run.job?.task === "solve";
   stop();
   run.refused = true;
-  say("Cancelled.", undefined);
-  $("again").hidden = false;
+  say(isSearch ? "Stopped; the best so far is kept." : "Cancelled.", undefined);
+  $("again").hidden = isSearch; // the card has buttons of its own
   showPicture();
 }
 
@@ -136,7 +141,9 @@ function refuse(text) {
 function take({ header, payload }, of, job) {
   if (header.kind === "progress") {
     if (!job) return; // a preview has nothing to say when it is done, which would leave this standing
-    say(`${header.phase[0].toUpperCase()}${header.phase.slice(1)} …${remaining(job, header)}`, header.fraction);
+    const phase = `${header.phase[0].toUpperCase()}${header.phase.slice(1)}`;
+    if (header.phase !== "searching") say(`${phase} …${remaining(job, header)}`, header.fraction);
+    else say(`${phase}, ${Math.round(header.fraction * job.asked.seconds)} of at most ${job.asked.seconds} s`, header.fraction);
   } else if (header.kind === "error") {
     refuse(header.message);
   } else if (header.kind === "measured") {
@@ -149,6 +156,10 @@ function take({ header, payload }, of, job) {
     showPicture();
   } else if (header.kind === "series") {
     Object.assign(shown.fit, { series: { thicknesses: header.thicknesses, images: new Float32Array(payload) } });
+    showPicture();
+  } else if (job?.task === "solve") {
+    takeSearch({ header, payload }, job);
+    if (header.kind === "solved") say(`Searched for ${header.seconds.toFixed(0)} s.`, undefined);
     showPicture();
   } else if (header.kind === "report") {
     shown.fit.report = payload;

@@ -51,14 +51,14 @@ export const look = {
  * picture A with which the one that is looked at is compared.
  */
 export const shown = {
-  results: [], rough: null, learned: null, fit: null, files: null, facts: null, potential: null, last: null, discs: null, kept: null,
+  results: [], rough: null, learned: null, fit: null, solution: null, files: null, facts: null, potential: null, last: null, discs: null, kept: null,
 };
 
 /** Where the probe is, in fractions of the picture from its upper left corner. */
 export const probe = { x: 0.5, y: 0.5, pinned: false, over: false };
 
-/** What runs: the computation, the previews of a drag, a number that grows with every change, and errands on their way. */
-export const run = { job: null, live: { busy: false, again: false }, turn: 0, errands: 0, refused: false };
+/** What runs: the computation and the last one that was begun, the previews of a drag, a number that grows with every change, and errands on their way. */
+export const run = { job: null, last: null, live: { busy: false, again: false }, turn: 0, errands: 0, refused: false };
 
 /** Begin (1) or end (-1) an errand. The page is at rest, and says so to screen readers and tests, when none is left. */
 export function busy(step) {

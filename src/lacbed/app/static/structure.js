@@ -65,8 +65,8 @@ export function showSites(body, notes, facts) {
   notes.replaceChildren(...remarks.map((note) => element("li", {}, note)));
 }
 
-/** Draw the projected potential in the true shape of its cell, repeated, one cell outlined. */
-export function drawPotential(canvas, values, potential) {
+/** Draw the projected potential in the true shape of its cell, repeated, one cell outlined with its columns numbered. */
+export function drawPotential(canvas, values, potential, columns = []) {
   const ratio = Math.min(2, window.devicePixelRatio || 1);
   const width = (canvas.width = Math.round(canvas.clientWidth * ratio));
   const height = (canvas.height = Math.round(canvas.clientHeight * ratio));
@@ -105,9 +105,24 @@ export function drawPotential(canvas, values, potential) {
     pen.setLineDash(wide < 2 ? [5 * ratio, 4 * ratio] : []);
     pen.stroke();
   }
-  pen.setTransform(1, 0, 0, 1, 0, 0);
   pen.setLineDash([]);
+  columns.forEach(({ u, v }, i) => numbered(pen, zoom * (u * a + v * b), -zoom * (u * c + v * d), i + 1, ratio));
+  pen.setTransform(1, 0, 0, 1, 0, 0);
   scaleBar(pen, 10 * ratio, height - 10 * ratio, zoom, roundLength((0.3 * width) / zoom), "Å", ratio);
+}
+
+/** A number in a ring. */
+function numbered(pen, x, y, number, ratio) {
+  pen.font = `600 ${11 * ratio}px system-ui, sans-serif`;
+  [pen.textAlign, pen.textBaseline] = ["center", "middle"];
+  pen.beginPath();
+  pen.arc(x, y, 9 * ratio, 0, 2 * Math.PI);
+  pen.fillStyle = "rgb(0 0 0 / 55%)";
+  pen.fill();
+  [pen.strokeStyle, pen.lineWidth, pen.fillStyle] = ["#fff", 1.4 * ratio, "#fff"];
+  pen.stroke();
+  pen.fillText(String(number), x, y + 0.5 * ratio);
+  pen.textAlign = "start";
 }
 
 /** A bar of a round length with its label, on a canvas. */
