@@ -31,6 +31,7 @@ from lacbed.refinement.report import refined_cif, summary
 from lacbed.refinement.result import Refinement
 from lacbed.refinement.structure import coefficients, make_structure
 from lacbed.refinement.uncertainties import (
+    Evidence,
     correlations,
     covariance,
     evidence,
@@ -421,6 +422,17 @@ def test_the_fingerprint_is_that_of_the_numbers_and_not_of_a_cif(monkeypatch):
 )
 def test_uncertainty_in_parentheses(value, su, text):
     assert with_uncertainty(value, su) == text
+
+
+def test_what_the_images_do_not_decide_is_held_fast_for_the_others():
+    slopes = np.random.default_rng(0).normal(size=(3, 40, 3))
+    slopes[:, :, 2] = 1e-9 * (slopes[:, :, 0] + slopes[:, :, 2])  # a blur of nearly 0, next to nothing
+    found = Evidence(slopes.transpose(0, 2, 1) @ slopes, np.zeros((3, 3)), 1.0, False)
+    held = covariance(found.without(np.array([False, False, True])))
+    two = covariance(replace(found, own=found.own[:, :2, :2], scores=found.scores[:, :2]))
+    np.testing.assert_allclose(held[:2, :2], two)
+    assert np.isinf(held[2, 2])
+    assert covariance(found)[0, 0] > 1.2 * held[0, 0]
 
 
 def test_the_variance_of_pixels_weights_them():

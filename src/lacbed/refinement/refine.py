@@ -161,9 +161,15 @@ def _finish(joint: Joint, progress: Progress, notes: list[str], say: OnProgress)
     places = joint.places
     plain = together([end.plain for end in ends], places)
     matrix, found = covariance(plain, precision), plain
+    # What is less certain than its whole range, such as a blur of nearly 0, is held fast for the others' sake.
+    blind = standard_uncertainties(matrix) > np.array([p.high - p.low for p in parameters])
+    if blind.any():
+        plain = found = plain.without(blind)
+        matrix = covariance(plain, precision)
     if any(start.moves is not None for start in progress.starts):
-        found = together([end.aligned for end in ends], places)
+        found = together([end.aligned for end in ends], places).without(blind)
         matrix = _merge(moved, matrix, covariance(found, precision))
+    matrix[blind, blind] = np.inf
     change, weights = np.zeros(len(parameters)), relative_weights([end.aligned.unit for end in ends])
     for mine, end, weight in zip(places, ends, weights.tolist(), strict=True):
         change[mine] += weight * end.change
@@ -269,7 +275,9 @@ def _doubts(
                 f"({su:.2g}); the uncertainty given includes both"
             )
     for p, su in zip(parameters, uncertainties, strict=True):
-        if su > ITS_PRIOR * p.spread and p.kind != "strain":
+        if not np.isfinite(su):
+            notes.append(f"the images do not decide {p.name}")
+        elif su > ITS_PRIOR * p.spread and p.kind != "strain":
             notes.append(f"the images do not decide {p.name}: what is given is little more than its prior")
     rho = correlations(matrix)
     for i, j in np.argwhere(np.triu(np.abs(rho) > TRADING, 1)):

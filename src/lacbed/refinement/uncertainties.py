@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -84,6 +85,11 @@ class Evidence:
             total = total + np.diag(self.unit * precision)
         size = np.where(seen, np.sqrt(np.maximum(np.diag(total), 0.0)), 0.0)
         return size, total[np.ix_(seen, seen)] / np.outer(size[seen], size[seen])
+
+    def without(self, blind: npt.NDArray[np.bool_]) -> Evidence:
+        """The same where some parameters, (p,) true or false, are held fast."""
+        kept = (~blind).astype(np.float64)
+        return replace(self, own=self.own * np.outer(kept, kept), scores=self.scores * kept)
 
 
 def evidence(target: Target, residual: Tensor, slopes: Tensor) -> Evidence:
