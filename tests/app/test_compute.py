@@ -98,14 +98,24 @@ def test_a_preview_is_near_the_exact_picture():
     assert lacbed.zncc_loss(values[0, place], expected.values[0, 0]) < 0.01
 
 
+@pytest.mark.parametrize(
+    ("more", "covered"),
+    [({"foil_normal": [0, 1, 8]}, True), ({"laue_zones": 1}, True), ({"foil_normal": [0, 9, 2]}, False)],
+)
+def test_tilted_foils_and_laue_zones_are_held(more, covered):
+    view = parse_view(SMALL | more)
+    assert compute.is_covered(view) == covered
+
+
 def test_slow_pictures_come_in_two_steps(monkeypatch):
     monkeypatch.setattr(compute, "SLOW_SECONDS", 0.0)
     monkeypatch.setattr(compute, "PREVIEW_SECONDS", 0.0)
-    sent = run(compute.simulate, foil_normal=[0, 1, 8], detail=16, extent=1, tolerance=0.05, thickness_max=200)
+    steep = {"foil_normal": [0, 9, 2], "detail": 16, "extent": 1, "tolerance": 0.05, "thickness_max": 200}
+    sent = run(compute.simulate, **steep)  # too steep for a zone
     patterns = [h for h, _ in sent if h["kind"] == "pattern"]
     assert [(h["stage"], h["pixels"]) for h in patterns] == [("preview", 16), ("coarse", 8)]
     header, pattern = results(sent)[0]
-    assert pattern.attrs["foil_normal"] == [0, 1, 8]
+    assert pattern.attrs["foil_normal"] == [0, 9, 2]
     assert 0 <= header["error"] <= 0.05
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lacbed.app.held import Held, held, hold, is_covered
+from lacbed.app.held import Held, held, hold
 from lacbed.app.learned import learned_pattern
 from lacbed.app.limits import Send, check_budget, ticker
 from lacbed.app.request import View, whole_pixels
@@ -67,6 +67,15 @@ def simulate(view: View, send: Send, budget: int) -> None:
         _simulate_beams(crystal, view, send)
 
 
+def is_covered(view: View) -> bool:
+    """Whether a zone holds for a view: a foil that is not too steep, a reflection of its own Laue zone."""
+    from lacbed.engine.zone import covers
+    from lacbed.geometry.frame import make_frame
+
+    frame = make_frame(crystal_of(view), view.zone_axis, view.foil_normal, view.x_direction)
+    return covers(exact_settings(view), frame)
+
+
 def series(view: View, send: Send, budget: int) -> None:
     """The series of thicknesses of another reflection, where a zone is kept; else all of `simulate`."""
     if not is_covered(view) or held(view) is None:
@@ -90,7 +99,7 @@ def _send_all(crystal: Crystal, view: View, send: Send) -> tuple[Held, set[tuple
     from lacbed.setup import wanted_reflections
 
     settings = exact_settings(view)
-    frame = make_frame(crystal, view.zone_axis, x_direction=view.x_direction)
+    frame = make_frame(crystal, view.zone_axis, view.foil_normal, view.x_direction)
     wanted_reflections(crystal, frame, settings)  # refuses a reflection that there is not, before any work
     start = time.perf_counter()
     if held(view) is None:

@@ -39,7 +39,7 @@ class Held:
         from lacbed.geometry.frame import make_frame
 
         crystal = crystal_of(view)
-        frame = make_frame(crystal, view.zone_axis, x_direction=view.x_direction)
+        frame = make_frame(crystal, view.zone_axis, view.foil_normal, view.x_direction)
         self.opened = view.thickness, round(montage_reach(crystal, frame, view), 6)
         self.grid: TiltGrid = settings.grid
         self._levels: dict[int, Zone] = {}
@@ -48,7 +48,9 @@ class Held:
             view.zone_axis,
             settings.energy,
             tolerance=view.tolerance,
+            foil_normal=view.foil_normal,
             x_direction=view.x_direction,
+            laue_zones=view.laue_zones,
             absorption=settings.absorption,
             factors=view.factors,
         )
@@ -83,11 +85,6 @@ class Held:
                 self._levels[level] = further
             zone = self._levels[level]
         return copy(zone)
-
-
-def is_covered(view: View) -> bool:
-    """Whether a zone holds for a view: one Laue zone and a flat foil."""
-    return view.laue_zones == 0 and view.foil_normal in (None, view.zone_axis)
 
 
 def held(view: View) -> Held | None:

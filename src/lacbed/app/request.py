@@ -265,7 +265,9 @@ def _python(view: View, settings: dict[str, Any]) -> str:
     physics = [
         f"    zone_axis={view.zone_axis},",
         f"    energy={view.voltage * 1e3:.10g},  # eV",
+        *([f"    foil_normal={view.foil_normal},"] if view.foil_normal else []),
         *([f"    x_direction={view.x_direction},"] if view.x_direction else []),
+        *([f"    laue_zones={view.laue_zones},"] if view.laue_zones else []),
         *([f"    absorption={_absorption_code(view)},"] if view.absorption is not None else []),
         *([f'    factors="{view.factors}",'] if view.factors != "kirkland" else []),
     ]
@@ -283,17 +285,12 @@ def _python(view: View, settings: dict[str, Any]) -> str:
         lines += [f"pattern = zone.pattern([{listed}], grid, {every})"]
         lines += [f"pattern = pattern.sel(thickness=[{settings['thickness']}])"]
     else:
-        more = [
-            *([f"    foil_normal={view.foil_normal},"] if view.foil_normal else []),
-            *([f"    laue_zones={view.laue_zones},"] if view.laue_zones else []),
-            f"    beams={settings['beams']},",
-        ]
         lines += ["pattern = lacbed.simulate(", "    crystal,", *physics]
         lines += [
             f"    thicknesses=[{settings['thickness']}],  # Å",
             f"    grid={grid},",
             f"    hkl={every},",
-            *more,
+            f"    beams={settings['beams']},",
             ")",
         ]
     if settings["reach"] and settings["hkl"] != "all":
