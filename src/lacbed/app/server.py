@@ -52,6 +52,7 @@ STATIC = (
     "profile.js",
     "series.js",
     "session.js",
+    "solution.js",
     "solve.js",
     "state.js",
     "stream.js",

@@ -6,7 +6,6 @@ import { swipePair } from "./compare.js";
 import { reflectionName, stem } from "./names.js";
 import { bounds, digits, draw, percentiles, zncc } from "./picture.js";
 import { $, look, plain, shown } from "./state.js";
-import { showSolution } from "./solve.js";
 import { element } from "./structure.js";
 
 const ENDING = /\.(json|npz|nc|tiff?)$/i;
@@ -37,7 +36,6 @@ export function showFit() {
   $("use-fit").hidden = $("refine").hidden = $("fit-chart").toggleAttribute("hidden", !fit.simulated);
   $("fit-at-row").hidden = !fit.series;
   showRefined(fit);
-  showSolution();
   $("fit-key").textContent = fit.simulated
     ? `Measured, simulated at ${plain(thicknessOf(fit))} Å, and their difference, each normalised. Choose one to enlarge it.`
     : "As measured. The fit appears beside them. Choose one to enlarge it.";

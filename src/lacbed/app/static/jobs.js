@@ -3,7 +3,7 @@
 import { keepAddress } from "./address.js";
 import { showStructure } from "./facts.js";
 import { packMessage } from "./fit.js";
-import { takeSearch } from "./solve.js";
+import { takeSearch } from "./solution.js";
 import { $, busy, discs, equal, exact, keep, knobs, look, reduced, run, samePhysics, series, shown, snapshot, state, viewOf } from "./state.js";
 import { allMessages, messages, post } from "./stream.js";
 import { offerModels, showPicture } from "./view.js";

@@ -11,6 +11,7 @@ import { NOTHING, bounds, digits, draw, histogram, percentiles, zncc } from "./p
 import { showOverlay, showReadout } from "./probe.js";
 import { showProfile } from "./profile.js";
 import { showSeries } from "./series.js";
+import { showSolution } from "./solution.js";
 import { $, busy, current, equal, exact, look, run, shown, state, viewOf } from "./state.js";
 import { element, svg } from "./structure.js";
 import { showTilt } from "./tilt.js";
@@ -78,6 +79,7 @@ function paintPicture() {
   showCode();
   if (isFit) {
     showFit();
+    if (shown.fit) showSolution();
     $("badge").hidden = $("old").hidden = true;
     window.lacbedShown = { of: shown.fit?.of, view: "fit" };
     return;
