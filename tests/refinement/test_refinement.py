@@ -418,6 +418,7 @@ def test_the_fingerprint_is_that_of_the_numbers_and_not_of_a_cif(monkeypatch):
         (1.5, 0.0, "1.5"),
         (0.66312, 0.0005, "0.6631(5)"),
         (2.0, np.inf, "2"),
+        (-0.0001, 0.003, "0.000(3)"),
     ],
 )
 def test_uncertainty_in_parentheses(value, su, text):

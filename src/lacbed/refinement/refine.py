@@ -185,7 +185,7 @@ def _finish(joint: Joint, progress: Progress, notes: list[str], say: OnProgress)
         bias,
         progress.history,
         tuple(dict.fromkeys(notes)),
-        leave_one_out(found, precision),
+        np.where(moved, leave_one_out(plain, precision), leave_one_out(found, precision)),
     )
     if not options.profile:
         return result

@@ -237,4 +237,5 @@ def with_uncertainty(value: float, su: float) -> str:
     if digits <= 0:
         unit = 10.0 ** (-digits)
         return f"{round(value / unit) * unit:.0f}({round(su / unit) * unit:.0f})"
-    return f"{value:.{digits}f}({round(su * 10**digits)})"
+    text = f"{value:.{digits}f}"
+    return f"{text.removeprefix('-') if float(text) == 0.0 else text}({round(su * 10**digits)})"
