@@ -59,7 +59,8 @@ def command(
             "--prior",
             metavar="NAME=WIDTH,...",
             help="Standard deviations of priors: Ug (part of what the atoms would scatter in phase), electronic, "
-            "affine (distortion of each image), spread (part of the thickness), tail, strain (each component).",
+            "affine (distortion of each image), spread (part of the thickness), tail, strain (each component), "
+            "kappa (of each element).",
         ),
     ] = "",
     thickness: o.ThicknessOption = "200:3000:25",

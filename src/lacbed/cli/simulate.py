@@ -76,7 +76,7 @@ def simulate_command(
     ] = None,
     charges: Annotated[
         str | None,
-        typer.Option("--charges", metavar="SR=2,O=-2", help="Formal charges by element, for --factors ionic."),
+        typer.Option("--charges", metavar="Sr=2,O=-2", help="Formal charges by element, for --factors ionic."),
     ] = None,
     output: Annotated[str, typer.Option("--output", help="intensity or (complex) amplitude.")] = "intensity",
     block: o.BlockOption = None,
