@@ -27,6 +27,7 @@ from lacbed.scattering import (
     FACTORS,
     absorptive_factor,
     elastic_factor,
+    has_valence,
     ionic_change,
     known_charges,
     neutral_symbol,
@@ -288,7 +289,7 @@ class _Group:
         f = elastic_factor(species, s, table)
         if self.ionicity is not None and self.charge in known_charges(self.element):
             f = f + self.ionicity * ionic_change(self.element, self.charge, s)
-        if self.kappa is not None and max(known_charges(self.element), default=0) > 0:
+        if self.kappa is not None and has_valence(self.element):
             f = f + valence_change(self.element, self.kappa, s)
         return f * self.factor
 

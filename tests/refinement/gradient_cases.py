@@ -12,9 +12,22 @@ from torch import Tensor
 from lacbed import Crystal
 from lacbed.beams import reflections_within
 from lacbed.geometry.frame import make_frame
+from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.plan import Plan
 from lacbed.refinement.planning import make_plan
 from lacbed.state import ModelState, crystal_state
+
+COUNTED = RefinementOptions(
+    ("thickness", "B"),
+    absorption=None,
+    blur=0.05,
+    starts=1,
+    steps=5,
+    align="none",
+    weights="poisson",
+    common_scale=True,
+)
+"""How a simulated stack with counting noise is refined; what is free, thickness and beams are for each test."""
 
 FIELDS = tuple(field.name for field in fields(ModelState))
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from gradient_cases import finite_difference, small_plan
+from gradient_cases import COUNTED, finite_difference, small_plan
 
 import lacbed
 from lacbed import Crystal, TiltGrid
@@ -157,18 +157,7 @@ def bonded() -> Measured:
     return Measured(counts, HKL, make_frame(crystal, (1, 1, 0)), 200e3, 0.4)
 
 
-OPTIONS = RefinementOptions(
-    ("thickness", "B", "bonding"),
-    (640.0,),
-    beams=60,
-    absorption=None,
-    blur=0.05,
-    starts=1,
-    steps=5,
-    align="none",
-    weights="poisson",
-    common_scale=True,
-)
+OPTIONS = replace(COUNTED, free=("thickness", "B", "bonding"), thicknesses=(640.0,), beams=60)
 
 
 @pytest.fixture(scope="module")

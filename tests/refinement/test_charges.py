@@ -1,9 +1,11 @@
 """Ionicity and stretched valence shells as parameters: slopes, truth found again, bad input."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from gradient_cases import finite_difference, small_plan
+from gradient_cases import COUNTED, finite_difference, small_plan
 
 import lacbed
 from lacbed import Crystal, TiltGrid
@@ -51,18 +53,7 @@ def test_charges_are_found_again():
     truth = lacbed.intensities(model, state.changed(ionicity=torch.full_like(state.ionicity, 0.6)))
     counts = np.random.default_rng(1).poisson(3e3 * truth[0].detach().numpy()).astype(float)
     measured = Measured(counts, HKL, make_frame(MGO, (1, 1, 0)), 200e3, 0.4)
-    options = RefinementOptions(
-        ("thickness", "B", "ionicity"),
-        (520.0,),
-        beams=50,
-        absorption=None,
-        blur=0.05,
-        starts=1,
-        steps=5,
-        align="none",
-        weights="poisson",
-        common_scale=True,
-    )
+    options = replace(COUNTED, free=("thickness", "B", "ionicity"), thicknesses=(520.0,), beams=50)
     found = refine(measured, MGO, options)
     names = [p.name for p in found.parameters]
     matrix = found.covariance - np.outer(found.bias, found.bias)  # the truth has no more beams

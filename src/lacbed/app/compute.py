@@ -56,12 +56,13 @@ def simulate(view: View, send: Send, budget: int) -> None:
     """
     crystal = crystal_of(view)
     check_budget(view.pixels, 1, len(view.thicknesses), budget)
-    if held(view) is None or not is_covered(view):
+    covered = is_covered(view)
+    if held(view) is None or not covered:
         if not _send_learned(crystal, view, send):
             _send_preview(crystal, view, send)
     else:
         _send_learned(crystal, view, send)
-    if is_covered(view):
+    if covered:
         _simulate_zone(crystal, view, send)
     else:
         _simulate_beams(crystal, view, send)
@@ -171,12 +172,13 @@ def montage(view: View, send: Send, budget: int) -> None:
     crystal = crystal_of(view)
     frame = make_frame(crystal, view.zone_axis, view.foil_normal, view.x_direction)
     limit = round(montage_reach(crystal, frame, view), 6)
-    pixels = view.pixels if is_covered(view) else whole_pixels(view.extent, min(view.detail, MONTAGE_DETAIL))
+    covered = is_covered(view)
+    pixels = view.pixels if covered else whole_pixels(view.extent, min(view.detail, MONTAGE_DETAIL))
     settings = exact_settings(view)
     grid = replace(settings.grid, pixels=pixels)
     settings = replace(settings, hkl=("all", limit), thicknesses=(view.thickness,), grid=grid)
     check_budget(pixels, len(wanted_reflections(crystal, frame, settings)), 1, budget)
-    if is_covered(view):
+    if covered:
         if held(view) is None:
             _send_preview(crystal, view, send)
         _send_all(crystal, view, send)

@@ -133,7 +133,7 @@ def solve_pairs(
         if diagonal:
             _solve_diagonal(model, wanted, groups, numbers, single, store, result)
         else:
-            _solve_block(model, wanted, groups, numbers, accuracy, single, result)
+            _solve_exponential(model, wanted, groups, numbers, accuracy, single, result)
         return stop - start
 
     done = 0
@@ -224,7 +224,7 @@ def _beams_in_waves(model: Model, groups: list[list[_Group]], q: Tensor) -> tupl
     return place_of, incoming, outgoing
 
 
-def _solve_block(
+def _solve_exponential(
     model: Model,
     wanted: Wanted,
     groups: list[list[_Group]],

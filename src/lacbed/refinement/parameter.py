@@ -17,7 +17,7 @@ from torch import Tensor
 from lacbed.crystals.cell import FloatArray
 from lacbed.state import ModelState
 
-KINDS = (
+OF_STACK = (
     "thickness",
     "spread",
     "half_width",
@@ -28,6 +28,10 @@ KINDS = (
     "blur",
     "tail",
     "voltage",
+)
+"""Kinds that belong to each stack."""
+
+OF_CRYSTAL = (
     "absorption",
     "electronic",
     "B",
@@ -42,6 +46,9 @@ KINDS = (
     "Ug",
     "bonding",
 )
+"""Kinds that stacks of one crystal share."""
+
+KINDS = OF_STACK + OF_CRYSTAL
 """What --free takes; B, U, x, occupancy, factor and kappa also as kind:LABEL for one site, strain as strain:11 for
 one component, Ug only as Ug:h,k,l.
 
@@ -54,21 +61,6 @@ STAGES = (
     ("x", "occupancy", "cell", "strain", "voltage", "factor"),
 )
 """The order in which parameters are freed; each stage keeps those before it."""
-
-OF_STACK = (
-    "thickness",
-    "spread",
-    "half_width",
-    "tilt",
-    "rotation",
-    "stretch",
-    "shear",
-    "blur",
-    "tail",
-    "voltage",
-)
-OF_CRYSTAL = tuple(kind for kind in KINDS if kind not in OF_STACK)
-"""Kinds that stacks of one crystal share; those before belong to each stack."""
 
 
 @dataclass(frozen=True, eq=False)

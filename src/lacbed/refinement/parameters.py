@@ -28,7 +28,7 @@ from lacbed.refinement.options import RefinementOptions, prior_of
 from lacbed.refinement.parameter import KINDS, Parameter
 from lacbed.refinement.strain import STRAINS, strain_parameter
 from lacbed.refinement.structure import THOMAS_LIMIT
-from lacbed.scattering import known_charges, species_name, xray_factor
+from lacbed.scattering import has_valence, species_name, xray_factor
 from lacbed.state import ModelState
 
 OF_SITES = ("B", "U", "x", "occupancy", "factor", "kappa")
@@ -331,7 +331,7 @@ def _shells(crystal: Crystal, state: ModelState, sites: list[int]) -> list[Param
     Raises:
         SettingError: if that is none.
     """
-    known = [i for i in sites if max(known_charges(crystal.sites[i].element), default=0) > 0]
+    known = [i for i in sites if has_valence(crystal.sites[i].element)]
     if not known:
         elements = ", ".join(dict.fromkeys(crystal.sites[i].element for i in sites))
         raise SettingError(
@@ -352,7 +352,7 @@ def _ionicity(crystal: Crystal, state: ModelState, factors: str) -> Parameter:
         raise SettingError("ionicity starts from neutral atoms; choose other scattering factors than ionic")
     check_charges(crystal, "ionic")
     for site in crystal.sites:
-        if site.charge and site.charge not in known_charges(site.element):
-            xray_factor(species_name(site.element, site.charge), torch.zeros(1))  # says what there is
+        if site.charge:
+            xray_factor(species_name(site.element, site.charge), torch.zeros(1))  # refuses what there is not
     value = float(state.ionicity[0])
     return Parameter("ionicity", "ionicity", "ionicity", np.ones(len(crystal.sites)), value, -0.5, 1.5)

@@ -1,7 +1,14 @@
 """Electron scattering factors of atoms and ions: elastic (four tables) and absorptive (thermal diffuse)."""
 
 from lacbed.scattering._absorptive import absorptive_factor
-from lacbed.scattering._charged import ionic_change, known_charges, species_name, valence_change, xray_factor
+from lacbed.scattering._charged import (
+    has_valence,
+    ionic_change,
+    known_charges,
+    species_name,
+    valence_change,
+    xray_factor,
+)
 from lacbed.scattering._einstein import einstein_absorptive_factor
 from lacbed.scattering._elastic import elastic_factor
 from lacbed.scattering._phases import phase_sums
@@ -14,6 +21,7 @@ __all__ = [
     "covered_elements",
     "einstein_absorptive_factor",
     "elastic_factor",
+    "has_valence",
     "ionic_change",
     "known_charges",
     "neutral_symbol",

@@ -47,6 +47,11 @@ def known_charges(element: str) -> tuple[int, ...]:
     return tuple(sorted(charge for name, charge in held if name == symbol and charge))
 
 
+def has_valence(element: str) -> bool:
+    """Whether the table holds a positive ion of an element, and so says what its valence shell is."""
+    return max(known_charges(element), default=0) > 0
+
+
 def xray_factor(species: str, s: torch.Tensor) -> torch.Tensor:
     """X-ray scattering factor f_x of an atom or ion at rest, in electrons.
 
@@ -91,8 +96,7 @@ def valence_change(element: str, kappa: torch.Tensor | float, s: torch.Tensor) -
     Raises:
         ScatteringError: if the table has no positive ion of the element.
     """
-    charges = known_charges(element)
-    if not charges or charges[-1] < 0:
+    if not has_valence(element):
         raise ScatteringError(
             f"the valence shell of {element} is not known: the X-ray factors of Waasmaier & Kirfel (1995) have no "
             "positive ion of it"
@@ -101,7 +105,10 @@ def valence_change(element: str, kappa: torch.Tensor | float, s: torch.Tensor) -
     square = torch.square(s.double())
     stretched = square / torch.square(kappa)
     change = torch.zeros_like(stretched)
-    for species, sign in ((species_name(element, 0), 1.0), (species_name(element, charges[-1]), -1.0)):
+    for species, sign in (
+        (species_name(element, 0), 1.0),
+        (species_name(element, max(known_charges(element))), -1.0),
+    ):
         # (f(s) - f(s/κ)) / s² with f(0) taken out of both.
         change = change + sign * (_falling(species, square) - _falling(species, stretched) / torch.square(kappa))
     return (MOTT_BETHE * change).to(s.dtype)

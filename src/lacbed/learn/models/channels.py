@@ -1,4 +1,4 @@
-"""What the image-to-image models share: input channels in (v, F), and a head that corrects the two-beam answer."""
+"""What models share: input channels in (v, F), a head that corrects the two-beam answer, a residual block."""
 
 from __future__ import annotations
 
@@ -99,3 +99,21 @@ class Head(nn.Module):
             "pattern": symmetrise(torch.sigmoid(self.gain * guess + correction), symmetry),
             "log_sigma": log_sigma.reshape(*guess.shape[:2], 1, 1),
         }
+
+
+class ResidualBlock(nn.Module):
+    """x + W₂ silu(W₁ norm(x)), which starts as the identity."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.inside = nn.Linear(width, 2 * width)
+        self.drop = nn.Dropout(dropout)
+        self.outside = nn.Linear(2 * width, width)
+        nn.init.zeros_(self.outside.weight)
+        nn.init.zeros_(self.outside.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) to the same."""
+        result: Tensor = x + self.outside(self.drop(nn.functional.silu(self.inside(self.norm(x)))))
+        return result

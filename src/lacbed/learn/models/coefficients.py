@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from lacbed.errors import SettingError
 from lacbed.learn.features import fourier_coefficients, fresnel_number, phase_strength
+from lacbed.learn.models.channels import ResidualBlock
 from lacbed.learn.symmetry import canonical, resampled, symmetrise
 
 _IMAGE = 64  # pixels along a side on which the potential is looked at
@@ -92,7 +93,9 @@ class Model(nn.Module):
         self.register_buffer("mean", torch.zeros(images * len(self.place) + _SCALARS))
         self.register_buffer("spread", torch.ones(images * len(self.place) + _SCALARS))
         self.first = nn.Linear(images * len(self.place) + _SCALARS, settings.width)
-        self.blocks = nn.ModuleList(_Block(settings.width, settings.dropout) for _ in range(settings.blocks))
+        self.blocks = nn.ModuleList(
+            ResidualBlock(settings.width, settings.dropout) for _ in range(settings.blocks)
+        )
         self.norm = nn.LayerNorm(settings.width)
         self.basis = nn.Linear(settings.width, side * side)
         self.sigma = nn.Linear(settings.width, 1)
@@ -159,21 +162,3 @@ class Model(nn.Module):
     def _half(self, table: Tensor) -> Tensor:
         """One of each pair ±g within the reach: (..., 2 r + 1, 2 r + 1) to (..., number)."""
         return table.flatten(-2)[..., self.place]
-
-
-class _Block(nn.Module):
-    """x + W₂ silu(W₁ norm(x)), which starts as the identity."""
-
-    def __init__(self, width: int, dropout: float) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.inside = nn.Linear(width, 2 * width)
-        self.drop = nn.Dropout(dropout)
-        self.outside = nn.Linear(2 * width, width)
-        nn.init.zeros_(self.outside.weight)
-        nn.init.zeros_(self.outside.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., width) to the same."""
-        result: Tensor = x + self.outside(self.drop(nn.functional.silu(self.inside(self.norm(x)))))
-        return result

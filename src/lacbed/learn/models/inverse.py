@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lacbed.errors import SettingError
 from lacbed.learn.features import fresnel_number, phase_strength
+from lacbed.learn.models.channels import ResidualBlock
 
 _MEAN, _SPREAD = 0.6, 0.15  # of intensities, roughly
 _LN_F, _LN_F_SPREAD = -0.9, 0.6  # of ln F
@@ -72,7 +73,7 @@ class Model(nn.Module):
         width, side, order = settings.width, settings.pixels // 2, settings.order
         self.first = nn.Linear(side * side, width)
         self.fresnel = nn.Linear(2, width)
-        self.blocks = nn.ModuleList(_Block(width, settings.dropout) for _ in range(settings.blocks))
+        self.blocks = nn.ModuleList(ResidualBlock(width, settings.dropout) for _ in range(settings.blocks))
         self.last = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, (order + 1) * (2 * order + 1)))
         h = torch.arange(-order, order + 1).float()
         length = h[order:, None] ** 2 + h[None, :] ** 2
@@ -98,24 +99,6 @@ class Model(nn.Module):
         half = self.last(hidden).float().unflatten(-1, (s.order + 1, 2 * s.order + 1)) * self.scale
         image = _image(half, s.image)
         return {"potential": image / strength[..., None, None]}
-
-
-class _Block(nn.Module):
-    """x + W₂ silu(W₁ norm(x)), which starts as the identity."""
-
-    def __init__(self, width: int, dropout: float) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.inside = nn.Linear(width, 2 * width)
-        self.drop = nn.Dropout(dropout)
-        self.outside = nn.Linear(2 * width, width)
-        nn.init.zeros_(self.outside.weight)
-        nn.init.zeros_(self.outside.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., width) to the same."""
-        result: Tensor = x + self.outside(self.drop(nn.functional.silu(self.inside(self.norm(x)))))
-        return result
 
 
 def _quadrant(pattern: Tensor) -> Tensor:
