@@ -15,6 +15,7 @@ from lacbed.engine.interpolate import ORDER
 from lacbed.engine.model import polynomial
 from lacbed.engine.orbits import find_orbits, plane_operations, smallest_wedge
 from lacbed.engine.potential import zone_potential
+from lacbed.engine.request import Request
 from lacbed.errors import FileFormatError, LacbedError, SettingError
 from lacbed.geometry.frame import make_frame
 from lacbed.geometry.interpolation import node_lattice
@@ -231,6 +232,21 @@ def test_thin_foils_wide_angles_and_far_reflections(pixels: int) -> None:
     few = {**asked, "grid": TiltGrid(1, k_max=1e-6, center=(float(found.kx[0]), float(found.ky[0])))}
     exact = _exact(crystal, (0, 0, 1), 7.0, **few)
     assert np.abs(found.values[:, :, 0, 0] - np.abs(exact[:, :, 0, 0]) ** 2).max() < 1e-3
+
+
+@pytest.mark.parametrize("is_disc", [False, True])
+def test_checks_of_many_zones_share_few_matrices_and_hold_the_highest_tilt(is_disc: bool) -> None:
+    lattice = np.array([[0.25, 0.0], [0.05, 0.3]])
+    x, y = (0.1 * a for a in np.mgrid[-9:10, -9:10].reshape(2, -1))
+    tilts = np.stack([x, y], axis=1)
+    tilts = tilts[np.hypot(x, y) <= 0.9 + 1e-9] if is_disc else tilts
+    request = Request(tilts, ((0, 0, 0),), np.array([500.0]), is_disc, (0.0, 1.62))
+    checks = request.checks(lattice)
+    places = checks @ np.linalg.inv(lattice)
+    assert len(np.unique(np.round(places - np.floor(places + 1e-7), 6), axis=0)) <= 4
+    assert len(checks) > 90
+    furthest = np.linalg.norm(tilts, axis=1).max()
+    assert np.linalg.norm(checks, axis=1).max() == pytest.approx(furthest, abs=1e-9)
 
 
 def test_single_precision_is_kept() -> None:

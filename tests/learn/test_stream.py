@@ -23,6 +23,7 @@ from lacbed.datasets.dataset import LacbedDataset
 from lacbed.datasets.plan import make_plan
 from lacbed.datasets.workers import here, processes
 from lacbed.errors import FileFormatError, SettingError, TrainingError
+from lacbed.learn import labels as labelling
 from lacbed.learn import stream as module
 from lacbed.learn.config import config_from_dict, load_config
 from lacbed.learn.draws import Draws, Forbidden, StreamSettings, draws_from
@@ -188,7 +189,7 @@ def test_cheap_labels_are_near_exact_ones(labels, bound, rows):
     config = replace(CONFIG, extent=4.0, tolerance_z=1e-3, tolerance_intensity=1e-2, max_beams=2000)
     for number in range(4):
         cheap, exact = (
-            module._labelled(number, rows[5 * number], config, "cpu", how) for how in (labels, "exact")
+            labelling._labelled(number, rows[5 * number], config, "cpu", how) for how in (labels, "exact")
         )
         a, b = (torch.as_tensor(decode_intensity(one.pattern)) for one in (cheap, exact))
         relative = float((a - b).square().sum() / b.square().sum()) ** 0.5
@@ -243,7 +244,7 @@ def test_batches_have_every_new_crystal(opened, tmp_path):
 
 
 def test_a_crystal_that_fails_is_replaced_by_the_next_try(opened, tmp_path, monkeypatch):
-    whole, label = opened(), module._labelled
+    whole, label = opened(), labelling._labelled
     with whole.running(tmp_path, 1):
         whole.draw(0)
     (tmp_path / "other").mkdir()
@@ -253,7 +254,7 @@ def test_a_crystal_that_fails_is_replaced_by_the_next_try(opened, tmp_path, monk
             raise SettingError("too many beams")
         return label(number, row, *rest)
 
-    monkeypatch.setattr(module, "_labelled", sometimes)
+    monkeypatch.setattr(labelling, "_labelled", sometimes)
     stream = opened()
     with stream.running(tmp_path / "other", 1):
         stream.draw(0)
@@ -265,7 +266,7 @@ def test_labels_that_all_fail_end_it(opened, tmp_path, monkeypatch):
     def never(*_):
         raise RuntimeError("no memory\nat all")
 
-    monkeypatch.setattr(module, "_labelled", never)
+    monkeypatch.setattr(labelling, "_labelled", never)
     stream = opened()
     said = r"^crystal \d of the stream: 20 draws in a row could not be computed, .* because RuntimeError: no mem"
     with stream.running(tmp_path, 1), pytest.raises(TrainingError, match=said):

@@ -30,9 +30,12 @@ def _generator(size: int, norm: float, damping: float) -> torch.Tensor:
     return norm * (1j * hermitian - damping * absorptive)
 
 
-@pytest.mark.parametrize(("norm", "damping"), [(0.0, 0.0), (0.3, 0.0), (7.0, 0.05), (200.0, 0.01)])
-def test_the_exponential_equals_that_of_torch(norm: float, damping: float) -> None:
-    generator = _generator(12, norm, damping)
+@pytest.mark.parametrize(
+    ("size", "norm", "damping"),
+    [(12, 0.0, 0.0), (12, 0.3, 0.0), (12, 7.0, 0.05), (12, 200.0, 0.01), (200, 7.0, 0.05)],
+)
+def test_the_exponential_equals_that_of_torch(size: int, norm: float, damping: float) -> None:
+    generator = _generator(size, norm, damping)
     expected = torch.linalg.matrix_exp(generator)
     assert float((matrix_exponential(generator) - expected).abs().max()) < 1e-5
     single = matrix_exponential(generator.to(torch.complex64))

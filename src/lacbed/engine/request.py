@@ -19,6 +19,10 @@ _CHECKS = 160
 _HIGHEST = 5
 """Of the highest tilts of a request."""
 
+_MANY_ZONES = 9.0
+"""Brillouin zones in the tilts from which all checks share a few matrices: one of those with the highest tilt then
+has tilts near the other highest ones, too."""
+
 
 @dataclass(frozen=True, eq=False)
 class Request:
@@ -57,6 +61,11 @@ class Request:
         points = int(np.clip(math.ceil(_CHECKS / max(zones, 1.0)), 3, 20))
         # Points of a low-discrepancy sequence, which are no fractions of the zone, as nodes and pixels may be.
         rest = np.arange(1, points + 1)[:, None] * np.array([0.7548776662466927, 0.5698402909980532]) % 1.0
+        # The highest tilts excite the waves that are left out most.
+        order = np.argsort(np.linalg.norm(self.tilts, axis=1), kind="stable")[::-1]
+        many = zones >= _MANY_ZONES
+        if many:
+            rest = np.concatenate([rest[:-1], self.tilts[order[:1]] @ np.linalg.inv(lattice) % 1.0])
         corners = np.array([(x, y) for x in (low[0], high[0]) for y in (low[1], high[1])])
         places = corners @ np.linalg.inv(lattice)
         first, second = (
@@ -65,12 +74,12 @@ class Request:
         )
         cells = np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1).reshape(-1, 2)
         tilts = ((cells[None] + rest[:, None]) @ lattice).reshape(-1, 2)
-        tilts = tilts[np.all((tilts >= low) & (tilts <= high), axis=1)]
+        tilts = tilts[np.all((tilts >= low - 1e-9) & (tilts <= high + 1e-9), axis=1)]
         if self.is_disc:
-            inside = np.linalg.norm(tilts - 0.5 * (low + high), axis=1) <= 0.5 * float((high - low).max())
+            inside = np.linalg.norm(tilts - 0.5 * (low + high), axis=1) <= 0.5 * float((high - low).max()) + 1e-9
             tilts = tilts[inside]
-        # The highest tilts excite the waves that are left out most.
-        order = np.argsort(np.linalg.norm(self.tilts, axis=1), kind="stable")[::-1]
+        if many:
+            return tilts
         some = [order[:: max(1, len(order) // 60)][:_HIGHEST]]
         if len(tilts) < 8:
             some.append(order[:: max(1, len(order) // 8)])

@@ -169,6 +169,11 @@ class Zone:
         return float(self._foil.normal[2]) * self._foil.outside
 
     @property
+    def _digits(self) -> float:
+        """Absolute error of the numerical work at the checks: float32 will do for a tolerance of 1e-2."""
+        return 5e-3 * self._tolerance
+
+    @property
     def tolerance(self) -> float:
         """Largest error of an intensity that is allowed."""
         return self._tolerance
@@ -298,7 +303,7 @@ class Zone:
         for number in np.argsort((checks**2).sum(axis=1))[-_SLANTED:]:
             wanted = self._wanted(basis, request, checks[number : number + 1])
             model = slanted(basis.judge, self._foil, checks[number], wanted.orbits.points[0])
-            found = solve_pairs(model, wanted, self._operations, basis.potential, accuracy=1e-6)
+            found = solve_pairs(model, wanted, self._operations, basis.potential, accuracy=self._digits)
             error = max(error, largest_difference(found, judged[:, :, number : number + 1]))
         return error
 
@@ -390,7 +395,7 @@ class Zone:
         energy = basis.reach.highest + 1.0 + 0.15 * max(0.0, basis.deepest)
         aside = math.sqrt(energy) * float(request.thicknesses.max()) / self._forward
         aside *= 0.95 if basis.model.damping is None else 0.84  # what is absorbed has no sharp lines
-        spacing = 0.5 * self._closer / (aside * (1e-3 / self._tolerance) ** (1.0 / ORDER) + 3.0)
+        spacing = 0.485 * self._closer / (aside * (1e-3 / self._tolerance) ** (1.0 / ORDER) + 3.0)
         lengths = np.linalg.norm(self._lattice, axis=1)
         first, second = (math.ceil(float(n) / min(spacing, _WIDEST)) for n in lengths)
         old = self._counts
@@ -416,10 +421,10 @@ class Zone:
     def _amplitudes(
         self, basis: Basis, model: Model, request: Request, tilts: FloatArray, store: Store
     ) -> np.ndarray:
-        """Amplitudes at a few tilts, with all digits."""
+        """Amplitudes at a few tilts, with digits that do not show in the estimate."""
         wanted = self._wanted(basis, request, tilts)
         return solve_pairs(
-            model, wanted, self._operations, basis.potential, accuracy=1e-6, store=store, keep=self._again
+            model, wanted, self._operations, basis.potential, accuracy=self._digits, store=store, keep=self._again
         )
 
 

@@ -10,43 +10,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lacbed.catalog.files import Row, read_catalog, rows_of
 from lacbed.catalog.rows import crystal_of
-from lacbed.datasets.compute import (
-    SCALARS,
-    Computed,
-    Conditions,
-    compute_one,
-    conditions_of,
-    decode_intensity,
-    decode_potential,
-)
+from lacbed.datasets.compute import SCALARS, decode_intensity, decode_potential
 from lacbed.datasets.config import DatasetConfig, Range
 from lacbed.datasets.orbits import Symmetry
 from lacbed.datasets.plan import Shapes
-from lacbed.datasets.worker import Outcome, Stored, encoded, outcome_of, quantities, reduced
+from lacbed.datasets.worker import Outcome, Stored, quantities
 from lacbed.datasets.workers import Job, WorkerPool, here, run
 from lacbed.errors import FileFormatError, LacbedError, SettingError, TrainingError
 from lacbed.io.atomic import reason
 from lacbed.io.tensors import read_tensors, write_tensors
-from lacbed.learn.config import load_config
 from lacbed.learn.draws import Draws, Forbidden, StreamSettings, draws_from
-from lacbed.learn.models import build_model, needs_of, takes_conditions
-from lacbed.learn.surrogate import crystal_inputs
+from lacbed.learn.labels import label_rows
+from lacbed.learn.models import needs_of, takes_conditions
 from lacbed.patterns.result import software
-from lacbed.projection import mean_absorptive_potential, projected_potential
+from lacbed.projection import mean_absorptive_potential
 
 if TYPE_CHECKING:
     from lacbed.crystals import Crystal
@@ -57,12 +48,8 @@ FOLDER, KIND = "stream", "lacbed-stream"
 MOST_TRIES = 20
 """Draws in a row for one crystal that may fail, before something is wrong with more than a crystal."""
 
-_LABELLED_BY = {"fast": "downfold-fast", "default": "downfold"}
 _WIDTH = 4
 """Half-width in a* of the patterns for which their errors are known; they err more over fewer tilts."""
-
-_FINE = 128, 6.0
-"""Pixels along a side and 1/Å of the potentials that the packaged models take."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -357,73 +344,3 @@ def item_of(
 def _absorptive(crystal: Crystal, config: DatasetConfig, energy: float) -> np.ndarray:
     how = config.zone_axis, config.potential_pixels, config.potential_g_max, config.factors
     return mean_absorptive_potential(crystal, energy, config.absorption, *how)
-
-
-# -- what a worker does -----------------------------------------------------------------------------------------
-
-
-def label_rows(
-    rows: Sequence[tuple[int, Row]],
-    config: DatasetConfig,
-    made_by: str,
-    device: str = "auto",
-    labels: str = "fast",
-) -> list[Outcome]:
-    """Potential and pattern of some crystals, on one thread; see `lacbed.datasets.worker.compute_rows`.
-
-    Args:
-        rows: number and catalogue row of each.
-        config: how they are computed; thickness and energy are drawn by the number.
-        made_by: program and version of whoever asks.
-        device: "cpu"; others are for `labels` "exact" alone.
-        labels: as `StreamSettings.labels`.
-
-    Raises:
-        LacbedError: if this worker has another version.
-    """
-    if made_by != software():
-        raise LacbedError(f"a worker has {software()}, the training {made_by}; install the same version on both")
-    torch.set_num_threads(1)
-    return [outcome_of(number, partial(_labelled, number, row, config, device, labels)) for number, row in rows]
-
-
-def _labelled(number: int, row: Row, config: DatasetConfig, device: str, labels: str) -> Stored:
-    crystal = crystal_of(row, config.default_b_iso)
-    conditions = conditions_of(config, f"draw {number}")
-    if labels == "exact":
-        computed = compute_one(crystal, config, conditions, device)
-    else:
-        computed = _downfolded(crystal, config, conditions, labels)
-    return encoded(reduced(computed, conditions, _shapes_of(config).of(row)[0]), config)
-
-
-@cache
-def _shapes_of(config: DatasetConfig) -> Shapes:
-    return Shapes(config)
-
-
-@cache
-def _labeller(labels: str, pixels: int, extent: int) -> nn.Module:
-    settings = {**load_config(_LABELLED_BY[labels]).model, "pixels": pixels, "extent": extent}
-    return build_model(settings).eval()
-
-
-def _downfolded(crystal: Crystal, config: DatasetConfig, conditions: Conditions, labels: str) -> Computed:
-    """What `compute_one` gives, with the pattern of a packaged model.
-
-    The model sees the potential as finely as it was made for, whatever the resolution that is stored.
-    """
-    fine = {
-        "potential_pixels": max(_FINE[0], config.potential_pixels),
-        "potential_g_max": max(_FINE[1], config.potential_g_max),
-    }
-    batch = crystal_inputs([crystal], conditions.thicknesses, conditions.energy, config.to_dict() | fine)
-    with torch.inference_mode():
-        pattern = _labeller(labels, config.pixels, int(config.extent))(batch)["pattern"][0]
-    potential = batch["potential"][0, 0].double().numpy()
-    if tuple(fine.values()) != (config.potential_pixels, config.potential_g_max):
-        how = config.zone_axis, config.potential_pixels, config.potential_g_max, config.factors
-        potential = projected_potential(crystal, *how).values / float(batch["period"])
-    scalars = {name: float(batch[name]) for name in SCALARS if name in batch}
-    unknown = dict.fromkeys(("beams", "z_reached", "intensity_change_reached"), float("nan"))
-    return Computed(pattern.double().numpy()[:, None], potential, unknown | scalars)
