@@ -6,12 +6,14 @@ import os
 import numpy as np
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-SILICON = "#crystal=Si&g=2&t=300&n=48&tmax=1000"
+SILICON = "#crystal=Si&g=2&t=300&n=24&tmax=1000"
+POLLING = 50
+"""Milliseconds between two looks at the page; by default it is looked at, and so painted, at every frame."""
 
 
 def wait_for_rest(page):
     """Wait until nothing is computed, described, previewed or still to be painted."""
-    page.wait_for_function("() => document.getElementById('plate').ariaBusy === 'false'")
+    page.wait_for_function("() => document.getElementById('plate').ariaBusy === 'false'", polling=POLLING)
 
 
 def wait_for_exact(page, title=None):
@@ -24,6 +26,7 @@ def wait_for_exact(page, title=None):
             && (!title || document.getElementById("title").textContent.startsWith(title));
         }""",
         arg=title,
+        polling=POLLING,
     )
 
 

@@ -46,22 +46,32 @@ def chromium() -> Iterator[Any]:
         message = f"none of {', '.join(PROGRAMS)} is on this machine"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        # Where there is no graphics card, one that is emulated costs more than drawing without one.
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
 
 
+# What moves while the page waits is painted 60 times a second, by the processor that the engine needs.
+LOOK = {"viewport": {"width": 1440, "height": 900}, "reduced_motion": "reduce"}
+
+
+@pytest.fixture(scope="module")
+def usual(chromium: Any) -> Any:
+    """The profile in which pages are opened that want no other look; what they keep is kept by tab."""
+    return chromium.new_context(**LOOK)
+
+
 @pytest.fixture
-def open_page(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
-    """Opens the page in a session of its own; at the end nothing may have gone wrong or outside."""
-    contexts: list[Any] = []
+def open_page(chromium: Any, usual: Any, address: str) -> Iterator[Callable[..., Any]]:
+    """Opens the page in a tab of its own; at the end nothing may have gone wrong or outside."""
+    pages: list[Any] = []
     problems: list[str] = []
     hosts: set[str] = set()
 
     def open_one(place: str = SILICON, **look: Any) -> Any:
-        context = chromium.new_context(**{"viewport": {"width": 1440, "height": 900}, **look})
-        contexts.append(context)
-        page = context.new_page()
+        page = (chromium.new_context(**LOOK | look) if look else usual).new_page()
+        pages.append(page)
         page.set_default_timeout(240_000)
         page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
         page.on("pageerror", lambda error: problems.append(str(error)))
@@ -70,7 +80,7 @@ def open_page(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
         return page
 
     yield open_one
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close() if page.context is usual else page.context.close()
     assert hosts <= {urlsplit(address).netloc, ""}  # "" are blobs made in the page
     assert [p for p in problems if "status of 400" not in p] == []

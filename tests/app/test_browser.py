@@ -41,7 +41,7 @@ def test_pixels_are_the_engines_and_a_thickness_answers_at_once(open_page, tmp_p
     asked = []
     page.on("request", lambda request: asked.append(request.url) if "/api/" in request.url else None)
     first = pixels(page)
-    assert first.shape == (48, 48)
+    assert first.shape == (24, 24)
     np.testing.assert_allclose(first, as_grey(engine(page, tmp_path).values[0, 0]), atol=1.01)
     milliseconds = page.evaluate(
         """async () => {
@@ -344,7 +344,7 @@ def test_cancel(open_page):
 
 
 def test_two_sessions_do_not_mix(open_page, tmp_path):
-    one, two = open_page(), open_page("#crystal=Cu&kv=300&g=2&t=500&n=48&tmax=1000")
+    one, two = open_page(), open_page("#crystal=Cu&kv=300&g=2&t=500&n=24&tmax=600")
     wait_for_exact(one, "Si")
     wait_for_exact(two, "Cu")
     for page, name in ((one, "Si"), (two, "Cu")):

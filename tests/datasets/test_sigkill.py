@@ -41,7 +41,7 @@ def test_killed_and_started_again(built, contents, catalog, tmp_path):
     assert workers
     _until(lambda: not any(map(_runs, workers)))
     assert read_manifest(folder) is None
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run([*command[:-1], "1"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert contents(folder) == contents(built[0])
     assert read_manifest(folder)["files"] == built[1].manifest["files"]

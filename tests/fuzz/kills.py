@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "experiment"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
 
 from dataset_helpers import CHEAP, NAMES
-from experiment_helpers import exact_stack, write_folder
+from experiment_helpers import HALF_WIDTH, exact_stack, write_folder
 from synthetic import SyntheticData, small_config
 
 from lacbed.catalog.files import table_of
@@ -105,14 +105,15 @@ class Refinement:
     """Thickness, B and blur of GaAs against eight small images."""
 
     def __init__(self, place: Path) -> None:
+        stack = 1e3 * exact_stack(absorption=None, beams=30, finer=1)[:, 5:17, 5:17]
         self.experiment = write_folder(
-            place / "experiment", pattern_to_images(1e3 * exact_stack(absorption=None), "-x+y")
+            place / "experiment", pattern_to_images(stack, "-x+y"), half_width_inv_A=HALF_WIDTH * 12 / 22
         )
 
     def work(self, folder: Path) -> None:
         """Begin, or go on."""
         words = ["refine", str(self.experiment), "GaAs", "--free", "thickness,B,blur", "-t", "420:500:20"]
-        words += ["--absorption", "none", "--beams", "60", "--starts", "1", "--steps", "4", "--quiet"]
+        words += ["--absorption", "none", "--beams", "30", "--starts", "1", "--steps", "4", "--quiet"]
         resume = ["--resume"] if (folder / "out" / "state.json").exists() else []
         code = command([*words, *resume, "-o", str(folder / "out")])
         if code:

@@ -111,7 +111,5 @@ def with_part(state: ModelState, name: str, index: int, value: Tensor) -> ModelS
 def finite_difference(function: Callable[[float], Tensor], at: float, step: float) -> Tensor:
     """Derivative to sixth order in the step."""
     weights = {1: 3.0 / 4.0, 2: -3.0 / 20.0, 3: 1.0 / 60.0}
-    total = torch.zeros_like(function(at))
-    for n, weight in weights.items():
-        total = total + weight * (function(at + n * step) - function(at - n * step))
-    return total / step
+    terms = [weight * (function(at + n * step) - function(at - n * step)) for n, weight in weights.items()]
+    return torch.stack(terms).sum(dim=0) / step

@@ -5,24 +5,33 @@ import re
 
 import numpy as np
 import pytest
-from experiment_helpers import exact_stack, write_folder
+from experiment_helpers import HALF_WIDTH, exact_stack, write_folder
 
 from lacbed.experiment.experiment import pattern_to_images
 from lacbed.io.lock import claimed
 from lacbed.refinement import files, minimise, refine
 
-QUICK = ("--free", "thickness,B,blur", "-t", "420:500:40", "--beams", "60", "--starts", "1", "--steps", "3")
+QUICK = ("--free", "thickness,B,blur", "-t", "420:500:40", "--beams", "30", "--starts", "1", "--steps", "3")
 QUICK = (*QUICK, "--absorption", "none")  # Hermitian matrices are solved ten times faster
+
+
+def small_images(**options) -> np.ndarray:
+    """Images of 12 x 12 pixels around the axis; the fit has as many beams."""
+    return pattern_to_images(1e3 * exact_stack(beams=30, finer=1, **options)[:, 5:17, 5:17], "-x+y")
+
+
+def write_small(folder, images, **geometry):
+    write_folder(folder, images, half_width_inv_A=HALF_WIDTH * 12 / 22, **geometry)
 
 
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
-    return pattern_to_images(1e3 * exact_stack(absorption=None), "-x+y")
+    return small_images(absorption=None)
 
 
 def test_results_and_one_page(lacbed, tmp_path):
-    write_folder(tmp_path / "e", pattern_to_images(1e3 * exact_stack(beams=45), "-x+y"))
-    absorbing = (*QUICK[:-1], "thomas", "--beams", "45")
+    write_small(tmp_path / "e", small_images())
+    absorbing = (*QUICK[:-1], "thomas")
     code, out, err = lacbed("refine", "e", "GaAs", *absorbing, "-o", "out", "--json")
     assert (code, err) == (0, "")
     found = json.loads(out)
@@ -56,7 +65,7 @@ def test_results_and_one_page(lacbed, tmp_path):
 
 
 def test_stop_and_resume(lacbed, tmp_path, images, monkeypatch):
-    write_folder(tmp_path / "e", images)
+    write_small(tmp_path / "e", images)
     save, calls = files.save_progress, []
 
     def stop(*words):
@@ -95,7 +104,7 @@ def test_stop_and_resume(lacbed, tmp_path, images, monkeypatch):
     ],
 )
 def test_impossible_states_are_refused(lacbed, tmp_path, images, change, message):
-    write_folder(tmp_path / "e", images)
+    write_small(tmp_path / "e", images)
     words = ("refine", "e", "GaAs", *QUICK, "-o", "out", "--quiet")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(refine, "run_stages", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -117,7 +126,7 @@ def _first(joint, _say):
 
 
 def test_two_refinements_in_one_folder_refuse_each_other(lacbed, tmp_path, images):
-    write_folder(tmp_path / "e", images)
+    write_small(tmp_path / "e", images)
     with claimed(tmp_path / "out", "refinement", inside=True):
         code, _, err = lacbed("refine", "e", "GaAs", *QUICK, "-o", "out")
     assert code == 2
@@ -129,7 +138,7 @@ def test_two_refinements_in_one_folder_refuse_each_other(lacbed, tmp_path, image
 
 
 def test_a_fit_that_diverges_keeps_the_best_state(lacbed, tmp_path, images, monkeypatch):
-    write_folder(tmp_path / "e", images)
+    write_small(tmp_path / "e", images)
     compared, seen = minimise.Part.compared, []
 
     def broken(part, values, chosen=None, with_slopes=False):
@@ -149,8 +158,8 @@ def test_a_fit_that_diverges_keeps_the_best_state(lacbed, tmp_path, images, monk
 
 
 def test_bad_input_is_one_line_before_any_work(lacbed, tmp_path, images):
-    write_folder(tmp_path / "e", images)
-    write_folder(tmp_path / "tilted", images, surface_normal_uvw_direct=[-1, 1, 1])
+    write_small(tmp_path / "e", images)
+    write_small(tmp_path / "tilted", images, surface_normal_uvw_direct=[-1, 1, 1])
     for words, expected in (
         (("e", "GaAs", "--free", "x", "-o", "out"), "symmetry fixes"),
         (("e", "GaAs", "--free", "speed", "-o", "out"), "'speed'"),

@@ -154,7 +154,7 @@ def test_mixed_place_keeps_its_sum_and_polar_origin_stays():
 @cache
 def truth(shift: float) -> np.ndarray:
     grid = TiltGrid(20, k_max=0.33, center=(shift, 0.0))
-    return simulate(Crystal.named("GaAs"), (1, 1, 0), 200e3, (640.0,), grid, HKL, beams=90).values[0]
+    return simulate(Crystal.named("GaAs"), (1, 1, 0), 200e3, (640.0,), grid, HKL, beams=50).values[0]
 
 
 def measured(dose: float | None = None, seed: int = 0, shift: float = 0.0) -> tuple[Crystal, Measured, float]:
@@ -170,7 +170,7 @@ def measured(dose: float | None = None, seed: int = 0, shift: float = 0.0) -> tu
     return crystal, Measured(images, HKL, frame, 200e3, half), thickness
 
 
-FAST = {"beams": 90, "absorption": None, "blur": 0.05, "starts": 1, "steps": 6}
+FAST = {"beams": 50, "absorption": None, "blur": 0.05, "starts": 1, "steps": 6}
 
 
 @dataclass(frozen=True)

@@ -225,6 +225,21 @@ def test_command(measured, tmp_path, monkeypatch, capsys):
     assert main([*words, "--start", "out/potential.nc", "--quiet"]) == 0  # its own result, in its place
 
 
+@pytest.fixture(scope="module")
+def given(measured, tmp_path_factory):
+    """A folder of patterns: whole, of an unknown crystal, and of one that is not cubic."""
+    folder = tmp_path_factory.mktemp("given")
+    (folder / "full").mkdir()
+    (folder / "full" / "notes.txt").write_text("mine")
+    lacbed.save_pattern(measured, folder / "sto.nc")
+    bare = measured.copy()
+    bare.attrs = {k: v for k, v in measured.attrs.items() if k != "crystal_cif"}
+    lacbed.save_pattern(bare, folder / "bare.nc")
+    bare.attrs["crystal_cif"] = lacbed.Crystal.named("TiO2").to_cif()
+    lacbed.save_pattern(bare, folder / "tetragonal.nc")
+    return folder
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -243,19 +258,10 @@ def test_command(measured, tmp_path, monkeypatch, capsys):
         (["tetragonal.nc", "-o", "out", "--start", "bto.nc"], "not cubic"),
     ],
 )
-def test_bad_input_is_one_line(measured, tmp_path, monkeypatch, capsys, words, message):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "notes.txt").write_text("mine")
-    lacbed.save_pattern(measured, "sto.nc")
-    bare = measured.copy()
-    bare.attrs = {k: v for k, v in measured.attrs.items() if k != "crystal_cif"}
-    lacbed.save_pattern(bare, "bare.nc")
-    bare.attrs["crystal_cif"] = lacbed.Crystal.named("TiO2").to_cif()
-    lacbed.save_pattern(bare, "tetragonal.nc")
-    capsys.readouterr()
+def test_bad_input_is_one_line(given, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(given)
     assert main(["retrieve", *words]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert message in said
-    assert not (tmp_path / "out").exists()
+    assert not (given / "out").exists()

@@ -40,9 +40,9 @@ def listen() -> Callable[[], None]:
 
     def ignored(unraisable: Any) -> None:
         if isinstance(unraisable.exc_value, KeyboardInterrupt):
-            _thread.start_new_thread(_stop_later, (signal.SIGINT,))
+            _thread.start_new_thread(_stop_later, (signal.SIGINT, _thread.get_ident()))
         elif isinstance(unraisable.exc_value, Terminated):
-            _thread.start_new_thread(_stop_later, (signal.SIGTERM,))
+            _thread.start_new_thread(_stop_later, (signal.SIGTERM, _thread.get_ident()))
         else:
             hook(unraisable)
 
@@ -64,14 +64,18 @@ def listen() -> Callable[[], None]:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     if _must_wait(frame):
-        _thread.start_new_thread(_stop_later, (number,))
+        _thread.start_new_thread(_stop_later, (number, _thread.get_ident()))
         return
     raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
 
-def _stop_later(number: int) -> None:
+def _stop_later(number: int, main: int) -> None:
+    """Send a signal to the main thread again: a real one, which also ends what it waits for."""
     time.sleep(_LATER)
-    _thread.interrupt_main(signal.Signals(number))
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(main, number)
+    else:
+        _thread.interrupt_main(signal.Signals(number))
 
 
 def _must_wait(frame: FrameType | None) -> bool:

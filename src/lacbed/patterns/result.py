@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from lacbed.settings import Settings
 
 
+@cache  # looking it up reads a file, and every pattern asks
 def software() -> str:
     """Name and version of this program, for metadata."""
     try:
