@@ -182,6 +182,8 @@ def _stored(ending: str, content: bytes, folder: Path) -> Path:
     try:
         with zipfile.ZipFile(path) as archive:
             return _unpacked(archive, folder / "frames.zarr")
+    except LacbedError:
+        raise
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OSError, EOFError):
         raise FileFormatError("the zip file is damaged; expected that of a .zarr folder") from None
 

@@ -70,11 +70,12 @@ async function bring(files) {
     shown.frames = null;
     shown.fit = shown.solution = null;
     look.view = "fit";
-    keepWork();
   }
   if (cif) await openCif(cif);
   if (measured.length || (series.length && bringFrames(series))) {
     stop();
+    $("again").hidden = true; // of other files
+    keepWork();
     knobs.view("fit");
   }
   return undefined;

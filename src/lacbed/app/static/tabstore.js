@@ -32,21 +32,19 @@ function tab() {
   return made;
 }
 
-/** Keep what there is now; what other tabs left a day ago goes. */
+/** Keep what there is now. */
 export function keepWork() {
   const search = keptSearch();
-  return withStore(async (store, done) => {
-    const now = Date.now();
-    const [keys, all] = [await done(store.getAllKeys()), await done(store.getAll())];
-    for (const [i, { when }] of all.entries()) if (now - when > LONGEST_MS) store.delete(keys[i]);
-    if (shown.files) await done(store.put({ when: now, files: shown.files, search }, tab()));
-    else await done(store.delete(tab()));
-  });
+  return withStore((store, done) => done(shown.files ? store.put({ when: Date.now(), files: shown.files, search }, tab()) : store.delete(tab())));
 }
 
-/** Take again what this tab has kept. */
+/** Take again what this tab has kept; what other tabs left a day ago goes. */
 export async function takeWork() {
-  const kept = await withStore((store, done) => done(store.get(tab())));
+  const kept = await withStore(async (store, done) => {
+    const [keys, all] = [await done(store.getAllKeys()), await done(store.getAll())];
+    for (const [i, { when }] of all.entries()) if (keys[i] !== tab() && Date.now() - when > LONGEST_MS) store.delete(keys[i]);
+    return all[keys.indexOf(tab())];
+  });
   if (!kept) return;
   shown.files = kept.files;
   if (kept.search) openSearch(kept.search.told, await new Blob(kept.search.parts).arrayBuffer());
