@@ -45,7 +45,7 @@ def crystal_of(view: View) -> Crystal:
         elements = list(dict.fromkeys(site.element for site in crystal.sites))
         raise SettingError(
             f"factors of ions need charges, and {crystal.name} has none: write them into Charges, beside the "
-            f"factors, for {', '.join(elements)}, such as {elements[0]}=2; or use a CIF with atom types such as O2-"
+            f"factors, for {', '.join(elements)}, such as {elements[0]}=2; or use a CIF with atom types like O2-"
         )
     return crystal
 

@@ -18,7 +18,7 @@ from lacbed.app.pool import Pool, converse
 from lacbed.app.request import file_stem, parse_view
 from lacbed.app.session import check_look, read_session, write_session
 from lacbed.errors import SettingError
-from lacbed.io.checks import is_whole
+from lacbed.io.checks import is_list, is_whole
 
 
 def routes_of(limits: Limits, pool: Pool, results: Results) -> list[Route]:
@@ -85,8 +85,9 @@ def routes_of(limits: Limits, pool: Pool, results: Results) -> list[Route]:
 
 def _end(listed: Any, payload: bytes) -> int:
     """Where the measured files end and a search begins; all is files where their sizes are none."""
-    sizes = [entry.get("size") if isinstance(entry, dict) else None for entry in listed or []]
-    return sum(sizes) if all(is_whole(size, 0) for size in sizes) else len(payload)
+    if not is_list(listed or [], lambda entry: isinstance(entry, dict) and is_whole(entry.get("size"), 0)):
+        return len(payload)
+    return sum(int(entry["size"]) for entry in listed or [])
 
 
 def _commands(value: Any) -> dict[str, str]:

@@ -145,7 +145,12 @@ export function drawTilt(canvas, facts) {
   const labels = drawLines(pen, facts, half, ratio);
   drawField(pen, facts, half, ratio);
   const there = placed(facts, half);
+  pen.save();
+  pen.beginPath();
+  pen.arc(0, 0, half, 0, 2 * Math.PI);
+  pen.clip(); // dots only: lines under a clip are slow to draw
   drawPoles(pen, there, facts.zone_axis, ratio);
+  pen.restore();
   drawNames(pen, there, labels, facts, half, ratio);
 }
 
