@@ -20,7 +20,6 @@ export function showStructure() {
   if (state.b_iso === null) knobs.thermal(Number(meanThermal(facts).toFixed(2)));
   showSpots();
   showZone(state.zone_axis, true);
-  showTitles();
 }
 
 /** Mean B of the listed sites in Å², where the slider rests while the crystal's own are taken. */

@@ -251,7 +251,7 @@ export function takeFacts(header, payload, of) {
   shown.facts = { ...header, of };
   shown.potential = new Float32Array(payload);
   showStructure();
-  showPicture();
+  showPicture(); // with the titles, which must not be ahead of it
 }
 
 /** The status line; a fraction of null is a bar that only moves, undefined is none. */
