@@ -48,3 +48,25 @@ def test_a_search_is_cancelled_and_a_candidate_becomes_the_crystal(open_page, tm
     wait_for_rest(page)
     assert page.inner_text("#title").endswith("candidate 1 [110]")
     assert page.is_visible("#solve-answer")  # it stays beside the fit
+    words = page.inner_text("#solve-words")
+    with page.expect_download() as waiting:
+        page.click("#save-session")
+    kept = tmp_path / "kept.lacbed"
+    waiting.value.save_as(kept)
+    page.reload()
+    check_answer(page, words)
+    other = open_page("#crystal=Cu&g=1&n=16&tmax=500")
+    wait_for_rest(other)
+    other.set_input_files("#session", kept)
+    check_answer(other, words)
+
+
+def check_answer(page, words):
+    """The answer is there without a search, and can be taken along and searched on from."""
+    page.wait_for_selector("#solve-answer:not([hidden])")
+    page.wait_for_selector("#fit-pairs figure")
+    assert page.inner_text("#solve-words") == words
+    assert page.locator("#solve-columns tr").count() == 2
+    assert page.locator("#solve-pairs figure").count() > 4
+    assert page.is_enabled("#solve-folder")
+    assert page.is_visible("#solve-go-on")

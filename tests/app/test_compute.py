@@ -9,8 +9,8 @@ from lacbed.app import compute, held, learned
 from lacbed.app.files import Result, Results, file_bytes, parse_export, rebuild_result, rebuild_results
 from lacbed.app.limits import Limits, check_budget, fair_share
 from lacbed.app.request import parse_view
-from lacbed.app.structure import describe
-from lacbed.errors import CrystalError, MemoryLimitError, SettingError
+from lacbed.app.structure import crystal_of, describe
+from lacbed.errors import CrystalError, LacbedError, MemoryLimitError, SettingError
 
 BUDGET = Limits().job_bytes
 
@@ -282,3 +282,33 @@ def test_results_are_kept_for_a_while():
     name = short.put(Result(view, "{}", b""))
     with pytest.raises(SettingError):
         short.get(name)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, "MgO has none: write them into Charges, beside the factors, for Mg, O"),
+        ({"charges": {"Al": 3}}, "MgO has no Al, but Mg, O"),
+        ({"charges": {"Mg": 2}}, "add up to"),
+    ],
+)
+def test_factors_of_ions_need_charges_that_suit_the_crystal(change, words):
+    view = parse_view({**SMALL, "name": "MgO", "factors": "ionic", **change})
+    with pytest.raises(LacbedError, match=words) as caught:
+        compute.simulate(view, lambda *_: None, 2**30)
+    assert "\n" not in str(caught.value)
+
+
+def test_facts_need_no_charges_and_the_cif_has_those_that_are_given():
+    without = describe(parse_view({"name": "MgO", "factors": "ionic"}))[0]
+    given = describe(parse_view({"name": "MgO", "factors": "ionic", "charges": {"Mg": 2, "O": -2}}))[0]
+    assert without["formula"] == "MgO"
+    assert "O2-" not in without["cif"]
+    assert "O2-" in given["cif"]
+
+
+@pytest.mark.parametrize("change", [{"factors": "peng"}, {"laue_zones": 1}, {"x_direction": [1, 1, 0]}])
+def test_the_learned_model_is_not_asked_for_what_it_was_not_taught(change):
+    for more, holds in (({}, True), (change, False)):
+        view = parse_view({"name": "SrTiO3", "absorption": "thomas", **more})
+        assert (learned.learned_pattern(crystal_of(view), view) is not None) == holds

@@ -28,6 +28,7 @@ CASES = {
     "a CIF": {"name": "", "title": "my crystal; rm -rf $HOME"},
     "a tilted foil": {"foil_normal": [0, 1, 8], "extent": 1, "tolerance": 0.05, "factors": "peng", "detail": 16},
     "a steep foil": {"foil_normal": [0, 9, 2], "extent": 1, "tolerance": 0.05, "detail": 16},
+    "ions": {"name": "MgO", "factors": "ionic", "charges": {"Mg": 2, "O": -2}, "extent": 1, "detail": 16},
     "a Laue zone": {"laue_zones": 1, "extent": 1, "tolerance": 0.05, "x_direction": [1, 1, 0], "detail": 16},
 }
 

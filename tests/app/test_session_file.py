@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from lacbed.app.kept import parse_kept, tell_kept
 from lacbed.app.request import parse_view
 from lacbed.app.session import check_look, read_session, write_session
 from lacbed.errors import FileFormatError, LacbedError, SettingError
@@ -22,6 +23,27 @@ LOOK = {
     "semi": 4.5,
     "view": "discs",
 }
+
+MAP = {"pixels": 2, "cell": [4.0, 0.0, 0.0, 4.0], "low": 0.0, "high": 1.0, "unit": "V"}
+ABOUT = {"name": "mine", "zone_axis": [1, 1, 0], "R": 0.1, "thickness": 450.0, "map": MAP}
+BEST = ABOUT | {"round": 3, "met": 2, "columns": [{"u": 0.1, "v": 0.2}], "state": {"trials": []}}
+COLUMN = {"u": 0.1, "v": 0.2, "x": 1.0, "y": 2.0, "strength": 3.0, "strength_uncertainty": None, "odds": "Mg 90 %"}
+FOUND = {"formula": "MgO", "cif": CIF, "space_group": None, "Z_held_out": None, "thickness": None}
+ANSWER = ABOUT | {
+    **{"solved": True, "ended": False, "words": "Solved", "command": "lacbed solve", "plane_group": "p2mm"},
+    **{"thickness_of_columns": 449.0, "thickness_uncertainty": 2.0, "absorption": 0.04, "half_width": 0.7},
+    **{"seconds": 12.0, "pixels": 3, "hkl": [[0, 0, 0]], "z": [None], "notes": ["a note"]},
+    **{"columns": [COLUMN], "candidates": [FOUND]},
+}
+KINDS = {"searching": (BEST, 16), "solved": (ANSWER, 16 + 72), "report": ({}, 5), "folder": ({}, 7)}
+
+
+def searched(most=4, **changes):
+    """A search as the page sends it, with other fields in its answer."""
+    found = [{**h, "kind": kind, "size": size} for kind, (h, size) in list(KINDS.items())[:most]]
+    found = [h | changes if h["kind"] == "solved" else h for h in found]
+    content = bytes(i % 251 for i in range(sum(h["size"] for h in found)))
+    return {"asked": {"cell": [4.2], "seconds": 60}, "messages": found}, content
 
 
 def packed(members):
@@ -131,3 +153,44 @@ def test_the_look_is_checked():
             check_look(bad)
     with pytest.raises(SettingError, match="object"):
         check_look([])
+
+
+@pytest.mark.parametrize("most", [1, 2, 4])
+def test_a_search_comes_back_with_its_answer(most):
+    told, content = searched(most)
+    written = write_session(VIEW, LOOK, {".tif": b"II*"}, search=parse_kept(told, content))
+    assert tell_kept(read_session(written).search) == (told, content)
+    with zipfile.ZipFile(io.BytesIO(written)) as archive:
+        assert len([name for name in archive.namelist() if name.startswith("search/")]) == {1: 3, 2: 5, 4: 7}[most]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"columns": [{**COLUMN, "x": "1"}]},
+        {"candidates": [{**FOUND, "cif": None}]},
+        {"z": []},
+        {"map": {**MAP, "pixels": 3}},
+        {"solved": 1},
+        {"seconds": None},
+        {"notes": "a note"},
+        {"hkl": [[0, 0, 0.5]]},
+        {"size": 87},
+        {"kind": "evil"},
+    ],
+)
+def test_a_search_that_the_page_could_not_show_is_refused(changes):
+    with pytest.raises(FileFormatError) as caught:
+        parse_kept(*searched(**changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_search_in_a_session_is_whole_or_refused():
+    told, content = searched()
+    with zipfile.ZipFile(io.BytesIO(write_session(VIEW, {}, {}, search=parse_kept(told, content)))) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    for name in ("search/asked.json", "search/searching.json", "search/searching.f32", "search/solved.json"):
+        with pytest.raises(FileFormatError, match="search"):
+            read_session(packed({k: v for k, v in members.items() if k != name}))
+    with pytest.raises(FileFormatError, match="solved"):
+        read_session(packed(members | {"search/solved.f32": members["search/solved.f32"][:-4]}))

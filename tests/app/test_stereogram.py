@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+import lacbed
+from lacbed.app import structure
 from lacbed.app.request import parse_view
-from lacbed.app.structure import crystal_of, describe, stereogram
+from lacbed.app.structure import atoms, crystal_of, describe, stereogram
 from lacbed.geometry.frame import make_frame
 
 
@@ -40,3 +42,24 @@ def test_lines_are_the_strongest_one_of_each_pair():
 def test_a_large_cell_is_quick_enough_and_the_facts_hold_it():
     facts, _ = describe(parse_view({"name": "Mg2SiO4"}))
     assert 20 < len(facts["stereogram"]["lines"]) <= 90
+
+
+def test_the_atoms_that_are_drawn_are_those_of_the_cell():
+    facts, _ = describe(parse_view({"name": "SrTiO3"}))
+    assert [e["symbol"] for e in facts["elements"]] == ["Sr", "Ti", "O"]
+    assert [e["number"] for e in facts["elements"]] == [38, 22, 8]
+    kinds = [row[0] for row in facts["drawn"]]
+    assert [kinds.count(i) for i in range(3)] == [1, 1, 3]
+
+
+def test_of_a_mixed_place_the_largest_share_is_drawn_and_too_many_atoms_are_not(monkeypatch):
+    cif = lacbed.Crystal.named("Si").to_cif()
+    line = next(text for text in cif.splitlines() if text.split()[:2] == ["Si1", "Si"])
+    mixed = line.replace("Si1 Si", "Ge1 Ge", 1)
+    shares = [text.replace(" 1.0 8 ", f" {share} 8 ") for text, share in ((line, 0.7), (mixed, 0.2))]
+    crystal = lacbed.Crystal.from_cif_text(cif.replace(line, "\n".join(shares)), "mixed")
+    found = atoms(crystal)
+    assert [e["symbol"] for e in found["elements"]] == ["Si"]
+    assert {row[4] for row in found["drawn"]} == {0.9}
+    monkeypatch.setattr(structure, "_ATOMS", 7)
+    assert atoms(crystal) == {"elements": [], "drawn": []}

@@ -48,9 +48,8 @@ def fit(view: View, files: Mapping[str, bytes], send: Send, budget: int) -> None
 
     send({"kind": "progress", "phase": "reading the measured patterns", "fraction": None}, b"")
     crystal, experiment = crystal_of(view), read_experiment(files, budget)
-    measured = {"kind": "measured", **_about_experiment(experiment), "crystal": crystal.name}
-    send(measured, experiment.images.astype("<f4").tobytes())
-    settings = FitSettings(view.tried_thicknesses, view.absorption, device="cpu")  # type: ignore[arg-type]
+    send({"kind": "measured", **_about_experiment(experiment)}, experiment.images.astype("<f4").tobytes())
+    settings = FitSettings(view.tried_thicknesses, view.absorption, view.factors, device="cpu")  # type: ignore[arg-type]
     start = time.perf_counter()
     send({"kind": "progress", "phase": "choosing the number of beams", "fraction": None}, b"")
     result = fit(experiment, crystal, settings, ticker(send, "fitting the thickness"))
@@ -123,7 +122,11 @@ def refine(view: View, files: Mapping[str, bytes], send: Send, budget: int, arou
 
     send({"kind": "progress", "phase": "reading the measured patterns", "fraction": None}, b"")
     crystal, experiment = crystal_of(view), read_experiment(files, budget)
-    options = RefinementOptions(thicknesses=starts(around), absorption=view.absorption)  # type: ignore[arg-type]
+    options = RefinementOptions(
+        thicknesses=starts(around),
+        absorption=view.absorption,  # type: ignore[arg-type]
+        factors=view.factors,
+    )
     start = time.perf_counter()
     last = -1.0
 

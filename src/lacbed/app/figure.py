@@ -33,7 +33,13 @@ _UNITS = {
     "inverse": ("Å⁻¹", 0.0),
     "nanometre": ("nm⁻¹", 0.0),
 }
-_FACTORS = {"kirkland": "Kirkland", "lobato": "Lobato", "peng": "Peng", "doyle-turner": "Doyle-Turner"}
+_FACTORS = {
+    "kirkland": "Kirkland",
+    "lobato": "Lobato",
+    "peng": "Peng",
+    "doyle-turner": "Doyle-Turner",
+    "ionic": "ionic",
+}
 _INCH = 25.4
 _GAP, _BAR, _MARGIN, _TEXT = 0.05, 0.07, 0.02, 0.36  # inches
 _CLIP = 0.1

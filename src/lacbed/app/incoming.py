@@ -9,7 +9,6 @@ from typing import Any
 
 from starlette.requests import Request
 
-from lacbed.app.files import parse_files
 from lacbed.app.limits import Limits, unpack
 from lacbed.errors import FileFormatError, SettingError
 
@@ -51,17 +50,6 @@ async def read_json(request: Request, limits: Limits) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise SettingError("the request must be a JSON object")
     return data
-
-
-async def read_upload(request: Request, limits: Limits) -> tuple[dict[str, Any], bytes]:
-    """The message in the body of a request: {"view": ..., "files": ...} and the contents of the files.
-
-    Raises:
-        SettingError: if it is none, or the files make no experiment.
-    """
-    header, payload = await read_one(request, limits)
-    parse_files(header.get("files"), payload)
-    return header, payload
 
 
 async def read_one(request: Request, limits: Limits) -> tuple[dict[str, Any], bytes]:

@@ -83,8 +83,15 @@ def _on_grid(pattern: xr.DataArray, view: View, extent: float) -> xr.DataArray:
 
 
 def _same_settings(domain: dict[str, Any], view: View) -> bool:
-    """Whether the model was trained with the absorption of the view, and at least its half-width."""
+    """Whether the model was trained with what the view asks for, and at least its half-width."""
     absorption = domain["absorption"]
     if isinstance(absorption, list):
         absorption = tuple(absorption)
+    if (
+        view.laue_zones
+        or view.foil_normal
+        or view.x_direction
+        or view.factors != domain.get("factors", "kirkland")
+    ):
+        return False
     return bool(view.extent < domain["extent"] + 1e-9 and absorption == view.absorption)

@@ -17,7 +17,8 @@ from lacbed.io.checks import check_number, check_one_of, is_list, is_number, is_
 THINNEST, CLOSEST = 100.0, 20.0
 """Å; where the search for the thickness of an experiment begins, and its smallest step."""
 
-FACTORS: tuple[str, ...] = ("kirkland", "lobato", "peng", "doyle-turner")
+FACTORS: tuple[str, ...] = ("kirkland", "lobato", "peng", "doyle-turner", "ionic")
+MOST_CHARGES = 20
 
 Absorption = tuple[str, float] | str | None
 
@@ -44,6 +45,7 @@ class View:
         tolerance: largest error of an intensity.
         laue_zones: highest order of Laue zone that takes part.
         factors: table of scattering factors.
+        charges: formal charges by element, besides those of the CIF, for factors "ionic".
         foil_normal: [uvw] normal of the foil, or None for the zone axis.
         x_direction: (hkl) along +x, or None for the shortest reciprocal vector of the zone.
         have: thicknesses of the series in Å that the page has already.
@@ -66,6 +68,7 @@ class View:
     tolerance: float = 1e-3
     laue_zones: int = 0
     factors: str = "kirkland"
+    charges: tuple[tuple[str, int], ...] = ()
     foil_normal: tuple[int, int, int] | None = None
     x_direction: tuple[int, int, int] | None = None
     have: tuple[float, ...] = ()
@@ -73,7 +76,7 @@ class View:
     def to_json(self) -> dict[str, Any]:
         """The view as `parse_view` takes it."""
         absorption = self.absorption[1] if isinstance(self.absorption, tuple) else self.absorption
-        return {**asdict(self), "absorption": absorption}
+        return {**asdict(self), "absorption": absorption, "charges": dict(self.charges)}
 
     @property
     def zone_key(self) -> str:
@@ -152,6 +155,7 @@ def parse_view(data: Any) -> View:
         tolerance=_number(data, "tolerance", 1e-3, 1e-6, 0.1),
         laue_zones=int(_number(data, "laue_zones", 0, 0, 2)),
         factors=_factors(data),
+        charges=_charges(data.get("charges")),
         foil_normal=_direction(data, "foil_normal"),
         x_direction=_direction(data, "x_direction"),
         have=_have(data.get("have", ())),
@@ -173,6 +177,15 @@ def _factors(data: Mapping[str, Any]) -> str:
     value = data.get("factors", "kirkland")
     check_one_of("factors", value, FACTORS)
     return str(value)
+
+
+def _charges(value: Any) -> tuple[tuple[str, int], ...]:
+    """Formal charges by element; whether the crystal has the elements is checked with it."""
+    found = {} if value is None else value
+    whole = isinstance(found, Mapping) and all(len(k) <= 2 and is_whole(v, -9, 9) for k, v in found.items())
+    if not whole or len(found) > MOST_CHARGES:
+        raise SettingError(f"charges are whole numbers by element, such as Mg=2, O=-2; got {value!r:.60}")
+    return tuple((str(element), int(charge)) for element, charge in found.items())
 
 
 def _have(value: Any) -> tuple[float, ...]:
@@ -262,6 +275,8 @@ def recipe(view: View, header: Mapping[str, Any], thickness: str = "", hkl: str 
 def _python(view: View, settings: dict[str, Any]) -> str:
     source = f'named("{view.name}")' if view.name else f'from_cif("{file_stem(view)}.cif")'
     thermal = "" if view.b_iso is None else f".with_b_iso({view.b_iso:.10g})"
+    if view.name and view.charges:  # the CIF has them
+        thermal += f".with_charges({json.dumps(dict(view.charges))})"
     physics = [
         f"    zone_axis={view.zone_axis},",
         f"    energy={view.voltage * 1e3:.10g},  # eV",
@@ -319,6 +334,8 @@ def _shell(view: View, settings: dict[str, Any]) -> str:
         words += ["--absorption", _absorption_option(view)]
     if view.factors != "kirkland":
         words += ["--factors", view.factors]
+    if view.name and view.charges and view.factors == "ionic":
+        words += ["--charges", ",".join(f"{element}={charge}" for element, charge in view.charges)]
     if view.x_direction:
         words += ["--x-direction", _comma(view.x_direction)]
     if view.foil_normal:
@@ -343,9 +360,9 @@ def fit_recipe(view: View) -> dict[str, str]:
     """Commands that compare the crystal of a view with the experiment in a folder or file called `experiment`.
 
     Returns:
-        "python", "shell" and "needs" as `recipe` does; a crystal with another B is read from its CIF.
+        "python", "shell" and "needs" as `recipe` does; a crystal with another B or charges is read from its CIF.
     """
-    is_own = bool(view.name) and view.b_iso is None
+    is_own = bool(view.name) and view.b_iso is None and not view.charges
     crystal = view.name if is_own else f"{file_stem(view)}.cif"
     tried = view.tried_thicknesses
     first, last = tried[0], tried[-1]
@@ -358,12 +375,14 @@ def fit_recipe(view: View) -> dict[str, str]:
         f"crystal = lacbed.Crystal.{read}",
         'experiment = lacbed.load_experiment("experiment")  # the folder, or the file, of the measured patterns',
         f"thicknesses = tuple(np.arange({first:g}, {last + 0.5 * step:g}, {step:g}))  # Å",
-        f"result = lacbed.fit(experiment, crystal, lacbed.FitSettings(thicknesses, {_absorption_code(view)}))",
+        f"settings = lacbed.FitSettings(thicknesses, {_absorption_code(view)}, {json.dumps(view.factors)})",
+        "result = lacbed.fit(experiment, crystal, settings)",
         "print(result.thickness, result.merits.z)",
     ]
-    absorption = ["--absorption", _absorption_option(view)]
+    physics = ["--absorption", _absorption_option(view)]
+    physics += ["--factors", view.factors] if view.factors != "kirkland" else []
     thickness = ["--thickness", f"{first:g}:{last:g}:{step:g}"]
-    words = ["lacbed", "fit", "experiment", crystal, *thickness, *absorption, "-o", "fit"]
+    words = ["lacbed", "fit", "experiment", crystal, *thickness, *physics, "-o", "fit"]
     return {
         "python": "\n".join(python) + "\n",
         "shell": " ".join(shlex.quote(word) for word in words) + "\n",

@@ -16,8 +16,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from lacbed.app.files import Result, Results
-from lacbed.app.incoming import read_json, read_upload
+from lacbed.app.files import Result, Results, parse_files
+from lacbed.app.frames import parse_frames
+from lacbed.app.incoming import read_json, read_one
 from lacbed.app.limits import Header, Limits, pack
 from lacbed.app.pool import BusyError, Pool, converse
 from lacbed.app.request import View, fit_recipe, parse_view, recipe
@@ -42,6 +43,7 @@ STATIC = (
     "facts.js",
     "figure.js",
     "files.js",
+    "frames.js",
     "fit.js",
     "history.js",
     "icon.svg",
@@ -50,13 +52,16 @@ STATIC = (
     "picture.js",
     "probe.js",
     "profile.js",
+    "reading.js",
     "series.js",
     "session.js",
+    "solid.js",
     "solution.js",
     "solve.js",
     "state.js",
     "stream.js",
     "structure.js",
+    "tabstore.js",
     "tilt.js",
     "view.js",
     "zoom.js",
@@ -69,7 +74,7 @@ THICKNESS = "@thickness"
 HKL = "@hkl"
 """The same for the reflection."""
 
-BENCH = ("fit", "refine", "solve")
+BENCH = ("fit", "refine", "solve", "extract")
 SEARCHING = 0.6
 """Part of the longest computation that a search may take; the rest is for what follows from it."""
 STREAMS = ("preview", "simulate", "series", "montage")
@@ -94,7 +99,8 @@ def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starl
             await pool.close()
 
     async def about(_: Request) -> Response:
-        return JSONResponse({**_about(), **await pool.ready(), "search_seconds": SEARCHING * limits.job_seconds})
+        bounds = {"search_seconds": SEARCHING * limits.job_seconds, "upload_bytes": limits.upload_bytes}
+        return JSONResponse({**_about(), **await pool.ready(), **bounds})
 
     async def describe(request: Request) -> Response:
         view = parse_view(await read_json(request, limits))
@@ -118,15 +124,19 @@ def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starl
         return StreamingResponse(parts, media_type="application/octet-stream")
 
     async def bench(request: Request) -> Response:
-        header, payload = await read_upload(request, limits)
-        view, task = parse_view(header.get("view")), request.path_params["task"]
+        task = request.path_params["task"]
         if task not in BENCH:
             raise SettingError(f"there is no task {task!r:.20}")
+        header, payload = await read_one(request, limits)
+        (parse_frames if task == "extract" else parse_files)(header.get("files"), payload)
+        view = parse_view(header.get("view"))
         more: Header = {"files": header["files"]}
         if task == "refine":
             more["around"] = check_number("the thickness to begin from", header.get("around"), 1, 20_000, unit="Å")
         if task == "solve":
             more |= {"solve": header.get("solve"), "longest": SEARCHING * limits.job_seconds}
+        if task == "extract":
+            more["extract"] = header.get("extract")
         if pool.is_full:
             raise BusyError("too many computations are waiting on this machine; try again in a minute")
         parts = _stream(task, view, pool, results, more, payload)
@@ -204,7 +214,8 @@ def _too_long_text(limits: Limits, task: str) -> str:
         return "no preview: the cell is too large for a quick one; the full computation goes on when you let go"
     simpler = "fewer pixels, a smaller extent or no absorption"
     if task in BENCH:
-        simpler = "a shorter time" if task == "solve" else "a shorter series or no absorption"
+        others = {"solve": "a shorter time", "extract": "frames that are binned or fewer"}
+        simpler = others.get(task, "a shorter series or no absorption")
     return (
         f"stopped after {limits.job_seconds:g} s, the longest that a computation may take here; ask for "
         f"{simpler}, or start lacbed app with a longer --time-limit"

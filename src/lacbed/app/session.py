@@ -3,6 +3,7 @@
     session.json      {"format": "lacbed session", "version": 1, "software": ..., "view": ..., "look": ...}
     crystal.cif       a crystal of one's own
     measured/*        experiment.json and images.npz, or one measured.nc, .npz or .tif file
+    search/*          a search for an unknown crystal: its state and its answer (see `lacbed.app.kept`)
     pattern.nc        the computed pattern, for whoever unpacks it; the page computes anew from the settings
     commands.*        .py or .sh, by which it was made
 
@@ -23,6 +24,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from lacbed.app.files import ENDINGS, parse_files
+from lacbed.app.kept import MEMBERS, KeptSearch, kept_members, read_kept
 from lacbed.app.limits import MAX_CIF_BYTES
 from lacbed.app.request import View, parse_view
 from lacbed.errors import FileFormatError, SettingError
@@ -37,6 +39,7 @@ _LARGEST = {
     "crystal.cif": MAX_CIF_BYTES,
     "commands.py": _MAX_TEXT,
     "commands.sh": _MAX_TEXT,
+    **MEMBERS,
 }
 _MEASURED = {
     "experiment.json": ".json",
@@ -70,11 +73,13 @@ class Session:
         view: the settings.
         look: of the picture, as the page has it; only what is known here.
         files: ending and content of the measured files.
+        search: what was found of an unknown crystal, or None.
     """
 
     view: View
     look: dict[str, Any]
     files: dict[str, bytes]
+    search: KeptSearch | None = None
 
 
 def check_look(data: Any) -> dict[str, Any]:
@@ -105,7 +110,11 @@ def check_look(data: Any) -> dict[str, Any]:
 
 
 def write_session(
-    view: View, look: Mapping[str, Any], files: Mapping[str, bytes], extras: Mapping[str, bytes] | None = None
+    view: View,
+    look: Mapping[str, Any],
+    files: Mapping[str, bytes],
+    extras: Mapping[str, bytes] | None = None,
+    search: KeptSearch | None = None,
 ) -> bytes:
     """The content of a session file.
 
@@ -114,6 +123,7 @@ def write_session(
         look: of the picture.
         files: ending and content of the measured files, or nothing.
         extras: "pattern.nc", "commands.py" and "commands.sh", as far as they are there.
+        search: what was found of an unknown crystal, or None.
     """
     from lacbed.patterns.result import software
 
@@ -126,7 +136,8 @@ def write_session(
             archive.writestr("crystal.cif", view.cif)
         for ending, data in files.items():
             archive.writestr(f"measured/{_name(ending, len(files))}", data, zipfile.ZIP_STORED)
-        for name, data in (extras or {}).items():
+        found = {} if search is None else kept_members(search)
+        for name, data in {**(extras or {}), **found}.items():
             archive.writestr(name, data)
     return content.getvalue()
 
@@ -163,9 +174,8 @@ def read_session(content: bytes) -> Session:
     if not isinstance(view, Mapping):
         raise FileFormatError("session.json has no settings (view)")
     cif = _text(members, "crystal.cif") if "crystal.cif" in members else ""
-    return Session(
-        parse_view({**view, "cif": cif, "have": []}), check_look(about.get("look", {})), _measured(members)
-    )
+    settings, look = parse_view({**view, "cif": cif, "have": []}), check_look(about.get("look", {}))
+    return Session(settings, look, _measured(members), read_kept(members))
 
 
 def _read(archive: zipfile.ZipFile) -> dict[str, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from lacbed.app.limits import MAX_REFLECTIONS, MAX_VALUES
 from lacbed.app.request import View
 from lacbed.constants import wavelength
 from lacbed.crystals import Crystal
+from lacbed.errors import SettingError
 
 if TYPE_CHECKING:
     from lacbed.geometry.frame import Frame
@@ -20,20 +22,32 @@ MAX_SITES = 60
 _SPOTS = 400
 _LINES, _TRIED = 90, 2500
 """Pairs of Bragg lines on the stereogram, and reflections among which the strongest are sought."""
+_ATOMS = 400
+"""Atoms of a cell that are drawn at most."""
 
 
 def crystal_of(view: View) -> Crystal:
-    """The crystal of a view, with its Debye-Waller factors replaced if the view says so.
+    """The crystal of a view, with Debye-Waller factors and charges replaced if the view says so.
 
     Raises:
-        CrystalError: if there is none of that name, or the CIF cannot be used.
+        CrystalError: if there is none of that name, the CIF cannot be used, or charges do not suit it.
+        SettingError: if it has no charges and the factors need them.
     """
     if view.name:
         crystal = Crystal.named(view.name)
     else:
         title, block = view.title or None, view.block or None
         crystal = Crystal.from_cif_text(view.cif, title, block, view.title or "the text")
-    return crystal if view.b_iso is None else crystal.with_b_iso(view.b_iso)
+    crystal = crystal if view.b_iso is None else crystal.with_b_iso(view.b_iso)
+    if view.charges:
+        crystal = crystal.with_charges(dict(view.charges))
+    if view.factors == "ionic" and not any(site.charge for site in crystal.sites):
+        elements = list(dict.fromkeys(site.element for site in crystal.sites))
+        raise SettingError(
+            f"factors of ions need charges, and {crystal.name} has none: write them into Charges, beside the "
+            f"factors, for {', '.join(elements)}, such as {elements[0]}=2; or use a CIF with atom types like O2-"
+        )
+    return crystal
 
 
 def describe(view: View) -> tuple[dict[str, Any], np.ndarray]:
@@ -45,7 +59,7 @@ def describe(view: View) -> tuple[dict[str, Any], np.ndarray]:
     from lacbed.geometry.frame import make_frame  # slow to import, and only workers need it
     from lacbed.projection import projected_potential
 
-    crystal = crystal_of(view)
+    crystal = crystal_of(replace(view, factors="kirkland"))  # of the facts none needs charges
     frame = make_frame(crystal, view.zone_axis)
     potential = projected_potential(crystal, view.zone_axis, POTENTIAL_PIXELS)
     facts = {
@@ -73,6 +87,8 @@ def describe(view: View) -> tuple[dict[str, Any], np.ndarray]:
         },
         "spots": spots(crystal, frame, view),
         "stereogram": stereogram(crystal, frame, view.voltage * 1e3),
+        **atoms(crystal),
+        "cif": crystal.to_cif(),
     }
     return facts, potential.values.astype("<f4")
 
@@ -150,6 +166,35 @@ def stereogram(crystal: Crystal, frame: Frame, energy: float) -> dict[str, Any]:
         "reciprocal": reciprocal.tolist(),
         "direct": direct.tolist(),
         "lines": [[*map(int, found[i]), round(float(strength[i]), 6)] for i in best],
+    }
+
+
+def atoms(crystal: Crystal) -> dict[str, Any]:
+    """What a cell is drawn from.
+
+    Returns:
+        "elements": symbol, atomic number and covalent radius in Å of each kind of atom that is drawn; "drawn":
+        rows [number of the element, u, v, w, occupancy], one for each place in the cell, with the element that has
+        the largest share of it and the sum of all shares; none if the cell has too many.
+    """
+    import gemmi
+
+    places: dict[tuple[float, ...], list[tuple[float, str]]] = {}
+    for element, xyz, share in zip(
+        crystal.atoms.elements, crystal.atoms.xyz, crystal.atoms.occupancy, strict=True
+    ):
+        key = tuple(((xyz * 1000.0).round() % 1000 / 1000).tolist())
+        places.setdefault(key, []).append((float(share), element))
+    if len(places) > _ATOMS:
+        return {"elements": [], "drawn": []}
+    rows = [(max(shares)[1], place, min(1.0, sum(s for s, _ in shares))) for place, shares in places.items()]
+    symbols = list(dict.fromkeys(element for element, _, _ in rows))
+    known = {symbol: gemmi.Element(symbol) for symbol in symbols}
+    return {
+        "elements": [
+            {"symbol": s, "number": e.atomic_number, "radius": float(e.covalent_r)} for s, e in known.items()
+        ],
+        "drawn": [[symbols.index(s), *place, round(total, 4)] for s, place, total in rows],
     }
 
 

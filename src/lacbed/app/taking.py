@@ -12,11 +12,13 @@ from starlette.routing import Route
 from lacbed.app.figure import parse_layout
 from lacbed.app.files import MEDIA_TYPES, Results, parse_export, parse_files
 from lacbed.app.incoming import read_body, read_json, read_one
+from lacbed.app.kept import parse_kept, tell_kept
 from lacbed.app.limits import Header, Limits, pack
 from lacbed.app.pool import Pool, converse
 from lacbed.app.request import file_stem, parse_view
 from lacbed.app.session import check_look, read_session, write_session
 from lacbed.errors import SettingError
+from lacbed.io.checks import is_list, is_whole
 
 
 def routes_of(limits: Limits, pool: Pool, results: Results) -> list[Route]:
@@ -48,7 +50,9 @@ def routes_of(limits: Limits, pool: Pool, results: Results) -> list[Route]:
     async def save_session(request: Request) -> Response:
         header, payload = await read_one(request, limits)
         view, look = parse_view(header.get("view")), check_look(header.get("look"))
-        measured = parse_files(header["files"], payload) if header.get("files") else {}
+        ends = _end(header.get("files"), payload)
+        measured = parse_files(header["files"], payload[:ends]) if header.get("files") else {}
+        search = parse_kept(header.get("search"), payload[ends:])
         extras = {
             f"commands.{ending}": text.encode() for ending, text in _commands(header.get("commands")).items()
         }
@@ -58,7 +62,7 @@ def routes_of(limits: Limits, pool: Pool, results: Results) -> list[Route]:
             ask |= {"labels": [found.labels], "sizes": [len(found.payload)]}
             async with asyncio.timeout(limits.job_seconds), pool.worker(quick=True) as worker:
                 extras["pattern.nc"] = b"".join([c async for _, c in converse(worker, ask, found.payload)])
-        content = await asyncio.to_thread(write_session, view, look, measured, extras)
+        content = await asyncio.to_thread(write_session, view, look, measured, extras, search)
         name = f'attachment; filename="{file_stem(view)}.lacbed"'
         return Response(content, media_type="application/zip", headers={"content-disposition": name})
 
@@ -67,7 +71,9 @@ def routes_of(limits: Limits, pool: Pool, results: Results) -> list[Route]:
         session = await asyncio.to_thread(read_session, content)
         header: Header = {"kind": "session", "view": session.view.to_json(), "look": session.look}
         header["files"] = [{"ending": ending, "size": len(data)} for ending, data in session.files.items()]
-        return Response(pack(header, b"".join(session.files.values())), media_type="application/octet-stream")
+        header["search"], found = tell_kept(session.search)
+        content = pack(header, b"".join([*session.files.values(), found]))
+        return Response(content, media_type="application/octet-stream")
 
     return [
         Route("/api/file", file, methods=["POST"]),
@@ -75,6 +81,13 @@ def routes_of(limits: Limits, pool: Pool, results: Results) -> list[Route]:
         Route("/api/session/save", save_session, methods=["POST"]),
         Route("/api/session/open", open_session, methods=["POST"]),
     ]
+
+
+def _end(listed: Any, payload: bytes) -> int:
+    """Where the measured files end and a search begins; all is files where their sizes are none."""
+    if not is_list(listed or [], lambda entry: isinstance(entry, dict) and is_whole(entry.get("size"), 0)):
+        return len(payload)
+    return sum(int(entry["size"]) for entry in listed or [])
 
 
 def _commands(value: Any) -> dict[str, str]:

@@ -95,10 +95,15 @@ def answer(request: Header, payload: bytes, send: Send) -> None:
         return
     view = parse_view(request["view"])
     if task == "describe":
-        from lacbed.app.structure import crystal_of, describe
+        from lacbed.app.structure import describe
 
         facts, image = describe(view)
-        send({"kind": "facts", **facts, "cif": crystal_of(view).to_cif()}, image.tobytes())
+        send({"kind": "facts", **facts}, image.tobytes())
+    elif task == "extract":
+        from lacbed.app import frames
+
+        asked, file = frames.parse_extraction(request["extract"]), frames.parse_frames(request["files"], payload)
+        frames.extract(view, asked, file, send, request["budget"])
     elif task in ("fit", "refine", "solve"):
         from lacbed.app import bench
 

@@ -32,7 +32,7 @@ export function setZone(zone) {
 
 /** Look at another crystal: built in, or from a CIF. */
 export function setCrystal({ name = "", cif = "", title = "", block = "" }) {
-  Object.assign(state, { name, cif, title, block, hkl: [0, 0, 0] });
+  Object.assign(state, { name, cif, title, block, hkl: [0, 0, 0], charges: {} });
   knobs.all();
   changed(false, { crystal: true });
 }

@@ -1,6 +1,7 @@
 // The address of the page: all settings and the look of the picture.
 
 import { record } from "./history.js";
+import { readCharges } from "./reading.js";
 import { look, reduced, setSeries, state } from "./state.js";
 
 const LOOKS = { inverted: "inv", smooth: "smooth", lines: "lines", together: "same" };
@@ -18,6 +19,8 @@ export function toHash() {
   if (state.tolerance !== START.tolerance) parts.tol = state.tolerance;
   if (state.laue_zones) parts.laue = state.laue_zones;
   if (state.factors !== START.factors) parts.factors = state.factors;
+  const charges = Object.entries(state.charges);
+  if (charges.length) parts.ions = charges.map(([element, charge]) => `${element}=${charge}`).join(",");
   if (state.foil_normal) parts.foil = state.foil_normal.join(",");
   if (state.x_direction) parts.x = state.x_direction.join(",");
   if (look.view !== "pattern") parts.view = look.view;
@@ -101,7 +104,8 @@ export function fromHash(hash, names, colours, own = null) {
   state.absorption = found.get("abs") === "thomas" ? "thomas" : found.get("abs") === "0" ? 0 : (number("abs", 0, 100) ?? "none");
   state.tolerance = number("tol", 1e-6, 0.1) ?? START.tolerance;
   state.laue_zones = Math.round(number("laue", 1, 2) ?? 0);
-  state.factors = one("factors", ["kirkland", "lobato", "peng", "doyle-turner"]) ?? START.factors;
+  state.factors = one("factors", ["kirkland", "lobato", "peng", "doyle-turner", "ionic"]) ?? START.factors;
+  state.charges = take("ions", readCharges(found.get("ions") ?? "")) ?? {};
   state.foil_normal = direction("foil");
   state.x_direction = direction("x");
   look.view = one("view", ["discs", "tilt", "fit"]) ?? "pattern";

@@ -4,21 +4,25 @@ import { setCrystal, setThickness, setZone } from "./act.js";
 import { fromHash, keepAddress } from "./address.js";
 import { NAMES } from "./colormaps.js";
 import { wireCompare } from "./compare.js";
-import { choose, pair, readDirection, tabs } from "./controls.js";
+import { choose, pair, tabs } from "./controls.js";
 import { wireCrystals } from "./crystals.js";
 import { showCode, showSpots, showZone } from "./facts.js";
 import { save, wireDrop, wireFiles } from "./files.js";
-import { changed, complain, compute, moved, say, stop } from "./jobs.js";
+import { changed, complain, compute, describe, moved, say, stop } from "./jobs.js";
 import { threeOfDirection } from "./names.js";
 import { thicknessOf, wireFit } from "./fit.js";
 import { wireFigure } from "./figure.js";
+import { wireFrames } from "./frames.js";
 import { wireHistory } from "./history.js";
 import { wireProbe } from "./probe.js";
 import { line, showProfile } from "./profile.js";
+import { readCharges, readDirection } from "./reading.js";
 import { $, chosen, discs, exact, knobs, look, run, series, setSeries, shown, state } from "./state.js";
 import { drawPotential, element } from "./structure.js";
 import { showContrast, showPicture } from "./view.js";
+import { openSearch } from "./solution.js";
 import { wireSolve } from "./solve.js";
+import { takeWork, keepWork } from "./tabstore.js";
 import { wireTilt } from "./tilt.js";
 import { wireZoom } from "./zoom.js";
 
@@ -59,7 +63,18 @@ function wireModel() {
   }
   $("factors").addEventListener("change", () => {
     state.factors = $("factors").value;
+    showCharges();
     changed(false);
+  });
+  $("charges").addEventListener("change", () => {
+    const found = readCharges($("charges").value);
+    if (!found) {
+      const said = $("charges").value;
+      showCharges();
+      return complain(`Charges are whole numbers by element, such as Mg=2, O=-2; got “${said}”.`);
+    }
+    state.charges = found;
+    return changed(false, { crystal: true });
   });
   $("series").addEventListener("change", () => {
     setSeries(Number($("series").value));
@@ -101,6 +116,12 @@ function wireDirections() {
   }
 }
 
+/** The charges are asked for where the factors need them. */
+function showCharges() {
+  $("charges-row").hidden = state.factors !== "ionic";
+  $("charges").value = Object.entries(state.charges).map(([element, charge]) => `${element}=${charge}`).join(", ");
+}
+
 /** Put the whole state into the controls. */
 function showAll() {
   knobs.voltage(state.voltage);
@@ -112,6 +133,7 @@ function showAll() {
   choose($("tolerance"), state.tolerance, String(state.tolerance));
   choose($("laue"), state.laue_zones, `0 to ${state.laue_zones}`);
   $("factors").value = state.factors;
+  showCharges();
   $("foil").value = state.foil_normal?.join(" ") ?? "";
   $("x-direction").value = state.x_direction?.join(" ") ?? "";
   fitSlider();
@@ -142,11 +164,13 @@ function offerOwn() {
 }
 
 /** Take everything that a session holds. */
-function takeSession({ view, look: seen, files }) {
+function takeSession({ view, look: seen, files, search, content }) {
   Object.assign(state, view, { absorption: view.absorption ?? "none" });
   delete state.have;
   Object.assign(look, LOOK, seen, { view: seen.view === "fit" && !files.length ? "pattern" : (seen.view ?? "pattern") });
-  Object.assign(shown, { files: files.length ? files : null, fit: null, solution: null, kept: null });
+  Object.assign(shown, { files: files.length ? files : null, fit: null, solution: null, frames: null, kept: null });
+  if (search) openSearch(search, content);
+  keepWork();
   stop();
   offerOwn();
   showAll();
@@ -361,7 +385,9 @@ async function begin() {
   });
   wireFigure(save);
   wireSolve(useCandidate, save, about.search_seconds);
+  wireFrames({ save, begin: (asked) => { showAll(); describe(); compute("extract", asked); }, complain, most: about.upload_bytes });
   knobs.session = takeSession;
+  await takeWork();
   start(problem);
   return true;
 }

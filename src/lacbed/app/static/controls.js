@@ -1,21 +1,8 @@
 // Sliders with fields, tabs, lists.
 
 import { complain } from "./jobs.js";
+import { readNumber } from "./reading.js";
 import { element } from "./structure.js";
-
-/**
- * A number as people type it: 2.5, 2,5, −3 or 1e3.
- *
- * Returns { value } or { problem } in words; a comma that may be of thousands is not guessed at.
- */
-export function readNumber(text) {
-  const plain = text.trim().replace("−", "-").replace(/[\s\u00a0\u202f']/g, "");
-  if (!/^[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?$/i.test(plain)) return { problem: `“${text.trim()}” is not a number` };
-  if (/^[+-]?[1-9]\d{0,2},\d{3}$/.test(plain)) {
-    return { problem: `“${text.trim()}” may mean ${plain.replace(",", "")} or ${Number(plain.replace(",", "."))}; write it without the comma` };
-  }
-  return { value: Number(plain.replace(",", ".")) };
-}
 
 /** A slider and a field for one value; `change(value, live)` is told, live while it is dragged. */
 export function pair(slider, field, change) {
@@ -55,19 +42,6 @@ export function pair(slider, field, change) {
     if (event.key === "ArrowUp" || event.key === "ArrowDown") change(now, false);
   });
   return show;
-}
-
-/**
- * Three whole numbers as people type a direction: "1 -1 0", "1-10", "[11̅0]", or four for hexagonal axes.
- *
- * Returns a list of three or four numbers, or null.
- */
-export function readDirection(text) {
-  const plain = text.trim().replace(/^[[(<{]|[\])>}]$/g, "").replace(/−/g, "-").replace(/(\d)\u0305/g, "-$1");
-  const apart = plain.split(/[\s,;]+/).filter(Boolean);
-  const parts = apart.length > 1 ? apart : (plain.match(/^([+-]?\d){3,4}$/) ? plain.match(/[+-]?\d/g) : null);
-  if (!parts || ![3, 4].includes(parts.length) || !parts.every((part) => /^[+-]?\d{1,3}$/.test(part))) return null;
-  return parts.map(Number);
 }
 
 /** Tabs that follow the arrow keys; `choose(id)` is told the one that is taken. Returns what takes one, silently if asked. */

@@ -20,7 +20,6 @@ export function showStructure() {
   if (state.b_iso === null) knobs.thermal(Number(meanThermal(facts).toFixed(2)));
   showSpots();
   showZone(state.zone_axis, true);
-  showTitles();
 }
 
 /** Mean B of the listed sites in Å², where the slider rests while the crystal's own are taken. */
@@ -56,7 +55,9 @@ export function showTitles() {
   if (look.view === "fit") return showFitTitle();
   if (look.view === "tilt") {
     const named = tiltLabel();
-    [$("title").textContent, $("subtitle").textContent, document.title] = [named.title, named.subtitle, named.tab];
+    if ($("title").textContent !== named.title) $("title").textContent = named.title; // at every frame of a motion
+    if ($("subtitle").textContent !== named.subtitle) $("subtitle").textContent = named.subtitle;
+    document.title = named.tab;
     return undefined;
   }
   const isDiscs = look.view === "discs";
@@ -79,15 +80,16 @@ export function shownDiscs() {
 
 /** Voltage, half-width and zone axis are those of the experiment. */
 function showFitTitle() {
-  const { fit } = shown;
+  const { fit, frames } = shown;
   if (!fit) {
-    $("title").textContent = "Experiment";
-    $("subtitle").textContent = "drop measured patterns";
-    document.title = "Experiment – lacbed";
+    $("title").textContent = frames?.file.name ?? "Experiment";
+    $("subtitle").textContent = frames ? "camera frames" : "drop measured patterns or camera frames";
+    document.title = `${frames?.file.name ?? "Experiment"} – lacbed`;
     return;
   }
-  $("title").textContent = `${crystalName(fit.of, fit)}  ${zoneName(fit.zone_axis, fit.of)}`;
-  const what = fit.simulated ? `compared with ${fit.name}` : `${fit.name}, measured`;
+  const name = fit.simulated ? crystalName(fit.of, fit) : fit.name; // before the fit the images are of no crystal that is known
+  $("title").textContent = `${name}  ${zoneName(fit.zone_axis, fit.of)}`;
+  const what = fit.simulated ? `compared with ${fit.name}` : "measured";
   $("subtitle").textContent = `${what}, ${plain(fit.voltage)} kV`;
   document.title = `${fit.name} – lacbed`;
 }

@@ -3,6 +3,7 @@
 import { setCrystal } from "./act.js";
 import { isMeasured, saveFit } from "./fit.js";
 import { shownDiscs } from "./facts.js";
+import { bringFrames, framesAmong } from "./frames.js";
 import { complain, compute, describe, stop } from "./jobs.js";
 import { halfWidth, labelOf, stem } from "./names.js";
 import { profileTable } from "./profile.js";
@@ -11,6 +12,7 @@ import { isSession, makeSession, openSession } from "./session.js";
 import { cancelSearch } from "./solve.js";
 import { allMessages, post } from "./stream.js";
 import { element } from "./structure.js";
+import { keepWork } from "./tabstore.js";
 import { tiltLabel } from "./tilt.js";
 
 const NAMELESS = /^(crystal|structure|cif|data|download|untitled|unnamed)?$/i;
@@ -59,17 +61,21 @@ function blocksOf(text) {
 async function bring(files) {
   const whole = files.find(isSession);
   if (whole) return openSession(whole, knobs.session);
-  const measured = files.filter(isMeasured);
-  const others = files.filter((file) => !isMeasured(file));
-  const cif = others.find((file) => /\.m?cif$/i.test(file.name)) ?? (measured.length ? null : others[0]);
+  const series = await framesAmong(files);
+  const measured = series.length ? [] : files.filter(isMeasured);
+  const others = files.filter((file) => !isMeasured(file) && !series.includes(file));
+  const cif = others.find((file) => /\.m?cif$/i.test(file.name)) ?? (measured.length || series.length ? null : others[0]);
   if (measured.length) {
     shown.files = measured;
+    shown.frames = null;
     shown.fit = shown.solution = null;
     look.view = "fit";
   }
   if (cif) await openCif(cif);
-  if (measured.length) {
+  if (measured.length || (series.length && bringFrames(series))) {
     stop();
+    $("again").hidden = true; // of other files
+    keepWork();
     knobs.view("fit");
   }
   return undefined;

@@ -10,25 +10,27 @@ import { element } from "./structure.js";
 
 const ENDING = /\.(json|npz|nc|tiff?)$/i;
 
+const endingOf = ({ name }) => name.match(/\.[^.]+$/)[0].toLowerCase();
+
 /** Whether a file may belong to an experiment. */
 export const isMeasured = (file) => ENDING.test(file.name);
 
-/** A message and files as the server takes them: the message with their endings and sizes, and their contents. */
-export function packMessage(message, files) {
-  const listed = files.map((file) => ({ ending: file.name.match(ENDING)[0].toLowerCase(), size: file.size }));
+/** A message and files as the server takes them: the message with their endings and sizes, and their contents; then more. */
+export function packMessage(message, files, more = []) {
+  const listed = files.map((file) => ({ ending: endingOf(file), size: file.size }));
   const header = new TextEncoder().encode(JSON.stringify({ ...message, files: listed }));
-  const payload = files.reduce((sum, file) => sum + file.size, 0);
+  const payload = [...files, ...more].reduce((sum, part) => sum + (part.size ?? part.byteLength), 0);
   const lengths = new DataView(new ArrayBuffer(8));
   lengths.setUint32(0, header.length, true);
   lengths.setUint32(4, payload, true);
-  return new Blob([lengths, header, ...files]);
+  return new Blob([lengths, header, ...files, ...more]);
 }
 
 /** Show what has arrived of the experiment, or how to bring measured patterns. */
 export function showFit() {
   const { fit } = shown;
   $("fit-result").hidden = !fit;
-  $("fit-drop").classList.toggle("small", Boolean(shown.files));
+  $("fit-drop").classList.toggle("small", Boolean(shown.files || shown.frames));
   $("fit-files").textContent = (shown.files ?? []).map((file) => file.name).join(", ");
   $("save-fit").disabled = $("use-fit").disabled = $("refine").disabled = !fit?.simulated;
   $("save-report").disabled = !fit?.report;

@@ -3,10 +3,14 @@
 import { keepAddress } from "./address.js";
 import { showStructure } from "./facts.js";
 import { packMessage } from "./fit.js";
+import { takeFrames } from "./frames.js";
 import { takeSearch } from "./solution.js";
-import { $, busy, discs, equal, exact, keep, knobs, look, reduced, run, samePhysics, series, shown, snapshot, state, viewOf } from "./state.js";
+import { $, busy, discs, equal, exact, keep, knobs, look, ofNone, reduced, run, samePhysics, series, shown, snapshot, state, viewOf } from "./state.js";
 import { allMessages, messages, post } from "./stream.js";
+import { keepWork } from "./tabstore.js";
 import { offerModels, showPicture } from "./view.js";
+
+const KEEP_MS = 5000; // between two times that a search is kept as it goes on
 
 /** Something that decides the picture has changed. */
 export function changed(isLive, { crystal = false } = {}) {
@@ -61,8 +65,8 @@ export async function preview() {
 
 /** The full computation of what is looked at; of an experiment also a `task`, "refine" or "solve", and what it is `asked`. */
 export async function compute(task = null, asked = null) {
-  if (look.view === "fit" && !shown.files) {
-    if (!run.job) say("Waiting for measured patterns.", undefined);
+  if (look.view === "fit" && !shown.files && task !== "extract") {
+    if (!run.job) say(shown.frames ? "The frames wait to be extracted." : "Waiting for measured patterns.", undefined);
     return;
   }
   stop();
@@ -86,6 +90,7 @@ export async function compute(task = null, asked = null) {
     if (run.job !== mine) return;
     finish();
     if (task) showPicture();
+    if (task === "extract" && shown.frames?.found) return await compute(); // the stack is fitted as one that is dropped
     if (mine.view === "discs" && look.view === "pattern") moved(false); // the series was not asked for
   } catch (error) {
     if (run.job !== mine) return;
@@ -95,11 +100,13 @@ export async function compute(task = null, asked = null) {
   } finally {
     busy(-1);
   }
+  return undefined;
 }
 
 /** Send the request for what is looked at. */
 async function ask({ of, view, task: bench, asked, controller: { signal } }) {
   if (bench === "solve") return post("/api/bench/solve", packMessage({ view: of, solve: asked }, shown.files), signal);
+  if (bench === "extract") return post("/api/bench/extract", packMessage({ view: of, extract: asked }, [shown.frames.file]), signal);
   if (bench === "refine") return post("/api/bench/refine", packMessage({ view: of, around: shown.fit.thickness }, shown.files), signal);
   if (view === "fit") return post("/api/bench/fit", packMessage({ view: of }, shown.files), signal);
   const task = view === "discs" ? "montage" : exact() ? "series" : "simulate";
@@ -147,7 +154,7 @@ function take({ header, payload }, of, job) {
   } else if (header.kind === "error") {
     refuse(header.message);
   } else if (header.kind === "measured") {
-    shown.fit = { ...header, measured: new Float32Array(payload), of };
+    shown.fit = { ...header, measured: new Float32Array(payload), of: ofNone(of) };
     lookAlong(header.zone_axis);
     showPicture();
   } else if (header.kind === "fit") {
@@ -157,8 +164,16 @@ function take({ header, payload }, of, job) {
   } else if (header.kind === "series") {
     Object.assign(shown.fit, { series: { thicknesses: header.thicknesses, images: new Float32Array(payload) } });
     showPicture();
+  } else if (job?.task === "extract") {
+    takeFrames({ header, payload });
+    if (header.kind === "extracted") keepWork();
+    showPicture();
   } else if (job?.task === "solve") {
     takeSearch({ header, payload }, job);
+    if (header.kind !== "searching" || performance.now() - (job.kept ?? -Infinity) > KEEP_MS) {
+      job.kept = performance.now();
+      keepWork();
+    }
     if (header.kind === "solved") say(`Searched for ${header.seconds.toFixed(0)} s.`, undefined);
     showPicture();
   } else if (header.kind === "report") {
@@ -236,7 +251,7 @@ export function takeFacts(header, payload, of) {
   shown.facts = { ...header, of };
   shown.potential = new Float32Array(payload);
   showStructure();
-  showPicture();
+  showPicture(); // with the titles, which must not be ahead of it
 }
 
 /** The status line; a fraction of null is a bar that only moves, undefined is none. */

@@ -73,7 +73,8 @@ const ABSORPTION = { none: "no absorption", thomas: "absorption of Thomas et al.
 export function modelWords(of) {
   const words = [ABSORPTION[of.absorption] ?? `${of.absorption} % absorption`];
   if (of.b_iso !== null) words.push(`B = ${plain(of.b_iso)} Å²`);
-  if (of.factors !== "kirkland") words.push(`factors ${of.factors}`);
+  const ions = Object.entries(of.charges).map(([element, charge]) => ` ${element}${Math.abs(charge)}${charge < 0 ? "−" : "+"}`);
+  if (of.factors !== "kirkland") words.push(`factors ${of.factors}${of.factors === "ionic" ? ions.join("") : ""}`);
   if (of.laue_zones) words.push(`Laue zones 0 to ${of.laue_zones}`);
   if (of.foil_normal) words.push(`foil normal [${indices(of.foil_normal)}]`);
   return words;
@@ -91,7 +92,7 @@ export function labelOf(now, isDiscs = false) {
     : `all reflections`;
   const what = isDiscs ? one : `reflection ${reflectionName(now.hkl, of)}`;
   const kind = now.signed && !now.against ? "learned − exact" : KIND[pattern.stage];
-  const words = [what, `${plain(of.voltage)} kV`, `${plain(thickness)} Å`, ...modelWords(of)];
+  const words = [what, `${plain(of.voltage)} kV`, `${plain(thickness)} Å`, ...modelWords(pattern.stage === "preview" ? { ...of, laue_zones: 0, foil_normal: null } : of)]; // which previews leave out
   if (kind) words.push(kind);
   const other = now.against ?? now.beside;
   if (other) words.push(`${now.against ? "minus" : "right of the line; on its left"} A: ${labelOf(other).title}, ${labelOf(other).subtitle}`);

@@ -3,6 +3,7 @@
 import { packMessage } from "./fit.js";
 import { complain } from "./jobs.js";
 import { stem } from "./names.js";
+import { keptSearch } from "./solution.js";
 import { $, busy, discs, exact, look, shown, snapshot, sourceOf } from "./state.js";
 import { allMessages, post } from "./stream.js";
 
@@ -15,13 +16,14 @@ export async function makeSession() {
   const files = shown.files ?? [];
   const now = look.view === "pattern" ? exact() : null;
   const source = look.view === "discs" ? discs() : now && sourceOf(now);
-  const header = { view, look: { ...look }, result: source?.result ?? null, commands: {} };
+  const search = keptSearch();
+  const header = { view, look: { ...look }, result: source?.result ?? null, commands: {}, search: search?.told ?? null };
   if (!$("copy").disabled) header.commands[look.code === "shell" ? "sh" : "py"] = $("code").textContent;
-  const answer = await post("/api/session/save", packMessage(header, files));
+  const answer = await post("/api/session/save", packMessage(header, files, search?.parts));
   return { blob: await answer.blob(), name: `${stem(view, shown.facts)}.lacbed` };
 }
 
-/** Read a session; `take({ view, look, files })` is told what is in it, once the server has found it sound. */
+/** Read a session; `take({ view, look, files, search, content })` is told what is in it, once the server has found it sound. */
 export async function openSession(file, take) {
   complain("");
   if (file.size > 68e6) return complain(`${file.name} is larger than 68 MB; no session of this page is.`);
@@ -35,7 +37,7 @@ export async function openSession(file, take) {
       place += size;
       return new File([payload.slice(place - size, place)], name);
     });
-    take({ view: header.view, look: header.look, files });
+    take({ view: header.view, look: header.look, files, search: header.search, content: payload.slice(place) });
   } catch (error) {
     complain(`${file.name} is not opened: ${error.message}`);
   } finally {

@@ -4,7 +4,7 @@ import { table as colourTable } from "./colormaps.js";
 import { figureOf } from "./fit.js";
 import { formula, indices, spaceGroup } from "./names.js";
 import { digits } from "./picture.js";
-import { $, look, plain, run, sameCrystal, shown, state } from "./state.js";
+import { $, look, ofNone, plain, run, sameCrystal, shown, snapshot, state } from "./state.js";
 import { drawPotential, element } from "./structure.js";
 
 export const CELL = ["a", "b", "c", "alpha", "beta", "gamma"];
@@ -20,10 +20,36 @@ function offerCell() {
   $("solve-cell-note").textContent = `The cell is that of ${facts.name}; type another, or a alone for a cubic one.`;
 }
 
-/** Take a message of a search. */
+/** Take a message of a search; the last one of each kind is kept too, for a session. */
 export function takeSearch({ header, payload }, job) {
+  readSearch({ header, payload }, job);
+  shown.solution.messages = { ...shown.solution.messages, [header.kind]: { header, payload } };
+}
+
+/** A search as a session keeps it: { told, parts }, or null if there is none. */
+export function keptSearch() {
+  const { solution } = shown;
+  if (!solution?.best) return null;
+  const messages = Object.values(solution.messages);
+  const { state, ending, ...asked } = solution.asked;
+  return {
+    told: { asked, messages: messages.map(({ header, payload }) => ({ ...header, size: payload.byteLength })) },
+    parts: messages.map(({ payload }) => payload),
+  };
+}
+
+/** Take a search that was kept; `content` holds its parts, one after the other. */
+export function openSearch({ asked, messages }, content) {
+  let place = 0;
+  for (const { size, ...header } of messages) {
+    takeSearch({ header, payload: content.slice(place, place + size) }, { of: snapshot(), asked });
+    place += size;
+  }
+}
+
+function readSearch({ header, payload }, job) {
   const [{ asked }, { kind }] = [job, header];
-  const of = { ...job.of, name: "", cif: "", title: "", block: "" }; // of no crystal that is known
+  const of = ofNone(job.of);
   if (kind === "searching") {
     const from = asked.state ? shown.solution : null;
     shown.solution = { ...from, of, asked, best: { ...header, values: new Float32Array(payload) } };

@@ -1,7 +1,7 @@
 // The form of the search for an unknown crystal: beginning, ending and going on.
 
-import { readNumber } from "./controls.js";
 import { cancel, complain, compute } from "./jobs.js";
+import { readNumber } from "./reading.js";
 import { CELL, own, showSolution } from "./solution.js";
 import { $, run, shown } from "./state.js";
 

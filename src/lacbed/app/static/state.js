@@ -21,6 +21,7 @@ export const state = {
   tolerance: 1e-3,
   laue_zones: 0,
   factors: "kirkland",
+  charges: {},
   foil_normal: null,
   x_direction: null,
 };
@@ -51,7 +52,7 @@ export const look = {
  * picture A with which the one that is looked at is compared.
  */
 export const shown = {
-  results: [], rough: null, learned: null, fit: null, solution: null, files: null, facts: null, potential: null, last: null, discs: null, kept: null,
+  results: [], rough: null, learned: null, fit: null, solution: null, files: null, frames: null, facts: null, potential: null, last: null, discs: null, kept: null,
 };
 
 /** Where the probe is, in fractions of the picture from its upper left corner. */
@@ -75,7 +76,7 @@ export const chosen = { thickness: () => {}, reflection: () => {}, zone: () => {
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 /** Whether two states are of the same crystal. */
-export const sameCrystal = (a, b) => ["name", "cif", "block", "b_iso"].every((key) => same(a[key], b[key]));
+export const sameCrystal = (a, b) => ["name", "cif", "block", "b_iso", "charges"].every((key) => same(a[key], b[key]));
 
 /** Whether two states are of the same crystal in the same zone at the same voltage: what the facts depend on. */
 export const sameZone = (a, b) => sameCrystal(a, b) && ["zone_axis", "voltage", "x_direction"].every((key) => same(a[key], b[key]));
@@ -87,6 +88,9 @@ export const samePhysics = (a, b) => sameZone(a, b) && PHYSICS.every((key) => sa
 
 /** A copy of the state for what is asked with it. */
 export const snapshot = () => structuredClone(state);
+
+/** The same state, but of no crystal that is known: what measured images and the search in them are of. */
+export const ofNone = (of) => ({ ...of, name: "", cif: "", title: "", block: "" });
 
 /** Whether two lists of numbers, such as indices, are equal. */
 export const equal = (a, b) => a.length === b.length && a.every((v, i) => v === b[i]);

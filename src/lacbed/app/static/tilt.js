@@ -1,13 +1,16 @@
-// All directions of the crystal: a stereogram of its zone axes and Bragg lines, to be turned and chosen from.
+// All directions of the crystal: a stereogram of its zone axes and Bragg lines, to be turned and chosen from, and the crystal that turns with it.
 
 import { crystalName, indices, reflectionName, stem, zoneName } from "./names.js";
 import { digits } from "./picture.js";
-import { $, chosen, equal, plain, reduced, sameZone, shown, state } from "./state.js";
+import { drawSolid, showElements, solidWords } from "./solid.js";
+import { $, busy, chosen, equal, plain, reduced, sameCrystal, sameZone, shown, state } from "./state.js";
 import { element } from "./structure.js";
 
-/** How the sphere is turned (rows of a rotation), and the angle in degrees from its centre to its edge. */
-const view = { turn: [[1, 0, 0], [0, 1, 0], [0, 0, 1]], field: 90, of: null };
-const [WIDEST, NARROWEST] = [90, 0.5];
+const STRAIGHT = [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
+
+/** How the sphere and the crystal are turned (rows of a rotation) against which facts, and the angle in degrees from the centre of the map to its edge. */
+const view = { turn: STRAIGHT, facts: null, field: 90 };
+const [WIDEST, NARROWEST, SETTLE_MS, WORDS_MS, MOST_ATOMS] = [90, 0.5, 450, 150, 1500];
 
 const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
 const apply = (matrix, v) => matrix.map((row) => dot(row, v));
@@ -15,31 +18,83 @@ const length = (v) => Math.hypot(...v);
 /** Coordinates times the rows of a basis. */
 const along = (basis, n) => [0, 1, 2].map((i) => n[0] * basis[0][i] + n[1] * basis[1][i] + n[2] * basis[2][i]);
 
+const transposed = (matrix) => [0, 1, 2].map((j) => matrix.map((row) => row[j]));
+const product = (a, b) => a.map((row) => transposed(b).map((column) => dot(row, column)));
+
+/** The rotation about a unit vector by an angle in radians. */
+function rotation([a, b, c], angle) {
+  const [u, s] = [1 - Math.cos(angle), Math.sin(angle)];
+  return [
+    [1 - u + a * a * u, a * b * u - c * s, a * c * u + b * s],
+    [a * b * u + c * s, 1 - u + b * b * u, b * c * u - a * s],
+    [a * c * u - b * s, b * c * u + a * s, 1 - u + c * c * u],
+  ];
+}
+
 /** Turn about an axis in the plane of the screen, (x, y), by an angle in radians. */
 function turnBy(x, y, angle) {
   const size = Math.hypot(x, y) || 1;
-  const [a, b, c, s] = [x / size, y / size, Math.cos(angle), Math.sin(angle)];
-  const step = [
-    [c + a * a * (1 - c), a * b * (1 - c), b * s],
-    [a * b * (1 - c), c + b * b * (1 - c), -a * s],
-    [-b * s, a * s, c],
-  ];
-  const columns = [0, 1, 2].map((j) => view.turn.map((row) => row[j]));
-  const product = step.map((row) => columns.map((column) => dot(row, column)));
+  take(product(rotation([x / size, y / size, 0], angle), view.turn));
+}
+
+/** Take a rotation, made one again of what rounding has left of it. */
+function take(rows) {
   // Rounding of many small turns must not shear the sphere.
-  const first = product[0].map((v) => v / length(product[0]));
-  const mixed = product[1].map((v, i) => v - dot(product[1], first) * first[i]);
+  const first = rows[0].map((v) => v / length(rows[0]));
+  const mixed = rows[1].map((v, i) => v - dot(rows[1], first) * first[i]);
   const second = mixed.map((v) => v / length(mixed));
   const third = [first[1] * second[2] - first[2] * second[1], first[2] * second[0] - first[0] * second[2], first[0] * second[1] - first[1] * second[0]];
   view.turn = [first, second, third];
 }
 
-let poles = { key: "", list: [] };
+let [redraw, settling] = [() => {}, 0];
+
+/** The facts are of another zone axis, or crystal: of the same crystal the picture stays, and turns to the new axis. */
+function follow(next) {
+  const before = view.facts;
+  view.facts = next;
+  const [old, now] = [before, next].map((one) => one && one.stereogram.direct);
+  if (before && JSON.stringify(old) === JSON.stringify(now)) return;
+  settling += 1;
+  if (!before || !sameCrystal(before.of, next.of)) view.turn = STRAIGHT;
+  else {
+    take(product(view.turn, product(transposed(old), next.stereogram.reciprocal))); // the same directions along the new axes
+    settle();
+  }
+}
+
+/** Turn back to the zone axis, at once for whoever wants no motion. */
+function settle() {
+  const mine = (settling += 1);
+  const [x, y, z] = view.turn;
+  const angle = Math.acos(Math.max(-1, Math.min(1, (x[0] + y[1] + z[2] - 1) / 2)));
+  const axis = [z[1] - y[2], x[2] - z[0], y[0] - x[1]];
+  const size = length(axis);
+  if (size < 1e-6 || matchMedia("(prefers-reduced-motion: reduce)").matches || document.hidden) {
+    view.turn = STRAIGHT;
+    return redraw();
+  }
+  const begun = performance.now();
+  busy(1);
+  const step = (now) => {
+    const part = Math.max(0, Math.min(1, (now - begun) / SETTLE_MS));
+    const isMine = mine === settling;
+    if (isMine) {
+      const left = part < 1 ? angle * (1 - part) ** 2 * (1 + 2 * part) : 0;
+      view.turn = left ? rotation(axis.map((v) => v / size), left) : STRAIGHT;
+      redraw();
+    }
+    if (isMine && part < 1) return requestAnimationFrame(step);
+    return busy(-1);
+  };
+  return requestAnimationFrame(step);
+}
+
+let poles = { of: null, most: 0, list: [] };
 
 /** Zone axes with indices up to `most`, the shortest first: { uvw, at (unit vector), size in Å }. */
 function polesOf(facts, most) {
-  const key = `${most} ${JSON.stringify(facts.stereogram.direct)}`;
-  if (poles.key === key) return poles.list;
+  if (poles.of === facts && poles.most === most) return poles.list;
   const list = [];
   for (let u = -most; u <= most; u++) {
     for (let v = -most; v <= most; v++) {
@@ -52,7 +107,7 @@ function polesOf(facts, most) {
     }
   }
   list.sort((a, b) => a.size - b.size);
-  poles = { key, list };
+  poles = { of: facts, most, list };
   return list;
 }
 
@@ -69,9 +124,8 @@ function placed(facts, half) {
   return found;
 }
 
-/** Draw the stereogram; the time in ms that it took. */
+/** Draw the stereogram. */
 export function drawTilt(canvas, facts) {
-  const begun = performance.now();
   const ratio = Math.min(2, devicePixelRatio || 1);
   const side = Math.max(240, Math.round(canvas.clientWidth * ratio));
   if (canvas.width !== side) canvas.width = canvas.height = side;
@@ -81,24 +135,23 @@ export function drawTilt(canvas, facts) {
   pen.fillStyle = "#0a0b0d";
   pen.fillRect(0, 0, side, side);
   pen.setTransform(1, 0, 0, -1, side / 2, side / 2); // x to the right, y up
-  pen.save();
-  pen.beginPath();
-  pen.arc(0, 0, half, 0, 2 * Math.PI);
-  pen.clip();
   pen.fillStyle = "#15181c";
-  pen.fillRect(-half, -half, side, side);
-  const labels = drawLines(pen, facts, half, ratio);
-  drawField(pen, facts, half, ratio);
-  const there = placed(facts, half);
-  drawPoles(pen, there, facts.zone_axis, ratio);
-  pen.restore();
   pen.strokeStyle = "#6b7078";
   pen.lineWidth = ratio;
   pen.beginPath();
   pen.arc(0, 0, half, 0, 2 * Math.PI);
+  pen.fill();
   pen.stroke();
+  const labels = drawLines(pen, facts, half, ratio);
+  drawField(pen, facts, half, ratio);
+  const there = placed(facts, half);
+  pen.save();
+  pen.beginPath();
+  pen.arc(0, 0, half, 0, 2 * Math.PI);
+  pen.clip(); // dots only: lines under a clip are slow to draw
+  drawPoles(pen, there, facts.zone_axis, ratio);
+  pen.restore();
   drawNames(pen, there, labels, facts, half, ratio);
-  return performance.now() - begun;
 }
 
 /** The pairs of Bragg lines n·g = ± g² λ / 2: circles on the map too. Returns where the strong ones can be named. */
@@ -119,12 +172,17 @@ function drawLines(pen, facts, half, ratio) {
       const nearest = scale * Math.tan((Math.asin(Math.max(-1, Math.min(1, s))) - Math.atan2(z, flat)) / 2);
       if (Math.abs(nearest) > half) continue;
       const radius = (scale * Math.sqrt(Math.max(0, 1 - s * s))) / Math.abs(z + s);
+      const [cx, cy] = [(scale * x) / (z + s), (scale * y) / (z + s)];
       pen.beginPath();
-      if (half * half > 0.3 * radius) {
-        pen.arc((scale * x) / (z + s), (scale * y) / (z + s), radius, 0, 2 * Math.PI);
+      if (half * half > 0.3 * radius) { // only what lies in the frame: much quicker than to clip
+        const away = Math.hypot(cx, cy);
+        const wide = Math.acos(Math.max(-1, Math.min(1, (away * away + radius * radius - half * half) / (2 * away * radius || 1))));
+        const inward = Math.atan2(-cy, -cx);
+        pen.arc(cx, cy, radius, inward - wide, inward + wide);
       } else { // so flat that a chord is as good
-        pen.moveTo(nearest * ux - 2 * half * uy, nearest * uy + 2 * half * ux);
-        pen.lineTo(nearest * ux + 2 * half * uy, nearest * uy - 2 * half * ux);
+        const long = Math.sqrt(Math.max(0, half * half - nearest * nearest));
+        pen.moveTo(nearest * ux - long * uy, nearest * uy + long * ux);
+        pen.lineTo(nearest * ux + long * uy, nearest * uy - long * ux);
       }
       pen.stroke();
       if (s < 0) names.push({ // a beam from there excites g, as the Bragg lines over the pattern have it
@@ -144,7 +202,7 @@ function drawField(pen, facts, half, ratio) {
     const [x, y, z] = apply(view.turn, [a * Math.sin(wide), b * Math.sin(wide), Math.sqrt(Math.max(0, 1 - 2 * Math.sin(wide) ** 2))]);
     return z < 0 ? null : [(scale * x) / (1 + z), (scale * y) / (1 + z)];
   });
-  if (corners.includes(null)) return;
+  if (corners.some((corner) => !corner || Math.hypot(...corner) > half)) return;
   pen.strokeStyle = "#ffb454";
   pen.lineWidth = 1.4 * ratio;
   pen.beginPath();
@@ -164,24 +222,37 @@ function drawPoles(pen, there, own, ratio) {
   }
 }
 
+const written = new Map();
+
+/** A name with a dark rim, written once and then copied, which is much quicker. */
+function nameImage(text, fill, ratio) {
+  const key = `${ratio} ${fill} ${text}`;
+  if (written.has(key)) return written.get(key);
+  if (written.size > 3000) written.clear();
+  const canvas = new OffscreenCanvas(1, 1);
+  const pen = canvas.getContext("2d");
+  const font = `${Math.round(12 * ratio)}px system-ui, sans-serif`;
+  pen.font = font;
+  canvas.width = Math.ceil(pen.measureText(text).width + 8 * ratio);
+  canvas.height = Math.ceil(19 * ratio);
+  Object.assign(pen, { font, textAlign: "center", textBaseline: "bottom", lineJoin: "round", lineWidth: 3 * ratio, strokeStyle: "rgb(0 0 0 / 75%)", fillStyle: fill });
+  for (const write of [pen.strokeText, pen.fillText]) write.call(pen, text, canvas.width / 2, 17 * ratio);
+  written.set(key, canvas);
+  return canvas;
+}
+
 /** Names of poles and lines where they have room. */
 function drawNames(pen, there, lines, facts, half, ratio) {
   pen.setTransform(1, 0, 0, 1, half + 2, half + 2);
-  pen.font = `${Math.round(12 * ratio)}px system-ui, sans-serif`;
-  pen.textAlign = "center";
-  pen.textBaseline = "bottom";
-  pen.lineJoin = "round";
-  pen.lineWidth = 3 * ratio;
-  pen.strokeStyle = "rgb(0 0 0 / 75%)";
   const taken = [];
   const put = (text, x, y, fill) => {
-    const wide = (pen.measureText(text).width + 8 * ratio) / 2;
+    if (Math.hypot(x, y) > half * 0.97) return;
+    const image = nameImage(text, fill, ratio);
+    const wide = image.width / 2;
     const box = [x - wide, y - 15 * ratio, x + wide, y + 2 * ratio];
-    if (Math.hypot(x, y) > half * 0.97 || taken.some((b) => box[0] < b[2] && box[2] > b[0] && box[1] < b[3] && box[3] > b[1])) return;
+    if (taken.some((b) => box[0] < b[2] && box[2] > b[0] && box[1] < b[3] && box[3] > b[1])) return;
     taken.push(box);
-    pen.strokeText(text, x, y);
-    pen.fillStyle = fill;
-    pen.fillText(text, x, y);
+    pen.drawImage(image, Math.round(x - wide), Math.round(y - 17 * ratio));
   };
   for (const { uvw, px, py } of there.slice(0, 160)) put(`[${indices(uvw)}]`, px, -py - 7 * ratio, equal(uvw, facts.zone_axis) ? "#ffb454" : "#f2efe9");
   for (const { hkl, x, y } of lines) if (view.field < 40) put(reflectionName(hkl, facts.of), x, -y - 2 * ratio, "#ffd9a0");
@@ -205,20 +276,46 @@ export function tiltLabel() {
 /** Draw what there is, and name the poles near its centre. */
 export function showTilt() {
   const found = facts();
-  const of = found && JSON.stringify(found.stereogram.direct);
-  if (of && view.of !== of) Object.assign(view, { turn: [[1, 0, 0], [0, 1, 0], [0, 0, 1]], of }); // another crystal or zone
   $("tilt-note").textContent = found ? "" : "Not yet what is asked for";
   if (!shown.facts?.stereogram) return;
-  showTilt.took = drawTilt($("stereogram"), shown.facts);
+  if (view.facts !== shown.facts) follow(shown.facts);
+  drawTilt($("stereogram"), shown.facts);
   const label = tiltLabel();
-  $("tilt-field").textContent = `${digits(view.field, 3)}°`;
+  showSolid();
+  const field = `${digits(view.field, 3)}°`;
+  if ($("tilt-field").textContent !== field) $("tilt-field").textContent = field;
+  clearTimeout(late);
+  if (performance.now() - told > WORDS_MS) tellNear(label);
+  else {
+    if (!late) busy(1);
+    late = setTimeout(() => tellNear(label), WORDS_MS);
+  }
+}
+
+let [late, told] = [null, -Infinity];
+
+/** Name the poles near the centre, and say what is seen: not at every frame of a motion, which would make it slow. */
+function tellNear(label) {
+  if (late) busy(-1);
+  [late, told] = [null, performance.now()];
+  const found = facts();
   const near = placed(shown.facts, 1).sort((a, b) => a.away - b.away).slice(0, 6);
   $("stereogram").setAttribute("aria-label", `${label.title}, ${label.subtitle}; in the centre ${near[0] ? nameOf(near[0]) : "no zone axis"}`);
-  const known = near.map(({ uvw }) => uvw.join()).join(" ");
-  if ($("tilt-poles").dataset.known !== known + near.map((p) => digits(p.away, 2)).join()) {
-    $("tilt-poles").dataset.known = known + near.map((p) => digits(p.away, 2)).join();
-    $("tilt-poles").replaceChildren(...near.map((pole) => element("button", { type: "button", disabled: !found, onclick: () => chosen.zone(pole.uvw) }, nameOf(pole))));
-  }
+  $("solid").setAttribute("aria-label", solidWords(shown.facts, view.turn, shown.facts.name));
+  const buttons = $("tilt-poles").children;
+  while (buttons.length > near.length) buttons[near.length].remove();
+  while (buttons.length < near.length) $("tilt-poles").append(element("button", { type: "button" }));
+  near.forEach((pole, i) => Object.assign(buttons[i], { disabled: !found, textContent: nameOf(pole), onclick: () => chosen.zone(pole.uvw) }));
+}
+
+/** The crystal beside the map, turned as it is. */
+function showSolid() {
+  const { facts: of, turn } = view;
+  const many = 8 * of.drawn.length > MOST_ATOMS;
+  $("cells").disabled = many;
+  drawSolid($("solid"), of, turn, many ? 1 : Number($("cells").value));
+  $("solid-note").textContent = of.drawn.length ? "" : `${of.atoms} atoms are too many to draw.`;
+  showElements($("elements"), of);
 }
 
 const nameOf = ({ uvw, away }) => `[${indices(uvw)}] ${((away * 180) / Math.PI).toFixed(1)}°`;
@@ -226,14 +323,16 @@ const nameOf = ({ uvw, away }) => `[${indices(uvw)}] ${((away * 180) / Math.PI).
 /** Connect dragging, the wheel, keys and clicks; `show` draws everything at the next frame. */
 export function wireTilt(show) {
   const canvas = $("stereogram");
-  const turn = (dx, dy) => { // by fractions of half the side: the point under the pointer stays under it near the centre
-    const angle = 2 * Math.tan((view.field * Math.PI) / 360) * Math.hypot(dx, dy);
+  redraw = show;
+  const turn = (dx, dy, most = 2 * Math.tan((view.field * Math.PI) / 360)) => { // by fractions of half the side: the point under the pointer stays under it near the centre
+    settling += 1;
+    const angle = most * Math.hypot(dx, dy);
     if (angle) turnBy(dy, dx, angle);
     show();
   };
   const zoom = (factor) => { view.field = Math.max(NARROWEST, Math.min(WIDEST, view.field * factor)); show(); };
   const where = (event) => {
-    const box = canvas.getBoundingClientRect();
+    const box = event.target.getBoundingClientRect();
     return [(2 * (event.clientX - box.left)) / box.width - 1, 1 - (2 * (event.clientY - box.top)) / box.height];
   };
   const nearest = ([x, y], reach) => {
@@ -270,7 +369,22 @@ export function wireTilt(show) {
     event.preventDefault();
     zoom(Math.exp(event.deltaY / 400));
   }, { passive: false });
-  canvas.addEventListener("keydown", (event) => {
+  const solid = $("solid");
+  let grip = null;
+  solid.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
+    grip = where(event);
+    solid.setPointerCapture(event.pointerId);
+  });
+  solid.addEventListener("pointermove", (event) => {
+    if (!grip) return;
+    const at = where(event);
+    turn(at[0] - grip[0], grip[1] - at[1], Math.PI / 2);
+    grip = at;
+  });
+  for (const kind of ["pointerup", "pointercancel"]) solid.addEventListener(kind, () => { grip = null; });
+  $("cells").addEventListener("change", show);
+  const onKey = (event) => {
     const far = event.shiftKey ? 0.2 : 0.03;
     const step = { ArrowRight: [far, 0], ArrowLeft: [-far, 0], ArrowUp: [0, -far], ArrowDown: [0, far] }[event.key];
     const factor = { "+": 0.7, "=": 0.7, "-": 1 / 0.7 }[event.key];
@@ -285,8 +399,9 @@ export function wireTilt(show) {
     }
     const near = facts() && nearest([0, 0], 3);
     if (near) $("spoken").textContent = `Nearest to the centre: ${near.uvw.join(" ")}, ${((near.away * 180) / Math.PI).toFixed(1)} degrees`;
-  });
-  const reset = () => { Object.assign(view, { field: WIDEST, of: null }); show(); };
+  };
+  for (const one of [canvas, solid]) one.addEventListener("keydown", onKey);
+  const reset = () => { view.field = WIDEST; settle(); };
   $("tilt-out").addEventListener("click", () => zoom(1 / 0.7));
   $("tilt-in").addEventListener("click", () => zoom(0.7));
   $("tilt-reset").addEventListener("click", reset);

@@ -6,6 +6,7 @@ import { paintKept, showCompare } from "./compare.js";
 import { drawDiscs } from "./discs.js";
 import { showCode, showTitles, shownDiscs } from "./facts.js";
 import { showFit } from "./fit.js";
+import { showFrames } from "./frames.js";
 import { labelOf } from "./names.js";
 import { NOTHING, bounds, digits, draw, histogram, percentiles, zncc } from "./picture.js";
 import { showOverlay, showReadout } from "./probe.js";
@@ -80,6 +81,7 @@ function paintPicture() {
   if (isFit) {
     showFit();
     if (shown.fit) showSolution();
+    showFrames();
     $("badge").hidden = $("old").hidden = true;
     window.lacbedShown = { of: shown.fit?.of, view: "fit" };
     return;

@@ -1,0 +1,303 @@
+"""Camera frames on the page: a stack is extracted from a tilt series, and goes on as any measured stack does."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lacbed.app.limits import Header, Send, ticker
+from lacbed.app.request import View
+from lacbed.app.structure import crystal_of
+from lacbed.errors import FileFormatError, LacbedError, MemoryLimitError, SettingError
+from lacbed.io.checks import check_number, check_one_of, is_list, is_number, is_whole
+
+if TYPE_CHECKING:
+    from lacbed.experiment.extract.look import Look
+    from lacbed.experiment.extract.pipeline import Orientation
+    from lacbed.experiment.extract.series import FrameSeries
+    from lacbed.experiment.extract.settings import ExtractSettings
+
+FILES = (".npy", ".h5", ".hdf5", ".nxs", ".hspy", ".dm3", ".dm4", ".mib", ".mrc", ".blo", ".tif", ".tiff")
+ENDINGS = (*FILES, ".zip")
+MOST_UNPACKED = 2**30
+_MEMBERS, _COPIES = 20_000, 8
+_SAMPLE = 200
+"""Frames that the first look holds at once."""
+
+_WORDS = {
+    "as --spot X,Y=H,K,L twice, or take the best with --accept": "under Spots, or tick “take the best indices”",
+    "as --scan 60x80": "under Scan, such as 60 x 80",
+    "say --order raster or serpentine": "say so under Order",
+    "; name one with --dataset": "; save the one that is meant alone",
+    "give --gain": "give the counts per electron",
+}
+"""What the command line calls things, and what the page does."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the page says about a series.
+
+    Attributes:
+        name: of its file.
+        settings: of the extraction.
+    """
+
+    name: str
+    settings: ExtractSettings
+
+
+def parse_extraction(data: Any) -> Asked:
+    """An extraction from what the page sent.
+
+    Args:
+        data: {"name", "scan", "order", "gain", "spots", "accept"}, all of which may be missing.
+
+    Raises:
+        SettingError: in plain words, naming what was expected.
+    """
+    from lacbed.experiment.extract.settings import ExtractSettings
+
+    if not isinstance(data, Mapping):
+        raise SettingError("the extraction must be a JSON object")
+    scan, gain, spots, order = (data.get(key) for key in ("scan", "gain", "spots", "order"))
+    if scan is not None:
+        if not is_list(scan, lambda v: is_whole(v, 1, 10_000), 2):
+            raise SettingError(f"the scan is two whole numbers, rows x columns of tilts, got {scan!r:.40}")
+        scan = (int(scan[0]), int(scan[1]))
+    check_one_of("the order of the scan", order or "auto", ("auto", "raster", "serpentine"))
+    if spots is not None and not is_list(spots, _is_spot):
+        raise SettingError("a spot is X,Y=H,K,L: column and row in the mean frame, and its indices")
+    settings = ExtractSettings(
+        scan=scan,
+        order=order or "auto",
+        gain=None if gain is None else check_number("the counts per electron", gain, above=0),
+        spots=tuple(((float(x), float(y)), (int(h), int(k), int(m))) for x, y, h, k, m in spots or ()),
+        accept=data.get("accept") is True,
+        name=_stem(data.get("name")),
+    )
+    return Asked(str(data.get("name") or "frames")[:80], settings)
+
+
+def _is_spot(value: Any) -> bool:
+    return is_list(value, is_number, 5) and all(is_whole(v, -100, 100) for v in value[2:])
+
+
+def _stem(name: Any) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", str(name or "").partition(".")[0]).strip("_")[:60]
+
+
+def parse_frames(listed: Any, payload: bytes) -> tuple[str, bytes]:
+    """Ending and content of the file of a series.
+
+    Raises:
+        SettingError: if it is none that the page takes.
+    """
+    one = listed[0] if is_list(listed, lambda v: isinstance(v, Mapping), 1) else {}
+    if one.get("ending") not in ENDINGS:
+        raise SettingError(
+            f"a series of frames is one file, one of {', '.join(FILES)}, or a zip of a .zarr folder"
+        )
+    if one.get("size") != len(payload) or not payload:
+        raise SettingError("the frames arrived incomplete, or the file is empty; drop it again")
+    return one["ending"], payload
+
+
+def extract(view: View, asked: Asked, file: tuple[str, bytes], send: Send, budget: int) -> None:
+    """Extract a stack from the frames of a file along the zone axis and at the voltage of a view.
+
+    Sends kind "looked" with the mean frame as payload: float32 (row, column), square, the last row first; then
+    "extracted" with indices, geometry and the stack as the content of a .nc file; then the report of
+    `lacbed experiment extract` as one HTML page (kind "report").
+
+    Raises:
+        LacbedError: as `lacbed.open_frames` and `lacbed.extract` do, in words that name what the page has.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="lacbed-") as folder:
+            _extract(view, asked, file, Path(folder), send, budget)
+    except LacbedError as error:
+        text = re.sub(r"'[^' ]*/lacbed-[^' ]*'", asked.name, str(error))
+        raise SettingError(_on_page(text)) from None
+
+
+def _on_page(text: str) -> str:
+    for command, page in _WORDS.items():
+        text = text.replace(command, page)
+    return text
+
+
+def _extract(view: View, asked: Asked, file: tuple[str, bytes], folder: Path, send: Send, budget: int) -> None:
+    from lacbed.experiment.extract import pipeline
+    from lacbed.experiment.extract.frames import open_frames
+    from lacbed.experiment.extract.look import look_at
+    from lacbed.geometry.frame import make_frame
+
+    send({"kind": "progress", "phase": "reading the frames", "fraction": None}, b"")
+    crystal, energy, wanted = crystal_of(view), view.voltage * 1e3, asked.settings
+    frame = make_frame(crystal, view.zone_axis)
+    series = replace(open_frames(_stored(*file, folder), wanted.scan), source=asked.name)
+    _check_memory(series, budget)
+    look = look_at(series, wanted, ticker(send, "looking at the frames"))
+    send(*_looked(series, look))
+    stack = pipeline.sum_stack(series, look, wanted, ticker(send, "summing the discs"))
+    tick = ticker(send, "finding the indices")
+    found = pipeline.orient(look, stack, crystal, frame, energy, wanted, tick)
+    experiment = pipeline.finish(series, look, stack, found, crystal, energy, wanted)
+    extraction = pipeline.Extraction(experiment, look, stack, found)
+    rows = pipeline.kept_images(stack, look.lattice.sites, found.origin, wanted.images)
+    header = {
+        "kind": "extracted",
+        **_geometry(found),
+        "name": experiment.name,
+        "hkl": [list(g) for g in experiment.hkl],
+        "pixels": experiment.pixels,
+        "zone_axis": list(experiment.zone_axis),
+        "voltage": experiment.energy / 1e3,
+        "crystal": crystal.name,
+        "gain": stack.noise.gain,
+        "spots": _spots(look, found, rows),
+        "notes": [_on_page(note) for note in experiment.notes],
+        "command": command(view, asked),
+    }
+    send(header, _content(extraction, folder / "stack.nc"))
+    send({"kind": "progress", "phase": "writing the report", "fraction": None}, b"")
+    send({"kind": "report", "of": "extract"}, _report(extraction, folder / "report"))
+
+
+def _stored(ending: str, content: bytes, folder: Path) -> Path:
+    """The file under a name of our own; of a zip the folder that is in it."""
+    path = folder / f"frames{ending}"
+    path.write_bytes(content)
+    if ending != ".zip":
+        return path
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _unpacked(archive, folder / "frames.zarr")
+    except LacbedError:
+        raise
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OSError, EOFError):
+        raise FileFormatError("the zip file is damaged; expected that of a .zarr folder") from None
+
+
+def _unpacked(archive: zipfile.ZipFile, to: Path) -> Path:
+    """Unpack a zipped Zarr store, whose folder may lie in the file or be the file."""
+    infos = [info for info in archive.infolist() if not info.is_dir()]
+    if len(infos) > _MEMBERS or sum(info.file_size for info in infos) > MOST_UNPACKED:
+        raise MemoryLimitError(
+            f"the zip file unpacks to more than {MOST_UNPACKED / 2**30:g} GiB or {_MEMBERS} files; "
+            "use lacbed experiment extract"
+        )
+    names = [PurePosixPath(info.filename) for info in infos]
+    if any(name.is_absolute() or ".." in name.parts or "\\" in str(name) for name in names):
+        raise FileFormatError("the zip file holds names that lead out of it")
+    tops = {name.parts[0] for name in names if len(name.parts) > 1}
+    inside = 1 if len(tops) == 1 and all(len(name.parts) > 1 for name in names) and _is_folder(*tops) else 0
+    for info, name in zip(infos, names, strict=True):
+        path = to.joinpath(*name.parts[inside:])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with archive.open(info) as member:
+            content = member.read(info.file_size + 1)
+        if len(content) != info.file_size:
+            raise FileFormatError("the zip file is damaged: a part of it is not as large as it says")
+        path.write_bytes(content)
+    return to
+
+
+def _is_folder(name: str) -> bool:
+    return name.lower().endswith(".zarr")
+
+
+def _check_memory(series: FrameSeries, budget: int) -> None:
+    rows, columns = series.camera
+    need = 4 * _COPIES * min(len(series), _SAMPLE) * rows * columns
+    if need > budget:
+        raise MemoryLimitError(
+            f"frames of {rows} x {columns} pixels need about {need / 2**30:.1f} GiB here, and one computation may "
+            f"take {budget / 2**30:.1f} GiB; bin the frames, or use lacbed experiment extract"
+        )
+
+
+def _looked(series: FrameSeries, look: Look) -> tuple[Header, bytes]:
+    rows, columns = look.mean.shape
+    square = np.full((max(rows, columns),) * 2, np.nan, dtype="<f4")
+    square[:rows, :columns] = look.mean
+    header = {
+        "kind": "looked",
+        "frames": len(series),
+        "camera": [rows, columns],
+        "scan": [int(n) for n in look.scan.shape],
+        "serpentine": bool(look.scan.serpentine),
+        "pixels": len(square),
+        "radius": float(look.aperture.radius),
+        "discs": len(look.lattice.sites),
+        "notes": [_on_page(note) for note in look.notes],
+    }
+    return header, np.ascontiguousarray(square[::-1]).tobytes()
+
+
+def _geometry(found: Orientation) -> Header:
+    grid = found.grid
+    return {
+        "half_width": grid.half_width,
+        "half_width_uncertainty": _finite(grid.uncertainty[0]),
+        "rotation": grid.rotation,
+        "rotation_uncertainty": _finite(grid.uncertainty[1]),
+        "center": list(grid.center),
+        "x_direction": [round(float(v), 4) for v in grid.x_direction],
+        "orientation": grid.orientation,
+        "ways": found.ways,
+        "decided": "two named spots decide them" if found.choice is None else found.choice.why,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _spots(look: Look, found: Orientation, rows: np.ndarray) -> list[Header]:
+    """Indices of the discs that are written, and their places in the mean frame."""
+    places = look.middle + look.lattice.places()
+    hkl = found.indexing.of(look.lattice.sites - found.origin)
+    return [
+        {"hkl": [int(v) for v in hkl[i]], "x": float(places[i][1]), "y": float(places[i][0])}
+        for i in rows.tolist()
+    ]
+
+
+def _content(extraction: Any, path: Path) -> bytes:
+    from lacbed.patterns.files import save_pattern
+
+    return save_pattern(extraction.experiment.pattern, path).read_bytes()
+
+
+def _report(extraction: Any, folder: Path) -> bytes:
+    from lacbed.experiment.extract.report import write_extraction
+
+    write_extraction(extraction, folder)
+    return (folder / "report.html").read_bytes()
+
+
+def command(view: View, asked: Asked) -> str:
+    """The shell command of an extraction of the file that was dropped."""
+    from lacbed.app.request import file_stem
+
+    wanted, join = asked.settings, ",".join
+    crystal = view.name if view.name and view.b_iso is None and not view.charges else f"{file_stem(view)}.cif"
+    words = ["lacbed", "experiment", "extract", asked.name, crystal, "-V", f"{view.voltage:.10g}"]
+    words += ["--zone", join(str(v) for v in view.zone_axis)]
+    words += ["--scan", "{}x{}".format(*wanted.scan)] if wanted.scan else []
+    words += ["--order", wanted.order] if wanted.order != "auto" else []
+    words += ["--gain", f"{wanted.gain:.10g}"] if wanted.gain else []
+    for (x, y), hkl in wanted.spots:
+        words += ["--spot", f"{x:g},{y:g}={join(str(v) for v in hkl)}"]
+    words += ["--accept"] if wanted.accept else []
+    return " ".join(shlex.quote(word) for word in [*words, "-o", f"{wanted.name or 'stack'}.nc"])

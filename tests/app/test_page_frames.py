@@ -1,0 +1,156 @@
+"""Camera frames on the page: what is refused in one line; in a browser from the frames to the fit."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from app_helpers import gaas_frames
+from browser_helpers import wait_for_rest
+
+from lacbed.app import frames
+from lacbed.app.frames import command, extract, parse_extraction, parse_frames
+from lacbed.app.request import parse_view
+from lacbed.errors import LacbedError
+
+VIEW = parse_view({"name": "GaAs", "zone_axis": [1, 1, 0]})
+
+
+def npy(array):
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()
+
+
+def zipped(members):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return content.getvalue()
+
+
+def run(ending, content, budget=2**31, **asked):
+    sent = []
+    file = parse_frames([{"ending": ending, "size": len(content)}], content)
+    extract(VIEW, parse_extraction({"name": "mine", **asked}), file, lambda *message: sent.append(message), budget)
+    return sent
+
+
+EMPTY = np.zeros((64, 32, 32), np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("ending", "content", "words"),
+    [
+        (".npy", npy(EMPTY), "all frames of the sample are empty"),
+        (".npy", npy(np.ones((70, 32, 32))), "under Scan, such as 60 x 80"),
+        (".npy", npy(np.ones((9, 32))), "a series of frames is an array"),
+        (".npy", npy(EMPTY)[:-99], "cut short"),
+        (".npy", b"\x93NUMPY", "mine"),
+        (".npy", npy(np.array([{}])), "never loaded"),
+        (".tif", b"II*\0", "mine"),
+        (".h5", b"\x89HDF", "mine"),
+        (".zip", b"PK", "zip file is damaged"),
+        (".zip", zipped({"../a.zarr/zarr.json": b"{}"}), "lead out of it"),
+        (".zip", zipped({"a.txt": b"x"}), "without a Zarr store"),
+    ],
+)
+def test_what_is_no_series_is_refused_in_one_line(ending, content, words):
+    with pytest.raises(LacbedError, match=words) as caught:
+        run(ending, content)
+    assert "\n" not in str(caught.value)
+    assert "/tmp" not in str(caught.value)
+    assert "--" not in str(caught.value)
+
+
+def test_frames_that_are_too_large_are_refused_before_the_work():
+    with pytest.raises(LacbedError, match="bin the frames"):
+        run(".npy", npy(np.zeros((4, 512, 512), np.uint8)), budget=2**20)
+
+
+def test_a_zip_is_not_unpacked_beyond_bounds(monkeypatch):
+    monkeypatch.setattr(frames, "MOST_UNPACKED", 1000)
+    with pytest.raises(LacbedError, match="unpacks to more"):
+        run(".zip", zipped({"a.zarr/c/0": bytes(1001)}))
+
+
+@pytest.mark.parametrize("folder", ["", "series.zarr/"])
+def test_a_zipped_zarr_folder_is_read(tmp_path, folder):
+    zarr = pytest.importorskip("zarr")
+    zarr.save_array(str(tmp_path / "s.zarr"), EMPTY)
+    members = {
+        folder + str(path.relative_to(tmp_path / "s.zarr")): path.read_bytes()
+        for path in (tmp_path / "s.zarr").rglob("*")
+        if path.is_file()
+    }
+    with pytest.raises(LacbedError, match="all frames of the sample are empty"):  # which is seen by reading them
+        run(".zip", zipped(members))
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"scan": [3]}, "rows x columns of tilts"),
+        ({"order": "backwards"}, "the order of the scan"),
+        ({"gain": 0}, "the counts per electron"),
+        ({"spots": [[1, 2, 3]]}, "a spot is X,Y=H,K,L"),
+        ({"spots": [[1, 2, 1, 1, 0.5]]}, "a spot is X,Y=H,K,L"),
+        ({"spots": [[1, 2, 1, 1, 0]]}, "name two spots"),
+        ([], "must be a JSON object"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line(asked, words):
+    with pytest.raises(LacbedError, match=words):
+        parse_extraction(asked)
+
+
+@pytest.mark.parametrize(
+    ("listed", "payload"),
+    [(None, b""), ([], b""), ([{"ending": ".pkl", "size": 1}], b"x"), ([{"ending": ".npy", "size": 2}], b"x")],
+)
+def test_other_files_are_refused(listed, payload):
+    with pytest.raises(LacbedError, match=r"series of frames|incomplete"):
+        parse_frames(listed, payload)
+
+
+def test_the_command_says_what_was_asked_for():
+    spots = [[71.5, 40, 2, 0, 0], [52, 61, 0, 2, 0]]
+    asked = parse_extraction({"name": "my series.npy", "scan": [6, 8], "gain": 4, "spots": spots})
+    said = command(VIEW, asked)
+    assert said.startswith(
+        "lacbed experiment extract 'my series.npy' GaAs -V 200 --zone 1,1,0 --scan 6x8 --gain 4"
+    )
+    assert said.endswith("--spot 71.5,40=2,0,0 --spot 52,61=0,2,0 -o my_series.nc")
+
+
+@pytest.mark.browser
+def test_frames_become_a_stack_that_is_fitted(open_page, tmp_path):
+    np.save(tmp_path / "mine.npy", gaas_frames())
+    page = open_page("#crystal=GaAs&g=1&n=16&t=600&tmax=600")
+    page.click("#tab-fit")
+    wait_for_rest(page)
+    assert "up to 64 MB" in page.inner_text("#measured-note")
+    page.set_input_files("#measured", tmp_path / "mine.npy")
+    page.wait_for_selector("#frames:not([hidden])")
+    assert page.inner_text("#title") == "mine.npy"
+    assert "GaAs" in page.inner_text("#frames-what")
+    page.fill("#frames-zone", "1 1")
+    page.click("#frames-begin")
+    page.wait_for_selector("#error:not([hidden])")
+    assert page.inner_text("#error") == "Zone axis: three whole numbers such as 1 1 0 are needed."
+    page.fill("#frames-zone", "1 1 0")
+    page.click("#frames-begin")
+    page.wait_for_selector("#frames-result:not([hidden])")  # the mean frame is there before the indices are
+    page.wait_for_selector("#fit-pairs figure")
+    assert page.inner_text("#title") == "mine [110]"
+    assert "14 × 14 tilts, to and fro. GaAs [110], 200 kV: 19 reflections" in page.inner_text("#frames-facts")
+    assert "0 0 0, 1 -1 1" in page.get_attribute("#frames-mean", "aria-label")
+    with page.expect_download() as waiting:
+        page.click("#frames-stack")
+    assert waiting.value.suggested_filename == "mine.nc"
+    assert page.is_enabled("#frames-report")
+    page.wait_for_function("() => document.getElementById('cancel').hidden === false")
+    page.click("#cancel")
+    wait_for_rest(page)
+    assert page.locator("#fit-pairs figure").count() == 19
