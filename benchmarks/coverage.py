@@ -281,7 +281,9 @@ def spoiled(
 
 
 @lru_cache(maxsize=1)
-def bonded(case: Case, hkl: tuple[HKL, ...], pixels: int) -> tuple[np.ndarray, dict[str, float], dict[HKL, complex]]:
+def bonded(
+    case: Case, hkl: tuple[HKL, ...], pixels: int
+) -> tuple[np.ndarray, dict[str, float], dict[HKL, complex]]:
     """What bonds change in the exact images, the refined numbers that say so, and the changes of U_g.
 
     The difference of two patterns of `lacbed.intensities` with few beams, at every second point.
@@ -326,7 +328,9 @@ def full_trial(case: Case, term: Term, trial: int, chosen: Any) -> list[tuple[st
     exact = spoiled(case, term, crystal, hkl, chosen.pixels, chosen.dose, rng, change)
     half = case.half * rng.uniform(0.99, 1.01)
     measured = Measured(rng.poisson(exact).astype(float), hkl, frame, ENERGY, half)
-    start = replace(crystal, sites=tuple(replace(s, u_iso=s.u_iso * rng.uniform(0.85, 1.15)) for s in crystal.sites))
+    start = replace(
+        crystal, sites=tuple(replace(s, u_iso=s.u_iso * rng.uniform(0.85, 1.15)) for s in crystal.sites)
+    )
     usual = [n for n in default_parameters("thomas") if n != "bonding"]
     options = RefinementOptions(
         free=(*usual, *(f"Ug:{h},{k},{l}" for h, k, l in case.families), *term.free),  # noqa: E741

@@ -150,7 +150,7 @@ def test_pixels_that_share_a_residual_count_as_one():
     [(0.0, 1.0, "correlation"), (0.0, 0.1, "correlation"), (0.5, 1.0, "correlation"), (0.5, 1.0, "poisson")],
 )
 def test_uncertainties_are_what_estimates_scatter_by(alike, dim, weights):
-    """Smooth slopes; noise of each pixel, less of it where slopes are small, and what all pixels of an image share."""
+    """Noise of each pixel, less of it where slopes are small, and what all pixels of an image share."""
     rng, images, side = np.random.default_rng(4), 10, 12
     x, size = np.linspace(0.0, 1.0, side**2), (images, side**2)
     J = np.stack([np.cos(k * np.pi * x + rng.uniform(0, 6, (images, 1))) for k in (1.0, 1.5, 2.6)])

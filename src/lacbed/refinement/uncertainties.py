@@ -13,7 +13,6 @@ from torch import Tensor
 from lacbed.crystals.cell import FloatArray
 from lacbed.refinement.objective import Target
 
-
 ALONE = 0.02
 """What all other images say of a parameter is nothing if it is less than this part of what one says."""
 
@@ -202,7 +201,7 @@ def _scatter(own: FloatArray, scores: FloatArray, noise: FloatArray, prior: Floa
 
 
 def formal_covariance(found: Evidence, precision: FloatArray | None = None) -> FloatArray:
-    """v H⁻¹, which a parabola with the curvature of the sum of squares has: (p, p), infinite as `covariance`."""
+    """The covariance v H⁻¹ of a parabola with the curvature of the sum of squares: (p, p), as `covariance`."""
     size, H = found.curvature(precision)
     seen = size > 0.0
     result = np.full((len(size), len(size)), np.nan)
