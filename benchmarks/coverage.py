@@ -1,4 +1,4 @@
-"""Do the uncertainties of refined numbers hold? The share of truths within one standard uncertainty, of many trials.
+"""Do the uncertainties of refined numbers hold? The share of truths within one of them, over many trials.
 
 The true images come from `lacbed.simulate` with converged beams, at half the pixel distance and beyond the border,
 and are then spoiled by what the term in the first column describes, image by image, and counted. The model of the
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ CASES = (
     Case("GaAs", (1, 1, 0), 500.0, 0.42, 11, ((1, -1, 1), (0, 0, 2), (2, -2, 0), (1, -1, 3))),
     Case("LiF", (1, 1, 0), 700.0, 0.6, 13, ((1, -1, 1), (0, 0, 2), (2, -2, 0), (1, -1, 3))),
 )
-ENERGY, BLUR, MARGIN, FINER, FEW_BEAMS = 200e3, 0.8, 4, 2, 90
+ENERGY, BLUR, MARGIN, FINER, FEW_BEAMS = 200e3, 0.8, 4, 2, 60
 WIDTH = float(np.sqrt(BLUR**2 + (FINER**2 - 1) / 12.0 / FINER**2))
 """Of the blur in pixels, with that of the mean over the points of a pixel."""
 BONDS = 0.02
@@ -110,11 +110,17 @@ TERMS = {
     "tail, not in the model": Term(("tail",)),
     "all of these, none in the model": Term(ALL),
 }
+FULL = ("counting noise", "all of these")
+"""Terms of complete refinements."""
+
+FEW_PIXELS, FEWER_IMAGES, NARROWER = 20, 7, 0.65
+"""Complete refinements are dear: pixels a side, images, and the part of the half-width that they have."""
+
 GROUPS = {
     "thickness": ("thickness", "spread"),
     "B": ("B",),
-    "U_g": ("bonding",),
-    "phase": ("phase",),
+    "U_g, F_g": ("bonding", "Ug"),
+    "their phase": ("phase",),
     "geometry": ("half_width", "tilt", "rotation", "stretch", "shear", "blur", "tail"),
     "absorption": ("absorption", "electronic"),
 }
@@ -131,9 +137,10 @@ def main() -> None:
     chosen = options.parse_args()
     rows = []
     everything = list(_kept(chosen))
-    for name in TERMS:
-        pulls = [pair for found in everything if found["term"] == name for pair in found["pulls"]]
-        rows.append([name, *_shares(pulls)])
+    for name, full in [*((n, False) for n in TERMS), *((n, True) for n in FULL if chosen.full)]:
+        mine = [found for found in everything if found["term"] == name and full == (found["full"] >= 0)]
+        pulls = [pair for found in mine for pair in found["pulls"]]
+        rows.append([f"{name}, complete refinements" if full else name, *_shares(pulls)])
     head = ("in the truth", "numbers", "all", *GROUPS, "root mean square of error / uncertainty")
     parts = [str(__doc__).partition("\n")[2].strip(), table(head, rows)]
     publish("Coverage", parts, chosen)
@@ -156,19 +163,22 @@ def _kept(chosen: Any) -> Iterator[dict[str, Any]]:
     done = []
     if chosen.keep is not None and chosen.keep.exists():
         done = [json.loads(line) for line in chosen.keep.read_text(encoding="utf-8").splitlines()]
-    for case in CASES[: chosen.crystals]:
-        for name, term in TERMS.items():
-            key = {"crystal": case.crystal, "term": name, "trials": chosen.trials, "pixels": chosen.pixels}
-            key["dose"] = chosen.dose
-            found = next((d for d in done if all(d[k] == v for k, v in key.items())), None)
-            if found is None:
-                timing, pulls = measure(lambda c=case, t=term: list(_pulls(c, t, chosen)), 1, warm=False)
-                found = {**key, "pulls": pulls, "cpu": timing.cpu}
-                if chosen.keep is not None:
-                    with chosen.keep.open("a", encoding="utf-8") as stream:
-                        stream.write(json.dumps(found) + "\n")
-                print(case.crystal, name, *_shares(pulls), f"{timing.cpu:.0f} CPU s", flush=True)
-            yield found
+    work = [(case, name, chosen.trials, -1) for name in TERMS for case in CASES[: chosen.crystals]]
+    work += [(case, name, 1, n) for n in range(chosen.full) for name in FULL for case in CASES[: chosen.crystals]]
+    for case, name, trials, which in work:
+        key = {"crystal": case.crystal, "term": name, "trials": trials, "full": which}
+        key |= {"pixels": chosen.pixels if which < 0 else FEW_PIXELS, "dose": chosen.dose}
+        found = next((d for d in done if all(d[k] == v for k, v in key.items())), None)
+        if found is None:
+            make = partial(_pulls, case, TERMS[name], chosen) if which < 0 else None
+            make = make or partial(full_trial, case, TERMS[name], which, chosen.dose)
+            timing, pulls = measure(lambda m=make: list(m()), 1, warm=False)
+            found = {**key, "pulls": pulls, "cpu": timing.cpu}
+            if chosen.keep is not None:
+                with chosen.keep.open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps(found) + "\n")
+            print(case.crystal, name, which, *_shares(pulls), f"{timing.cpu:.0f} CPU s", flush=True)
+        yield found
 
 
 def _pulls(case: Case, term: Term, chosen: Any) -> Iterator[tuple[str, float]]:
@@ -187,12 +197,12 @@ def precisions(parameters: Sequence[Parameter]) -> np.ndarray:
 def linear_trials(
     case: Case, term: Term, trials: int, pixels: int, dose: float
 ) -> Iterator[tuple[tuple[Parameter, ...], np.ndarray, Evidence, np.ndarray]]:
-    """Parameters, how far a step of least squares from the truth leads, the evidence there, and the finer model's step."""
+    """Parameters, how far a step from the truth leads, the evidence there, and the step to a finer model."""
     crystal, frame = lacbed.Crystal.named(case.crystal), make_frame(lacbed.Crystal.named(case.crystal), case.zone)
     hkl = _brightest(case, crystal, frame)
     rng = np.random.default_rng([len(case.crystal), *term.weights.encode(), len(term.truth)])
-    exact = spoiled(case, term, crystal, hkl, pixels, dose, rng)
-    measured = Measured(exact, hkl, frame, ENERGY, case.half)
+    sharp = true_images(case, term, crystal, hkl, pixels)
+    measured = Measured(spoiled(sharp, term, dose, rng), hkl, frame, ENERGY, case.half)
     options = RefinementOptions(
         free=(*default_parameters("thomas"), *term.free),
         thicknesses=(case.thickness,),
@@ -214,7 +224,8 @@ def linear_trials(
     moved = torch.tensor([p.kind in MOVED[options.align] for p in parameters])
     precision = precisions(parameters)
     for _ in range(trials):
-        counted = replace(measured, images=rng.poisson(exact).astype(float)).without_border(options.border)
+        counted = replace(measured, images=rng.poisson(spoiled(sharp, term, dose, rng)).astype(float))
+        counted = counted.without_border(options.border)
         target = problem.target(counted)
         fit = explain(target, images, None, None, moves)
         target = reweighted(target, fit)
@@ -238,53 +249,47 @@ def _brightest(case: Case, crystal: lacbed.Crystal, frame: Frame) -> tuple[HKL, 
     return reflections_within(crystal, frame, 2.2 * case.half)[: case.images]
 
 
-def spoiled(
+def true_images(
     case: Case,
     term: Term,
     crystal: lacbed.Crystal,
     hkl: tuple[HKL, ...],
     pixels: int,
-    dose: float,
-    rng: np.random.Generator,
-    bonds: np.ndarray | None = None,
+    bonds: np.ndarray | float = 0.0,
 ) -> np.ndarray:
-    """Expected counts, with what bonds change added to the exact images: (g, ky, kx)."""
+    """Blurred images with a margin, as parts of the dose, with what bonds change added: (g, ky, kx)."""
     wide = pixels + 2 * MARGIN
     grid = lacbed.TiltGrid(FINER * wide, k_max=case.half * wide / pixels)
-    thick = np.array([case.thickness])
-    weight = np.ones(1)
-    if "spread" in term.truth:
-        nodes, weight = np.polynomial.hermite_e.hermegauss(7)
-        thick, weight = case.thickness * (1 + SPREAD * nodes), weight / weight.sum()
-    exact = lacbed.simulate(
-        crystal, case.zone, ENERGY, tuple(float(t) for t in thick), grid, hkl, absorption="thomas", tolerance=1e-3
-    ).values
-    fine = np.tensordot(weight, exact, axes=1)
-    if bonds is not None:
-        fine = fine + bonds
+    nodes, weight = np.polynomial.hermite_e.hermegauss(7 if "spread" in term.truth else 1)
+    thick = tuple((case.thickness * (1 + SPREAD * nodes)).tolist())
+    exact = lacbed.simulate(crystal, case.zone, ENERGY, thick, grid, hkl, absorption="thomas", tolerance=1e-3)
+    fine = np.tensordot(weight / weight.sum(), exact.values, axes=1) + bonds
     sharp = gaussian_filter(fine, (0, FINER * BLUR, FINER * BLUR), mode="nearest")
     if "tail" in term.truth:
         far = gaussian_filter(fine, (0, FINER * TAIL_WIDTH, FINER * TAIL_WIDTH), mode="nearest")
         sharp = (1 - TAIL) * sharp + TAIL * far
-    images = sharp.reshape(len(hkl), wide, FINER, wide, FINER).mean(axis=(2, 4))
+    return np.asarray(sharp.reshape(len(hkl), wide, FINER, wide, FINER).mean(axis=(2, 4)))
+
+
+def spoiled(sharp: np.ndarray, term: Term, dose: float, rng: np.random.Generator) -> np.ndarray:
+    """Expected counts of images with distortions, gains and backgrounds of their own, without the margin."""
+    images = sharp.copy()
     if "distortion" in term.truth:
-        middle = (np.array([wide, wide]) - 1) / 2
+        middle = (np.array(images.shape[1:]) - 1) / 2
         for i, image in enumerate(images):
             matrix = np.eye(2) + rng.normal(0, DISTORTION, (2, 2))
             offset = middle - matrix @ middle + rng.normal(0, SHIFT, 2)
             images[i] = affine_transform(image, matrix, offset, order=3, mode="nearest")
     counts = dose * np.clip(images[:, MARGIN:-MARGIN, MARGIN:-MARGIN], 0, None)
     if "gain" in term.truth:
-        gain = rng.uniform(1 - GAIN, 1 + GAIN, (len(hkl), 1, 1))
-        counts = gain * counts + rng.uniform(0, BACKGROUND, (len(hkl), 1, 1))
+        gain = rng.uniform(1 - GAIN, 1 + GAIN, (len(images), 1, 1))
+        counts = gain * counts + rng.uniform(0, BACKGROUND, (len(images), 1, 1))
     return np.asarray(counts)
 
 
 @lru_cache(maxsize=1)
-def bonded(
-    case: Case, hkl: tuple[HKL, ...], pixels: int
-) -> tuple[np.ndarray, dict[str, float], dict[HKL, complex]]:
-    """What bonds change in the exact images, the refined numbers that say so, and the changes of U_g.
+def bonded(case: Case, hkl: tuple[HKL, ...], pixels: int) -> tuple[np.ndarray, list[HKL], dict[HKL, complex]]:
+    """What bonds change in the exact images, the families whose phase is free, and the changes of U_g.
 
     The difference of two patterns of `lacbed.intensities` with few beams, at every second point.
     """
@@ -310,50 +315,44 @@ def bonded(
             for x in (0.0, 1.0)
         ]
     change = zoom(two[1] - two[0], (1, FINER, FINER), order=3, mode="nearest", grid_mode=True)
-    names: dict[str, float] = {}
     changes: dict[HKL, complex] = {}
+    turning = [g for i, (g, _) in enumerate(model.changes) if g in [h for h, _ in model.changes[:i]]]
     for (g, unit), part, one in zip(model.changes, parts.tolist(), size.tolist(), strict=True):
-        name = f"Ug:{','.join(map(str, g))}"
-        names[f"{name}:phase" if name in names else name] = part
         changes[g] = changes.get(g, 0j) + part * one * unit
-    return change, names, changes
+    return change, turning, changes
 
 
-def full_trial(case: Case, term: Term, trial: int, chosen: Any) -> list[tuple[str, float]]:
+def full_trial(case: Case, term: Term, trial: int, dose: float) -> Iterator[tuple[str, float]]:
     """Kind and (estimate - truth) / uncertainty of every number of a complete refinement from a wrong start."""
+    case = replace(case, half=NARROWER * case.half, images=FEWER_IMAGES)
     crystal = lacbed.Crystal.named(case.crystal)
     frame, rng = make_frame(crystal, case.zone), np.random.default_rng([trial, *case.crystal.encode()])
     hkl = _brightest(case, crystal, frame)
-    change, names, changes = bonded(case, hkl, chosen.pixels)
-    exact = spoiled(case, term, crystal, hkl, chosen.pixels, chosen.dose, rng, change)
-    half = case.half * rng.uniform(0.99, 1.01)
-    measured = Measured(rng.poisson(exact).astype(float), hkl, frame, ENERGY, half)
-    start = replace(
-        crystal, sites=tuple(replace(s, u_iso=s.u_iso * rng.uniform(0.85, 1.15)) for s in crystal.sites)
-    )
+    change, turning, changes = bonded(case, hkl, FEW_PIXELS)
+    sharp = true_images(case, term, crystal, hkl, FEW_PIXELS, change)
+    counts = rng.poisson(spoiled(sharp, term, dose, rng)).astype(float)
+    measured = Measured(counts, hkl, frame, ENERGY, case.half * rng.uniform(0.99, 1.01))
+    sites = tuple(replace(s, u_iso=s.u_iso * rng.uniform(0.85, 1.15)) for s in crystal.sites)
     usual = [n for n in default_parameters("thomas") if n != "bonding"]
     options = RefinementOptions(
         free=(*usual, *(f"Ug:{h},{k},{l}" for h, k, l in case.families), *term.free),  # noqa: E741
-        thicknesses=(case.thickness - 20.0, case.thickness, case.thickness + 20.0),
+        thicknesses=(case.thickness + rng.uniform(-10.0, 10.0),),
         starts=1,
         align=term.align,  # type: ignore[arg-type]
         weights=term.weights,  # type: ignore[arg-type]
         common_scale=term.common,
         border=BORDER,
     )
-    result = refine(measured, start, options)
-    if chosen.look is not None:
-        chosen.look(result)
+    result = refine(measured, replace(crystal, sites=sites), options)
     true = {f"B:{site.label}": site.b_iso for site in crystal.sites}
     true |= {"thickness": case.thickness, "half_width": case.half, "blur": WIDTH, "absorption": 1.0}
     true |= {"spread": SPREAD * case.thickness, "tail": TAIL, "tail_width": TAIL_WIDTH}
-    pulls = []
     for p, value, su in zip(
         result.parameters, result.values.tolist(), standard_uncertainties(result.covariance).tolist(), strict=True
     ):
         if p.kind in MOVED[options.align] or not np.isfinite(su) or p.kind == "Ug":
             continue
-        pulls.append((p.kind, (value - true.get(p.name, 0.0)) / su))
+        yield (p.kind, (value - true.get(p.name, 0.0)) / su)
     factors = charge_factors(result)
     assert factors is not None
     places = np.array(factors.hkl)
@@ -361,11 +360,10 @@ def full_trial(case: Case, term: Term, trial: int, chosen: Any) -> list[tuple[st
     u = u + np.array([changes.get(g, 0j) for g in factors.hkl])
     exactly = xray_factors(crystal, places, torch.as_tensor(u), ENERGY).numpy()
     for i, g in enumerate(factors.hkl):
-        pulls.append(("Ug", (abs(factors.thermal[i]) - abs(exactly[i])) / factors.uncertainty[1, i]))
-        if f"Ug:{','.join(map(str, g))}:phase" in names:
+        yield ("Ug", float((abs(factors.thermal[i]) - abs(exactly[i])) / factors.uncertainty[1, i]))
+        if g in turning:
             off = np.degrees(np.angle(factors.thermal[i] / exactly[i]))
-            pulls.append(("phase", off / factors.uncertainty[3, i]))
-    return pulls
+            yield ("phase", float(off / factors.uncertainty[3, i]))
 
 
 if __name__ == "__main__":
