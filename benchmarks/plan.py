@@ -1,13 +1,17 @@
 """Do refinements scatter as `lacbed plan` forecasts, and does the design that it ranks first win?
 
 For every design noisy stacks are simulated by the engine (not by the model of the refinement) and refined with all
-defaults; the scatter of each parameter is compared with its forecast.
+defaults; the scatter of each parameter is compared with its forecast, and with the mean of the uncertainties that
+the refinements state. The truth stays the same while the noise changes, so that a prior pulls all estimates alike:
+the scatter to be expected is the root of C - C P C, with C the covariance of the forecast and P the precisions of
+the priors.
 """
 
 from __future__ import annotations
 
-import sys
+import json
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -17,62 +21,93 @@ from lacbed.experiment.assembly import Geometry, make_experiment
 from lacbed.geometry.frame import make_frame
 
 DESIGNS = (
-    lacbed.Design((0, 0, 1), 450.0, 0.5, images=8, pixels=32, blur=0.6),
-    lacbed.Design((1, 1, 0), 450.0, 0.5, images=8, pixels=32, blur=0.6),
-    lacbed.Design((0, 0, 1), 450.0, 0.5, images=8, pixels=32, blur=0.6, dose=200.0),
+    lacbed.Design((1, 1, 0), 500.0, 0.3, images=7, pixels=20, blur=0.6),
+    lacbed.Design((0, 0, 1), 500.0, 0.3, images=7, pixels=20, blur=0.6),
 )
+FINER = 4
+"""The truth is computed at so many times the pixels per side."""
 
 
-def refined(crystal: lacbed.Crystal, design: lacbed.Design, forecast: lacbed.Forecast, count: int) -> np.ndarray:
-    """Values of the parameters from noisy stacks: (stack, parameter)."""
+def refined(crystal: lacbed.Crystal, forecast: lacbed.Forecast, count: int, keep: Path | None) -> np.ndarray:
+    """Values and stated uncertainties of the parameters from noisy stacks: (stack, 2, parameter)."""
     from scipy.ndimage import gaussian_filter
 
-    hkl = forecast.hkl[0]
-    fine = lacbed.TiltGrid(4 * design.pixels, k_max=design.half_width)
+    design, hkl = forecast.designs[0], forecast.hkl[0]
+    fine = lacbed.TiltGrid(FINER * design.pixels, k_max=design.half_width)
     exact = lacbed.simulate(
         crystal, design.zone_axis, design.energy, (design.thickness,), fine, hkl, absorption="thomas",
         tolerance=1e-4,
     ).values[0]  # fmt: skip
-    blurred = gaussian_filter(exact, (0, 4 * design.blur, 4 * design.blur))
+    blurred = gaussian_filter(exact, (0, FINER * design.blur, FINER * design.blur))
     n = design.pixels
-    expected = design.dose * blurred.reshape(len(hkl), n, 4, n, 4).mean(axis=(2, 4))[:, ::-1] + design.background
+    means = blurred.reshape(len(hkl), n, FINER, n, FINER).mean(axis=(2, 4))[:, ::-1]
+    expected = design.dose * means + design.background
     across = tuple(float(v) for v in make_frame(crystal, design.zone_axis).x_direction)
     geometry = Geometry(design.energy, design.zone_axis, across, design.half_width)  # type: ignore[arg-type]
     options = lacbed.RefinementOptions(thicknesses=(design.thickness,), starts=1, align="none", blur=0.66)
-    random, found = np.random.default_rng(0), []
+    label, found = f"{crystal.name} {design.label}", []
+    lines = [] if keep is None or not keep.exists() else keep.read_text(encoding="utf-8").splitlines()
+    done = {d["number"]: d["found"] for d in map(json.loads, lines) if d["design"] == label}
     for number in range(count):
-        stack = make_experiment(random.poisson(expected), hkl, geometry, variance=expected)
-        start = time.process_time()
-        result = lacbed.refine(stack, crystal, options)
-        found.append(result.values)
-        print(design.label, number, f"{time.process_time() - start:.1f} CPU s", file=sys.stderr, flush=True)
+        if number not in done:
+            random, start = np.random.default_rng([0, number]), time.process_time()
+            stack = make_experiment(random.poisson(expected), hkl, geometry, variance=expected)
+            result = lacbed.refine(stack, crystal, options)
+            done[number] = [result.values.tolist(), np.sqrt(np.diag(result.covariance)).tolist()]
+            cpu = time.process_time() - start
+            if keep is not None:
+                with keep.open("a", encoding="utf-8") as stream:
+                    stream.write(
+                        json.dumps({"design": label, "number": number, "found": done[number], "cpu": cpu})
+                    )
+                    stream.write("\n")
+            print(label, number, f"{cpu:.1f} CPU s", flush=True)
+        found.append(done[number])
     return np.array(found)
 
 
 def main() -> None:
     """Forecast, refine, compare."""
     options = parser(__doc__)
-    options.add_argument("--crystal", default="MgO")
+    options.add_argument("--crystal", default="Si")
     options.add_argument("--count", type=int, default=100, help="refinements for each design")
+    options.add_argument("--keep", type=Path, help="file of finished refinements; those in it are not made again")
     asked = options.parse_args()
     crystal = lacbed.Crystal.named(asked.crystal)
     rows = []
     for forecast in lacbed.plan(crystal, DESIGNS, ("B",)):
-        values = refined(crystal, forecast.designs[0], forecast, asked.count)
+        found = refined(crystal, forecast, asked.count, asked.keep)
+        C = np.where(np.isfinite(forecast.covariance), forecast.covariance, 0.0)
+        P = np.diag([1.0 / p.spread**2 for p in forecast.parameters])
+        expected = np.sqrt(np.maximum(np.diag(C - C @ P @ C), 0.0))
         for place, p in enumerate(forecast.parameters):
-            su, scatter = forecast.uncertainties[p.name], float(values[:, place].std(ddof=1))
-            label = f"{forecast.designs[0].label}, {forecast.designs[0].dose:g} e"
-            bias = float(values[:, place].mean() - p.value)
-            rows.append([label, p.name, f"{su:.3g}", f"{scatter:.3g}", f"{scatter / su:.2f}", f"{bias / su:+.2f}"])
+            values, stated = found[:, 0, place], found[:, 1, place]
+            scatter, su = float(values.std(ddof=1)), forecast.uncertainties[p.name]
+            rows.append(
+                [
+                    forecast.designs[0].label,
+                    p.name,
+                    f"{su:.3g}",
+                    f"{np.median(stated):.3g}",
+                    f"{expected[place]:.3g}",
+                    f"{scatter:.3g}",
+                    f"{scatter / max(expected[place], 1e-300):.2f}",
+                    f"{(values.mean() - p.value) / su:+.2f}",
+                ]
+            )
     head = (
         "design, the best first",
         "parameter",
         "forecast",
+        "stated (median)",
+        "scatter expected",
         f"scatter of {asked.count}",
-        "ratio",
+        "ratio of these",
         "bias / forecast",
     )
-    publish("Forecasts compared with refinements", [table(head, rows)], asked)
+    publish(
+        "Forecasts compared with refinements", [str(__doc__).partition("\n")[2].strip(), table(head, rows)], asked
+    )
 
 
 if __name__ == "__main__":

@@ -11,13 +11,16 @@ import lacbed
 from lacbed import Crystal, TiltGrid
 from lacbed.errors import ScatteringError, SettingError
 from lacbed.geometry.frame import make_frame
+from lacbed.refinement.charge import charge_factors, deformation_map
 from lacbed.refinement.model import BlochModel, images
 from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.parameter import state_function
 from lacbed.refinement.parameters import build_parameters
 from lacbed.refinement.problem import Measured
 from lacbed.refinement.refine import refine
+from lacbed.refinement.structure import coefficients, make_structure
 from lacbed.state import crystal_state
+from lacbed.xray import xray_factors
 
 MGO = Crystal.named("MgO").with_charges({"Mg": 2, "O": -2})
 ZNS = Crystal.named("ZnS").with_charges({"Zn": 2, "S": -2})
@@ -61,6 +64,19 @@ def test_charges_are_found_again():
     uncertainty = float(np.sqrt(matrix[place, place]))
     assert uncertainty < 0.1
     assert abs(found.values[place] - 0.6) < 4.0 * uncertainty
+    factors = charge_factors(found)  # those of ions with this part of their charges
+    assert factors is not None
+    places, state = np.array(factors.hkl), crystal_state(MGO, 2e5, 0.4)
+    assert {(1, -1, 1), (0, 0, 2), (2, -2, 0)} <= set(factors.hkl)
+    partly = make_structure(MGO, places, "kirkland", None)
+    u = coefficients(partly, state.changed(ionicity=torch.full_like(state.ionicity, 0.6)))[0]
+    truth = xray_factors(MGO, places, u, 2e5).abs().numpy()
+    own = np.sqrt(np.maximum(factors.uncertainty[1] ** 2, 1e-20))
+    assert np.all(np.abs(np.abs(factors.thermal) - truth) < 4.0 * own)
+    assert np.all(factors.uncertainty[0] > 0.0)
+    density = deformation_map(found)
+    assert density is not None
+    assert np.abs(density[1]).max() > 0.0
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ import torch
 import lacbed
 from lacbed.cli import main
 from lacbed.errors import SettingError
-from lacbed.refinement.design import Design, Forecast, forecast, joined, linearised, plan
+from lacbed.refinement.design import Design, Forecast, _alias, forecast, joined, linearised, plan
 from lacbed.refinement.objective import explain
+from lacbed.refinement.parameter import Parameter
 from lacbed.refinement.uncertainties import covariance, evidence, response, together
 
 MGO = lacbed.Crystal.named("MgO")
@@ -36,7 +37,7 @@ def test_four_times_the_dose_halves_all_uncertainties(small: Forecast) -> None:
 
 
 def test_two_equal_stacks_share_their_crystal_and_nothing_else(small: Forecast) -> None:
-    both = joined([small, small])
+    both = joined(MGO, [small, small])
     assert {p.kind for p in both.parameters} == {"B"}
     for name, value in both.uncertainties.items():
         assert value == pytest.approx(small.uncertainties[name] / math.sqrt(2), rel=1e-6)
@@ -53,10 +54,32 @@ def test_stacks_together_are_forecast_as_a_refinement_of_both_would_find_them(sm
         names.append([p.name if p.kind == "B" else f"{p.name}@{number}" for p in parameters])
     everything = list(dict.fromkeys(n for mine in names for n in mine))
     matrix = covariance(together(said, [[everything.index(n) for n in mine] for mine in names]))
-    both = joined([small, second])
+    both = joined(MGO, [small, second])
     for name, value in both.uncertainties.items():
         assert value == pytest.approx(math.sqrt(matrix[everything.index(name), everything.index(name)]), rel=1e-6)
         assert value < 0.999 * min(one.uncertainties[name] for one in (small, second))
+
+
+def test_zones_share_the_u_g_that_symmetry_makes_equal() -> None:
+    """0,0,2 of [110] is 2,0,0 of [001]; a phase is turned round where Friedel's law makes equal."""
+    free, zones = ("thickness", "B", "bonding"), ((0, 0, 1), (1, 1, 0))
+    two = [forecast(MGO, replace(SMALL, zone_axis=zone), free, ("proportional", 5.0)) for zone in zones]
+    both = joined(MGO, two)
+    chosen = [{p.name for p in one.parameters if p.kind == "bonding"} for one in two]
+    assert "Ug:2,0,0" in chosen[0]
+    assert "Ug:0,0,2" in chosen[1]
+    assert "Ug:2,0,0" in both.uncertainties
+    assert "Ug:0,0,2" not in both.uncertainties
+    alone = [one.uncertainties[name] for one, name in zip(two, ("Ug:2,0,0", "Ug:0,0,2"), strict=True)]
+    assert both.uncertainties["Ug:2,0,0"] < min(alone)
+    assert both.score(["bonding"]) < math.inf
+    gaas = lacbed.Crystal.named("GaAs")
+    first, again, centre = (
+        Parameter(f"Ug:{g}:phase", "bonding", "ug_change", np.zeros(1), 0.0, -9.0, 9.0, "°")
+        for g in ("1,1,1", "1,-1,-1", "-1,-1,-1")
+    )
+    assert _alias(gaas, again, {first.name: first}) == (first.name, 1.0)
+    assert _alias(gaas, centre, {first.name: first}) == (first.name, -1.0)
 
 
 def test_noise_moves_the_parameters_as_forecast(small: Forecast) -> None:

@@ -29,7 +29,13 @@ from lacbed.refinement.parameters import build_parameters
 from lacbed.refinement.problem import Measured
 from lacbed.refinement.refine import refine
 from lacbed.refinement.strain import STRAINS, cell_change, strain_parameter, undecided
-from lacbed.refinement.uncertainties import covariance, evidence, standard_uncertainties, together
+from lacbed.refinement.uncertainties import (
+    covariance,
+    evidence,
+    formal_covariance,
+    standard_uncertainties,
+    together,
+)
 from lacbed.state import crystal_state
 
 MGO = Crystal.named("MgO")
@@ -229,7 +235,7 @@ def test_two_zones_decide_strain_or_name_what_they_do_not(two: list[Measured]) -
 
 
 def information(stacks: list[Measured], free: tuple[str, ...] = FREE) -> tuple[Joint, FloatArray]:
-    """The covariance at the truth, as a refinement of these images would give it."""
+    """The covariance at the truth by the Jacobian, whatever these images happen to scatter by."""
     joint, values = joint_at_truth(stacks, free)
     said = []
     for k in range(len(stacks)):
@@ -237,7 +243,7 @@ def information(stacks: list[Measured], free: tuple[str, ...] = FREE) -> tuple[J
         fit = part.compared(values, with_slopes=True)
         said.append(evidence(part.target, fit.residual, fit.slopes))
     precision = np.array([1.0 / p.spread**2 for p in joint.parameters])
-    return joint, covariance(together(said, joint.places), precision)
+    return joint, formal_covariance(together(said, joint.places), precision)
 
 
 def test_both_know_more_than_either(two: list[Measured]) -> None:
@@ -275,7 +281,7 @@ def test_the_likelihood_along_a_parameter_is_that_of_its_uncertainty() -> None:
     assert found.best == pytest.approx(value, abs=0.2 * found.uncertainty)
     assert found.high - found.best == pytest.approx(found.uncertainty, rel=0.05)
     assert found.best - found.low == pytest.approx(found.uncertainty, rel=0.05)
-    assert found.inflation == 1.0
+    assert 0.9 < found.inflation < 3.0  # few images: by how much they differ is not well known
     parabola = np.square((found.values - found.best) / found.uncertainty)
     np.testing.assert_allclose(found.rise, parabola, atol=0.25)
     with pytest.raises(SettingError, match="one free parameter, got 'speed'; free are thickness, B:Mg1"):

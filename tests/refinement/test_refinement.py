@@ -428,9 +428,10 @@ def test_uncertainty_in_parentheses(value, su, text):
 def test_what_the_images_do_not_decide_is_held_fast_for_the_others():
     slopes = np.random.default_rng(0).normal(size=(3, 40, 3))
     slopes[:, :, 2] = 1e-9 * (slopes[:, :, 0] + slopes[:, :, 2])  # a blur of nearly 0, next to nothing
-    found = Evidence(slopes.transpose(0, 2, 1) @ slopes, np.zeros((3, 3)), 1.0, False)
+    own = slopes.transpose(0, 2, 1) @ slopes
+    found = Evidence(own, np.zeros((3, 3)), own, 1.0)
     held = covariance(found.without(np.array([False, False, True])))
-    two = covariance(replace(found, own=found.own[:, :2, :2], scores=found.scores[:, :2]))
+    two = covariance(replace(found, own=own[:, :2, :2], scores=found.scores[:, :2], noise=own[:, :2, :2]))
     np.testing.assert_allclose(held[:2, :2], two)
     assert np.isinf(held[2, 2])
     assert covariance(found)[0, 0] > 1.2 * held[0, 0]

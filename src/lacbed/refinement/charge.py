@@ -1,4 +1,4 @@
-"""What a refinement says about the electrons: X-ray structure factors of the U_g that were free, and their map."""
+"""What a refinement says about the electrons: X-ray structure factors of what was free of them, and their map."""
 
 from __future__ import annotations
 
@@ -14,11 +14,19 @@ from lacbed.beams import HKL
 from lacbed.crystals.cell import FloatArray
 from lacbed.patterns.result import hkl_label
 from lacbed.potential import nuclear_damping
-from lacbed.refinement.bonding import members
+from lacbed.refinement.bonding import MOST, candidates, members
 from lacbed.refinement.model import StateOf, along_each
 from lacbed.refinement.parameter import state_function
 from lacbed.refinement.result import Refinement
-from lacbed.refinement.structure import Structure, add_families, coefficients, family_of, make_structure
+from lacbed.refinement.structure import (
+    WEAK,
+    Structure,
+    add_families,
+    coefficients,
+    family_of,
+    in_phase,
+    make_structure,
+)
 from lacbed.refinement.uncertainties import correlations
 from lacbed.state import ModelState
 from lacbed.xray import xray_factors
@@ -85,9 +93,12 @@ class ChargeFactors:
 
 
 def charge_factors(result: Refinement) -> ChargeFactors | None:
-    """X-ray structure factors of the families whose U_g were free; None if there are none."""
-    free = [p for p in result.parameters if p.field == "ug_change"]
-    hkl = tuple(dict.fromkeys(family_of(p.name.removesuffix(":phase")) for p in free))
+    """X-ray structure factors of the families whose U_g were free, and of the lowest where ions or shells were.
+
+    With `ionicity` or `kappa` every F_g follows from the atoms; the `MOST` lowest families of the zone are given.
+    None if nothing of the kind was free.
+    """
+    hkl = _given(result)
     if not hkl:
         return None
     crystal, places = result.plan.structure.crystal, np.array(hkl)
@@ -129,16 +140,31 @@ def charge_factors(result: Refinement) -> ChargeFactors | None:
     )
 
 
+def _given(result: Refinement) -> tuple[HKL, ...]:
+    """A reflection of each family that is given."""
+    free = [p for p in result.parameters if p.field == "ug_change"]
+    hkl = tuple(dict.fromkeys(family_of(p.name.removesuffix(":phase")) for p in free))
+    if not any(p.kind in ("ionicity", "kappa") for p in result.parameters):
+        return hkl
+    structure = result.plan.structure
+    low = candidates(structure.crystal, structure.hkl, hkl)
+    room = in_phase(structure.crystal, np.array(low), result.measured.energy, structure.factors)
+    here = make_structure(structure.crystal, np.array(low), structure.factors, structure.absorption)
+    plain = result.state.changed(ug_change=result.state.ug_change[:0])
+    size = coefficients(replace(here, absorption=None), plain)[0].detach().abs().numpy()
+    return (*hkl, *[g for g, u, most in zip(low, size, room, strict=True) if u > WEAK * most][:MOST])
+
+
 def deformation_map(result: Refinement, points: int = 160) -> tuple[FloatArray, FloatArray, float] | None:
-    """Density of the electrons less that of neutral atoms at rest, along the zone axis, from the free U_g alone.
+    """Density of the electrons less that of neutral atoms at rest, along the zone axis, from the given F_g alone.
 
     Args:
-        result: of a refinement with free U_g.
+        result: of a refinement with free U_g, ions or shells.
         points: along each side.
 
     Returns:
         Positions along x and along y in Å from the origin of the cell, (points,), the density in one repeat along
-        the zone axis in electrons per Å², (y, x), or None without free U_g; and the length of the repeat in Å.
+        the zone axis in electrons per Å², (y, x), or None without any; and the length of the repeat in Å.
     """
     found = charge_factors(result)
     if found is None:

@@ -16,9 +16,8 @@ these parameters alone, geometry and thickness being its own affair, and the inv
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -31,17 +30,16 @@ from lacbed.errors import SettingError
 from lacbed.geometry.frame import Frame, make_frame
 from lacbed.geometry.tilts import TiltGrid
 from lacbed.io.checks import check_number, check_whole
+from lacbed.refinement.bonding import members
 from lacbed.refinement.joint import Joint
 from lacbed.refinement.objective import Fit, Target, compare, make_target
 from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.parameter import KINDS, OF_CRYSTAL, Parameter, state_function
 from lacbed.refinement.parameters import default_parameters
 from lacbed.refinement.problem import Measured
+from lacbed.refinement.structure import family_of
 from lacbed.refinement.uncertainties import correlations, covariance, evidence, standard_uncertainties
 from lacbed.simulation import simulate
-
-SHARED = tuple(kind for kind in OF_CRYSTAL if kind not in ("Ug", "bonding"))
-"""Kinds of parameters that stacks together are ranked by; U_g, of which each zone has its own, stay apart."""
 
 ROUGH = 1.8
 """Beams up to this |h| in 1/Å choose the brightest images."""
@@ -179,7 +177,7 @@ def plan(
     if unknown or not want:
         raise SettingError(f"what is wanted is of {', '.join(KINDS)}; got {(unknown or ['nothing'])[0]!r}")
     if not judged_by(want, together):
-        raise SettingError(f"stacks together share {', '.join(SHARED)}; want one of these")
+        raise SettingError(f"stacks together share {', '.join(OF_CRYSTAL)}; want one of these")
     names = tuple(dict.fromkeys([*default_parameters(absorption), *want]))  # type: ignore[arg-type]
     free = tuple(n for n in names if ":" not in n or n.partition(":")[0] not in names)
     found = []
@@ -188,7 +186,7 @@ def plan(
         if progress is not None:
             progress((number + 1) / len(designs))
     for size in range(2, together + 1):
-        found += [joined(part) for part in combinations(found[: len(designs)], size)]
+        found += [joined(crystal, part) for part in combinations(found[: len(designs)], size)]
     judged = judged_by(want, together)
     found.sort(key=lambda one: one.score(judged))
     if not math.isfinite(found[0].score(judged)):
@@ -201,7 +199,7 @@ def plan(
 
 def judged_by(want: Sequence[str], together: int) -> list[str]:
     """What forecasts are ranked by: all that is wanted, or of several stacks together what they share."""
-    return [name for name in want if together == 1 or name.partition(":")[0] in SHARED]
+    return [name for name in want if together == 1 or name.partition(":")[0] in OF_CRYSTAL]
 
 
 def forecast(
@@ -289,32 +287,59 @@ def _brightest(
     return tuple(hkl[i] for i in chosen), np.asarray(images[chosen], dtype=np.float64)
 
 
-def joined(forecasts: Sequence[Forecast]) -> Forecast:
+def joined(crystal: Crystal, forecasts: Sequence[Forecast]) -> Forecast:
     """What several stacks of one crystal would tell of it together.
 
+    A family of U_g that several zones choose is one parameter, whatever reflection each of them calls it by; one
+    that only some choose is taken as known to the others, as it is in their own forecasts.
+
     Args:
+        crystal: the crystal.
         forecasts: of single designs.
     """
     shared: dict[str, Parameter] = {}
-    inverse = partial(np.linalg.pinv, rcond=1e-12, hermitian=True)
+    told = []
     for one in forecasts:
-        shared |= {p.name: p for p in one.parameters if p.kind in SHARED and p.name not in shared}
+        mine = [p if p.kind in OF_CRYSTAL and np.isfinite(c) else None
+                for p, c in zip(one.parameters, np.diag(one.covariance), strict=True)]  # fmt: skip
+        shared |= {p.name: p for p in one.parameters if p.kind in OF_CRYSTAL and not _alias(crystal, p, shared)}
+        told.append([(i, *(_alias(crystal, p, shared) or (p.name, 1.0))) for i, p in enumerate(mine) if p])
     names = list(shared)
     prior = np.diag([1.0 / p.spread**2 for p in shared.values()])
     information = prior.copy()
-    for one in forecasts:
-        known = np.isfinite(np.diag(one.covariance))
-        mine = [i for i, p in enumerate(one.parameters) if p.name in shared and known[i]]
-        places = [names.index(one.parameters[i].name) for i in mine]
-        if mine:
-            known_by = np.linalg.pinv(one.covariance[np.ix_(mine, mine)], hermitian=True)
-            information[np.ix_(places, places)] += known_by - prior[np.ix_(places, places)]  # that counts once
+    for one, known in zip(forecasts, told, strict=True):
+        if known:
+            own, sign = [i for i, _, _ in known], np.array([sign for _, _, sign in known])
+            places = np.array([names.index(name) for _, name, _ in known])
+            among = np.ix_(places, places)
+            known_by = np.linalg.pinv(one.covariance[np.ix_(own, own)], hermitian=True) * np.outer(sign, sign)
+            information[among] += known_by - prior[among]  # the prior counts once
     total = np.full(information.shape, np.nan)
     seen = np.diag(information) > 0
     total[np.diag_indices(len(names))] = np.inf
-    total[np.ix_(seen, seen)] = inverse(information[np.ix_(seen, seen)])
+    total[np.ix_(seen, seen)] = np.linalg.pinv(information[np.ix_(seen, seen)], rcond=1e-12, hermitian=True)
     designs = tuple(d for one in forecasts for d in one.designs)
     return Forecast(designs, tuple(h for one in forecasts for h in one.hkl), tuple(shared.values()), total)
+
+
+def _alias(crystal: Crystal, parameter: Parameter, among: Mapping[str, Parameter]) -> tuple[str, float] | None:
+    """The name that a parameter has among others, and -1 for a phase that Friedel's law turns round, else 1.
+
+    An absolute change of U_g is the same for one name only: symmetry may turn it in the complex plane.
+    """
+    if parameter.name in among:
+        return parameter.name, 1.0
+    if parameter.field != "ug_change" or parameter.unit == "1/Å²":
+        return None
+    phase = parameter.name.endswith(":phase")
+    g = family_of(parameter.name.removesuffix(":phase"))
+    turned = {tuple(row) for row in (np.array(g) @ crystal.rotations).tolist()}
+    for name, other in among.items():
+        if other.field == "ug_change" and other.unit == parameter.unit:
+            h = family_of(name.removesuffix(":phase"))
+            if h in members(crystal, g):
+                return name, -1.0 if phase and h not in turned else 1.0
+    return None
 
 
 def _is(wanted: str, name: str, parameters: Sequence[Parameter]) -> bool:

@@ -141,6 +141,7 @@ def _of_image(
 
     half, thickness, volts = float(state.half_width), float(state.thickness), float(state.energy) / 1e3
     blur, factor = float(state.blur), float(state.absorption)
+    spread, tail = float(state.spread), float(state.tail)
     half_normal = prior_of(options, "spread") * thickness
     table: dict[str, list[Parameter]] = {
         "thickness": [one("thickness", "thickness", 0, (-0.5 * thickness, 0.5 * thickness), "Å")],
@@ -152,9 +153,9 @@ def _of_image(
         "blur": [one("blur", "blur", 0, (0.02 - blur, 5.0), "pixels")],
         "voltage": [one("voltage", "energy", 0, (-0.03 * volts, 0.03 * volts), "kV", 1e3)],
         "absorption": [one("absorption", "absorption", 0, (-factor, 5.0), "")],
-        "spread": [replace(one("spread", "spread", 0, (0.0, 0.1 * thickness), "Å"), spread=half_normal)],
+        "spread": [replace(one("spread", "spread", 0, (-spread, 0.1 * thickness), "Å"), spread=half_normal)],
         "tail": [
-            replace(one("tail", "tail", 0, (0.0, 0.5), ""), spread=prior_of(options, "tail")),
+            replace(one("tail", "tail", 0, (-tail, 0.5 - tail), ""), spread=prior_of(options, "tail")),
             replace(one("tail_width", "tail_width", 0, (-3.5, 9.0), "pixels"), expected=6.0, spread=2.0),
         ],
         "electronic": [

@@ -1,8 +1,8 @@
 """The likelihood along one parameter: all others are refined again at each of its values.
 
 With S the sum of squares (stacks and priors as in the fit), S₀ its least value, v the variance of an independent
-residual, and f the factor by which faults of the model make the variance of the parameter larger than noise would
-(the jackknife of `lacbed.refinement.uncertainties` over v H⁻¹), the rise
+residual, and f the variance of the parameter by `lacbed.refinement.uncertainties.covariance` over v H⁻¹ (more than
+1 where what is left differs from image to image by more than v says), the rise
 
     Δ = (S - S₀) / (v f)
 
@@ -26,7 +26,7 @@ from lacbed.refinement.options import Progress
 from lacbed.refinement.parameter import Parameter
 from lacbed.refinement.scan import OnProgress, around
 from lacbed.refinement.stages import MOVED, aligned_part
-from lacbed.refinement.uncertainties import Evidence, covariance, relative_weights, unit_variance
+from lacbed.refinement.uncertainties import Evidence, formal_covariance, relative_weights, unit_variance
 
 STEPS = (0.5, 1.0, 1.5, 2.0)
 """Distances from the best value on each side, in standard uncertainties."""
@@ -95,13 +95,11 @@ def profile(
     parameters = joint.parameters
     place = [p.name for p in parameters].index(name)
     chosen, moved = parameters[place], MOVED[joint.options.align]
-    noise = covariance(
-        Evidence(found.own, found.scores, found.unit, False), np.array([1.0 / p.spread**2 for p in parameters])
-    )
+    noise = formal_covariance(found, np.array([1.0 / p.spread**2 for p in parameters]))
     su = math.sqrt(matrix[place, place])
     if not (math.isfinite(su) and su > 0.0):
         raise SettingError(f"the images do not determine {name}, so that it has no profile")
-    inflation = max(1.0, float(matrix[place, place] / noise[place, place]))
+    inflation = float(matrix[place, place] / noise[place, place])
     parts = [aligned_part(joint, progress, number) for number in range(len(joint.problems))]
     if chosen.kind in moved:
         parts = [Part(p.model, p.target, p.state_of, p.places) for p in parts]

@@ -196,15 +196,15 @@ def _influence(numbers: dict[str, Any]) -> list[str]:
 
 
 def _electrons(folder: Path, numbers: dict[str, Any]) -> list[str]:
-    """X-ray structure factors, if any U_g were free."""
+    """X-ray structure factors, if any U_g, ions or valence shells were free."""
     rows = numbers["structure_factors"]
     if not rows:
         return []
     return [
         "## X-ray structure factors",
-        "Structure factors in electrons per cell that follow from the refined U_g by the formula of Mott and "
-        "Bethe, beside those of neutral atoms of the same table and displacements. At rest means without thermal "
-        "motion.",
+        "Structure factors in electrons per cell that follow from the refined U_g (or from the refined ions and "
+        "valence shells) by the formula of Mott and Bethe, beside those of neutral atoms of the same table and "
+        "displacements. At rest means without thermal motion.",
         table(
             (
                 "hkl",

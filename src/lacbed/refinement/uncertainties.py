@@ -13,6 +13,9 @@ from torch import Tensor
 from lacbed.crystals.cell import FloatArray
 from lacbed.refinement.objective import Target
 
+ALONE = 0.02
+"""What all other images say of a parameter is nothing if it is less than this part of what one says."""
+
 
 def correlated_pixels(target: Target, residual: Tensor) -> float:
     """How many neighbouring pixels have one residual in common: the sum of its autocorrelation over the lags.
@@ -65,14 +68,14 @@ class Evidence:
     Attributes:
         own: J_gᵀ J_g of every image: (g, p, p).
         scores: J_gᵀ r_g: (g, p).
+        noise: S_g, by how much the scores would scatter if every pixel had a residual of its own: (g, p, p).
         unit: v, the variance of an independent residual, see `unit_variance`.
-        model_error: whether what is left is not noise but faults of the model, much alike over a whole image.
     """
 
     own: FloatArray
     scores: FloatArray
+    noise: FloatArray
     unit: float
-    model_error: bool
 
     def curvature(self, precision: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
         """Roots of the diagonal of H = JᵀJ + v P, 0 where J is 0, and H of the others, scaled to a diagonal of 1.
@@ -89,11 +92,16 @@ class Evidence:
     def without(self, blind: npt.NDArray[np.bool_]) -> Evidence:
         """The same where some parameters, (p,) true or false, are held fast."""
         kept = (~blind).astype(np.float64)
-        return replace(self, own=self.own * np.outer(kept, kept), scores=self.scores * kept)
+        both = np.outer(kept, kept)
+        return replace(self, own=self.own * both, scores=self.scores * kept, noise=self.noise * both)
 
 
 def evidence(target: Target, residual: Tensor, slopes: Tensor) -> Evidence:
     """What one stack says.
+
+    Where the variance of the pixels is known, S_g = J_gᵀ J_g, times the mean square of the residuals if that is
+    more than 1. Where it is not, every pixel has that of its own residual, S_g = Σ_n r_n² j_n j_nᵀ (White,
+    Econometrica 48 (1980) 817): bright pixels are noisier than dark ones.
 
     Args:
         target: the images and their weights.
@@ -102,7 +110,11 @@ def evidence(target: Target, residual: Tensor, slopes: Tensor) -> Evidence:
     """
     J, r = slopes.numpy().transpose(1, 0, 2), residual.numpy()
     own, scores = J @ J.transpose(0, 2, 1), np.einsum("gpn,gn->gp", J, r)
-    return Evidence(own, scores, unit_variance(target, residual), target.weights == "correlation")
+    if target.weights == "correlation":
+        noise = np.stack([(j * np.square(x)) @ j.T for j, x in zip(J, r, strict=True)])
+    else:
+        noise = own * max(1.0, float(np.square(r).sum()) / max(1, int((target.root > 0).sum())))
+    return Evidence(own, scores, noise, unit_variance(target, residual))
 
 
 def relative_weights(units: Sequence[float]) -> FloatArray:
@@ -123,52 +135,78 @@ def together(stacks: Sequence[Evidence], places: Sequence[Sequence[int]]) -> Evi
         return stacks[0]
     count = 1 + max(i for mine in places for i in mine)
     own = np.zeros((sum(len(s.own) for s in stacks), count, count))
-    scores = np.zeros((len(own), count))
+    scores, noise = np.zeros((len(own), count)), np.zeros(own.shape)
     first = 0
     for one, mine, weight in zip(stacks, places, relative_weights([s.unit for s in stacks]), strict=True):
         images, where = slice(first, first + len(one.own)), np.array(mine, dtype=int)
         own[images, where[:, None], where[None, :]] = weight * one.own
+        noise[images, where[:, None], where[None, :]] = weight**2 * one.noise
         scores[images, where] = weight * one.scores
         first += len(one.own)
-    return Evidence(own, scores, stacks[0].unit, any(s.model_error for s in stacks))
+    return Evidence(own, scores, noise, stacks[0].unit)
 
 
 def covariance(found: Evidence, precision: FloatArray | None = None) -> FloatArray:
     """Covariance of the parameters: (p, p), infinite for what the images do not determine.
 
-    What is left of an image may be alike over many pixels, so that pixels cannot be counted. With v the variance
-    of an independent residual (`unit_variance`) and P the precisions of the priors,
+    With S = Σ S_g for what noise does, P the precisions of the priors, and v the variance of an independent
+    residual,
 
-        C = v H⁻¹,   H = JᵀJ + v P.
+        C = H⁻¹ (S + (1 - 1/φ) K + v² P) H⁻¹,   H = JᵀJ + v P.
 
-    Correlation: what is left of a measured image is not noise but the faults of the model, and what these do to a
-    parameter is much alike over the whole of an image. So every reflection counts as one observation: the
-    parameters without it are δ_g away, and (the jackknife; Bell & McCaffrey, Survey Methodology 28 (2002) 169)
-
-        C = (G - 1) / G Σ_g (δ_g - δ̄)(δ_g - δ̄)ᵀ,
-
-    stretched where v H⁻¹ is larger.
+    S alone would be right if all that is left were noise, pixel by pixel. What a model leaves of a measured image
+    is alike over many pixels instead, and what it does to a parameter is much alike over the whole of an image. So
+    the images are compared as wholes: K = Σ s_g s_gᵀ of their scores, each times (1 - J_gᵀJ_g H⁻¹)^-½ for its part
+    in the fit (CR2; Bell & McCaffrey, Survey Methodology 28 (2002) 169). φ is by how much these scores are larger
+    than noise would make them, over all parameters together and at least 1. Where all is noise φ = 1, and the
+    covariance is that of the Jacobian; where faults of the model are much larger, it is that of the scatter from
+    image to image.
 
     Args:
         found: what the images say.
         precision: 1 / σ² of the prior of each parameter, 0 for none: (p,).
     """
-    p, groups = found.own.shape[1], len(found.own)
+    if len(found.own) == 1:
+        return formal_covariance(found, precision)  # there is nothing to compare the image with
+    p = found.own.shape[1]
     size, H = found.curvature(precision)
     seen = size > 0.0
     result = np.full((p, p), np.nan)
     result[np.diag_indices(p)] = np.inf
-    inner = found.unit * _inverse(H)
-    if found.model_error and groups > 1:
-        away = leave_one_out(found, precision)[:, seen] * size[seen]
-        away = away - away.mean(axis=0)
-        spread = away.T @ away * (groups - 1) / groups
-        with np.errstate(divide="ignore", invalid="ignore"):
-            stretch = np.sqrt(np.maximum(1.0, np.diag(inner) / np.diag(spread)))
-        known = np.isfinite(stretch)
-        stretched = spread * np.outer(np.where(known, stretch, 1.0), np.where(known, stretch, 1.0))
-        inner = np.where(known[:, None] & known[None, :], stretched, inner)
-    result[np.ix_(seen, seen)] = inner / np.outer(size[seen], size[seen])
+    root = _inverse_root(H) / size[seen, None]
+    prior = np.zeros(p) if precision is None else found.unit**2 * precision
+    middle = _scatter(
+        root.T @ found.own[:, seen][:, :, seen] @ root,
+        found.scores[:, seen] @ root,
+        root.T @ found.noise[:, seen][:, :, seen] @ root,
+        root.T @ (prior[seen, None] * root),
+    )
+    result[np.ix_(seen, seen)] = root @ middle @ root.T
+    return result
+
+
+def _scatter(own: FloatArray, scores: FloatArray, noise: FloatArray, prior: FloatArray) -> FloatArray:
+    """S + (1 - 1/φ) K + v² P on axes on which H is 1: (p, p)."""
+    total = noise.sum(axis=0)
+    across = noise @ own
+    expected = noise - across - across.transpose(0, 2, 1) + own @ (total + prior) @ own
+    by_noise = float(np.trace(expected, axis1=1, axis2=2).sum())
+    ratio = max(1.0, float(np.square(scores).sum()) / by_noise) if by_noise > 0.0 else 1.0
+    one = np.eye(own.shape[1])
+    rest = _inverse_root(one - own, ALONE)
+    between = np.einsum("gpk,gk->gp", rest, scores)
+    alone = one - rest @ (one - own) @ rest  # what one image knows alone is compared with nothing
+    K = between.T @ between + ratio * (alone @ noise @ alone).sum(axis=0)
+    return np.asarray(total + (1.0 - 1.0 / ratio) * K + prior)
+
+
+def formal_covariance(found: Evidence, precision: FloatArray | None = None) -> FloatArray:
+    """The covariance v H⁻¹ of a parabola with the curvature of the sum of squares: (p, p), as `covariance`."""
+    size, H = found.curvature(precision)
+    seen = size > 0.0
+    result = np.full((len(size), len(size)), np.nan)
+    result[np.diag_indices(len(size))] = np.inf
+    result[np.ix_(seen, seen)] = found.unit * _inverse(H) / np.outer(size[seen], size[seen])
     return result
 
 
@@ -208,6 +246,14 @@ def response(found: Evidence, change: FloatArray, precision: FloatArray | None =
 
 def _inverse(matrix: FloatArray) -> FloatArray:
     return np.asarray(np.linalg.pinv(matrix, rcond=1e-12, hermitian=True))
+
+
+def _inverse_root(matrix: FloatArray, least: float = 1e-12) -> FloatArray:
+    """The symmetric root of the inverse, 0 where eigenvalues are not above a part `least` of the largest."""
+    sizes, axes = np.linalg.eigh(matrix)
+    kept = sizes > least * sizes[..., -1:]
+    scale = np.where(kept, 1.0 / np.sqrt(np.where(kept, sizes, 1.0)), 0.0)
+    return np.asarray((axes * scale[..., None, :]) @ axes.swapaxes(-1, -2))
 
 
 def standard_uncertainties(matrix: FloatArray) -> FloatArray:
