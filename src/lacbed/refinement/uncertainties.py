@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -158,9 +159,9 @@ def covariance(found: Evidence, precision: FloatArray | None = None) -> FloatArr
     is alike over many pixels instead, and what it does to a parameter is much alike over the whole of an image. So
     the images are compared as wholes: K = Σ s_g s_gᵀ of their scores, each times (1 - J_gᵀJ_g H⁻¹)^-½ for its part
     in the fit (CR2; Bell & McCaffrey, Survey Methodology 28 (2002) 169). φ is by how much these scores are larger
-    than noise would make them, over all parameters together and at least 1. Where all is noise φ = 1, and the
-    covariance is that of the Jacobian; where faults of the model are much larger, it is that of the scatter from
-    image to image.
+    than noise may make them (by its mean and one standard deviation), over all parameters together and at least 1.
+    Where all is noise φ = 1, and the covariance is that of the Jacobian; where faults of the model are much larger,
+    it is that of the scatter from image to image.
 
     Args:
         found: what the images say.
@@ -191,6 +192,8 @@ def _scatter(own: FloatArray, scores: FloatArray, noise: FloatArray, prior: Floa
     across = noise @ own
     expected = noise - across - across.transpose(0, 2, 1) + own @ (total + prior) @ own
     by_noise = float(np.trace(expected, axis1=1, axis2=2).sum())
+    # Σ|s_g|² of noise alone has this mean, and the variance 2 Σ tr E_g², which is much where images are few.
+    by_noise += math.sqrt(2.0 * float(np.einsum("gpq,gqp->", expected, expected)))
     ratio = max(1.0, float(np.square(scores).sum()) / by_noise) if by_noise > 0.0 else 1.0
     one = np.eye(own.shape[1])
     rest = _inverse_root(one - own, ALONE)
