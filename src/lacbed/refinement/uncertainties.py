@@ -160,8 +160,8 @@ def covariance(found: Evidence, precision: FloatArray | None = None) -> FloatArr
     the images are compared as wholes: K = Σ s_g s_gᵀ of their scores, each times (1 - J_gᵀJ_g H⁻¹)^-½ for its part
     in the fit (CR2; Bell & McCaffrey, Survey Methodology 28 (2002) 169). φ is by how much these scores are larger
     than noise may make them (by its mean and one standard deviation), over all parameters together and at least 1.
-    Where all is noise φ = 1, and the covariance is that of the Jacobian; where faults of the model are much larger,
-    it is that of the scatter from image to image.
+    Where all is noise φ = 1, and the covariance is that of the Jacobian; where faults of the model are much
+    larger, it is that of the scatter from image to image.
 
     Args:
         found: what the images say.
