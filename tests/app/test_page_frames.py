@@ -64,6 +64,16 @@ def test_what_is_no_series_is_refused_in_one_line(ending, content, words):
     assert "--" not in str(caught.value)
 
 
+def test_arrays_that_lie_in_other_files_are_not_read(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    layout = h5py.VirtualLayout((64, 32, 32), np.uint16)
+    layout[:] = h5py.VirtualSource("/somewhere/else.h5", "frames", (64, 32, 32))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_virtual_dataset("frames", layout)
+    with pytest.raises(LacbedError, match="frames lies in other files"):
+        run(".h5", (tmp_path / "a.h5").read_bytes())
+
+
 def test_frames_that_are_too_large_are_refused_before_the_work():
     with pytest.raises(LacbedError, match="bin the frames"):
         run(".npy", npy(np.zeros((4, 512, 512), np.uint8)), budget=2**20)

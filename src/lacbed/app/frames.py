@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FILES = (".npy", ".h5", ".hdf5", ".nxs", ".hspy", ".dm3", ".dm4", ".mib", ".mrc", ".blo", ".tif", ".tiff")
 ENDINGS = (*FILES, ".zip")
+_HDF5 = (".h5", ".hdf5", ".nxs", ".hspy")
 MOST_UNPACKED = 2**30
 _MEMBERS, _COPIES = 20_000, 8
 _SAMPLE = 200
@@ -177,6 +178,8 @@ def _stored(ending: str, content: bytes, folder: Path) -> Path:
     """The file under a name of our own; of a zip the folder that is in it."""
     path = folder / f"frames{ending}"
     path.write_bytes(content)
+    if ending in _HDF5:
+        _refuse_other_files(path)
     if ending != ".zip":
         return path
     try:
@@ -186,6 +189,24 @@ def _stored(ending: str, content: bytes, folder: Path) -> Path:
         raise
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OSError, EOFError):
         raise FileFormatError("the zip file is damaged; expected that of a .zarr folder") from None
+
+
+def _refuse_other_files(path: Path) -> None:
+    """Refuse an HDF5 file with arrays that lie in other ones: here those would be files of this machine."""
+    try:
+        import h5py  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    except ImportError:
+        return  # reading the frames says so
+
+    def look(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+            raise FileFormatError(f"{name} lies in other files; save it as one file")
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(look)
+    except OSError:
+        return  # reading the frames says what is damaged
 
 
 def _unpacked(archive: zipfile.ZipFile, to: Path) -> Path:
