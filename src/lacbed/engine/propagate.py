@@ -32,6 +32,9 @@ from lacbed.solvers.exponential import propagators
 _BYTES = 2**23
 """Matrices of about so many bytes are treated together."""
 
+_TOGETHER = 2**16
+"""Numbers of waves, at several thicknesses, that are worked on together and fit the caches."""
+
 _KEPT = 2**30
 """Bytes of eigenvectors that are kept at most."""
 
@@ -259,7 +262,7 @@ def _solve_exponential(
     for place, step in propagators(generator, torch.as_tensor(wanted.thicknesses), fine=not single):
         for n, group, series, second in rows:
             moved = series.at(float(wanted.thicknesses[place])) @ (step[n] if group.swaps else step[n].mT)
-            _place(result, place, group, place_of, moved @ second)
+            _place(result[place : place + 1], group, place_of, (moved @ second)[None])
 
 
 def _generator(model: Model, q: Tensor, centre: float, factor: float) -> Tensor:
@@ -286,8 +289,10 @@ def _sides(group: _Group, place_of: IntArray, incoming: Tensor, outgoing: Tensor
     return first[torch.as_tensor(place_of[group.rows])], second
 
 
-def _place(result: np.ndarray, number: int, group: _Group, place_of: IntArray, block: Tensor) -> None:
-    result[number][:, group.tilts] = block.numpy()[group.row[:, None], place_of[group.column]].T
+def _place(result: np.ndarray, group: _Group, place_of: IntArray, block: Tensor) -> None:
+    """Write (thickness, row, column) amplitudes where the tilts of a group are."""
+    found = block.numpy()[:, group.row[:, None], place_of[group.column]]
+    result[:, :, group.tilts] = found.transpose(0, 2, 1)
 
 
 def _eigen(
@@ -329,13 +334,14 @@ def _diagonal(
     else:  # the forward root of γ² + 2 K_n γ
         phase = (2.0 * math.pi) * (torch.sqrt(along.square() + excess) - along)
     right = right.mT if right.dtype == torch.complex64 else right.mT.to(torch.complex128)
-    for place, thickness in enumerate(wanted.thicknesses):
-        angle = phase.real * float(thickness)
+    thicknesses = torch.as_tensor(wanted.thicknesses)
+    for part in torch.split(torch.arange(len(thicknesses)), max(1, _TOGETHER // phase.numel())):
+        angle = phase.real * thicknesses[part, None, None]
         turned = torch.complex(torch.cos(angle), torch.sin(angle))
         if phase.is_complex():
-            turned *= torch.exp(phase.imag * -float(thickness))
+            turned *= torch.exp(phase.imag * -thicknesses[part, None, None])
         turned = turned.to(right.dtype) * left
-        _place(result, place, group, place_of, turned @ right)
+        _place(result[int(part[0]) : int(part[-1]) + 1], group, place_of, turned @ right)
 
 
 @dataclass(frozen=True, eq=False)
