@@ -79,7 +79,7 @@ class Request:
             inside = np.linalg.norm(tilts - 0.5 * (low + high), axis=1) <= 0.5 * float((high - low).max()) + 1e-9
             tilts = tilts[inside]
         if many:
-            return tilts
+            return np.asarray(tilts)
         some = [order[:: max(1, len(order) // 60)][:_HIGHEST]]
         if len(tilts) < 8:
             some.append(order[:: max(1, len(order) // 8)])

@@ -135,7 +135,7 @@ def _spectral_radius(matrices: Tensor) -> float:
     norms = torch.linalg.vector_norm(torch.view_as_real(matrices).flatten(1), dim=1)
     worst = int(norms.argmax())
     size = matrices.shape[-1]
-    scale = float(norms[worst]) / size**0.25  # between the least and the largest that the radius may be
+    scale = float(norms[worst]) / math.pow(size, 0.25)  # between the least and the largest that the radius may be
     if not math.isfinite(scale) or scale == 0.0:
         return scale
     power = matrices[worst] / scale
