@@ -47,7 +47,7 @@ def test_slopes_against_finite_differences(absorption):
         assert float((column - expected).abs().max()) <= 1e-6 * float(expected.abs().max()) + 1e-10
 
 
-def test_charges_are_found_again():
+def test_charges_are_found_again(monkeypatch):
     grid = TiltGrid(14, k_max=0.4)
     model = lacbed.prepare_model(
         MGO, beams=50, zone_axis=(1, 1, 0), energy=200e3, thicknesses=(520.0,), grid=grid, hkl=HKL
@@ -77,6 +77,8 @@ def test_charges_are_found_again():
     density = deformation_map(found)
     assert density is not None
     assert np.abs(density[1]).max() > 0.0
+    monkeypatch.setattr("lacbed.refinement.charge.candidates", lambda *_: [])  # as for diamond along [001]
+    assert charge_factors(found) is None
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import numpy as np
 
 from lacbed.app.limits import Header, Send, ticker
 from lacbed.app.request import View
+from lacbed.app.session import DAMAGE
 from lacbed.app.structure import crystal_of
 from lacbed.errors import FileFormatError, LacbedError, MemoryLimitError, SettingError
 from lacbed.io.checks import check_number, check_one_of, is_list, is_number, is_whole
@@ -26,9 +27,15 @@ if TYPE_CHECKING:
     from lacbed.experiment.extract.settings import ExtractSettings
 
 FILES = (".npy", ".h5", ".hdf5", ".nxs", ".hspy", ".dm3", ".dm4", ".mib", ".mrc", ".blo", ".tif", ".tiff")
+"""Endings of single files that hold a series."""
+
 ENDINGS = (*FILES, ".zip")
+"""The same, and the zip of a .zarr folder."""
+
 _HDF5 = (".h5", ".hdf5", ".nxs", ".hspy")
 MOST_UNPACKED = 2**30
+"""Bytes that a zip file may unpack to."""
+
 _MEMBERS, _COPIES = 20_000, 8
 _SAMPLE = 200
 """Frames that the first look holds at once."""
@@ -126,7 +133,7 @@ def extract(view: View, asked: Asked, file: tuple[str, bytes], send: Send, budge
         with tempfile.TemporaryDirectory(prefix="lacbed-") as folder:
             _extract(view, asked, file, Path(folder), send, budget)
     except LacbedError as error:
-        text = re.sub(r"'[^' ]*/lacbed-[^' ]*'", asked.name, str(error))
+        text = re.sub(r"'[^' ]*/lacbed-[^' ]*'", lambda _: asked.name, str(error))
         raise SettingError(_on_page(text)) from None
 
 
@@ -187,7 +194,7 @@ def _stored(ending: str, content: bytes, folder: Path) -> Path:
             return _unpacked(archive, folder / "frames.zarr")
     except LacbedError:
         raise
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OSError, EOFError):
+    except DAMAGE:
         raise FileFormatError("the zip file is damaged; expected that of a .zarr folder") from None
 
 
@@ -211,7 +218,7 @@ def _refuse_other_files(path: Path) -> None:
 
 def _unpacked(archive: zipfile.ZipFile, to: Path) -> Path:
     """Unpack a zipped Zarr store, whose folder may lie in the file or be the file."""
-    infos = [info for info in archive.infolist() if not info.is_dir()]
+    infos = [i for i in archive.infolist() if not i.is_dir() and not _of_macos(PurePosixPath(i.filename))]
     if len(infos) > _MEMBERS or sum(info.file_size for info in infos) > MOST_UNPACKED:
         raise MemoryLimitError(
             f"the zip file unpacks to more than {MOST_UNPACKED / 2**30:g} GiB or {_MEMBERS} files; "
@@ -231,6 +238,10 @@ def _unpacked(archive: zipfile.ZipFile, to: Path) -> Path:
             raise FileFormatError("the zip file is damaged: a part of it is not as large as it says")
         path.write_bytes(content)
     return to
+
+
+def _of_macos(name: PurePosixPath) -> bool:
+    return name.parts[:1] == ("__MACOSX",) or name.name == ".DS_Store"
 
 
 def _is_folder(name: str) -> bool:

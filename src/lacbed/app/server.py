@@ -214,7 +214,7 @@ def _too_long_text(limits: Limits, task: str) -> str:
         return "no preview: the cell is too large for a quick one; the full computation goes on when you let go"
     simpler = "fewer pixels, a smaller extent or no absorption"
     if task in BENCH:
-        others = {"solve": "a shorter time", "extract": "frames that are binned or fewer"}
+        others = {"solve": "a shorter time", "extract": "fewer or binned frames"}
         simpler = others.get(task, "a shorter series or no absorption")
     return (
         f"stopped after {limits.job_seconds:g} s, the longest that a computation may take here; ask for "

@@ -46,7 +46,7 @@ _MEASURED = {
     "images.npz": ".npz",
     **{f"measured{e}": e for e in ENDINGS if e != ".json"},
 }
-_DAMAGE = (
+DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
@@ -160,7 +160,7 @@ def read_session(content: bytes) -> Session:
             members = _read(archive)
     except FileFormatError:
         raise
-    except _DAMAGE:
+    except DAMAGE:
         raise FileFormatError("this is no session of lacbed, or it is damaged; expected a .lacbed file") from None
     if "session.json" not in members:
         raise FileFormatError("this zip file is no session of lacbed: session.json is missing")

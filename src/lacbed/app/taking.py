@@ -84,7 +84,7 @@ def routes_of(limits: Limits, pool: Pool, results: Results) -> list[Route]:
 
 
 def _end(listed: Any, payload: bytes) -> int:
-    """Where the measured files end and a search begins; all is files where their sizes are none."""
+    """Where the measured files end and a search begins; the end of the payload if no sizes are listed."""
     if not is_list(listed or [], lambda entry: isinstance(entry, dict) and is_whole(entry.get("size"), 0)):
         return len(payload)
     return sum(int(entry["size"]) for entry in listed or [])

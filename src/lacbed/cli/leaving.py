@@ -72,6 +72,8 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def _stop_later(number: int, main: int) -> None:
     """Send a signal to the main thread again: a real one, which also ends what it waits for."""
     time.sleep(_LATER)
+    if not callable(signal.getsignal(number)):
+        return  # whoever listened has left, and by default the signal would end the whole program
     if hasattr(signal, "pthread_kill"):
         signal.pthread_kill(main, number)
     else:

@@ -53,6 +53,8 @@ class Request:
     def checks(self, lattice: FloatArray) -> FloatArray:
         """A few points of the Brillouin zone in all zones that the tilts cover, and the highest tilts: (n, 2).
 
+        Where there are many zones, the highest tilt and its equals in the other zones stand for the highest ones.
+
         Args:
             lattice: the vectors of the zone's lattice as rows in 1/Å: (2, 2).
         """

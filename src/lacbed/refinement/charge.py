@@ -148,6 +148,8 @@ def _given(result: Refinement) -> tuple[HKL, ...]:
         return hkl
     structure = result.plan.structure
     low = candidates(structure.crystal, structure.hkl, hkl)
+    if not low:
+        return hkl
     room = in_phase(structure.crystal, np.array(low), result.measured.energy, structure.factors)
     here = make_structure(structure.crystal, np.array(low), structure.factors, structure.absorption)
     plain = result.state.changed(ug_change=result.state.ug_change[:0])

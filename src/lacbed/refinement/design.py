@@ -300,17 +300,17 @@ def joined(crystal: Crystal, forecasts: Sequence[Forecast]) -> Forecast:
     shared: dict[str, Parameter] = {}
     told = []
     for one in forecasts:
-        mine = [p if p.kind in OF_CRYSTAL and np.isfinite(c) else None
-                for p, c in zip(one.parameters, np.diag(one.covariance), strict=True)]  # fmt: skip
+        known = np.isfinite(np.diag(one.covariance))
+        mine = [p if p.kind in OF_CRYSTAL and k else None for p, k in zip(one.parameters, known, strict=True)]
         shared |= {p.name: p for p in one.parameters if p.kind in OF_CRYSTAL and not _alias(crystal, p, shared)}
         told.append([(i, *(_alias(crystal, p, shared) or (p.name, 1.0))) for i, p in enumerate(mine) if p])
     names = list(shared)
     prior = np.diag([1.0 / p.spread**2 for p in shared.values()])
     information = prior.copy()
-    for one, known in zip(forecasts, told, strict=True):
-        if known:
-            own, sign = [i for i, _, _ in known], np.array([sign for _, _, sign in known])
-            places = np.array([names.index(name) for _, name, _ in known])
+    for one, found in zip(forecasts, told, strict=True):
+        if found:
+            own, sign = [i for i, _, _ in found], np.array([sign for _, _, sign in found])
+            places = np.array([names.index(name) for _, name, _ in found])
             among = np.ix_(places, places)
             known_by = np.linalg.pinv(one.covariance[np.ix_(own, own)], hermitian=True) * np.outer(sign, sign)
             information[among] += known_by - prior[among]  # the prior counts once

@@ -1,8 +1,8 @@
 """The likelihood along one parameter: all others are refined again at each of its values.
 
 With S the sum of squares (stacks and priors as in the fit), S₀ its least value, v the variance of an independent
-residual, and f the variance of the parameter by `lacbed.refinement.uncertainties.covariance` over v H⁻¹ (more than
-1 where what is left differs from image to image by more than v says), the rise
+residual, and f the variance of the parameter by `lacbed.refinement.uncertainties.covariance` over v H⁻¹ (more or
+less than 1, as what is left differs from image to image by more or less than v says), the rise
 
     Δ = (S - S₀) / (v f)
 

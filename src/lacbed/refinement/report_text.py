@@ -161,9 +161,8 @@ def _likelihood(folder: Path, numbers: dict[str, Any]) -> list[str]:
         f"## Likelihood of {report.escape(found['name'])}",
         "All other parameters were refined again at each value. The rise of the sum of squares is in units in "
         f"which 1 bounds the interval of 68 %: from {ends[0]} to {ends[1]}{unit}, with the least at "
-        f"{best:.6g}{unit}. The standard uncertainty of the fit is {found['uncertainty']:.2g}{unit}. Faults of "
-        f"the model are in it by a factor of {found['inflation']:.3g} on the variance that the residuals alone "
-        "would give.",
+        f"{best:.6g}{unit}. The standard uncertainty of the fit is {found['uncertainty']:.2g}{unit}. Its "
+        f"square is {found['inflation']:.3g} times what the curvature of the sum of squares alone would give.",
         table(
             (f"{found['name']}{f' ({unit.strip()})' if unit else ''}", "rise", "of a parabola"),
             [

@@ -194,7 +194,9 @@ def _scatter(own: FloatArray, scores: FloatArray, noise: FloatArray, prior: Floa
     by_noise = float(np.trace(expected, axis1=1, axis2=2).sum())
     # Σ|s_g|² of noise alone has this mean, and the variance 2 Σ tr E_g², which is much where images are few.
     by_noise += math.sqrt(2.0 * float(np.einsum("gpq,gqp->", expected, expected)))
-    ratio = max(1.0, float(np.square(scores).sum()) / by_noise) if by_noise > 0.0 else 1.0
+    ratio = (
+        max(1.0, float(np.square(scores).sum()) / by_noise) if by_noise > 1e-9 * float(np.trace(total)) else 1.0
+    )
     one = np.eye(own.shape[1])
     rest = _inverse_root(one - own, ALONE)
     between = np.einsum("gpk,gk->gp", rest, scores)
@@ -252,9 +254,9 @@ def _inverse(matrix: FloatArray) -> FloatArray:
 
 
 def _inverse_root(matrix: FloatArray, least: float = 1e-12) -> FloatArray:
-    """The symmetric root of the inverse, 0 where eigenvalues are not above a part `least` of the largest."""
+    """The symmetric root of the inverse, 0 for eigenvalues not above a part `least` of the largest, or of 1."""
     sizes, axes = np.linalg.eigh(matrix)
-    kept = sizes > least * sizes[..., -1:]
+    kept = sizes > least * np.maximum(sizes[..., -1:], 1.0)
     scale = np.where(kept, 1.0 / np.sqrt(np.where(kept, sizes, 1.0)), 0.0)
     return np.asarray((axes * scale[..., None, :]) @ axes.swapaxes(-1, -2))
 

@@ -72,9 +72,10 @@ _FINE_NORM = 0.8
 _FINE = _scheme(_chebyshev(_FINE_NORM))
 
 _FEW = 8
-"""Vectors from which the norm of a power of a matrix is found, if that is no `_SMALL` one."""
+"""Random vectors with which the norm of a power of a matrix larger than `_SMALL` is estimated."""
 
 _SMALL = 192
+"""Size of a matrix up to which its 16th power is multiplied out instead."""
 
 
 def matrix_exponential(matrices: Tensor, fine: bool = False) -> Tensor:

@@ -116,9 +116,9 @@ function wireDirections() {
   }
 }
 
-/** The charges are asked for where the factors need them. */
+/** The charges are asked for where the factors need them, and stay to be seen where there are some. */
 function showCharges() {
-  $("charges-row").hidden = state.factors !== "ionic";
+  $("charges-row").hidden = state.factors !== "ionic" && !Object.keys(state.charges).length;
   $("charges").value = Object.entries(state.charges).map(([element, charge]) => `${element}=${charge}`).join(", ");
 }
 

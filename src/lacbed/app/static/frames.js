@@ -1,7 +1,7 @@
 // Camera frames: the form of an extraction, the mean frame with its indices, and the stack that goes on as a measured one.
 
 import { table } from "./colormaps.js";
-import { indices } from "./names.js";
+import { indices, threeOfDirection } from "./names.js";
 import { digits, draw, percentiles } from "./picture.js";
 import { readDirection, readNumber } from "./reading.js";
 import { $, look, plain, reduced, run, shown, state } from "./state.js";
@@ -24,7 +24,8 @@ export async function framesAmong(files) {
 /** Whether a TIFF carries the metadata of lacbed, which stand near its beginning or its end. */
 async function isOurs(file) {
   for (const part of [file.slice(0, 1e6), file.slice(Math.max(0, file.size - 1e6))]) {
-    if (new TextDecoder("latin1").decode(await part.arrayBuffer()).includes('"lacbed"')) return true;
+    // The text of ImageJ has two bytes a letter.
+    if (new TextDecoder("latin1").decode(await part.arrayBuffer()).replaceAll("\0", "").includes('"lacbed"')) return true;
   }
   return false;
 }
@@ -35,7 +36,7 @@ const megabytes = (size) => `${plain(size / 1e6)} MB`;
 export function bringFrames(files) {
   const [file] = files;
   const tooMany = files.length > 1 && `${files.length} files of frames were dropped; drop one that holds the whole series.`;
-  const tooLarge = file.size > own.most - 2e6 && `${file.name} has ${megabytes(file.size)}, and this page takes up to ${megabytes(own.most)}. ` +
+  const tooLarge = file.size > own.most && `${file.name} is ${megabytes(file.size)}; this page takes up to ${megabytes(own.most)}. ` +
     "Bin the frames, or run lacbed experiment extract in a terminal and drop the stack that it writes.";
   const empty = !file.size && `${file.name} is empty; expected a series of frames.`;
   const wrong = tooMany || empty || tooLarge;
@@ -62,9 +63,11 @@ function askedFor() {
     return value;
   };
   const voltage = number("frames-voltage", "Voltage");
-  const zone = readDirection($("frames-zone").value);
+  const typed = readDirection($("frames-zone").value);
+  const zone = typed?.length === 4 ? threeOfDirection(typed) : typed;
   if (zone?.length !== 3 || zone.every((v) => v === 0)) wrong.push("Zone axis: three whole numbers such as 1 1 0 are needed");
-  const scan = $("frames-scan").value.match(/\d+/g)?.map(Number) ?? null;
+  const size = $("frames-scan").value.trim();
+  const scan = size ? (size.match(/^(\d+)\s*[x×,\s]\s*(\d+)$/i)?.slice(1).map(Number) ?? []) : null;
   if (scan && scan.length !== 2) wrong.push("Scan: rows and columns of tilts, such as 60 x 80");
   const gain = $("frames-gain").value.trim() ? number("frames-gain", "Counts per electron") : null;
   const spots = $("frames-spots").value.split(";").filter((text) => text.trim()).map((text) => text.split(/[,=\s]+/).filter(Boolean).map(Number));
@@ -116,7 +119,7 @@ function foundWords(found) {
   const su = (value) => (value === null ? "" : ` ± ${digits(value, 2)}`);
   return `${found.crystal} [${indices(found.zone_axis)}], ${plain(found.voltage)} kV: ${found.hkl.length} reflections of ${found.pixels} × ${found.pixels} pixels, ` +
     `half-width ${found.half_width.toFixed(4)}${su(found.half_width_uncertainty)} Å⁻¹, turned by ${digits(found.rotation, 3)}${su(found.rotation_uncertainty)}°, ` +
-    `centre (${found.center.map((v) => digits(v, 2)).join(", ")}) Å⁻¹. Of ${found.ways} ways to index: ${found.decided}.`;
+    `centre (${found.center.map((v) => digits(v, 2)).join(", ")}) Å⁻¹. ${found.ways} ways to index were possible; ${found.decided}.`;
 }
 
 function paintMean({ mean, seen, found }) {
@@ -143,8 +146,8 @@ function paintMean({ mean, seen, found }) {
 
 /** Connect form and buttons. */
 export function wireFrames({ save, begin, complain, most }) {
-  Object.assign(own, { begin, complain, most });
-  $("frames-most").textContent = `up to ${megabytes(most)}`;
+  Object.assign(own, { begin, complain, most: most - 2e6 }); // a CIF may go with the frames
+  $("frames-most").textContent = `up to ${megabytes(own.most)}`;
   $("frames-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const asked = askedFor();

@@ -90,7 +90,7 @@ export async function compute(task = null, asked = null) {
     if (run.job !== mine) return;
     finish();
     if (task) showPicture();
-    if (task === "extract" && shown.frames?.found) return await compute(); // the stack is fitted as one that is dropped
+    if (task === "extract" && shown.frames?.found && !run.refused) return await compute(); // the stack is fitted as one that is dropped
     if (mine.view === "discs" && look.view === "pattern") moved(false); // the series was not asked for
   } catch (error) {
     if (run.job !== mine) return;

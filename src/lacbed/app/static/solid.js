@@ -15,9 +15,10 @@ const AXES = [["a", "#ff8a7a"], ["b", "#8fe08f"], ["c", "#8fbaff"]];
 const [SIZE, BOND, NEAREST, LEVELS, SPRITE, MOST_BONDED] = [0.5, 1.16, 1.25, 5, 96, 900];
 
 const colourOf = (number) => COLOURS.slice(6 * (number - 1), 6 * number).padEnd(6, "9");
-const place = (basis, n) => [0, 1, 2].map((i) => n[0] * basis[0][i] + n[1] * basis[1][i] + n[2] * basis[2][i]);
-const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
-const apply = (matrix, v) => matrix.map((row) => dot(row, v));
+export const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+export const apply = (matrix, v) => matrix.map((row) => dot(row, v));
+/** Coordinates times the rows of a basis. */
+export const along = (basis, n) => [0, 1, 2].map((i) => n[0] * basis[0][i] + n[1] * basis[1][i] + n[2] * basis[2][i]);
 
 let built = {};
 
@@ -25,8 +26,8 @@ let built = {};
 function build(facts, cells) {
   const { direct } = facts.stereogram;
   if (built.facts === facts && built.cells === cells) return built;
-  const middle = place(direct, [cells / 2, cells / 2, cells / 2]);
-  const from = (n) => place(direct, n).map((v, i) => v - middle[i]);
+  const middle = along(direct, [cells / 2, cells / 2, cells / 2]);
+  const from = (n) => along(direct, n).map((v, i) => v - middle[i]);
   const atoms = [];
   for (const [kind, u, v, w, share] of facts.drawn) {
     const steps = [u, v, w].map((x) => Array.from({ length: cells + 1 }, (_, i) => x + i).filter((at) => at < cells + 1e-3));
@@ -171,9 +172,9 @@ const SIDES = [["right", "left"], ["up", "down"], ["towards you", "away from you
 export function solidWords(facts, turn, name) {
   const counts = facts.elements.map(({ symbol }, i) => `${facts.drawn.filter(([kind]) => kind === i).length} ${symbol}`);
   const axes = facts.stereogram.direct.map((v, i) => {
-    const along = apply(turn, v);
-    const most = [0, 1, 2].sort((p, q) => Math.abs(along[q]) - Math.abs(along[p]))[0];
-    return `${AXES[i][0]} points ${SIDES[most][along[most] < 0 ? 1 : 0]}`;
+    const at = apply(turn, v);
+    const most = [0, 1, 2].sort((p, q) => Math.abs(at[q]) - Math.abs(at[p]))[0];
+    return `${AXES[i][0]} points ${SIDES[most][at[most] < 0 ? 1 : 0]}`;
   });
   const held = counts.length ? `a cell with ${counts.join(", ")}` : `an empty cell; its ${facts.atoms} atoms are too many to draw`;
   return `Crystal of ${name} in three dimensions: ${held}; ${axes.join(", ")}`;
@@ -185,8 +186,8 @@ export function showElements(list, facts) {
   if (list.dataset.key === key) return;
   list.dataset.key = key;
   list.replaceChildren(...facts.elements.map(({ symbol, number }) => {
-    const dot = element("i", {});
-    dot.style.setProperty("--of", `#${colourOf(number)}`);
-    return element("li", {}, dot, symbol);
+    const spot = element("i", {});
+    spot.style.setProperty("--of", `#${colourOf(number)}`);
+    return element("li", {}, spot, symbol);
   }));
 }

@@ -105,7 +105,7 @@ function showAnswer({ answer, report, folder }) {
   $("solve-facts").textContent = `Thickness ${answer.thickness.toFixed(0)} Å (of the columns ${answer.thickness_of_columns.toFixed(0)} ± ${answer.thickness_uncertainty.toFixed(0)} Å), ` +
     `absorption ${answer.absorption.toFixed(3)}, half-width ${answer.half_width.toFixed(4)} Å⁻¹, plane group ${answer.plane_group}; ${answer.seconds.toFixed(0)} s.`;
   $("solve-columns").replaceChildren(...answer.columns.map((row, i) => element("tr", {}, element("th", { scope: "row" }, String(i + 1)), ...[
-    `${row.x.toFixed(2)}, ${row.y.toFixed(2)}`, `${row.strength.toFixed(3)} ± ${row.strength_uncertainty.toFixed(3)}`, row.odds,
+    `${row.x.toFixed(2)}, ${row.y.toFixed(2)}`, `${row.strength.toFixed(3)}${row.strength_uncertainty === null ? "" : ` ± ${row.strength_uncertainty.toFixed(3)}`}`, row.odds,
   ].map((text) => element("td", {}, text)))));
   $("solve-none").hidden = answer.candidates.length > 0;
   $("solve-candidate-table").hidden = !answer.candidates.length;

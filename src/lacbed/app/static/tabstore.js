@@ -47,5 +47,9 @@ export async function takeWork() {
   });
   if (!kept) return;
   shown.files = kept.files;
-  if (kept.search) openSearch(kept.search.told, await new Blob(kept.search.parts).arrayBuffer());
+  try {
+    if (kept.search) openSearch(kept.search.told, await new Blob(kept.search.parts).arrayBuffer());
+  } catch {
+    shown.solution = null; // kept by another version of the page
+  }
 }

@@ -2,7 +2,7 @@
 
 import { crystalName, indices, reflectionName, stem, zoneName } from "./names.js";
 import { digits } from "./picture.js";
-import { drawSolid, showElements, solidWords } from "./solid.js";
+import { along, apply, dot, drawSolid, showElements, solidWords } from "./solid.js";
 import { $, busy, chosen, equal, plain, reduced, sameCrystal, sameZone, shown, state } from "./state.js";
 import { element } from "./structure.js";
 
@@ -12,11 +12,7 @@ const STRAIGHT = [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
 const view = { turn: STRAIGHT, facts: null, field: 90 };
 const [WIDEST, NARROWEST, SETTLE_MS, WORDS_MS, MOST_ATOMS] = [90, 0.5, 450, 150, 1500];
 
-const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
-const apply = (matrix, v) => matrix.map((row) => dot(row, v));
 const length = (v) => Math.hypot(...v);
-/** Coordinates times the rows of a basis. */
-const along = (basis, n) => [0, 1, 2].map((i) => n[0] * basis[0][i] + n[1] * basis[1][i] + n[2] * basis[2][i]);
 
 const transposed = (matrix) => [0, 1, 2].map((j) => matrix.map((row) => row[j]));
 const product = (a, b) => a.map((row) => transposed(b).map((column) => dot(row, column)));
@@ -37,7 +33,7 @@ function turnBy(x, y, angle) {
   take(product(rotation([x / size, y / size, 0], angle), view.turn));
 }
 
-/** Take a rotation, made one again of what rounding has left of it. */
+/** Take a rotation, made orthonormal again after rounding. */
 function take(rows) {
   // Rounding of many small turns must not shear the sphere.
   const first = rows[0].map((v) => v / length(rows[0]));
@@ -143,12 +139,12 @@ export function drawTilt(canvas, facts) {
   pen.fill();
   pen.stroke();
   const labels = drawLines(pen, facts, half, ratio);
-  drawField(pen, facts, half, ratio);
   const there = placed(facts, half);
   pen.save();
   pen.beginPath();
   pen.arc(0, 0, half, 0, 2 * Math.PI);
-  pen.clip(); // dots only: lines under a clip are slow to draw
+  pen.clip(); // dots and one square only: many lines under a clip are slow to draw
+  drawField(pen, facts, half, ratio);
   drawPoles(pen, there, facts.zone_axis, ratio);
   pen.restore();
   drawNames(pen, there, labels, facts, half, ratio);
@@ -202,7 +198,7 @@ function drawField(pen, facts, half, ratio) {
     const [x, y, z] = apply(view.turn, [a * Math.sin(wide), b * Math.sin(wide), Math.sqrt(Math.max(0, 1 - 2 * Math.sin(wide) ** 2))]);
     return z < 0 ? null : [(scale * x) / (1 + z), (scale * y) / (1 + z)];
   });
-  if (corners.some((corner) => !corner || Math.hypot(...corner) > half)) return;
+  if (corners.includes(null)) return;
   pen.strokeStyle = "#ffb454";
   pen.lineWidth = 1.4 * ratio;
   pen.beginPath();
