@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import os
 import platform
 import time
@@ -111,3 +112,16 @@ def publish(title: str, parts: Sequence[str], options: argparse.Namespace) -> No
     if options.output is not None:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(text, encoding="utf-8")
+
+
+def finished(path: Path | None, key: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a file of results, one JSON object per line, has under a key, or what `make` gives, added to the file."""
+    lines = [] if path is None or not path.exists() else path.read_text(encoding="utf-8").splitlines()
+    for one in map(json.loads, lines):
+        if all(one.get(name) == value for name, value in key.items()):
+            return dict(one)
+    found = {**key, **make()}
+    if path is not None:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(found) + "\n")
+    return found

@@ -10,7 +10,6 @@ added. If uncertainties are right, 68 % of the numbers lie within one of them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -22,7 +21,7 @@ import torch
 from scipy.ndimage import affine_transform, gaussian_filter, zoom
 
 import lacbed
-from common import measure, number, parser, publish, table
+from common import finished, measure, number, parser, publish, table
 from lacbed.beams import HKL, reflections_within
 from lacbed.geometry.frame import Frame, make_frame
 from lacbed.potential import potential_coefficients
@@ -136,7 +135,7 @@ def main() -> None:
     options.add_argument("--keep", type=Path, help="file of finished trials; those in it are not made again")
     chosen = options.parse_args()
     rows = []
-    everything = list(_kept(chosen))
+    everything = list(_all_trials(chosen))
     for name, full in [*((n, False) for n in TERMS), *((n, True) for n in FULL if chosen.full)]:
         mine = [found for found in everything if found["term"] == name and full == (found["full"] >= 0)]
         pulls = [pair for found in mine for pair in found["pulls"]]
@@ -158,27 +157,23 @@ def _shares(pulls: Sequence[tuple[str, float]]) -> list[str]:
     return [*row, number(float(np.sqrt(np.mean(values**2))))]
 
 
-def _kept(chosen: Any) -> Iterator[dict[str, Any]]:
-    """Pulls of each crystal and term, from the file of those that are finished, or made and added to it."""
-    done = []
-    if chosen.keep is not None and chosen.keep.exists():
-        done = [json.loads(line) for line in chosen.keep.read_text(encoding="utf-8").splitlines()]
+def _all_trials(chosen: Any) -> Iterator[dict[str, Any]]:
+    """Pulls of each crystal and term."""
     work = [(case, name, chosen.trials, -1) for name in TERMS for case in CASES[: chosen.crystals]]
     work += [(case, name, 1, n) for n in range(chosen.full) for name in FULL for case in CASES[: chosen.crystals]]
     for case, name, trials, which in work:
         key = {"crystal": case.crystal, "term": name, "trials": trials, "full": which}
         key |= {"pixels": chosen.pixels if which < 0 else FEW_PIXELS, "dose": chosen.dose}
-        found = next((d for d in done if all(d[k] == v for k, v in key.items())), None)
-        if found is None:
-            make = partial(_pulls, case, TERMS[name], chosen) if which < 0 else None
-            make = make or partial(full_trial, case, TERMS[name], which, chosen.dose)
-            timing, pulls = measure(lambda m=make: list(m()), 1, warm=False)
-            found = {**key, "pulls": pulls, "cpu": timing.cpu}
-            if chosen.keep is not None:
-                with chosen.keep.open("a", encoding="utf-8") as stream:
-                    stream.write(json.dumps(found) + "\n")
-            print(case.crystal, name, which, *_shares(pulls), f"{timing.cpu:.0f} CPU s", flush=True)
-        yield found
+        yield finished(chosen.keep, key, partial(_trial, case, name, which, chosen))
+
+
+def _trial(case: Case, name: str, which: int, chosen: Any) -> dict[str, Any]:
+    make = partial(_pulls, case, TERMS[name], chosen)
+    if which >= 0:
+        make = partial(full_trial, case, TERMS[name], which, chosen.dose)
+    timing, pulls = measure(lambda: list(make()), 1, warm=False)
+    print(case.crystal, name, which, *_shares(pulls), f"{timing.cpu:.0f} CPU s", flush=True)
+    return {"pulls": pulls, "cpu": timing.cpu}
 
 
 def _pulls(case: Case, term: Term, chosen: Any) -> Iterator[tuple[str, float]]:
@@ -200,7 +195,7 @@ def linear_trials(
     """Parameters, how far a step from the truth leads, the evidence there, and the step to a finer model."""
     crystal, frame = lacbed.Crystal.named(case.crystal), make_frame(lacbed.Crystal.named(case.crystal), case.zone)
     hkl = _brightest(case, crystal, frame)
-    rng = np.random.default_rng([len(case.crystal), *term.weights.encode(), len(term.truth)])
+    rng = np.random.default_rng([*case.crystal.encode(), *term.weights.encode(), *"".join(term.truth).encode()])
     sharp = true_images(case, term, crystal, hkl, pixels)
     measured = Measured(spoiled(sharp, term, dose, rng), hkl, frame, ENERGY, case.half)
     options = RefinementOptions(
@@ -308,7 +303,7 @@ def bonded(case: Case, hkl: tuple[HKL, ...], pixels: int) -> tuple[np.ndarray, l
     state = lacbed.model_state(model)
     places = np.array([g for g, _ in model.changes])
     size = potential_coefficients(crystal, places, ENERGY)[0].abs().numpy()
-    parts = np.random.default_rng(len(case.crystal)).normal(0.0, BONDS, len(size))
+    parts = np.random.default_rng([*case.crystal.encode()]).normal(0.0, BONDS, len(size))
     with torch.no_grad():
         two = [
             lacbed.intensities(model, state.changed(ug_change=torch.as_tensor(x * size * parts))).numpy()[0]

@@ -9,14 +9,15 @@ the priors.
 
 from __future__ import annotations
 
-import json
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import lacbed
-from common import parser, publish, table
+from common import finished, parser, publish, table
 from lacbed.experiment.assembly import Geometry, make_experiment
 from lacbed.geometry.frame import make_frame
 
@@ -45,25 +46,18 @@ def refined(crystal: lacbed.Crystal, forecast: lacbed.Forecast, count: int, keep
     across = tuple(float(v) for v in make_frame(crystal, design.zone_axis).x_direction)
     geometry = Geometry(design.energy, design.zone_axis, across, design.half_width)  # type: ignore[arg-type]
     options = lacbed.RefinementOptions(thicknesses=(design.thickness,), starts=1, align="none", blur=0.66)
-    label, found = f"{crystal.name} {design.label}", []
-    lines = [] if keep is None or not keep.exists() else keep.read_text(encoding="utf-8").splitlines()
-    done = {d["number"]: d["found"] for d in map(json.loads, lines) if d["design"] == label}
-    for number in range(count):
-        if number not in done:
-            random, start = np.random.default_rng([0, number]), time.process_time()
-            stack = make_experiment(random.poisson(expected), hkl, geometry, variance=expected)
-            result = lacbed.refine(stack, crystal, options)
-            done[number] = [result.values.tolist(), np.sqrt(np.diag(result.covariance)).tolist()]
-            cpu = time.process_time() - start
-            if keep is not None:
-                with keep.open("a", encoding="utf-8") as stream:
-                    stream.write(
-                        json.dumps({"design": label, "number": number, "found": done[number], "cpu": cpu})
-                    )
-                    stream.write("\n")
-            print(label, number, f"{cpu:.1f} CPU s", flush=True)
-        found.append(done[number])
-    return np.array(found)
+    label = f"{crystal.name} {design.label}"
+
+    def one(number: int) -> dict[str, Any]:
+        random, start = np.random.default_rng([0, number]), time.process_time()
+        stack = make_experiment(random.poisson(expected), hkl, geometry, variance=expected)
+        result = lacbed.refine(stack, crystal, options)
+        cpu = time.process_time() - start
+        print(label, number, f"{cpu:.1f} CPU s", flush=True)
+        return {"found": [result.values.tolist(), np.sqrt(np.diag(result.covariance)).tolist()], "cpu": cpu}
+
+    keys = [{"design": label, "number": number} for number in range(count)]
+    return np.array([finished(keep, key, partial(one, key["number"]))["found"] for key in keys])
 
 
 def main() -> None:
