@@ -115,7 +115,7 @@ def publish(title: str, parts: Sequence[str], options: argparse.Namespace) -> No
 
 
 def finished(path: Path | None, key: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What a file of results, one JSON object per line, has under a key, or what `make` gives, added to the file."""
+    """What a file of results, one JSON object per line, has under a key, or what `make` gives, which is added."""
     lines = [] if path is None or not path.exists() else path.read_text(encoding="utf-8").splitlines()
     for one in map(json.loads, lines):
         if all(one.get(name) == value for name, value in key.items()):
