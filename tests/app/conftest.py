@@ -56,22 +56,17 @@ def chromium() -> Iterator[Any]:
 LOOK = {"viewport": {"width": 1440, "height": 900}, "reduced_motion": "reduce"}
 
 
-@pytest.fixture(scope="module")
-def usual(chromium: Any) -> Any:
-    """The profile in which pages are opened that want no other look; what they keep is kept by tab."""
-    return chromium.new_context(**LOOK)
-
-
 @pytest.fixture
-def open_page(chromium: Any, usual: Any, address: str) -> Iterator[Callable[..., Any]]:
-    """Opens the page in a tab of its own; at the end nothing may have gone wrong or outside."""
-    pages: list[Any] = []
+def open_page(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
+    """Opens the page in a session of its own; at the end nothing may have gone wrong or outside."""
+    contexts: list[Any] = []
     problems: list[str] = []
     hosts: set[str] = set()
 
     def open_one(place: str = SILICON, **look: Any) -> Any:
-        page = (chromium.new_context(**LOOK | look) if look else usual).new_page()
-        pages.append(page)
+        context = chromium.new_context(**LOOK | look)
+        contexts.append(context)
+        page = context.new_page()
         page.set_default_timeout(240_000)
         page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
         page.on("pageerror", lambda error: problems.append(str(error)))
@@ -80,7 +75,7 @@ def open_page(chromium: Any, usual: Any, address: str) -> Iterator[Callable[...,
         return page
 
     yield open_one
-    for page in pages:
-        page.close() if page.context is usual else page.context.close()
+    for context in contexts:
+        context.close()
     assert hosts <= {urlsplit(address).netloc, ""}  # "" are blobs made in the page
     assert [p for p in problems if "status of 400" not in p] == []
