@@ -125,3 +125,10 @@ def test_a_zone_axis_has_no_common_factor_and_names_a_zone():
     assert parse_view({"name": "Si", "zone_axis": [1, 0, 0], **same}).zone_key == view.zone_key
     for other in ({"voltage": 100}, {"tolerance": 0.01}, {"name": "Ge"}, {"detail": 64}, {"absorption": "thomas"}):
         assert parse_view({"name": "Si", "zone_axis": [1, 0, 0], **other}).zone_key != view.zone_key
+
+
+def test_zones_are_shared_by_views_of_one_title_only():
+    """A pattern that a worker reads off a zone names the crystal as the zone does."""
+    view = {"name": "Si", "title": "mine"}
+    assert parse_view(view).zone_key == parse_view({**view, "thickness": 400, "hkl": [2, 2, 0]}).zone_key
+    assert parse_view(view).zone_key != parse_view({**view, "title": "yours"}).zone_key

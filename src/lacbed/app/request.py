@@ -80,13 +80,12 @@ class View:
 
     @property
     def zone_key(self) -> str:
-        """Names what a solved zone depends on: everything but reflection and thickness."""
+        """Names what a solved zone depends on: all but reflection and thickness. Its patterns carry the title."""
         free = {
             "hkl": (0, 0, 0),
             "thickness": 600.0,
             "thickness_max": 2000.0,
             "thickness_step": 20.0,
-            "title": "",
             "have": (),
         }
         return json.dumps(replace(self, **free).to_json(), sort_keys=True)  # type: ignore[arg-type]
