@@ -8,6 +8,7 @@ import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -146,21 +147,23 @@ def _on_page(text: str) -> str:
 def _extract(view: View, asked: Asked, file: tuple[str, bytes], folder: Path, send: Send, budget: int) -> None:
     from lacbed.experiment.extract import pipeline
     from lacbed.experiment.extract.frames import open_frames
-    from lacbed.experiment.extract.look import look_at
-    from lacbed.geometry.frame import make_frame
 
     send({"kind": "progress", "phase": "reading the frames", "fraction": None}, b"")
     crystal, energy, wanted = crystal_of(view), view.voltage * 1e3, asked.settings
-    frame = make_frame(crystal, view.zone_axis)
     series = replace(open_frames(_stored(*file, folder), wanted.scan), source=asked.name)
     _check_memory(series, budget)
-    look = look_at(series, wanted, ticker(send, "looking at the frames"))
-    send(*_looked(series, look))
-    stack = pipeline.sum_stack(series, look, wanted, ticker(send, "summing the discs"))
-    tick = ticker(send, "finding the indices")
-    found = pipeline.orient(look, stack, crystal, frame, energy, wanted, tick)
-    experiment = pipeline.finish(series, look, stack, found, crystal, energy, wanted)
-    extraction = pipeline.Extraction(experiment, look, stack, found)
+    phase = cache(partial(ticker, send))
+    extraction = pipeline.extract(
+        series,
+        crystal,
+        view.zone_axis,
+        energy,
+        wanted,
+        progress=lambda what, part: phase(what)(part),
+        on_look=lambda look: send(*_looked(series, look)),
+    )
+    experiment, look, stack = extraction.experiment, extraction.look, extraction.stack
+    found = extraction.orientation
     rows = pipeline.kept_images(stack, look.lattice.sites, found.origin, wanted.images)
     header = {
         "kind": "extracted",

@@ -63,8 +63,15 @@ def _pixels(value: Any) -> bool:
 _indices = _many(lambda v: is_whole(v, -1000, 1000), 3)
 _map = _has(pixels=_pixels, cell=_many(is_number, 4), low=is_number, high=is_number)
 _place = _has(u=is_number, v=is_number)
-_column = _has(u=is_number, v=is_number, x=is_number, y=is_number, odds=_text)
-_strength = _has(strength=is_number, strength_uncertainty=_or_none(is_number))
+_column = _has(
+    u=is_number,
+    v=is_number,
+    x=is_number,
+    y=is_number,
+    strength=is_number,
+    strength_uncertainty=_or_none(is_number),
+    odds=_text,
+)
 _candidate = _has(
     formula=_text,
     cif=_text,
@@ -72,7 +79,6 @@ _candidate = _has(
     Z_held_out=_or_none(is_number),
     thickness=_or_none(is_number),
 )
-_THICKNESSES = {key: is_number for key in ("thickness", "thickness_of_columns", "thickness_uncertainty")}
 _HEADERS: dict[str, Check] = {
     "searching": _has(
         name=_text,
@@ -93,7 +99,9 @@ _HEADERS: dict[str, Check] = {
         solved=lambda value: isinstance(value, bool),
         ended=lambda value: isinstance(value, bool),
         zone_axis=_indices,
-        **_THICKNESSES,
+        thickness=is_number,
+        thickness_of_columns=is_number,
+        thickness_uncertainty=is_number,
         absorption=is_number,
         half_width=is_number,
         seconds=is_number,
@@ -102,7 +110,7 @@ _HEADERS: dict[str, Check] = {
         pixels=_pixels,
         hkl=_many(_indices),
         z=_many(_or_none(is_number)),
-        columns=_many(lambda value: _column(value) and _strength(value)),
+        columns=_many(_column),
         candidates=_many(_candidate),
         notes=_many(_text),
     ),

@@ -194,9 +194,8 @@ def _scatter(own: FloatArray, scores: FloatArray, noise: FloatArray, prior: Floa
     by_noise = float(np.trace(expected, axis1=1, axis2=2).sum())
     # Σ|s_g|² of noise alone has this mean, and the variance 2 Σ tr E_g², which is much where images are few.
     by_noise += math.sqrt(2.0 * float(np.einsum("gpq,gqp->", expected, expected)))
-    ratio = (
-        max(1.0, float(np.square(scores).sum()) / by_noise) if by_noise > 1e-9 * float(np.trace(total)) else 1.0
-    )
+    can_differ = by_noise > 1e-9 * float(np.trace(total))
+    ratio = max(1.0, float(np.square(scores).sum()) / by_noise) if can_differ else 1.0
     one = np.eye(own.shape[1])
     rest = _inverse_root(one - own, ALONE)
     between = np.einsum("gpk,gk->gp", rest, scores)

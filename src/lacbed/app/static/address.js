@@ -1,7 +1,7 @@
 // The address of the page: all settings and the look of the picture.
 
 import { record } from "./history.js";
-import { readCharges } from "./reading.js";
+import { chargeWords, readCharges } from "./reading.js";
 import { look, reduced, setSeries, state } from "./state.js";
 
 const LOOKS = { inverted: "inv", smooth: "smooth", lines: "lines", together: "same" };
@@ -19,8 +19,8 @@ export function toHash() {
   if (state.tolerance !== START.tolerance) parts.tol = state.tolerance;
   if (state.laue_zones) parts.laue = state.laue_zones;
   if (state.factors !== START.factors) parts.factors = state.factors;
-  const charges = Object.entries(state.charges);
-  if (charges.length) parts.ions = charges.map(([element, charge]) => `${element}=${charge}`).join(",");
+  const charges = chargeWords(state.charges);
+  if (charges.length) parts.ions = charges.join(",");
   if (state.foil_normal) parts.foil = state.foil_normal.join(",");
   if (state.x_direction) parts.x = state.x_direction.join(",");
   if (look.view !== "pattern") parts.view = look.view;

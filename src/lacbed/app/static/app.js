@@ -16,7 +16,7 @@ import { wireFrames } from "./frames.js";
 import { wireHistory } from "./history.js";
 import { wireProbe } from "./probe.js";
 import { line, showProfile } from "./profile.js";
-import { readCharges, readDirection } from "./reading.js";
+import { chargeWords, readCharges, readDirection } from "./reading.js";
 import { $, chosen, discs, exact, knobs, look, run, series, setSeries, shown, state } from "./state.js";
 import { drawPotential, element } from "./structure.js";
 import { showContrast, showPicture } from "./view.js";
@@ -119,7 +119,7 @@ function wireDirections() {
 /** The charges are asked for where the factors need them, and stay to be seen where there are some. */
 function showCharges() {
   $("charges-row").hidden = state.factors !== "ionic" && !Object.keys(state.charges).length;
-  $("charges").value = Object.entries(state.charges).map(([element, charge]) => `${element}=${charge}`).join(", ");
+  $("charges").value = chargeWords(state.charges).join(", ");
 }
 
 /** Put the whole state into the controls. */

@@ -3,7 +3,7 @@
 import { table } from "./colormaps.js";
 import { indices, threeOfDirection } from "./names.js";
 import { digits, draw, percentiles } from "./picture.js";
-import { readDirection, readNumber } from "./reading.js";
+import { numbersInto, readDirection } from "./reading.js";
 import { $, look, plain, reduced, run, shown, state } from "./state.js";
 import { element } from "./structure.js";
 
@@ -57,11 +57,8 @@ export function bringFrames(files) {
 /** What the form asks for; null, once said, if something in it cannot be read. Voltage and zone axis become those of the page. */
 function askedFor() {
   const wrong = [];
-  const number = (id, name) => {
-    const { value, problem } = readNumber($(id).value);
-    if (problem) wrong.push(`${name}: ${problem}`);
-    return value;
-  };
+  const read = numbersInto(wrong);
+  const number = (id, name) => read($(id), name);
   const voltage = number("frames-voltage", "Voltage");
   const typed = readDirection($("frames-zone").value);
   const zone = typed?.length === 4 ? threeOfDirection(typed) : typed;

@@ -14,6 +14,13 @@ export function readNumber(text) {
   return { value: Number(plain.replace(",", ".")) };
 }
 
+/** What reads fields as numbers; the name of a field that holds none, and why, is added to `wrong`. */
+export const numbersInto = (wrong) => (field, name) => {
+  const { value, problem } = readNumber(field.value);
+  if (problem) wrong.push(`${name}: ${problem}`);
+  return value;
+};
+
 /**
  * Three whole numbers as people type a direction: "1 -1 0", "1-10", "[11̅0]", or four for hexagonal axes.
  *
@@ -26,6 +33,9 @@ export function readDirection(text) {
   if (!parts || ![3, 4].includes(parts.length) || !parts.every((part) => /^[+-]?\d{1,3}$/.test(part))) return null;
   return parts.map(Number);
 }
+
+/** Charges by element as `readCharges` reads them: "Mg=2", "O=-2". */
+export const chargeWords = (charges) => Object.entries(charges).map(([element, charge]) => `${element}=${charge}`);
 
 /** Charges as people type them: "Mg=2, O=-2" or "Mg2+ O2-", by element; null if they are none. */
 export function readCharges(text) {

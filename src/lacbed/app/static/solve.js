@@ -1,7 +1,7 @@
 // The form of the search for an unknown crystal: beginning, ending and going on.
 
 import { cancel, complain, compute } from "./jobs.js";
-import { readNumber } from "./reading.js";
+import { numbersInto } from "./reading.js";
 import { CELL, own, showSolution } from "./solution.js";
 import { $, run, shown } from "./state.js";
 
@@ -10,11 +10,8 @@ const EDGES = { a: "a", b: "b", c: "c", alpha: "α", beta: "β", gamma: "γ" };
 /** What the form asks for, as the server takes it; null, once said, if a field holds no number. */
 function askedFor() {
   const wrong = [];
-  const number = (id, name) => {
-    const { value, problem } = readNumber($(id).value);
-    if (problem) wrong.push(`${name}: ${problem}`);
-    return value;
-  };
+  const read = numbersInto(wrong);
+  const number = (id, name) => read($(id), name);
   const cell = CELL.filter((key) => $(`solve-${key}`).value.trim()).map((key) => number(`solve-${key}`, `Cell ${EDGES[key]}`));
   const asked = {
     cell,

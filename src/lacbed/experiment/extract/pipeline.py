@@ -88,6 +88,7 @@ def extract(
     settings: ExtractSettings | None = None,
     *,
     progress: Progress | None = None,
+    on_look: Callable[[Look], None] | None = None,
 ) -> Extraction:
     """Extract a LACBED stack from a tilt series of camera frames.
 
@@ -103,6 +104,7 @@ def extract(
         energy: kinetic energy in eV.
         settings: what is known besides; nothing needs to be.
         progress: called with what is being done and the part of it that is done.
+        on_look: called with the first look at the series, before all that takes longer.
 
     Raises:
         SettingError: if something cannot be found, or the data do not decide the indices; saying what helps.
@@ -111,6 +113,8 @@ def extract(
     say = progress or (lambda what, part: None)
     frame = make_frame(crystal, zone_axis, wanted.foil_normal)
     look = look_at(series, wanted, lambda f: say("looking at the frames", f))
+    if on_look is not None:
+        on_look(look)
     stack = sum_stack(series, look, wanted, lambda f: say("summing the discs", f))
     orientation = orient(look, stack, crystal, frame, energy, wanted, lambda f: say("finding the indices", f))
     experiment = finish(series, look, stack, orientation, crystal, energy, wanted)
