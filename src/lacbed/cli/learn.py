@@ -93,7 +93,7 @@ def train_command(
         reporter.say(f"{chosen.model['name']} on {title}, validated on {len(validation)}")
         if chosen.training.precision == "bfloat16" and ranks.device.type == "cpu" and not _quick_bfloat16():
             reporter.say(
-                "note: this processor has no instructions for bfloat16, which can take twenty times as long on it; "
+                "note: this processor has no instructions for bfloat16, which can take 20 times as long on it; "
                 "--set training.precision=float32"
             )
         with reporter.progress("Training") as progress:
