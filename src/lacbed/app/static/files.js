@@ -13,7 +13,7 @@ import { cancelSearch } from "./solve.js";
 import { allMessages, post } from "./stream.js";
 import { element } from "./structure.js";
 import { keepWork } from "./tabstore.js";
-import { tiltLabel } from "./tilt.js";
+import { tiltParts } from "./tilt.js";
 
 const NAMELESS = /^(crystal|structure|cif|data|download|untitled|unnamed)?$/i;
 
@@ -151,34 +151,47 @@ async function savePicture() {
   save(await captioned($("picture"), caption, text, drawKept), `${label.file}.png`);
 }
 
-/** The stereogram as it is shown, with its caption, which is in the file as text too. */
-async function saveStereogram() {
-  const { of } = shown.facts ?? {};
-  if (!of) return;
-  const label = tiltLabel();
-  const caption = [label.title, label.subtitle];
-  const told = { caption: caption.join("; "), settings: of, stage: "stereogram" };
-  save(await captioned($("stereogram"), caption, told), `${label.file}.png`);
+/** Map, pattern and crystal as they are shown, each with its caption, which is in the file as text too. */
+async function saveTilt() {
+  const parts = tiltParts();
+  if (!parts) return;
+  const { map, pattern, crystal, file } = parts;
+  const caption = [map, pattern, crystal].filter(Boolean).map((part) => part.caption.join("; "));
+  const told = { caption: caption.join(" | "), ...map.told, ...(pattern ? { pattern: pattern.told } : {}) };
+  const [side, small, gap] = [1200, 592, 16];
+  const both = new OffscreenCanvas(side + gap + small, side);
+  const pen = both.getContext("2d");
+  pen.fillStyle = getComputedStyle(document.body).backgroundColor;
+  pen.fillRect(0, 0, both.width, side);
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(map.canvas, 0, 0, side, side);
+  pen.imageSmoothingEnabled = look.smooth;
+  if (pattern) pen.drawImage(pattern.canvas, side + gap, 0, small, small);
+  pen.imageSmoothingEnabled = true;
+  if (crystal) pen.drawImage(crystal.canvas, side + gap, side - small, small, small);
+  save(await captioned(both, caption, told), `${file}.png`);
 }
 
-/** A canvas with a caption of two lines under it as a PNG, and what it tells as text in the file. */
+/** A canvas 1200 points high, or brought to it, with lines of caption under it as a PNG, and what it tells as text in the file. */
 async function captioned(picture, caption, told, drawOver = () => {}) {
-  const [side, foot] = [1200, 88];
-  const canvas = new OffscreenCanvas(side, side + foot);
+  const side = 1200;
+  const wide = Math.round((side * picture.width) / picture.height);
+  const foot = 20 + 34 * caption.length;
+  const canvas = new OffscreenCanvas(wide, side + foot);
   const pen = canvas.getContext("2d");
   const style = getComputedStyle(document.body);
   pen.fillStyle = style.backgroundColor;
-  pen.fillRect(0, 0, side, side + foot);
+  pen.fillRect(0, 0, wide, side + foot);
   pen.imageSmoothingEnabled = look.smooth;
   pen.imageSmoothingQuality = "high";
-  pen.drawImage(picture, 0, 0, side, side);
+  pen.drawImage(picture, 0, 0, wide, side);
   drawOver(pen, side);
   pen.fillStyle = style.color;
   pen.textBaseline = "middle";
-  pen.font = "600 28px system-ui, sans-serif";
-  pen.fillText(caption[0], 14, side + 28, side - 28);
-  pen.font = "22px system-ui, sans-serif";
-  pen.fillText(caption[1], 14, side + 62, side - 28);
+  caption.forEach((text, i) => {
+    pen.font = i ? "22px system-ui, sans-serif" : "600 28px system-ui, sans-serif";
+    pen.fillText(text, 14, side + 28 + 34 * i, wide - 28);
+  });
   const bytes = new Uint8Array(await (await canvas.convertToBlob({ type: "image/png" })).arrayBuffer());
   return new Blob([withText(bytes, "Description", JSON.stringify(told))], { type: "image/png" });
 }
@@ -239,7 +252,7 @@ export function wireFiles() {
   $("save-cif").addEventListener("click", () => {
     save(new Blob([shown.facts.cif], { type: "chemical/x-cif" }), `${stem(shown.facts.of, shown.facts)}.cif`);
   });
-  $("tilt-save").addEventListener("click", saveStereogram);
+  $("tilt-save").addEventListener("click", saveTilt);
   $("save-session").addEventListener("click", async () => {
     try {
       const { blob, name } = await makeSession();
