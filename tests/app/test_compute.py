@@ -135,7 +135,7 @@ def test_while_the_crystal_is_tilted_the_picture_sharpens_and_what_is_kept_answe
     held.let_go()
     told = [h.get("view", h) for h, _ in run(compute.tilt, detail=32) if h["kind"] != "progress"]
     assert [h["stage"] for h in told] == ["preview", "coarse", "exact"]
-    preview, coarse, exact = told
+    _, coarse, exact = told
     assert (coarse["pixels"], exact["pixels"]) == (16, 32)
     assert exact["error"] <= 1e-3 < compute.DRAFT
     assert coarse["error"] <= compute.DRAFT
