@@ -143,8 +143,12 @@ def test_while_the_crystal_is_tilted_the_picture_sharpens_and_what_is_kept_answe
     for task in (compute.tilt, compute.preview):
         again = [h for h, _ in run(task, detail=32, thickness=280) if h["kind"] != "progress"]
         assert [(h["view"]["stage"], h["view"]["thicknesses"]) for h in again] == [("exact", [280])]
-    thicker = run(compute.preview, detail=32, thickness=900)  # needs further waves, which take their time
-    assert [h["stage"] for h, _ in thicker] == ["preview"]
+    for task, steps in ((compute.preview, ["preview"]), (compute.tilt, ["preview", "exact"])):
+        thicker = run(task, detail=32, thickness=900)  # needs further waves, which take their time
+        assert [h.get("view", h)["stage"] for h, _ in thicker if h["kind"] != "progress"] == steps
+    held.let_go()
+    known = [h.get("view", h) for h, _ in run(compute.tilt, have=[300.0]) if h["kind"] != "progress"]
+    assert [h["stage"] for h in known] == ["coarse", "exact"]
     loose = [h.get("view", h)["stage"] for h, _ in run(compute.tilt, tolerance=0.02) if h["kind"] != "progress"]
     assert loose == ["preview", "exact"]
 

@@ -79,17 +79,17 @@ def tilt(view: View, send: Send, budget: int) -> None:
     """One reflection at one thickness, ever sharper: at once, coarse within `DRAFT`, then within the tolerance.
 
     A zone that is kept answers by itself. Else the last step solves one for all reflections, as `simulate` does,
-    so that whoever chooses the zone axis has them.
+    so that whoever chooses the zone axis has them. What the page has already (`have`) needs no preview.
     """
     crystal = crystal_of(view)
     check_budget(view.pixels, 1, 1, budget)
     kept = held(view)
+    is_quick = (kept is not None and kept.answers(view.thickness)) or view.thickness in view.have
+    if not _send_learned(crystal, view, send) and not is_quick:
+        _send_preview(crystal, view, send)
     if kept is not None:
-        _send_learned(crystal, view, send)
         _send_series(view, kept, send, (view.thickness,))
         return
-    if not _send_learned(crystal, view, send):
-        _send_preview(crystal, view, send)
     if not is_covered(view):
         _simulate_beams(crystal, replace(view, thickness_max=view.thickness_step), send)
         return
@@ -310,6 +310,7 @@ def _send_preview(crystal: Crystal, view: View, send: Send) -> None:
     frame = make_frame(crystal, view.zone_axis, x_direction=view.x_direction)
     reach = montage_reach(crystal, frame, view)
     hkl: Any = ("all", round(reach, 6)) if _within(frame, view.hkl, reach) else full.hkl
+    first: tuple[float, int] | None = None  # seconds, for how many pixels
     for detail, beams in ((64, PREVIEW_BEAMS), (32, PREVIEW_BEAMS), (32, PREVIEW_BEAMS // 2)):
         pixels = whole_pixels(view.extent, min(detail, view.detail))
         settings = replace(
@@ -320,7 +321,8 @@ def _send_preview(crystal: Crystal, view: View, send: Send) -> None:
             hkl=hkl,
             dtype="float32",
         )
-        if _seconds(crystal, settings) < PREVIEW_SECONDS:
+        first = first or (_seconds(crystal, settings), pixels)  # takes a while itself, and goes for all
+        if first[0] * (pixels / first[1]) ** 2 * (beams / PREVIEW_BEAMS) ** 3 < PREVIEW_SECONDS:
             break
     start = time.perf_counter()
     pattern = run(crystal, **_arguments(settings))

@@ -61,6 +61,7 @@ export async function preview() {
   do {
     run.live.again = false;
     const of = structuredClone(wanted());
+    run.live.of = of;
     try {
       for await (const message of messages(await post("/api/stream/preview", of))) take(message, of);
     } catch (error) {
@@ -79,7 +80,7 @@ export async function compute(task = null, asked = null) {
   }
   stop();
   complain("");
-  const of = { ...structuredClone(task ? state : wanted()), have: series()?.parts ? series().thicknesses : [] };
+  const of = { ...structuredClone(task ? state : wanted()), have: have() };
   const mine = { controller: new AbortController(), of, view: look.view, task, asked, start: performance.now() };
   run.job = run.last = mine;
   run.refused = false;
@@ -109,6 +110,15 @@ export async function compute(task = null, asked = null) {
     busy(-1);
   }
   return undefined;
+}
+
+/** Thicknesses that need not be sent; where the map is tilted, the one of which a first picture is there or on its way. */
+function have() {
+  if (look.view !== "tilt") return series()?.parts ? series().thicknesses : [];
+  const asked = wanted();
+  const { of } = run.live;
+  const isComing = run.live.busy && samePhysics(of, asked) && equal(of.hkl, asked.hkl) && of.thickness === asked.thickness;
+  return isComing || viewOf(shown.rough) ? [asked.thickness] : [];
 }
 
 /** Send the request for what is looked at. */

@@ -62,7 +62,7 @@ export const probe = { x: 0.5, y: 0.5, pinned: false, over: false };
  * What runs: the computation and the last one that was begun, the previews of a drag, a number that grows with every
  * change, and errands on their way; and the zone axis `uvw` that is nearest to the centre of the tilted map `of` facts.
  */
-export const run = { job: null, last: null, live: { busy: false, again: false }, turn: 0, errands: 0, refused: false, aim: null };
+export const run = { job: null, last: null, live: { busy: false, again: false, of: null }, turn: 0, errands: 0, refused: false, aim: null };
 
 /** Begin (1) or end (-1) an errand. The page is at rest, and says so to screen readers and tests, when none is left. */
 export function busy(step) {
