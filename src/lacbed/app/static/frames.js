@@ -2,7 +2,7 @@
 
 import { table } from "./colormaps.js";
 import { crystalName, indices, threeOfDirection } from "./names.js";
-import { digits, draw, percentiles } from "./picture.js";
+import { digits, draw, percentiles, sharpness } from "./picture.js";
 import { numbersInto, readDirection } from "./reading.js";
 import { $, look, plain, reduced, run, shown, state } from "./state.js";
 import { element } from "./structure.js";
@@ -124,7 +124,7 @@ function paintMean({ mean, seen, found }) {
   const small = new OffscreenCanvas(size, size);
   const known = mean.filter(Number.isFinite).map((v) => Math.sqrt(Math.max(0, v))); // the discs beside the direct beam are to be seen
   draw(small, mean.map((v) => Math.sqrt(Math.max(0, v))), size, percentiles(known, 0.2), false, table(look.colours, look.inverted));
-  const side = Math.round(Math.max(300, canvas.clientWidth) * Math.min(2, devicePixelRatio || 1));
+  const side = Math.round(Math.max(300, canvas.clientWidth) * sharpness(canvas));
   if (canvas.width !== side) canvas.width = canvas.height = side;
   const pen = canvas.getContext("2d");
   pen.clearRect(0, 0, side, side);

@@ -1,7 +1,7 @@
 // All directions of the crystal: a stereogram of its zone axes and Bragg lines, to be turned and chosen from, and the crystal that turns with it.
 
 import { crystalName, indices, reflectionName, stem, zoneName } from "./names.js";
-import { digits } from "./picture.js";
+import { digits, sharpness } from "./picture.js";
 import { along, apply, dot, drawSolid, showElements, solidWords } from "./solid.js";
 import { $, busy, chosen, equal, plain, reduced, sameCrystal, sameZone, shown, state } from "./state.js";
 import { element } from "./structure.js";
@@ -145,7 +145,7 @@ function placed(facts, half) {
 }
 
 /** Draw the stereogram, `ratio` points to one of the screen. */
-export function drawTilt(canvas, facts, ratio = Math.min(2, devicePixelRatio || 1), wide = canvas.clientWidth) {
+export function drawTilt(canvas, facts, ratio = sharpness(canvas), wide = canvas.clientWidth) {
   const side = Math.max(240, Math.round(wide * ratio));
   if (canvas.width !== side) canvas.width = canvas.height = side;
   const half = side / 2 - 2;

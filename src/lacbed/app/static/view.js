@@ -8,7 +8,7 @@ import { showCode, showTitles, shownDiscs } from "./facts.js";
 import { showFit } from "./fit.js";
 import { showFrames } from "./frames.js";
 import { badgeOf, labelOf } from "./names.js";
-import { NOTHING, bounds, digits, draw, histogram, percentiles, zncc } from "./picture.js";
+import { NOTHING, bounds, digits, draw, histogram, percentiles, sharpness, zncc } from "./picture.js";
 import { showOverlay, showReadout } from "./probe.js";
 import { showProfile } from "./profile.js";
 import { showSeries } from "./series.js";
@@ -81,6 +81,7 @@ function paintPicture() {
   $("figure-open").hidden = isFit;
   showTitles();
   showCode();
+  if (isFit || isTilt) $("profile-card").hidden = true;
   if (isFit) {
     showFit();
     if (shown.fit) showSolution();
@@ -166,7 +167,7 @@ function paintPattern(now, colours) {
 
 function paintDiscs(now, colours) {
   const canvas = $("picture");
-  const ratio = Math.min(2, window.devicePixelRatio || 1);
+  const ratio = sharpness(canvas);
   const side = Math.round(Math.max(300, canvas.clientWidth) * ratio);
   if (canvas.width !== side) canvas.width = canvas.height = side;
   if (!now) {
