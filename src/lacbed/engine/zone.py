@@ -6,7 +6,8 @@ What is done:
    matrices of all q in them to second order (`lacbed.engine.model`).
 2. A lattice of tilts, close enough to interpolate the amplitudes (`lacbed.engine.interpolate`), or the pixels
    themselves if they share fewer matrices. Tilts that lattice translations, symmetry or reciprocity make equal are
-   solved once (`lacbed.engine.orbits`, `lacbed.engine.propagate`).
+   solved once (`lacbed.engine.orbits`, `lacbed.engine.propagate`). Pixels where interpolation is doubtful are
+   solved themselves.
 3. At tilts that are neither nodes nor special the intensities are compared with those of more waves without any
    interpolation. Waves and nodes are added until they agree.
 
