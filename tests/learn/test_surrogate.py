@@ -199,7 +199,8 @@ def test_onnx_equals_the_model(tmp_path, name):
     from lacbed.learn.models import build_model
 
     torch.manual_seed(0)
-    model = build_model(SMALL[name]).eval()
+    fewer = {} if name == "vae" else {"reach": 1}  # every coefficient is a dozen operations to be traced
+    model = build_model(SMALL[name] | fewer).eval()
     torch.nn.init.normal_(list(model.parameters())[-2], std=0.5)
     path = tmp_path / "model.onnx"
     assert export_onnx(LoadedModel(model, {}, {}), path) <= TOLERANCE
