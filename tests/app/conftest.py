@@ -65,21 +65,21 @@ def open_page(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture(scope="module")
-def first_silicon(chromium: Any, address: str) -> Iterator[tuple[Any, str]]:
-    """A page with silicon that the tests of a file share, and its address."""
+def first_page(request: pytest.FixtureRequest, chromium: Any, address: str) -> Iterator[tuple[Any, str]]:
+    """A page that the tests of a file share, with what the file names in `SAME` or silicon, and its address."""
     with pages(chromium, address) as open_one:
-        page = open_one()
-        wait_for_exact(page, "Si")
+        page = open_one(getattr(request.module, "SAME", SILICON))
+        wait_for_exact(page)
         yield page, page.url
 
 
 @pytest.fixture
-def silicon(first_silicon: tuple[Any, str]) -> Any:
+def same_page(first_page: tuple[Any, str]) -> Any:
     """The shared page, as its link opens it whatever the test before it did."""
-    page, home = first_silicon
+    page, home = first_page
     if page.url != home:
         page.evaluate(FOLLOW, home.partition("#")[2])
-        wait_for_exact(page, "Si")
+        wait_for_exact(page)
     return page
 
 

@@ -12,8 +12,8 @@ from lacbed.app.limits import pack
 pytestmark = pytest.mark.browser
 
 
-def test_the_learned_picture_and_the_exact_one_beside_each_other(silicon):
-    page = silicon
+def test_the_learned_picture_and_the_exact_one_beside_each_other(same_page):
+    page = same_page
     ramp = np.linspace(0, 1, 16, dtype="<f4").repeat(16)
     header = {
         "kind": "pattern",
