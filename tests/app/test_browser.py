@@ -321,7 +321,7 @@ def test_read_out_by_pointer_and_keys(same_page):
 
 
 def test_cancel(open_page):
-    page = open_page("#crystal=Mg2SiO4&zone=1,1,0&g=7&abs=thomas")
+    page = open_page("#crystal=Mg2SiO4&zone=1,1,0&g=5&abs=thomas")
     page.wait_for_function("() => document.getElementById('status').textContent.startsWith('Choosing')")
     page.click("#cancel")
     page.wait_for_function("() => document.getElementById('status').textContent === 'Cancelled.'")
