@@ -30,6 +30,16 @@ ONE = TiltGrid(1, semi_angle=0.1, center=(7.0, -4.0))
 
 CASES: dict[str, tuple[str | Crystal, tuple[int, int, int], float, dict[str, Any]]] = {
     "tilted by 20 degrees": ("Si", (1, 1, 0), 20.0, {"thicknesses": (100.0, 900.0)}),
+    "steeply tilted, far from the middle of a long Brillouin zone": (
+        "PbS",
+        (0, 3, 2),
+        30.0,
+        {
+            "energy": 100e3,
+            "thicknesses": (400.0, 1200.0),
+            "grid": TiltGrid(2, semi_angle=6.0, center=(-14.0, -22.0)),
+        },
+    ),
     "tilted, no symmetry, absorbing": (
         OBLIQUE,
         (1, 0, 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from lacbed import Crystal, Site, TiltGrid, Zone, simulate
-from lacbed.engine.interpolate import ORDER
+from lacbed.engine.interpolate import ORDER, differences, doubt, mend
 from lacbed.engine.model import polynomial
 from lacbed.engine.orbits import find_orbits, plane_operations, smallest_wedge
 from lacbed.engine.potential import zone_potential
@@ -105,6 +106,38 @@ def test_further_thicknesses_take_no_diagonalisation(
     for held in (zone, Zone.load(tmp_path / "solved.zone")):
         later = held.pattern((300.0, 450.0, 500.0), grid, ((0, 0, 0), (2, 0, 0)))
         assert np.abs(later.values[2, 0] - first.values[0, 0]).max() < 2e-4
+
+
+@pytest.mark.parametrize("turn", [0.3, 0.5, 0.8, 0.95])
+def test_what_interpolation_misses_is_known(turn: float) -> None:
+    """A wave of a phase of `turn` times π per node along x, whose interpolation errs most between nodes."""
+    lattice = np.array([[1.0, 0.0], [0.0, 1.0]])
+    tilts = np.random.default_rng(0).uniform(-0.2, 0.2, (50, 2))
+    nodes = node_lattice(lattice, tilts, (40, 40), ORDER, None)
+    wave = lambda at: np.exp(1j * math.pi * turn * 40.0 * at[:, 0])[None, None]  # noqa: E731
+    stencil = nodes.stencil(tilts, ORDER)
+    found = stencil.matrix(stencil.weights, len(nodes.tilts)) @ wave(nodes.tilts)[0, 0]
+    wrong, told = 2.0 * np.abs(found - wave(tilts)[0, 0]), doubt(nodes, wave(nodes.tilts), tilts)
+    assert 0.4 <= (told / wrong).min() <= (told / wrong).max() <= 2.0
+    assert doubt(nodes, np.ones((1, 1, len(nodes.tilts)), dtype=complex), tilts).max() < 1e-5
+
+
+def test_what_is_off_most_is_put_right() -> None:
+    truth = np.random.default_rng(0).uniform(0.0, 1.0, (2, 3, 500))
+    wrong = np.where(np.arange(500) % 50 == 7, 0.2, 1e-3)
+    values, solved = truth + wrong, []
+
+    def solve(some: np.ndarray) -> np.ndarray:
+        solved.extend(some)
+        return np.asarray(truth[:, :, some])
+
+    known = np.array([0.3, 2e-3])
+    left = mend(values, np.concatenate([wrong, [0.15, 1e-3]]), known, solve, 4, 200, 0.01)
+    assert differences(values, truth).max() < 0.01
+    assert left < 0.01, "the check that is off by 0.3 is more doubtful than all that is left"
+    assert len(solved) < 60
+    assert mend(values, np.full(502, 1e-3), 0.01 * known, solve, 4, 200, 0.01) == pytest.approx(3e-3)
+    assert len(solved) < 60, "nothing is doubtful any more"
 
 
 def _only_beams(waves: int) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:

@@ -91,6 +91,11 @@ def train_command(
     with processes(device) as ranks:
         reporter = Reporter(quiet or not ranks.is_first, as_json and ranks.is_first)
         reporter.say(f"{chosen.model['name']} on {title}, validated on {len(validation)}")
+        if chosen.training.precision == "bfloat16" and ranks.device.type == "cpu" and not _quick_bfloat16():
+            reporter.say(
+                "note: this processor has no instructions for bfloat16, which can take 20 times as long on it; "
+                "--set training.precision=float32"
+            )
         with reporter.progress("Training") as progress:
             ended = train(
                 chosen,
@@ -163,6 +168,14 @@ def check(config: TrainConfig) -> None:
         from lacbed.learn.progress import check_tensorboard
 
         check_tensorboard()
+
+
+def _quick_bfloat16() -> bool:
+    """Whether the processor computes in bfloat16 itself, as far as PyTorch says; else it is emulated."""
+    import torch
+
+    asked = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return asked is None or bool(asked())
 
 
 def epoch_line(line: Mapping[str, Any]) -> str:

@@ -11,7 +11,8 @@ Phys. Rev. 149 (1966) 491; Löwdin, J. Chem. Phys. 19 (1951) 1396): to second or
 
     A_ij(q) = E_i δ_ij + B_ij + ½ Σ_l B_il B_lj (R_li + R_lj),   R_lj = [1 - exp(-(Δ/η)²)] / Δ,  Δ = E_j - E_l,
 
-a polynomial of second degree in q, as k·p theory has it (Luttinger & Kohn, Phys. Rev. 97 (1955) 869). The
+a polynomial of second degree in q, as k·p theory has it (Luttinger & Kohn, Phys. Rev. 97 (1955) 869), to which a
+tilted foil adds what the kinetic energies of the beams have of third degree. The
 exponential keeps neighbours across the limit, which hardly take part, from being resonant (Evangelista, J. Chem.
 Phys. 141 (2014) 054109). The waves become v_j + Σ_l l R_lj B_lj, normalised to second order.
 """
@@ -40,7 +41,9 @@ _SPLIT = 1e-3
 """Energies closer than this (in 1/Å²) are kept or left together, so that symmetry is."""
 
 POWERS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
-"""The monomials 1, q_x, q_y, q_x², q_x q_y, q_y² as products of two of (1, q_x, q_y)."""
+"""The monomials 1, q_x, q_y, q_x², q_x q_y, q_y² as products of two of (1, q_x, q_y).
+
+In a tilted foil q_x³, q_x² q_y, q_x q_y² and q_y³ follow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +193,7 @@ class Model:
 
     Attributes:
         centre: q₀ in 1/Å: (2,).
-        matrix: coefficients of the Hermitian part of A: (6, m, m).
+        matrix: coefficients of the Hermitian part of A: (6, m, m), with third powers (10, m, m).
         damping: coefficients of D, A = Hermitian part + iD, or None without absorption: (3, m, m).
         outgoing: coefficients of what beam h takes out of the waves: (6, near, m).
         incoming: coefficients of what beam h brings into them: (6, near, m).
@@ -204,10 +207,10 @@ class Model:
 
 
 def polynomial(coefficients: Tensor, q: Tensor) -> Tensor:
-    """The value at every q of a polynomial with the first of `POWERS`: (6 or 3, ...), (n, 2) to (n, ...)."""
+    """The value at every q of a polynomial with the first of `POWERS`: (3, 6 or 10, ...), (n, 2) to (n, ...)."""
     x, y = q.unbind(dim=1)
-    powers = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y], dim=1).to(coefficients.dtype)
-    powers = powers[:, : len(coefficients)]
+    powers = [torch.ones_like(x), x, y, x * x, x * y, y * y, x**3, x * x * y, x * y * y, y**3]
+    powers = torch.stack(powers[: len(coefficients)], dim=1).to(coefficients.dtype)
     found: Tensor = torch.tensordot(powers, coefficients, dims=1)
     return found
 
@@ -269,8 +272,8 @@ def _assemble(
 ) -> Model:
     """Second order from the couplings `parts` = B_L,P to M(0), q_x, q_y and U' if there is any: (left, m) each.
 
-    `first` holds the couplings of the same among the waves that are kept, (m, m) each, and `second` those to q_x²,
-    q_x q_y and q_y², (3, m, m), or None where there are none.
+    `first` holds the couplings of the same among the waves that are kept, (m, m) each, and `second` those to the
+    second and third powers, (3 or 7, m, m), or None where there are none.
     """
     m, inside = vector.shape[1], left.shape[1]
     # What is folded in need not have all digits, and there are many products.
@@ -290,7 +293,8 @@ def _assemble(
     matrix, less = (torch.stack([pair(table, a, b) for a, b in POWERS]) for table in (half, -0.5 * norm))
     matrix[:3] += torch.stack(first[:3])
     if second is not None:
-        matrix[3:] += second
+        matrix[3:] += second[:3]
+        matrix = torch.cat([matrix, second[3:]])
     outgoing = vector @ less
     for number in range(3):
         outgoing[number] += aside[number]

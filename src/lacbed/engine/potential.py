@@ -33,8 +33,8 @@ class Oblique:
     """The matrices A(q) = S(q) (U - diag L(q)) S(q) of a tilted foil or many Laue zones, about q₀.
 
     Here S² = N_0 / N̄_h and L = |q + h|² + 2 K_t h_z + h_z² (see `lacbed.engine.foil`). In δ = q - q₀, with
-    v = q₀ + h, D = 1 - S² and e = δ·n / N_0, S(q) = S (1 + D e / 2) and the diagonal is
-    -S² [L + 2 v·δ + D e L + |δ|² + 2 v·δ D e - D S² e² L].
+    v = q₀ + h, D = 1 - S² and e = δ·n / N_0, S(q) = S (1 + D e / 2) and the diagonal is, to third order,
+    -S² (L + 2 v·δ + |δ|²) (1 + D e - D S² e² + D S⁴ e³).
 
     Attributes:
         scale: S: (beam,).
@@ -42,7 +42,8 @@ class Oblique:
         bend: D: (beam,).
         rate: n_x / N_0 and n_y / N_0 in Å: (2,).
         slopes: of the diagonal: (beam, 2).
-        curves: second powers of the diagonal and of |δ|² together, as in `POWERS`: (beam, 3).
+        curves: second powers of the diagonal and of |δ|² together, and in a tilted foil the third ones, as in
+            `POWERS`: (beam, 3 or 7).
     """
 
     scale: Tensor
@@ -295,11 +296,20 @@ def _oblique(foil: Foil, centre: FloatArray, waves: FloatArray, up: FloatArray) 
     length = (waves**2).sum(axis=1) + (2.0 * foil.inside + up) * up
     bend, rate = 1.0 - square, foil.normal[:2] / level
     slopes = -square[:, None] * (2.0 * waves + (bend * length)[:, None] * rate)
-    x, y = waves.T
+    (x, y), (p, r) = waves.T, rate
     curves = [
-        1.0 - square * (1.0 + 2.0 * x * bend * rate[0] - bend * square * rate[0] ** 2 * length),
-        -square * 2.0 * bend * (x * rate[1] + y * rate[0] - square * rate[0] * rate[1] * length),
-        1.0 - square * (1.0 + 2.0 * y * bend * rate[1] - bend * square * rate[1] ** 2 * length),
+        1.0 - square * (1.0 + 2.0 * x * bend * p - bend * square * p**2 * length),
+        -square * 2.0 * bend * (x * r + y * p - square * p * r * length),
+        1.0 - square * (1.0 + 2.0 * y * bend * r - bend * square * r**2 * length),
     ]
+    if np.any(rate):
+        bent = -square * bend
+        second, third = -2.0 * square * bent, square**2 * length * bent
+        curves += [
+            bent * p + second * x * p**2 + third * p**3,
+            bent * r + second * (2.0 * x * p * r + y * p**2) + 3.0 * third * p**2 * r,
+            bent * p + second * (2.0 * y * p * r + x * r**2) + 3.0 * third * p * r**2,
+            bent * r + second * y * r**2 + third * r**3,
+        ]
     pieces = (np.sqrt(square), square * length, bend, rate, slopes, np.stack(curves, axis=1))
     return Oblique(*(torch.as_tensor(piece) for piece in pieces))

@@ -29,7 +29,7 @@ from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.engine.basis import FAR, FARTHEST, Basis, first_margin, solve_basis
 from lacbed.engine.foil import Foil
-from lacbed.engine.interpolate import ORDER, largest_difference, read_between
+from lacbed.engine.interpolate import ORDER, doubt, largest_difference, mend, read_between
 from lacbed.engine.model import Model, slanted
 from lacbed.engine.orbits import find_orbits, plane_operations, smallest_wedge
 from lacbed.engine.propagate import Store, Wanted, solve_pairs
@@ -60,6 +60,9 @@ _WIDEST = 0.05
 """Distance of nodes in 1/Å in the thinnest foil, so that those beyond the tilts are not far beyond."""
 
 _TRIES = 8
+
+_DOUBTED = 8
+"""Tilts, and those that symmetry makes of them, that are solved first where interpolation is most doubtful."""
 
 _SLANTED = 4
 """Of the highest checks that say what is neglected in a tilted foil."""
@@ -386,8 +389,17 @@ class Zone:
         if len(direct.orbits.points) <= 1.2 * len(coarse.orbits.points):
             return solved(direct), 0.0, ""
         after = self._wanted(basis, request, both)
-        stencil, enough = nodes.stencil(both, ORDER), 0.4 * self._tolerance
-        values, difference = read_between(stencil, solved(coarse), coarse, after, judged, enough)
+        stencil, enough, amplitude = nodes.stencil(both, ORDER), 0.4 * self._tolerance, solved(coarse)
+        values, off = read_between(stencil, amplitude, coarse, after, judged, enough)
+        difference = mend(
+            values,
+            doubt(nodes, amplitude, both),
+            off,
+            lambda some: solved(self._wanted(basis, request, request.tilts[some])),
+            _DOUBTED * len(self._operations),
+            len(request.tilts) // 8,
+            enough,
+        )
         return values, difference, f", interpolated from {len(coarse.orbits.points)} matrices"
 
     def _nodes_apart(self, basis: Basis, request: Request) -> tuple[int, int]:

@@ -154,6 +154,10 @@ class Nodes:
     offset: float
     pad: int | None
 
+    def starts(self, tilts: FloatArray, order: int) -> tuple[FloatArray, IntArray]:
+        """Tilts in steps of the lattice, and the first node of the stencil of each: two (tilt, 2)."""
+        return _starts(tilts, self.steps, self.offset, order, self.pad)
+
     def stencil(self, tilts: FloatArray, order: int = ORDER) -> Stencil:
         """The nodes that the value at each tilt is made of.
 
@@ -161,7 +165,7 @@ class Nodes:
             tilts: in 1/Å, those that the nodes were made for: (tilt, 2).
             order: nodes in each direction, even and at most that of `node_lattice`.
         """
-        places, start = _starts(tilts, self.steps, self.offset, order, self.pad)
+        places, start = self.starts(tilts, order)
         low, high = self.places.min(axis=0), self.places.max(axis=0)
         table = np.full(tuple(high - low + 1), -1, dtype=np.int64)
         table[tuple((self.places - low).T)] = np.arange(len(self.places))
