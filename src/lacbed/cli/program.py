@@ -100,7 +100,7 @@ def _root(
 
 
 @functools.cache
-def _command() -> Callable[..., Any]:
+def _tree() -> Callable[..., Any]:
     """The tree of the commands, read from the signatures once a process: that takes longer than most commands."""
     return typer.main.get_command(app)
 
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     undo = listen()
     try:
         words = None if arguments is None else list(arguments)
-        outcome = _command()(args=words, prog_name="lacbed", standalone_mode=False)
+        outcome = _tree()(args=words, prog_name="lacbed", standalone_mode=False)
         sys.stdout.flush()
         code = outcome if isinstance(outcome, int) else 0
     except (KeyboardInterrupt, typer.Abort):
