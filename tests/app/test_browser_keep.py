@@ -22,7 +22,7 @@ def test_a_figure_is_composed(open_page):
     page.click("#figure-make")
     page.wait_for_selector("#figure-caption-row:not([hidden])")
     caption = page.inner_text("#figure-caption")
-    assert "SrTiO3 along [001] at 200 kV" in caption
+    assert "SrTiO₃ along [001] at 200 kV" in caption
     assert "300 Å" in caption
     with page.expect_download() as waiting:
         page.click("#figure-save")
@@ -98,3 +98,40 @@ def test_settings_are_undone_and_done_again(open_page):
         page.click("#redo")
     wait_for_exact(page, "Cu")
     assert page.is_disabled("#redo")
+
+
+KEPT = """async ([name, keep]) => {
+  const { shown } = await import("/static/state.js");
+  const { keepWork, takeWork } = await import("/static/tabstore.js");
+  if (keep) {
+    shown.files = [new File(["x"], name)];
+    await keepWork();
+  }
+  shown.files = null;
+  await takeWork();
+  return [shown.files?.[0].name, sessionStorage.getItem("lacbed-tab")];
+}"""
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_a_tab_that_is_duplicated_has_its_own_work(open_page, locks):
+    page = open_page("#crystal=Si&g=1&n=16&view=fit")  # which computes nothing
+    if not locks:  # as in a page of another machine without encryption
+        page.context.add_init_script("Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })")
+        page.reload()
+    wait_for_rest(page)
+    first, name = page.evaluate(KEPT, ["first.nc", True])
+    assert first == "first.nc"
+    with page.context.expect_page() as waiting:
+        page.evaluate("() => { window.open(location.href) }")  # with a copy of what is stored for the session
+    other = waiting.value
+    wait_for_rest(other)
+    copied, other_name = other.evaluate(KEPT, ["", False])
+    assert copied == "first.nc"
+    assert other_name != name
+    other.evaluate(KEPT, ["second.nc", True])
+    for tab, files in ((page, "first.nc"), (other, "second.nc")):
+        before = tab.evaluate("sessionStorage.getItem('lacbed-tab')")
+        tab.reload()
+        wait_for_rest(tab)
+        assert tab.evaluate(KEPT, ["", False]) == [files, before]

@@ -31,6 +31,7 @@ def actions(page, chance):
         "drag": lambda: page.evaluate(DRAG, chance.choice([50, 90, 150])),
         "view": lambda: page.click(chance.choice(["#tab-pattern", "#tab-discs", "#tab-pattern", "#tab-tilt"])),
         "pole": lambda: page.evaluate(POLE, chance.random()),
+        "tilt": lambda: page.evaluate(TILT, chance.choice(["ArrowUp", "ArrowLeft", "0"])),
         "keep": lambda: click_if_shown(page, "keep"),
         "drop": lambda: click_if_shown(page, "kept-drop"),
         "compare": lambda: click_if_shown(page, "swipe", "difference", chance=chance),
@@ -45,7 +46,7 @@ def actions(page, chance):
 
 
 def type_where_shown(page, text):
-    """Type a thickness, which the stereogram has not."""
+    """Type a thickness, where there is one to type."""
     if page.is_visible("#thickness-number"):
         type_in(page, "#thickness-number", text)
 
@@ -68,6 +69,10 @@ PICK = """(share) => {
   const spots = [...document.querySelectorAll(".spot")];
   spots[Math.floor(share * spots.length)]?.dispatchEvent(new MouseEvent("click", { bubbles: true }));
 }"""
+TILT = """(key) => {
+  const map = document.getElementById("stereogram");
+  map.dispatchEvent(new KeyboardEvent("keydown", { key, shiftKey: true }));
+}"""
 DRAG = """(thickness) => {
   const slider = document.getElementById("thickness");
   slider.value = thickness;
@@ -79,6 +84,8 @@ LABELS = """() => {
   const shown = window.lacbedShown;
   return {
     title: text("title"), text: text("subtitle"), tab: document.title, shown,
+    under: window.lacbedUnder, underTitle: text("under-title"), underText: text("under-note"),
+    badge: text("under-badge"),
     aria: document.getElementById("picture").getAttribute("aria-label"),
     view: document.querySelector(".stage-head [aria-selected=true]").id.slice(4),
   };
@@ -96,6 +103,7 @@ def check_labels(found):
     assert f"{of['voltage']:g} kV" in found["text"], found
     assert found["tab"].startswith(of["name"]), found
     if found["view"] == "tilt":
+        check_under(found)
         return
     assert f", {round(shown['thickness'], 2):g} Å" in found["text"], found
     if other := shown.get("against") or shown.get("beside"):
@@ -107,6 +115,19 @@ def check_labels(found):
         assert "".join(map(str, map(abs, shown["hkl"]))) in found["text"].replace("\u0305", ""), found
         assert found["title"] in found["aria"], found
         assert found["text"] in found["aria"], found
+
+
+def check_under(found):
+    """The pattern beside the stereogram says what it is and how far it is right."""
+    under = found["under"]
+    if not under:
+        return
+    of = under["of"]
+    assert found["underTitle"].startswith(of["name"]), found
+    assert "".join(map(str, map(abs, of["zone_axis"]))) in found["underTitle"].replace("\u0305", ""), found
+    assert f"{of['voltage']:g} kV, {round(under['thickness'], 2):g} Å" in found["underText"], found
+    words = {"preview": "Preview", "coarse": "Half", "exact": "Computed", "learned": "Learned"}
+    assert found["badge"].startswith("Not " if under["stale"] else words[under["stage"]]), found
 
 
 def check_file(page):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from browser_helpers import png_text, wait_for_exact, wait_for_rest
+from browser_helpers import png_text, type_in, wait_for_exact, wait_for_rest
 
 pytestmark = pytest.mark.browser
 
@@ -34,7 +34,11 @@ def test_a_pole_is_clicked_and_becomes_the_zone_axis(open_page):
     with page.expect_download() as waiting:
         page.click("#tilt-save")
     told = png_text(waiting.value.path())
-    assert "Si  [011]; stereogram" in told["caption"]
+    of_map, of_pattern, of_crystal = told["caption"].split(" | ")
+    assert of_map.startswith("Si  [011]; stereogram")
+    assert of_pattern.startswith("Si  [011]; reflection 000, 200 kV, 100 Å, no absorption (Computed")
+    assert of_crystal == "Si, one cell seen along the centre of the map"
+    assert (told["pattern"]["stage"], told["pattern"]["settings"]["zone_axis"]) == ("exact", [0, 1, 1])
     page.click("#tab-pattern")
     wait_for_exact(page)
     assert page.inner_text("#title") == "Si [011]"
@@ -66,6 +70,48 @@ def test_dragging_turns_and_keys_do_the_same(open_page):
     assert "Nearest to the centre" in page.inner_text("#spoken")
 
 
+WATCH = """() => {
+  window.lacbedSteps = [];
+  const look = () => {
+    const { of, stage, stale } = window.lacbedUnder ?? {};
+    const step = of && `${of.zone_axis} ${stale ? "old" : stage}`;
+    if (step && step !== window.lacbedSteps.at(-1)) window.lacbedSteps.push(step);
+    requestAnimationFrame(look);
+  };
+  look();
+}"""
+
+
+def test_the_pattern_of_the_axis_in_the_centre_comes_at_once_and_sharpens(open_page):
+    page = open_page(TILT.replace("n=16", "n=24"))
+    page.wait_for_selector("#tilt-poles button")
+    wait_for_rest(page)
+    page.evaluate(WATCH)
+    page.focus("#stereogram")
+    for _ in range(2):
+        page.keyboard.press("Shift+ArrowRight")  # 0.4 rad each: to -101
+    wait_for_rest(page)
+    steps = page.evaluate("window.lacbedSteps")
+    assert steps[0] == "0,0,1 exact"
+    last = [step for step in steps if step.startswith("-1,0,1")]
+    assert last[-1] == "-1,0,1 exact"
+    assert last[-2] == "-1,0,1 coarse"
+    assert last[0] in ("-1,0,1 preview", "-1,0,1 coarse")
+    assert page.inner_text("#title") == "Si [001]"
+    assert page.inner_text("#under-title").startswith("Si [1\u030501], 0.8° from the centre")
+    assert "error" in page.inner_text("#under-badge")
+    type_in(page, "#thickness-number", "80")
+    wait_for_rest(page)
+    assert "80 Å" in page.inner_text("#under-note")
+    assert page.evaluate("window.lacbedUnder.of.zone_axis") == [-1, 0, 1]
+    page.click("#tilt-reset")
+    wait_for_rest(page)
+    assert page.inner_text("#under-title") == "Si [001]"
+    page.click("#tab-pattern")
+    wait_for_exact(page)
+    assert page.inner_text("#title") == "Si [001]"
+
+
 def test_the_crystal_turns_with_the_map(open_page):
     page = open_page(TILT)
     page.wait_for_selector("#tilt-poles button")
@@ -80,7 +126,9 @@ def test_the_crystal_turns_with_the_map(open_page):
     page.mouse.move(x + box["width"] / 2, y, steps=4)  # half a side is a quarter of a turn
     page.mouse.up()
     wait_for_rest(page)
-    assert page.locator("#tilt-poles button").first.inner_text() == "[1\u030500] 0.0°"
+    name, _, angle = page.locator("#tilt-poles button").first.inner_text().partition("] ")
+    assert name == "[1\u030500"
+    assert float(angle.removesuffix("°")) < 1
     assert page.get_attribute("#solid", "aria-label").endswith(
         "a points away from you, b points up, c points right"
     )

@@ -56,10 +56,15 @@ def test_a_and_b_by_swipe_and_difference(same_page):
     type_in(page, "#thickness-number", "150")
     wait_for_exact(page)
     assert "right of the line; on its left A: SrTiO₃" in page.inner_text("#subtitle")
+    page.click("#zoom-in")
+    wait_for_rest(page)
     with page.expect_download() as waiting:
         page.click("#save-picture")
     told = png_text(waiting.value.path())
     assert (told["settings"]["thickness"], told["A"]["thickness"]) == (150, 300)
+    assert told["part"] == {"x": 0.5, "y": 0.5, "times": 2}  # what is seen is what is saved
+    assert told["caption"].endswith("; a part, enlarged 2 times")
+    page.click("#zoom-all")
     page.check("[name=compare][value=difference]", force=True)
     wait_for_rest(page)
     assert "minus A" in page.inner_text("#subtitle")

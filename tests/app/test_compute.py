@@ -90,6 +90,7 @@ def test_a_reflection_beyond_the_half_width_and_a_thickness_beyond_the_first():
 
 
 def test_a_preview_is_near_the_exact_picture():
+    held.let_go()
     header, payload = run(compute.preview)[0]
     assert header["stage"] == "preview"
     expected = engine(parse_view(SMALL), header, thicknesses=[300], beams=300)
@@ -130,6 +131,28 @@ class Oracle:
         return pattern.assign_attrs(expected_z=[0.01] * len(thicknesses), warnings=["300 Å: outside"])
 
 
+def test_while_the_crystal_is_tilted_the_picture_sharpens_and_what_is_kept_answers_alone():
+    held.let_go()
+    told = [h.get("view", h) for h, _ in run(compute.tilt, detail=32) if h["kind"] != "progress"]
+    assert [h["stage"] for h in told] == ["preview", "coarse", "exact"]
+    _, coarse, exact = told
+    assert (coarse["pixels"], exact["pixels"]) == (16, 32)
+    assert exact["error"] <= 1e-3 < compute.DRAFT
+    assert coarse["error"] <= compute.DRAFT
+    assert all(h["thicknesses"] == [300] for h in told)
+    for task in (compute.tilt, compute.preview):
+        again = [h for h, _ in run(task, detail=32, thickness=280) if h["kind"] != "progress"]
+        assert [(h["view"]["stage"], h["view"]["thicknesses"]) for h in again] == [("exact", [280])]
+    for task, steps in ((compute.preview, ["preview"]), (compute.tilt, ["preview", "exact"])):
+        thicker = run(task, detail=32, thickness=900)  # needs further waves, which take their time
+        assert [h.get("view", h)["stage"] for h, _ in thicker if h["kind"] != "progress"] == steps
+    held.let_go()
+    known = [h.get("view", h) for h, _ in run(compute.tilt, have=[300.0]) if h["kind"] != "progress"]
+    assert [h["stage"] for h in known] == ["coarse", "exact"]
+    loose = [h.get("view", h)["stage"] for h, _ in run(compute.tilt, tolerance=0.02) if h["kind"] != "progress"]
+    assert loose == ["preview", "exact"]
+
+
 def test_the_learned_picture_comes_first(monkeypatch):
     monkeypatch.setattr(learned, "surrogate", Oracle)
     sent = [(h, p) for h, p in run(compute.simulate) if h["kind"] != "progress"]
@@ -138,12 +161,16 @@ def test_the_learned_picture_comes_first(monkeypatch):
     assert sent[0][0]["thicknesses"] == [300]
     assert sent[0][0]["expected_z"] == [0.01]
     assert sent[0][0]["remarks"] == ["300 Å: outside"]
+    kept = [h["kind"] for h, _ in run(compute.preview) if h["kind"] != "progress"]
+    assert kept == ["pattern", "result"]  # from the zone that was solved
+    held.let_go()
     assert [h["stage"] for h, _ in run(compute.preview)] == ["learned"]
 
 
 @pytest.mark.parametrize("changes", [{"extent": 3}, {"absorption": 5}, {"thickness": 600}])
 def test_the_learned_picture_is_left_out_where_it_does_not_hold(monkeypatch, changes):
     monkeypatch.setattr(learned, "surrogate", Oracle)
+    held.let_go()
     assert [h["stage"] for h, _ in run(compute.preview, **changes)] == ["preview"]
 
 

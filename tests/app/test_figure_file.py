@@ -41,7 +41,7 @@ def test_every_kind_of_file_holds_its_caption(patterns):
 def test_the_caption_says_what_is_drawn(patterns):
     _, caption = figure_bytes(patterns, parse_layout({**LAYOUT, "contrast": "common", "logarithmic": True}))
     for words in (
-        "SrTiO3 along [001] at 200 kV",
+        "SrTiO₃ along [001] at 200 kV",
         "reflections 000, 200, 2̅20, thickness 300 Å",
         "absorption of Thomas et al. (2024)",
         "Kirkland scattering factors",

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from app_helpers import gaas_frames
 from browser_helpers import wait_for_rest
+from dm_files import write_dm
+from test_readers import write
 
 from lacbed.app import frames
 from lacbed.app.frames import command, extract, parse_extraction, parse_frames
@@ -68,6 +70,61 @@ def test_what_is_no_series_is_refused_in_one_line(ending, content, words):
     assert "\n" not in str(caught.value)
     assert "lacbed-" not in str(caught.value)  # the folder of the copy
     assert "--" not in str(caught.value)
+
+
+def series_in(ending, tmp_path):
+    """A series in a container, as its bytes; what is damaged in the middle shows when a block is read."""
+    frames = np.random.default_rng(0).integers(0, 99, (16, 32, 32)).astype(np.uint16)
+    path = tmp_path / f"a{ending}"
+    if ending == ".h5":
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(path, "w") as file:
+            file.create_dataset("frames", data=frames, chunks=(4, 32, 32), compression="gzip")
+    elif ending == ".hspy":
+        write(path, frames)
+    elif ending == ".dm4":
+        write_dm(path, frames.astype(np.float32), 4)
+    elif ending == ".tif":
+        pytest.importorskip("tifffile").imwrite(path, frames, photometric="minisblack", compression="zlib")
+    else:
+        zarr = pytest.importorskip("zarr")
+        zarr.create_array(tmp_path / "z.zarr", data=frames, chunks=(4, 32, 32))
+        return zipped({f"z.zarr/{p.relative_to(tmp_path / 'z.zarr')}": p.read_bytes() for p in files_in(tmp_path)})
+    return path.read_bytes()
+
+
+def files_in(folder):
+    return [p for p in folder.rglob("*") if p.is_file()]
+
+
+@pytest.mark.parametrize("ending", [".npy", ".h5", ".hspy", ".dm4", ".tif", ".zip"])
+def test_damage_in_the_middle_is_one_line_or_empty_frames(ending, tmp_path, monkeypatch):
+    pytest.importorskip("rsciio")
+    monkeypatch.setattr("lacbed.experiment.extract.pipeline.extract", read_all)
+    whole = npy(np.arange(16384, dtype=np.uint16).reshape(16, 32, 32)) if ending == ".npy" else None
+    content = whole or series_in(ending, tmp_path)
+    with pytest.raises(ReadError, match="16 frames"):
+        run(ending, content)
+    rng = np.random.default_rng(1)
+    for turn in range(12):
+        damaged = bytearray(content)
+        for place in rng.integers(len(content) // 4, 3 * len(content) // 4, 8):
+            damaged[place] ^= 0xFF
+        with pytest.raises((LacbedError, ReadError)) as caught:
+            run(ending, bytes(damaged[: -len(content) // 3] if turn % 3 == 2 else damaged))
+        assert "\n" not in str(caught.value)
+        assert "lacbed-" not in str(caught.value)
+
+
+class ReadError(Exception):
+    """All frames were read, as far as they can be."""
+
+
+def read_all(series, *_, **__):
+    """In place of an extraction: reads as it does, a few frames first and then all."""
+    series.sample(5)
+    (total,) = series.map(lambda block: (np.asarray(block).sum(axis=(1, 2)),))
+    raise ReadError(f"{len(total)} frames")
 
 
 def test_arrays_that_lie_in_other_files_are_not_read(tmp_path):

@@ -129,3 +129,21 @@ def test_a_worker_that_cannot_start_is_told(monkeypatch):
             await pool.close()
 
     asyncio.run(asyncio.wait_for(run(), 120))
+
+
+def test_quick_work_takes_the_turn_that_is_free_first():
+    async def run():
+        few, many = asyncio.Semaphore(1), asyncio.Semaphore(2)
+        assert [await Pool._first_free(few, many) for _ in range(3)] == [few, many, many]
+        late, gone = (asyncio.create_task(Pool._first_free(few, many)) for _ in range(2))
+        await asyncio.sleep(0.01)
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        many.release()
+        assert await late is many
+        for turn in (few, many, many):  # none was lost or taken twice
+            turn.release()
+        assert (few._value, many._value) == (1, 2)
+
+    asyncio.run(asyncio.wait_for(run(), 60))

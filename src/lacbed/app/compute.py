@@ -31,6 +31,9 @@ SLOW_SECONDS = 4.0
 MOST_BEAMS = 2400
 """Where the search for enough beams gives up here."""
 
+DRAFT = 1e-2
+"""Tolerance of the coarse picture that comes before the exact one while the crystal is tilted."""
+
 MONTAGE_DETAIL = 64
 PIECE = 10
 """Thicknesses that are computed together, so that the page need not wait for all."""
@@ -41,10 +44,14 @@ _JUDGED = 6
 
 
 def preview(view: View, send: Send, budget: int) -> None:
-    """A picture at once: learned where that holds, else with few beams and pixels."""
+    """A picture at once: exact where a zone is kept, learned where that holds, else with few beams and pixels."""
     crystal = crystal_of(view)
     check_budget(view.pixels, 1, 1, budget)
-    if not _send_learned(crystal, view, send):
+    kept = held(view)
+    if kept is not None and kept.answers(view.thickness):
+        _send_learned(crystal, view, send)
+        _send_series(view, kept, send, (view.thickness,))
+    elif not _send_learned(crystal, view, send):
         _send_preview(crystal, view, send)
 
 
@@ -66,6 +73,45 @@ def simulate(view: View, send: Send, budget: int) -> None:
         _simulate_zone(crystal, view, send)
     else:
         _simulate_beams(crystal, view, send)
+
+
+def tilt(view: View, send: Send, budget: int) -> None:
+    """One reflection at one thickness, ever sharper: at once, coarse within `DRAFT`, then within the tolerance.
+
+    A zone that is kept answers by itself. Else the last step solves one for all reflections, as `simulate` does,
+    so that whoever chooses the zone axis has them. What the page has already (`have`) needs no preview.
+    """
+    crystal = crystal_of(view)
+    check_budget(view.pixels, 1, 1, budget)
+    kept = held(view)
+    is_quick = (kept is not None and kept.answers(view.thickness)) or view.thickness in view.have
+    if not _send_learned(crystal, view, send) and not is_quick:
+        _send_preview(crystal, view, send)
+    if kept is not None:
+        _send_series(view, kept, send, (view.thickness,))
+        return
+    if not is_covered(view):
+        _simulate_beams(crystal, replace(view, thickness_max=view.thickness_step), send)
+        return
+    _send_draft(crystal, view, send)
+    zone, there = _send_all(crystal, view, send)
+    if view.hkl not in there:
+        _send_series(view, zone, send, (view.thickness,))
+
+
+def _send_draft(crystal: Crystal, view: View, send: Send) -> None:
+    """Half the pixels within `DRAFT`, if that is less than what is asked for."""
+    from lacbed.simulation import simulate as run
+
+    settings = exact_settings(view)
+    pixels = whole_pixels(view.extent, view.detail // 2)
+    if view.tolerance >= DRAFT or pixels >= view.pixels:
+        return
+    grid = replace(settings.grid, pixels=pixels)
+    settings = replace(settings, grid=grid, thicknesses=(view.thickness,), tolerance=DRAFT)
+    start = time.perf_counter()
+    pattern = run(crystal, **_arguments(settings), progress=ticker(send, _sized("coarse picture", pixels)))
+    _send_pattern(pattern, "coarse", send, {"seconds": time.perf_counter() - start})
 
 
 def is_covered(view: View) -> bool:
@@ -264,6 +310,7 @@ def _send_preview(crystal: Crystal, view: View, send: Send) -> None:
     frame = make_frame(crystal, view.zone_axis, x_direction=view.x_direction)
     reach = montage_reach(crystal, frame, view)
     hkl: Any = ("all", round(reach, 6)) if _within(frame, view.hkl, reach) else full.hkl
+    first: tuple[float, int] | None = None  # seconds, for how many pixels
     for detail, beams in ((64, PREVIEW_BEAMS), (32, PREVIEW_BEAMS), (32, PREVIEW_BEAMS // 2)):
         pixels = whole_pixels(view.extent, min(detail, view.detail))
         settings = replace(
@@ -274,7 +321,8 @@ def _send_preview(crystal: Crystal, view: View, send: Send) -> None:
             hkl=hkl,
             dtype="float32",
         )
-        if _seconds(crystal, settings) < PREVIEW_SECONDS:
+        first = first or (_seconds(crystal, settings), pixels)  # takes a while itself, and goes for all
+        if first[0] * (pixels / first[1]) ** 2 * (beams / PREVIEW_BEAMS) ** 3 < PREVIEW_SECONDS:
             break
     start = time.perf_counter()
     pattern = run(crystal, **_arguments(settings))
@@ -312,6 +360,7 @@ def describe_pattern(pattern: xr.DataArray, stage: str, extra: dict[str, Any]) -
         "hkl": _indices(pattern),
         "crystal": attributes["crystal"],
         "zone_axis": [int(v) for v in attributes["zone_axis"]],
+        "x_direction": [int(v) for v in attributes["x_direction"]],
         "energy": float(attributes["energy"]),
         "gx": pattern["gx"].values.tolist(),
         "gy": pattern["gy"].values.tolist(),

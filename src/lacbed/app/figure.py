@@ -268,7 +268,8 @@ def caption_of(patterns: Sequence[xr.DataArray], layout: Layout, b_iso: float | 
     told = first.attrs
     formula = str(told.get("formula", ""))
     crystal = str(told["crystal"])
-    name = crystal if not formula or formula == crystal else f"{crystal} ({formula})"
+    lowered = formula.translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+    name = (lowered or crystal) if formula in ("", crystal) else f"{crystal} ({lowered})"
     zone = hkl_text(",".join(str(int(v)) for v in told["zone_axis"]))
     half = 0.5 * axis_step(first["kx"]) * first.sizes["kx"]
     mrad = 1e3 * math.asin(min(1.0, half * float(told["wavelength"])))

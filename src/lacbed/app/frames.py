@@ -215,7 +215,9 @@ def _refuse_other_files(path: Path) -> None:
     try:
         with h5py.File(path, "r") as file:
             file.visititems(look)
-    except OSError:
+    except LacbedError:
+        raise
+    except Exception:  # h5py raises anything at all on damage
         return  # reading the frames says what is damaged
 
 

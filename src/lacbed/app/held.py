@@ -63,6 +63,10 @@ class Held:
         doubled = max(0, math.ceil(math.log2(thickest / self.opened[0]) - 1e-9))
         return [self.opened[0] * 2.0**n for n in range(doubled + 1)]
 
+    def answers(self, thickness: float) -> bool:
+        """Whether a thickness needs no waves beyond those that are there."""
+        return len(self.openings(thickness)) - 1 <= len(self._levels)
+
     def every(self, thickness: float, tick: Tick | None = None) -> xr.DataArray:
         """All reflections at a thickness."""
         if thickness == self.opened[0]:

@@ -53,7 +53,7 @@ class Limits:
     job_bytes: int = 2 * 2**30
     workers: int = 2
     spare: int = 1
-    waiting: int = 16
+    waiting: int = 64
     kept_bytes: int = 512 * 2**20
     kept_seconds: float = 3600.0
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, Literal
 
 from lacbed.app.limits import KEPT_ZONES, LENGTHS_SIZE, Limits, pack, unpack_lengths
 from lacbed.errors import LacbedError
@@ -183,7 +183,7 @@ class Pool:
 
         Args:
             quick: whether the work takes a second at most; such work does not queue behind long computations, but
-                is done by the workers in reserve.
+                is done by the workers in reserve, or by others that have nothing to do.
             key: names what the work is about; a worker that has done such work before is preferred.
 
         Raises:
@@ -191,10 +191,11 @@ class Pool:
         """
         if self.is_full:
             raise BusyError("too many computations are waiting on this machine; try again in a minute")
-        turn = self._quick_turn if quick else self._turn
         self._waiting += 1
         try:
-            await turn.acquire()
+            turn = await self._first_free(self._quick_turn, self._turn) if quick else self._turn
+            if not quick:
+                await turn.acquire()
         finally:
             self._waiting -= 1
         try:
@@ -205,11 +206,39 @@ class Pool:
                 self._put(worker)
                 raise
             except BaseException:
-                self._run(self._exchange(worker, PATIENCE if not quick else 0.1))
+                self._run(self._exchange(worker, PATIENCE if worker.keys or not quick else 0.1))
                 raise
             self._put(worker)
         finally:
             turn.release()
+
+    @staticmethod
+    async def _first_free(*turns: asyncio.Semaphore) -> asyncio.Semaphore:
+        """Acquire one of several turns, whichever is free first."""
+        for turn in turns:
+            if not turn.locked():
+                await turn.acquire()
+                return turn
+        tasks = {asyncio.create_task(turn.acquire()): turn for turn in dict.fromkeys(turns)}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        except BaseException:
+            await Pool._keep_one(tasks, keep=False)
+            raise
+        taken = await Pool._keep_one(tasks, keep=True)
+        assert taken is not None
+        return taken
+
+    @staticmethod
+    async def _keep_one(tasks: dict[asyncio.Task[Literal[True]], asyncio.Semaphore], keep: bool) -> Any:
+        """Give up all turns that were taken or are waited for, but one if it is to be kept."""
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        taken = [turn for turn, end in zip(tasks.values(), ends, strict=True) if end is True]
+        for turn in taken[1:] if keep else taken:
+            turn.release()
+        return taken[0] if keep else None
 
     def _put(self, worker: Worker | WorkerError) -> None:
         self._warm.append(worker)

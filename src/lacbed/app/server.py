@@ -63,6 +63,7 @@ STATIC = (
     "structure.js",
     "tabstore.js",
     "tilt.js",
+    "under.js",
     "view.js",
     "zoom.js",
 )
@@ -77,7 +78,7 @@ HKL = "@hkl"
 BENCH = ("fit", "refine", "solve", "extract")
 SEARCHING = 0.6
 """Part of the longest computation that a search may take; the rest is for what follows from it."""
-STREAMS = ("preview", "simulate", "series", "montage")
+STREAMS = ("preview", "simulate", "series", "montage", "tilt")
 
 
 def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starlette:
@@ -169,7 +170,7 @@ async def _stream(
     quick = task == "preview"
     yield pack({"kind": "progress", "phase": "waiting for a free processor", "fraction": None})
     try:
-        if task == "simulate" and pool.is_busy:  # something to look at while others are served
+        if task in ("simulate", "tilt") and pool.is_busy:  # something to look at while others are served
             async for part in _glimpse(view, pool, results):
                 yield part
         seconds = limits.quick_seconds if quick else limits.job_seconds

@@ -122,6 +122,7 @@ def answer(request: Header, payload: bytes, send: Send) -> None:
             "simulate": compute.simulate,
             "series": compute.series,
             "montage": compute.montage,
+            "tilt": compute.tilt,
         }
         steps[task](view, send, request["budget"])
 

@@ -1,7 +1,7 @@
 // What choosing does.
 
 import { showSpots, showZone } from "./facts.js";
-import { changed, moved } from "./jobs.js";
+import { aimed, changed, moved } from "./jobs.js";
 import { markStrip, showCurve } from "./series.js";
 import { $, chosen, knobs, look, reduced, state } from "./state.js";
 
@@ -37,4 +37,4 @@ export function setCrystal({ name = "", cif = "", title = "", block = "" }) {
   changed(false, { crystal: true });
 }
 
-Object.assign(chosen, { thickness: setThickness, reflection: chooseReflection, zone: setZone });
+Object.assign(chosen, { thickness: setThickness, reflection: chooseReflection, zone: setZone, aim: aimed });

@@ -9,7 +9,7 @@ import { wireCrystals } from "./crystals.js";
 import { showCode, showSpots, showZone } from "./facts.js";
 import { save, wireDrop, wireFiles } from "./files.js";
 import { changed, complain, compute, describe, moved, say, stop } from "./jobs.js";
-import { threeOfDirection } from "./names.js";
+import { crystalName, formula, threeOfDirection } from "./names.js";
 import { thicknessOf, wireFit } from "./fit.js";
 import { wireFigure } from "./figure.js";
 import { wireFrames } from "./frames.js";
@@ -17,7 +17,7 @@ import { wireHistory } from "./history.js";
 import { wireProbe } from "./probe.js";
 import { line, showProfile } from "./profile.js";
 import { chargeWords, readCharges, readDirection } from "./reading.js";
-import { $, chosen, discs, exact, knobs, look, run, series, setSeries, shown, state } from "./state.js";
+import { $, chosen, discs, exact, knobs, look, run, samePhysics, series, setSeries, shown, state, wanted } from "./state.js";
 import { drawPotential, element } from "./structure.js";
 import { showContrast, showPicture } from "./view.js";
 import { openSearch } from "./solution.js";
@@ -270,8 +270,8 @@ function lookAt(view) {
   if (view === "pattern" || view === "discs") $("plate").setAttribute("aria-labelledby", `tab-${view}`);
   keepAddress();
   showPicture({ everything: true });
-  if (run.job && (run.job.view === "fit") === (view === "fit")) return;
-  const there = { discs: discs()?.stage === "exact", fit: shown.fit?.simulated, tilt: true, pattern: exact() && series() }[view];
+  if (run.job && (run.job.view === "fit") === (view === "fit") && (view === "fit" || samePhysics(run.job.of, wanted()))) return;
+  const there = { discs: discs()?.stage === "exact", fit: shown.fit?.simulated, tilt: run.job?.task || exact(), pattern: exact() && series() }[view];
   if (run.job?.task && there) return; // minutes of work are not given up for a look elsewhere
   if (!there) compute();
 }
@@ -296,7 +296,7 @@ function useRefined() {
   Object.assign(state, { thickness: Math.round(refined.thickness * 10) / 10, voltage: fit.voltage, b_iso: null });
   while (state.thickness > state.thickness_max) setSeries(2 * state.thickness_max);
   look.view = "pattern";
-  own([{ key: "cif 0", text: `${refined.crystal} refined (your CIF)`, name: "", cif: refined.cif, title: `${refined.crystal} refined`, block: "" }]);
+  own([{ key: "cif 0", text: `${crystalName(refined.of, refined)} refined (your CIF)`, name: "", cif: refined.cif, title: `${refined.crystal} refined`, block: "" }]);
   showLook();
   knobs.view("pattern", true);
   setCrystal(owned[0]);
@@ -307,7 +307,7 @@ function useCandidate(candidate, i) {
   const { answer } = shown.solution;
   const title = `${answer.name} candidate ${i + 1}`;
   state.b_iso = null;
-  own([{ key: "cif 0", text: `${title}, ${candidate.formula} (your CIF)`, name: "", cif: candidate.cif, title, block: "" }]);
+  own([{ key: "cif 0", text: `${title}, ${formula(candidate.formula)} (your CIF)`, name: "", cif: candidate.cif, title, block: "" }]);
   setCrystal(owned[0]);
 }
 

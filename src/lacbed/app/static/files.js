@@ -7,13 +7,14 @@ import { bringFrames, framesAmong } from "./frames.js";
 import { complain, compute, describe, stop } from "./jobs.js";
 import { halfWidth, labelOf, stem } from "./names.js";
 import { profileTable } from "./profile.js";
-import { $, busy, current, discs, exact, knobs, look, run, series, shown, snapshot, sourceOf, state } from "./state.js";
+import { $, busy, current, discs, exact, knobs, look, plain, run, series, shown, snapshot, sourceOf, state } from "./state.js";
 import { isSession, makeSession, openSession } from "./session.js";
 import { cancelSearch } from "./solve.js";
 import { allMessages, post } from "./stream.js";
 import { element } from "./structure.js";
 import { keepWork } from "./tabstore.js";
-import { tiltLabel } from "./tilt.js";
+import { tiltParts } from "./tilt.js";
+import { toFrame, zoom } from "./zoom.js";
 
 const NAMELESS = /^(crystal|structure|cif|data|download|untitled|unnamed)?$/i;
 
@@ -140,45 +141,94 @@ async function savePicture() {
   const other = now.against ?? now.beside;
   if (other) Object.assign(text, { comparison: now.against ? "B - A" : "A left, B right", A: settingsOf(other), stage_of_A: other.pattern.stage });
   if (now.cbed) text.semi_angle_mrad = now.cbed.angle;
-  const drawKept = (pen, side) => {
-    if (!now.beside) return;
+  if (zoom.times > 1) {
+    caption[1] += `; a part, enlarged ${plain(zoom.times)} times`;
+    Object.assign(text, { caption: caption.join("; "), part: { ...zoom } });
+  }
+  const drawAll = (pen, side) => {
+    pen.save(); // the part that is seen
+    pen.transform(zoom.times, 0, 0, zoom.times, ...toFrame(0, 0).map((v) => v * side));
+    pen.drawImage($("picture"), 0, 0, side, side);
     const kept = $("kept");
-    const cut = look.swipe * kept.width;
+    const cut = now.beside ? look.swipe * kept.width : 0;
     if (cut >= 1) pen.drawImage(kept, 0, 0, cut, kept.height, 0, 0, look.swipe * side, side);
-    pen.fillStyle = "#fff";
-    pen.fillRect(look.swipe * side - 1, 0, 2, side);
+    pen.restore();
+    drawMarks(pen, side);
   };
-  save(await captioned($("picture"), caption, text, drawKept), `${label.file}.png`);
+  save(await captioned($("picture"), caption, text, drawAll), `${label.file}.png`);
 }
 
-/** The stereogram as it is shown, with its caption, which is in the file as text too. */
-async function saveStereogram() {
-  const { of } = shown.facts ?? {};
-  if (!of) return;
-  const label = tiltLabel();
-  const caption = [label.title, label.subtitle];
-  const told = { caption: caption.join("; "), settings: of, stage: "stereogram" };
-  save(await captioned($("stereogram"), caption, told), `${label.file}.png`);
+/** Scale bar, lines and names over the picture, as the style sheet has them; without the probe, which goes with the pointer. */
+function drawMarks(pen, side) {
+  const over = $("overlay");
+  pen.scale(side / (over.clientWidth || side), side / (over.clientWidth || side));
+  for (const mark of over.children) {
+    if (look.view === "pattern" && /^probe/.test(mark.getAttribute("class") ?? "")) continue;
+    const style = getComputedStyle(mark);
+    const [x, y, x1, y1, x2, y2, cx, cy, r, width, height] = ["x", "y", "x1", "y1", "x2", "y2", "cx", "cy", "r", "width", "height"].map((name) => Number(mark.getAttribute(name)));
+    const paint = (value) => (value === "none" ? "transparent" : value);
+    Object.assign(pen, { globalAlpha: Number(style.opacity), strokeStyle: paint(style.stroke), fillStyle: paint(style.fill), lineWidth: parseFloat(style.strokeWidth), lineJoin: "round" });
+    if (mark.tagName === "text") {
+      Object.assign(pen, { font: `${style.fontSize} ${style.fontFamily}`, textBaseline: "alphabetic", textAlign: { middle: "center", end: "right" }[mark.getAttribute("text-anchor")] ?? "left" });
+      pen.strokeText(mark.textContent, x, y);
+      pen.fillText(mark.textContent, x, y);
+      continue;
+    }
+    pen.beginPath();
+    if (mark.tagName === "line") { pen.moveTo(x1, y1); pen.lineTo(x2, y2); }
+    if (mark.tagName === "rect") pen.rect(x, y, width, height);
+    if (mark.tagName === "circle") pen.arc(cx, cy, r, 0, 2 * Math.PI);
+    pen.fill();
+    pen.stroke();
+  }
 }
 
-/** A canvas with a caption of two lines under it as a PNG, and what it tells as text in the file. */
-async function captioned(picture, caption, told, drawOver = () => {}) {
-  const [side, foot] = [1200, 88];
-  const canvas = new OffscreenCanvas(side, side + foot);
+/** Map, pattern and crystal as they are shown, each with its caption, which is in the file as text too. */
+async function saveTilt() {
+  const parts = tiltParts();
+  if (!parts) return;
+  const { map, pattern, crystal, file } = parts;
+  const caption = [map, pattern, crystal].filter(Boolean).map((part) => part.caption.join("; "));
+  const told = { caption: caption.join(" | "), ...map.told, ...(pattern ? { pattern: pattern.told } : {}) };
+  const [side, small, gap] = [1200, 592, 16];
+  const both = new OffscreenCanvas(side + gap + small, side);
+  const pen = both.getContext("2d");
+  pen.fillStyle = getComputedStyle(document.body).backgroundColor;
+  pen.fillRect(0, 0, both.width, side);
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(map.canvas, 0, 0, side, side);
+  pen.imageSmoothingEnabled = look.smooth;
+  if (pattern) pen.drawImage(pattern.canvas, side + gap, 0, small, small);
+  pen.imageSmoothingEnabled = true;
+  if (crystal) pen.drawImage(crystal.canvas, side + gap, side - small, small, small);
+  save(await captioned(both, caption, told), `${file}.png`);
+}
+
+/** A canvas 1200 points high, or brought to it, with lines of caption under it as a PNG, and what it tells as text in the file. */
+async function captioned(picture, caption, told, drawAll = (pen, side, wide) => pen.drawImage(picture, 0, 0, wide, side)) {
+  const side = 1200;
+  const wide = Math.round((side * picture.width) / picture.height);
+  const foot = 20 + 34 * caption.length;
+  const canvas = new OffscreenCanvas(wide, side + foot);
   const pen = canvas.getContext("2d");
   const style = getComputedStyle(document.body);
   pen.fillStyle = style.backgroundColor;
-  pen.fillRect(0, 0, side, side + foot);
+  pen.fillRect(0, 0, wide, side + foot);
   pen.imageSmoothingEnabled = look.smooth;
   pen.imageSmoothingQuality = "high";
-  pen.drawImage(picture, 0, 0, side, side);
-  drawOver(pen, side);
+  pen.save();
+  pen.beginPath();
+  pen.rect(0, 0, wide, side);
+  pen.clip();
+  drawAll(pen, side, wide);
+  pen.restore();
+  pen.textAlign = "left";
   pen.fillStyle = style.color;
   pen.textBaseline = "middle";
-  pen.font = "600 28px system-ui, sans-serif";
-  pen.fillText(caption[0], 14, side + 28, side - 28);
-  pen.font = "22px system-ui, sans-serif";
-  pen.fillText(caption[1], 14, side + 62, side - 28);
+  caption.forEach((text, i) => {
+    pen.font = i ? "22px system-ui, sans-serif" : "600 28px system-ui, sans-serif";
+    pen.fillText(text, 14, side + 28 + 34 * i, wide - 28);
+  });
   const bytes = new Uint8Array(await (await canvas.convertToBlob({ type: "image/png" })).arrayBuffer());
   return new Blob([withText(bytes, "Description", JSON.stringify(told))], { type: "image/png" });
 }
@@ -239,7 +289,7 @@ export function wireFiles() {
   $("save-cif").addEventListener("click", () => {
     save(new Blob([shown.facts.cif], { type: "chemical/x-cif" }), `${stem(shown.facts.of, shown.facts)}.cif`);
   });
-  $("tilt-save").addEventListener("click", saveStereogram);
+  $("tilt-save").addEventListener("click", saveTilt);
   $("save-session").addEventListener("click", async () => {
     try {
       const { blob, name } = await makeSession();

@@ -3,7 +3,7 @@
 import { drawChart } from "./chart.js";
 import { table } from "./colormaps.js";
 import { swipePair } from "./compare.js";
-import { reflectionName, stem } from "./names.js";
+import { crystalName, reflectionName, stem } from "./names.js";
 import { bounds, digits, draw, percentiles, zncc } from "./picture.js";
 import { $, look, plain, shown } from "./state.js";
 import { element } from "./structure.js";
@@ -116,7 +116,7 @@ function zOfSeries(fit) {
 function showRefined({ refined }) {
   $("refined").hidden = !refined;
   if (!refined) return;
-  $("refined-summary").textContent = `${refined.name} refined from ${refined.crystal}: mean Z ${percent(refined.mean_Z_aligned)} when each image may shift, ${percent(refined.mean_Z)} when not; ${refined.beams} beams, ${refined.seconds.toFixed(0)} s.`;
+  $("refined-summary").textContent = `${refined.name} refined from ${crystalName(refined.of, refined)}: mean Z ${percent(refined.mean_Z_aligned)} when each image may shift, ${percent(refined.mean_Z)} when not; ${refined.beams} beams, ${refined.seconds.toFixed(0)} s.`;
   $("refined-rows").replaceChildren(
     ...refined.free.map((row) => element("tr", {}, element("th", { scope: "row" }, row.name), ...[row.start, row.text, row.unit].map((text) => element("td", {}, text)))),
   );

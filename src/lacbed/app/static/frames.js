@@ -1,8 +1,8 @@
 // Camera frames: the form of an extraction, the mean frame with its indices, and the stack that goes on as a measured one.
 
 import { table } from "./colormaps.js";
-import { indices, threeOfDirection } from "./names.js";
-import { digits, draw, percentiles } from "./picture.js";
+import { crystalName, indices, threeOfDirection } from "./names.js";
+import { digits, draw, percentiles, sharpness } from "./picture.js";
 import { numbersInto, readDirection } from "./reading.js";
 import { $, look, plain, reduced, run, shown, state } from "./state.js";
 import { element } from "./structure.js";
@@ -78,14 +78,14 @@ function askedFor() {
 }
 
 /** Take a message of an extraction; the stack becomes the measured patterns. */
-export function takeFrames({ header, payload }) {
+export function takeFrames({ header, payload, of }) {
   const { frames } = shown;
   if (!frames) return;
   if (header.kind === "looked") Object.assign(frames, { seen: header, mean: new Float32Array(payload), found: null, report: null });
   else if (header.kind === "report") frames.report = payload;
   else if (header.kind === "extracted") {
     const stack = new File([payload], `${frames.file.name.replace(/\..*$/, "")}.nc`);
-    Object.assign(frames, { found: header, stack });
+    Object.assign(frames, { found: { ...header, of }, stack });
     Object.assign(shown, { files: [stack], fit: null, solution: null });
   }
 }
@@ -98,7 +98,7 @@ export function showFrames() {
   const { file, seen, found } = frames;
   const isRunning = run.job?.task === "extract";
   $("frames-what").textContent = `${file.name}, ${megabytes(file.size)}. The crystal is the one that is chosen above, ` +
-    `${state.name || state.title}; say at which voltage and along which zone axis it was measured. The rest is found.`;
+    `${crystalName(state)}; say at which voltage and along which zone axis it was measured. The rest is found.`;
   $("frames-begin").disabled = isRunning;
   $("frames-result").hidden = !seen;
   if (!seen) return;
@@ -114,7 +114,7 @@ export function showFrames() {
 
 function foundWords(found) {
   const su = (value) => (value === null ? "" : ` ± ${digits(value, 2)}`);
-  return `${found.crystal} [${indices(found.zone_axis)}], ${plain(found.voltage)} kV: ${found.hkl.length} reflections of ${found.pixels} × ${found.pixels} pixels, ` +
+  return `${crystalName(found.of, found)} [${indices(found.zone_axis)}], ${plain(found.voltage)} kV: ${found.hkl.length} reflections of ${found.pixels} × ${found.pixels} pixels, ` +
     `half-width ${found.half_width.toFixed(4)}${su(found.half_width_uncertainty)} Å⁻¹, turned by ${digits(found.rotation, 3)}${su(found.rotation_uncertainty)}°, ` +
     `centre (${found.center.map((v) => digits(v, 2)).join(", ")}) Å⁻¹. ${found.ways} ways to index were possible; ${found.decided}.`;
 }
@@ -124,7 +124,7 @@ function paintMean({ mean, seen, found }) {
   const small = new OffscreenCanvas(size, size);
   const known = mean.filter(Number.isFinite).map((v) => Math.sqrt(Math.max(0, v))); // the discs beside the direct beam are to be seen
   draw(small, mean.map((v) => Math.sqrt(Math.max(0, v))), size, percentiles(known, 0.2), false, table(look.colours, look.inverted));
-  const side = Math.round(Math.max(300, canvas.clientWidth) * Math.min(2, devicePixelRatio || 1));
+  const side = Math.round(Math.max(300, canvas.clientWidth) * sharpness(canvas));
   if (canvas.width !== side) canvas.width = canvas.height = side;
   const pen = canvas.getContext("2d");
   pen.clearRect(0, 0, side, side);

@@ -5,7 +5,7 @@ import { showStructure } from "./facts.js";
 import { packMessage } from "./fit.js";
 import { takeFrames } from "./frames.js";
 import { takeSearch } from "./solution.js";
-import { $, busy, discs, equal, exact, keep, knobs, look, ofNone, reduced, run, samePhysics, series, shown, snapshot, state, viewOf } from "./state.js";
+import { $, busy, discs, equal, exact, keep, knobs, look, ofNone, reduced, run, samePhysics, series, shown, snapshot, state, viewOf, wanted } from "./state.js";
 import { allMessages, messages, post } from "./stream.js";
 import { keepWork } from "./tabstore.js";
 import { offerModels, showPicture } from "./view.js";
@@ -31,9 +31,17 @@ export function moved(isLive) {
   offerModels();
   if (isLive) return there && !(shown.learned && !viewOf(shown.learned)) ? undefined : preview();
   if (!there) run.refused = false;
-  else if (shown.learned && samePhysics(shown.learned.of, state) && !viewOf(shown.learned)) preview(); // the learned one
-  if (there && run.job && equal(run.job.of.hkl, state.hkl)) return undefined; // the rest is on its way
+  else if (shown.learned && samePhysics(shown.learned.of, wanted()) && !viewOf(shown.learned)) preview(); // the learned one
+  if (there && run.job && samePhysics(run.job.of, wanted()) && equal(run.job.of.hkl, wanted().hkl)) return undefined; // the rest is on its way
   return there && isWhole() ? undefined : compute();
+}
+
+/** Another zone axis comes nearest to the centre of the map that is tilted; what was begun of the one before is given up. */
+export function aimed(aim, isLive) {
+  const other = !run.aim || !equal(run.aim.uvw, aim.uvw);
+  run.aim = aim;
+  if (other && run.job && !run.job.task) stop();
+  if (other || !isLive) moved(isLive || Boolean(run.job?.task)); // minutes of work are not given up for a look elsewhere
 }
 
 /** Whether the whole series of the reflection that is looked at is there. */
@@ -52,11 +60,12 @@ export async function preview() {
   busy(1);
   do {
     run.live.again = false;
-    const of = snapshot();
+    const of = structuredClone(wanted());
+    run.live.of = of;
     try {
       for await (const message of messages(await post("/api/stream/preview", of))) take(message, of);
     } catch (error) {
-      if (samePhysics(of, state)) complain(error.message);
+      if (samePhysics(of, wanted())) complain(error.message);
     }
   } while (run.live.again);
   run.live.busy = false;
@@ -71,7 +80,7 @@ export async function compute(task = null, asked = null) {
   }
   stop();
   complain("");
-  const of = { ...snapshot(), have: series()?.parts ? series().thicknesses : [] };
+  const of = { ...structuredClone(task ? state : wanted()), have: have() };
   const mine = { controller: new AbortController(), of, view: look.view, task, asked, start: performance.now() };
   run.job = run.last = mine;
   run.refused = false;
@@ -91,7 +100,7 @@ export async function compute(task = null, asked = null) {
     finish();
     if (task) showPicture();
     if (task === "extract" && shown.frames?.found && !run.refused) return await compute(); // the stack is fitted as one that is dropped
-    if (mine.view === "discs" && look.view === "pattern") moved(false); // the series was not asked for
+    if (["discs", "tilt"].includes(mine.view) && look.view === "pattern") moved(false); // the series was not asked for
   } catch (error) {
     if (run.job !== mine) return;
     finish();
@@ -103,13 +112,22 @@ export async function compute(task = null, asked = null) {
   return undefined;
 }
 
+/** Thicknesses that need not be sent; where the map is tilted, the one of which a first picture is there or on its way. */
+function have() {
+  if (look.view !== "tilt") return series()?.parts ? series().thicknesses : [];
+  const asked = wanted();
+  const { of } = run.live;
+  const isComing = run.live.busy && samePhysics(of, asked) && equal(of.hkl, asked.hkl) && of.thickness === asked.thickness;
+  return isComing || viewOf(shown.rough) ? [asked.thickness] : [];
+}
+
 /** Send the request for what is looked at. */
 async function ask({ of, view, task: bench, asked, controller: { signal } }) {
   if (bench === "solve") return post("/api/bench/solve", packMessage({ view: of, solve: asked }, shown.files), signal);
   if (bench === "extract") return post("/api/bench/extract", packMessage({ view: of, extract: asked }, [shown.frames.file]), signal);
   if (bench === "refine") return post("/api/bench/refine", packMessage({ view: of, around: shown.fit.thickness }, shown.files), signal);
   if (view === "fit") return post("/api/bench/fit", packMessage({ view: of }, shown.files), signal);
-  const task = view === "discs" ? "montage" : exact() ? "series" : "simulate";
+  const task = view === "discs" ? "montage" : view === "tilt" ? "tilt" : exact() ? "series" : "simulate";
   return post(`/api/stream/${task}`, of, signal);
 }
 
@@ -152,7 +170,7 @@ function take({ header, payload }, of, job) {
     if (header.phase !== "searching") say(`${phase} …${remaining(job, header)}`, header.fraction);
     else say(`${phase}, ${Math.round(header.fraction * job.asked.seconds)} of at most ${job.asked.seconds} s`, header.fraction);
   } else if (header.kind === "error") {
-    refuse(header.message);
+    if (job || (samePhysics(of, wanted()) && !run.job && !exact())) refuse(header.message); // what is missing of a preview is on its way
   } else if (header.kind === "measured") {
     shown.fit = { ...header, measured: new Float32Array(payload), of: ofNone(of) };
     lookAlong(header.zone_axis);
@@ -165,7 +183,7 @@ function take({ header, payload }, of, job) {
     Object.assign(shown.fit, { series: { thicknesses: header.thicknesses, images: new Float32Array(payload) } });
     showPicture();
   } else if (job?.task === "extract") {
-    takeFrames({ header, payload });
+    takeFrames({ header, payload, of });
     if (header.kind === "extracted") keepWork();
     showPicture();
   } else if (job?.task === "solve") {
@@ -219,7 +237,7 @@ function accept(pattern) {
   if (pattern.stage === "learned") shown.learned = pattern;
   else if (pattern.stage === "exact") keep(pattern);
   else if (!(pattern.stage === "preview" && shown.rough?.stage === "coarse" && samePhysics(shown.rough.of, pattern.of))) shown.rough = pattern;
-  if (pattern.stage === "exact" && samePhysics(pattern.of, state)) {
+  if (pattern.stage === "exact" && samePhysics(pattern.of, wanted())) {
     const seconds = pattern.seconds < 10 ? pattern.seconds.toFixed(1) : pattern.seconds.toFixed(0);
     const doubt = pattern.converged === false ? " Not converged." : "";
     const series = pattern.part ? "series, " : "";

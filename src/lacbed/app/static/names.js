@@ -1,7 +1,7 @@
 // Names as crystallographers write them, and the labels of what is shown.
 
 import { digits } from "./picture.js";
-import { plain, reduced, sameCrystal, shown } from "./state.js";
+import { plain, reduced, sameCrystal, shown, state } from "./state.js";
 
 const LOW = "₀₁₂₃₄₅₆₇₈₉";
 
@@ -80,7 +80,11 @@ export function modelWords(of) {
   return words;
 }
 
-const KIND = { learned: "learned prediction", preview: "preview" };
+/** What a pattern is before it is within the tolerance that is asked for. */
+function kindOf({ stage, error }) {
+  if (stage === "coarse") return `half the pixels${error ? `, error ≈ ${digits(error, 2)}` : ""}`;
+  return { learned: "learned prediction", preview: "preview" }[stage];
+}
 
 /** Title, subtitle and file name of what is looked at: an image of `current`, or all reflections of a pattern. */
 export function labelOf(now, isDiscs = false) {
@@ -91,18 +95,37 @@ export function labelOf(now, isDiscs = false) {
     ? `CBED, semi-angle ${digits(now.cbed.angle, 3)} mrad, ${pattern.hkl.length} reflections`
     : `all reflections`;
   const what = isDiscs ? one : `reflection ${reflectionName(now.hkl, of)}`;
-  const kind = now.signed && !now.against ? "learned − exact" : KIND[pattern.stage];
+  const kind = now.signed && !now.against ? "learned − exact" : kindOf(pattern);
   const words = [what, `${plain(of.voltage)} kV`, `${plain(thickness)} Å`, ...modelWords(pattern.stage === "preview" ? { ...of, laue_zones: 0, foil_normal: null } : of)]; // which previews leave out
   if (kind) words.push(kind);
   const other = now.against ?? now.beside;
   if (other) words.push(`${now.against ? "minus" : "right of the line; on its left"} A: ${labelOf(other).title}, ${labelOf(other).subtitle}`);
-  const ending = now.against ? "-minus-A" : now.beside ? "-beside-A" : now.cbed ? "-cbed" : now.signed ? "-learned-minus-exact" : { learned: "-learned", preview: "-preview" }[pattern.stage] ?? "";
+  const ending = now.against ? "-minus-A" : now.beside ? "-beside-A" : now.cbed ? "-cbed" : now.signed ? "-learned-minus-exact" : { learned: "-learned", preview: "-preview", coarse: "-coarse" }[pattern.stage] ?? "";
   return {
     title: `${crystalName(of, pattern)}  ${zoneName(zone, of)}`,
     subtitle: words.join(", "),
-    tab: `${pattern.crystal ?? of.name ?? of.title} [${zone.join("")}] – lacbed`,
+    tab: `${crystalName(of, pattern)} [${zone.join("")}] – lacbed`,
     file: stem(of, pattern) + ending,
   };
+}
+
+/** In how far a pattern is right. */
+export function badgeOf(pattern) {
+  if (pattern.stage === "learned") return `Learned${trust(pattern)}`;
+  if (pattern.stage === "preview") return `Preview${pattern.beams ? `, ${pattern.beams} beams` : ""}`;
+  const laue = pattern.of.laue_zones ? `Laue zones 0–${pattern.of.laue_zones}` : "Laue zone 0";
+  if (pattern.stage === "coarse") return `Half the pixels, ${laue}${pattern.error ? `, error ≈ ${digits(pattern.error, 2)}` : ""}`;
+  const error = pattern.error ? `error ≈ ${digits(pattern.error, 2)}` : "converged";
+  return `Computed, ${laue}, ${pattern.converged === false ? "not converged" : error}`;
+}
+
+/** What the learned simulator expects of itself, at this thickness. */
+function trust(pattern) {
+  const near = pattern.thicknesses.findIndex((t) => Math.abs(t - state.thickness) < 1e-6);
+  const expected = pattern.expected_z[near];
+  const unsure = pattern.remarks.some((text) => text.startsWith(`${state.thickness} Å:`));
+  const said = expected === undefined ? "" : `, expects Z ≈ ${(100 * expected).toPrecision(2)} %`;
+  return `${said}${unsure ? ", outside its training range" : ""}`;
 }
 
 /** Half-width of a pattern in mrad. */

@@ -1,5 +1,8 @@
 // Intensities to colours, and what is read off them.
 
+/** Points of a canvas to a pixel of the style sheet: those of the screen, which has more of them where the page is enlarged. */
+export const sharpness = (canvas) => Math.min(2, (devicePixelRatio || 1) * (canvas.currentCSSZoom ?? 1));
+
 /** Intensities below this are rounding. */
 export const NOTHING = 1e-12;
 

@@ -1,5 +1,6 @@
 // The crystal in three dimensions, seen along the beam: spheres, bonds, edges and axes of the cell.
 
+import { sharpness } from "./picture.js";
 import { element } from "./structure.js";
 
 /** Colours of the elements from H to Cf, as Jmol and many after it have them. */
@@ -91,9 +92,8 @@ function sphere(colour, level) {
 }
 
 /** Draw the crystal turned by `turn`, as the stereogram beside it is. */
-export function drawSolid(canvas, facts, turn, cells) {
-  const ratio = Math.min(2, devicePixelRatio || 1);
-  const side = Math.max(200, Math.round(canvas.clientWidth * ratio));
+export function drawSolid(canvas, facts, turn, cells, ratio = sharpness(canvas), wide = canvas.clientWidth) {
+  const side = Math.max(200, Math.round(wide * ratio));
   if (canvas.width !== side) canvas.width = canvas.height = side;
   const { atoms, bonds, edges, reach } = build(facts, cells);
   const zoom = (0.97 * side) / 2 / reach;

@@ -2,7 +2,7 @@
 
 import { table as colourTable } from "./colormaps.js";
 import { figureOf } from "./fit.js";
-import { formula, indices, spaceGroup } from "./names.js";
+import { crystalName, formula, indices, spaceGroup } from "./names.js";
 import { digits } from "./picture.js";
 import { $, look, ofNone, plain, run, sameCrystal, shown, snapshot, state } from "./state.js";
 import { drawPotential, element } from "./structure.js";
@@ -17,7 +17,7 @@ function offerCell() {
   const { facts } = shown;
   if (own.typed || !facts || !sameCrystal(facts.of, state)) return;
   CELL.forEach((key, i) => ($(`solve-${key}`).value = String(Number(facts.cell[i].toFixed(5)))));
-  $("solve-cell-note").textContent = `The cell is that of ${facts.name}; type another, or a alone for a cubic one.`;
+  $("solve-cell-note").textContent = `The cell is that of ${crystalName(facts.of, facts)}; type another, or a alone for a cubic one.`;
 }
 
 /** Take a message of a search; the last one of each kind is kept too, for a session. */

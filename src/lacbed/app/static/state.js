@@ -58,8 +58,11 @@ export const shown = {
 /** Where the probe is, in fractions of the picture from its upper left corner. */
 export const probe = { x: 0.5, y: 0.5, pinned: false, over: false };
 
-/** What runs: the computation and the last one that was begun, the previews of a drag, a number that grows with every change, and errands on their way. */
-export const run = { job: null, last: null, live: { busy: false, again: false }, turn: 0, errands: 0, refused: false };
+/**
+ * What runs: the computation and the last one that was begun, the previews of a drag, a number that grows with every
+ * change, and errands on their way; and the zone axis `uvw` that is nearest to the centre of the tilted map `of` facts.
+ */
+export const run = { job: null, last: null, live: { busy: false, again: false, of: null }, turn: 0, errands: 0, refused: false, aim: null };
 
 /** Begin (1) or end (-1) an errand. The page is at rest, and says so to screen readers and tests, when none is left. */
 export function busy(step) {
@@ -70,8 +73,8 @@ export function busy(step) {
 /** Put values into controls, or take a tab; set when they are made. */
 export const knobs = { thickness: () => {}, thermal: () => {}, view: () => {}, all: () => {} };
 
-/** What choosing a thickness, a reflection or a zone axis in a figure does, or opening the reflection; set by act.js, so that figures need not know it. */
-export const chosen = { thickness: () => {}, reflection: () => {}, zone: () => {}, open: () => {} };
+/** What choosing a thickness, a reflection or a zone axis in a figure does, opening the reflection, or tilting the map; set by act.js, so that figures need not know it. */
+export const chosen = { thickness: () => {}, reflection: () => {}, zone: () => {}, open: () => {}, aim: () => {} };
 
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
@@ -86,6 +89,17 @@ const PHYSICS = ["extent", "absorption", "detail", "tolerance", "laue_zones", "f
 /** Whether two states differ in no more than reflection and thickness. */
 export const samePhysics = (a, b) => sameZone(a, b) && PHYSICS.every((key) => same(a[key], b[key]));
 
+/**
+ * What is asked for: the state, but while the map of directions is tilted the zone axis nearest to its centre, with
+ * the reflection and the direction of x as far as they lie in that zone.
+ */
+export function wanted() {
+  const { aim } = run;
+  if (look.view !== "tilt" || !aim || !sameZone(aim.of, state) || equal(aim.uvw, state.zone_axis)) return state;
+  const inZone = (hkl) => hkl && hkl.reduce((sum, h, i) => sum + h * aim.uvw[i], 0) === 0;
+  return { ...state, zone_axis: aim.uvw, hkl: inZone(state.hkl) ? state.hkl : [0, 0, 0], x_direction: inZone(state.x_direction) ? state.x_direction : null };
+}
+
 /** A copy of the state for what is asked with it. */
 export const snapshot = () => structuredClone(state);
 
@@ -98,7 +112,7 @@ export const equal = (a, b) => a.length === b.length && a.every((v, i) => v === 
 const near = (a, b) => Math.abs(a - b) < 1e-6;
 
 /** Place of a thickness and a reflection in a pattern, or null if it lacks them. */
-export function placeIn(pattern, hkl = state.hkl, thickness = state.thickness) {
+export function placeIn(pattern, { hkl, thickness } = wanted()) {
   const t = pattern.thicknesses.findIndex((value) => near(value, thickness));
   const g = pattern.hkl.findIndex((one) => equal(one, hkl));
   return t < 0 || g < 0 ? null : { t, g };
@@ -113,8 +127,9 @@ export function imageIn(pattern, { t, g }) {
 
 /** What a pattern shows of what is asked for: { values, size, pattern, hkl, thickness, of }, or null. */
 export function viewOf(pattern) {
-  if (!pattern || !samePhysics(pattern.of, state)) return null;
-  const place = placeIn(pattern);
+  const asked = wanted();
+  if (!pattern || !samePhysics(pattern.of, asked)) return null;
+  const place = placeIn(pattern, asked);
   if (!place) return null;
   const [hkl, thickness] = [pattern.hkl[place.g], pattern.thicknesses[place.t]];
   return { values: imageIn(pattern, place), size: pattern.pixels, pattern, hkl, thickness, of: pattern.of };
@@ -134,8 +149,10 @@ export const sourceOf = ({ pattern, thickness }) =>
   pattern.parts?.find((part) => part.thicknesses.some((t) => near(t, thickness))) ?? pattern;
 
 /** The series of the reflection that is asked for, as far as it is there. */
-export const series = () =>
-  shown.results.find((p) => p.hkl.length === 1 && samePhysics(p.of, state) && equal(p.hkl[0], state.hkl)) ?? null;
+export function series() {
+  const asked = wanted();
+  return shown.results.find((p) => p.hkl.length === 1 && samePhysics(p.of, asked) && equal(p.hkl[0], asked.hkl)) ?? null;
+}
 
 /** All reflections at the thickness that is asked for. */
 export function discs() {
@@ -181,7 +198,7 @@ export function current() {
   }
   if (found) shown.last = found;
   const now = found ?? (shown.last ? { ...shown.last, stale: true } : null);
-  return now && shown.kept && !now.signed ? compared(now, shown.kept) : now;
+  return now && shown.kept && !now.signed && look.view === "pattern" ? compared(now, shown.kept) : now;
 }
 
 /** What is looked at, B, with the picture A that was kept `beside` it or taken from it (`against`). */

@@ -2,7 +2,7 @@
 
 import { table } from "./colormaps.js";
 import { formula, reflectionName, setting, spaceGroup } from "./names.js";
-import { digits, paint, percentiles, roundLength } from "./picture.js";
+import { digits, paint, percentiles, roundLength, sharpness } from "./picture.js";
 import { equal } from "./state.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -67,7 +67,7 @@ export function showSites(body, notes, facts) {
 
 /** Draw the projected potential in the true shape of its cell, repeated, one cell outlined with its columns numbered. */
 export function drawPotential(canvas, values, potential, columns = []) {
-  const ratio = Math.min(2, window.devicePixelRatio || 1);
+  const ratio = sharpness(canvas);
   const width = (canvas.width = Math.round(canvas.clientWidth * ratio));
   const height = (canvas.height = Math.round(canvas.clientHeight * ratio));
   if (!width || !height) return; // not on the screen

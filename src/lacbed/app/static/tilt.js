@@ -1,16 +1,17 @@
 // All directions of the crystal: a stereogram of its zone axes and Bragg lines, to be turned and chosen from, and the crystal that turns with it.
 
 import { crystalName, indices, reflectionName, stem, zoneName } from "./names.js";
-import { digits } from "./picture.js";
+import { digits, sharpness } from "./picture.js";
 import { along, apply, dot, drawSolid, showElements, solidWords } from "./solid.js";
 import { $, busy, chosen, equal, plain, reduced, sameCrystal, sameZone, shown, state } from "./state.js";
 import { element } from "./structure.js";
+import { drawUnder, showUnder, underLabel, underTold } from "./under.js";
 
 const STRAIGHT = [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
 
 /** How the sphere and the crystal are turned (rows of a rotation) against which facts, and the angle in degrees from the centre of the map to its edge. */
 const view = { turn: STRAIGHT, facts: null, field: 90 };
-const [WIDEST, NARROWEST, SETTLE_MS, WORDS_MS, MOST_ATOMS] = [90, 0.5, 450, 150, 1500];
+const [WIDEST, NARROWEST, SETTLE_MS, WORDS_MS, REST_MS, MOST_ATOMS, AIMED] = [90, 0.5, 450, 150, 250, 1500, 3];
 
 const length = (v) => Math.hypot(...v);
 
@@ -86,11 +87,12 @@ function settle() {
   return requestAnimationFrame(step);
 }
 
-let poles = { of: null, most: 0, list: [] };
+let poles = { of: null, lists: new Map() };
 
 /** Zone axes with indices up to `most`, the shortest first: { uvw, at (unit vector), size in Å }. */
 function polesOf(facts, most) {
-  if (poles.of === facts && poles.most === most) return poles.list;
+  if (poles.of !== facts) poles = { of: facts, lists: new Map() };
+  if (poles.lists.has(most)) return poles.lists.get(most);
   const list = [];
   for (let u = -most; u <= most; u++) {
     for (let v = -most; v <= most; v++) {
@@ -103,8 +105,30 @@ function polesOf(facts, most) {
     }
   }
   list.sort((a, b) => a.size - b.size);
-  poles = { of: facts, most, list };
+  poles.lists.set(most, list);
   return list;
+}
+
+/** The zone axis nearest to the centre, of those with small indices and the one that is chosen. */
+function nearestAxis(of) {
+  const own = { uvw: of.zone_axis, at: along(of.stereogram.direct, of.zone_axis).map((v, _, all) => v / length(all)) };
+  const ahead = ({ at }) => dot(view.turn[2], at);
+  return polesOf(of, AIMED).reduce((best, pole) => (ahead(pole) > ahead(best) + 1e-9 ? pole : best), own).uvw;
+}
+
+let resting = null;
+
+/** The map has been turned: a first picture of what is in the centre now, and when it rests the rest. */
+function aim() {
+  if (resting === null) busy(1);
+  clearTimeout(resting);
+  const say = (isLive) => facts() && chosen.aim({ uvw: nearestAxis(shown.facts), of: shown.facts.of }, isLive);
+  say(true);
+  resting = setTimeout(() => {
+    resting = null;
+    say(false);
+    busy(-1);
+  }, REST_MS);
 }
 
 /** Where poles lie on the picture of half-side `half`: those on this side of the sphere and within the frame. */
@@ -120,10 +144,9 @@ function placed(facts, half) {
   return found;
 }
 
-/** Draw the stereogram. */
-export function drawTilt(canvas, facts) {
-  const ratio = Math.min(2, devicePixelRatio || 1);
-  const side = Math.max(240, Math.round(canvas.clientWidth * ratio));
+/** Draw the stereogram, `ratio` points to one of the screen. */
+export function drawTilt(canvas, facts, ratio = sharpness(canvas), wide = canvas.clientWidth) {
+  const side = Math.max(240, Math.round(wide * ratio));
   if (canvas.width !== side) canvas.width = canvas.height = side;
   const half = side / 2 - 2;
   const pen = canvas.getContext("2d");
@@ -138,6 +161,10 @@ export function drawTilt(canvas, facts) {
   pen.arc(0, 0, half, 0, 2 * Math.PI);
   pen.fill();
   pen.stroke();
+  pen.save();
+  pen.clip();
+  drawUnder(pen, facts, view.turn, half / Math.tan((view.field * Math.PI) / 360), ratio);
+  pen.restore();
   const labels = drawLines(pen, facts, half, ratio);
   const there = placed(facts, half);
   pen.save();
@@ -264,8 +291,28 @@ export function tiltLabel() {
   return {
     title: `${crystalName(of, shown.facts)}  ${zoneName(shown.facts.zone_axis, of)}`,
     subtitle: `stereogram of zone axes and Bragg lines, ${plain(of.voltage)} kV, ${digits(view.field, 3)}° from centre to edge`,
-    tab: `${shown.facts.name} stereogram – lacbed`,
+    tab: `${crystalName(of, shown.facts)} stereogram – lacbed`,
     file: `${stem(of, shown.facts)}-stereogram`,
+  };
+}
+
+/** What is seen in this view, for a picture of it: canvases with their captions, and what is to be told of each; null while there is nothing. */
+export function tiltParts() {
+  if (!shown.facts?.stereogram || !view.facts) return null;
+  const [label, under] = [tiltLabel(), underLabel(view.facts, view.turn)];
+  const cells = $("cells").disabled ? "1" : $("cells").value;
+  const large = (id, size, drawOn) => { // drawn anew, as sharp as the file is
+    const wide = $(id).clientWidth;
+    const canvas = new OffscreenCanvas(size, size);
+    drawOn(canvas, size / wide, wide);
+    return canvas;
+  };
+  const solid = `${crystalName(view.facts.of, view.facts)}, ${cells === "1" ? "one cell" : "2 × 2 × 2 cells"} seen along the centre of the map`;
+  return {
+    file: label.file,
+    map: { canvas: large("stereogram", 1200, (canvas, ...size) => drawTilt(canvas, view.facts, ...size)), caption: [label.title, label.subtitle], told: { settings: view.facts.of, stage: "stereogram", turn: view.turn, field_degrees: view.field } },
+    pattern: under && { canvas: $("under"), caption: [under.title, `${under.subtitle} (${under.badge})`], told: underTold(under) },
+    crystal: view.facts.drawn.length ? { canvas: large("solid", 592, (canvas, ...size) => drawSolid(canvas, view.facts, view.turn, Number(cells), ...size)), caption: [solid] } : null,
   };
 }
 
@@ -275,6 +322,7 @@ export function showTilt() {
   $("tilt-note").textContent = found ? "" : "Not yet what is asked for";
   if (!shown.facts?.stereogram) return;
   if (view.facts !== shown.facts) follow(shown.facts);
+  showUnder(shown.facts, view.turn);
   drawTilt($("stereogram"), shown.facts);
   const label = tiltLabel();
   showSolid();
@@ -324,6 +372,7 @@ export function wireTilt(show) {
     settling += 1;
     const angle = most * Math.hypot(dx, dy);
     if (angle) turnBy(dy, dx, angle);
+    aim();
     show();
   };
   const zoom = (factor) => { view.field = Math.max(NARROWEST, Math.min(WIDEST, view.field * factor)); show(); };
@@ -397,7 +446,11 @@ export function wireTilt(show) {
     if (near) $("spoken").textContent = `Nearest to the centre: ${near.uvw.join(" ")}, ${((near.away * 180) / Math.PI).toFixed(1)} degrees`;
   };
   for (const one of [canvas, solid]) one.addEventListener("keydown", onKey);
-  const reset = () => { view.field = WIDEST; settle(); };
+  const reset = () => {
+    view.field = WIDEST;
+    settle();
+    if (facts()) chosen.aim({ uvw: shown.facts.zone_axis, of: shown.facts.of }, false);
+  };
   $("tilt-out").addEventListener("click", () => zoom(1 / 0.7));
   $("tilt-in").addEventListener("click", () => zoom(0.7));
   $("tilt-reset").addEventListener("click", reset);

@@ -7,8 +7,8 @@ import { drawDiscs } from "./discs.js";
 import { showCode, showTitles, shownDiscs } from "./facts.js";
 import { showFit } from "./fit.js";
 import { showFrames } from "./frames.js";
-import { labelOf } from "./names.js";
-import { NOTHING, bounds, digits, draw, histogram, percentiles, zncc } from "./picture.js";
+import { badgeOf, labelOf } from "./names.js";
+import { NOTHING, bounds, digits, draw, histogram, percentiles, sharpness, zncc } from "./picture.js";
 import { showOverlay, showReadout } from "./probe.js";
 import { showProfile } from "./profile.js";
 import { showSeries } from "./series.js";
@@ -65,7 +65,10 @@ function paintPicture() {
   const isTilt = look.view === "tilt";
   $("fit").hidden = !isFit;
   $("tilt").hidden = !isTilt;
-  for (const id of ["plate", "readout", "thickness-card", "data-files", "tools"]) $(id).hidden = isFit || isTilt;
+  for (const id of ["plate", "readout", "data-files", "tools"]) $(id).hidden = isFit || isTilt;
+  $("thickness-card").hidden = isFit;
+  $("play").hidden = isTilt;
+  $("tilt-help").hidden = !isTilt;
   $("microscope").hidden = isFit;
   for (const id of ["take", "display"]) $(id).hidden = isTilt;
   const isCbed = isDiscs && look.semi !== null;
@@ -78,6 +81,7 @@ function paintPicture() {
   $("figure-open").hidden = isFit;
   showTitles();
   showCode();
+  if (isFit || isTilt) $("profile-card").hidden = true;
   if (isFit) {
     showFit();
     if (shown.fit) showSolution();
@@ -139,25 +143,6 @@ function differenceBadge({ pattern, against }) {
   return `B − A, both computed${error ? `, error ≈ ${digits(error, 2)}` : ""}`;
 }
 
-/** In how far a pattern is right. */
-function badgeOf(pattern) {
-  if (pattern.stage === "learned") return `Learned${trust(pattern)}`;
-  if (pattern.stage === "preview") return `Preview${pattern.beams ? `, ${pattern.beams} beams` : ""}`;
-  const laue = pattern.of.laue_zones ? `Laue zones 0–${pattern.of.laue_zones}` : "Laue zone 0";
-  if (pattern.stage === "coarse") return `Half the pixels, ${laue}`;
-  const error = pattern.error ? `error ≈ ${digits(pattern.error, 2)}` : "converged";
-  return `Computed, ${laue}, ${pattern.converged === false ? "not converged" : error}`;
-}
-
-/** What the learned simulator expects of itself, at this thickness. */
-function trust(pattern) {
-  const near = pattern.thicknesses.findIndex((t) => Math.abs(t - state.thickness) < 1e-6);
-  const expected = pattern.expected_z[near];
-  const unsure = pattern.remarks.some((text) => text.startsWith(`${state.thickness} Å:`));
-  const said = expected === undefined ? "" : `, expects Z ≈ ${(100 * expected).toPrecision(2)} %`;
-  return `${said}${unsure ? ", outside its training range" : ""}`;
-}
-
 function paintPattern(now, colours) {
   const canvas = $("picture");
   if (!now) {
@@ -182,7 +167,7 @@ function paintPattern(now, colours) {
 
 function paintDiscs(now, colours) {
   const canvas = $("picture");
-  const ratio = Math.min(2, window.devicePixelRatio || 1);
+  const ratio = sharpness(canvas);
   const side = Math.round(Math.max(300, canvas.clientWidth) * ratio);
   if (canvas.width !== side) canvas.width = canvas.height = side;
   if (!now) {

@@ -222,7 +222,13 @@ def _signal(path: Path, scan: tuple[int, int] | None) -> FrameSeries:
     """The largest signal of a file that RosettaSciIO reads, lazily."""
     try:
         module = importlib.import_module(f"rsciio.{SIGNALS[path.suffix.lower()]}")
-    except ImportError:
+    except ImportError as error:
+        missing = (error.name or "rsciio").partition(".")[0]
+        if missing != "rsciio":  # blockfiles need scikit-image, which RosettaSciIO does not bring
+            name = {"skimage": "scikit-image"}.get(missing, missing)
+            raise MissingExtraError(
+                f"{path.suffix} files need {name} beside RosettaSciIO: pip install {name}, or save as .npy or HDF5"
+            ) from None
         raise MissingExtraError(
             f'{path.suffix} files need RosettaSciIO: pip install "lacbed[extract]", or save as .npy or HDF5'
         ) from None

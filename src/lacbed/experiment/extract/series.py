@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lacbed.errors import FileFormatError, MissingExtraError
+from lacbed.errors import FileFormatError, LacbedError, MissingExtraError
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -61,7 +62,8 @@ class FrameSeries:
     def sample(self, count: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Frames from all over the series, as stored, and their numbers."""
         numbers = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64))
-        return np.asarray(self.data[numbers].compute()), numbers
+        with _reading(self.source):
+            return np.asarray(self.data[numbers].compute()), numbers
 
     def map(
         self,
@@ -78,7 +80,7 @@ class FrameSeries:
         blocks = data.to_delayed().ravel().tolist()
         ends = np.cumsum(self.data.chunks[0])
         starts = ends - self.data.chunks[0]
-        run = dask.delayed(work, pure=False)
+        run = dask.delayed(_Kept(work), pure=False)
         jobs = [
             run(block, *(values[a:b] for values in per_frame))
             for block, a, b in zip(blocks, starts, ends, strict=True)
@@ -86,10 +88,45 @@ class FrameSeries:
         parts: list[tuple[NDArray[Any], ...]] = []
         group = max(1, len(jobs) // 20)
         for first in range(0, len(jobs), group):  # in groups, so that progress shows and nothing piles up
-            parts += dask.compute(*jobs[first : first + group])
+            with _reading(self.source):
+                done = dask.compute(*jobs[first : first + group])
+            for part in done:
+                if isinstance(part, Exception):
+                    raise part
+                parts.append(part)
             if tick is not None:
                 tick(min(1.0, (first + group) / len(jobs)))
         return tuple(np.concatenate([part[i] for part in parts]) for i in range(len(parts[0])))
+
+
+class _Kept:
+    """A function that returns what it raises, so that it is not taken for an error of reading."""
+
+    def __init__(self, work: Callable[..., Any]) -> None:
+        self._work = work
+
+    def __call__(self, *values: Any) -> Any:
+        try:
+            return self._work(*values)
+        except Exception as error:
+            return error
+
+
+@contextmanager
+def _reading(source: str) -> Iterator[None]:
+    """Turn what readers raise when a block is read, which is anything at all, into a line that names the source.
+
+    Raises:
+        FileFormatError: in place of it.
+    """
+    try:
+        yield
+    except (LacbedError, MemoryError):
+        raise
+    except Exception:
+        raise FileFormatError(
+            f"cannot read the frames of {source!r}: a part of it is damaged or missing; copy it again"
+        ) from None
 
 
 def as_series(
