@@ -7,11 +7,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from browser_helpers import PROGRAMS, SILICON
+from browser_helpers import PROGRAMS, SILICON, wait_for_exact
 
 
 @pytest.fixture(scope="session")
@@ -59,13 +60,47 @@ LOOK = {"viewport": {"width": 1440, "height": 900}, "reduced_motion": "reduce"}
 @pytest.fixture
 def open_page(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
     """Opens the page in a session of its own; at the end nothing may have gone wrong or outside."""
+    with pages(chromium, address) as open_one:
+        yield open_one
+
+
+@pytest.fixture(scope="module")
+def first_page(request: pytest.FixtureRequest, chromium: Any, address: str) -> Iterator[tuple[Any, str]]:
+    """A page that the tests of a file share, with what the file names in `SAME` or silicon, and its address."""
+    with pages(chromium, address) as open_one:
+        page = open_one(getattr(request.module, "SAME", SILICON))
+        wait_for_exact(page)
+        yield page, page.url
+
+
+@pytest.fixture
+def same_page(first_page: tuple[Any, str]) -> Any:
+    """The shared page, as its link opens it whatever the test before it did."""
+    page, home = first_page
+    if page.url != home:
+        page.evaluate(FOLLOW, home.partition("#")[2])
+        wait_for_exact(page)
+    return page
+
+
+FOLLOW = """(hash) => new Promise((done) => {
+  addEventListener("hashchange", done, { once: true });
+  location.hash = hash;
+})"""
+
+
+@contextmanager
+def pages(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
+    """Opens pages, and closes them at the end."""
     contexts: list[Any] = []
     problems: list[str] = []
     hosts: set[str] = set()
 
-    def open_one(place: str = SILICON, **look: Any) -> Any:
+    def open_one(place: str = SILICON, steps: int = 10, **look: Any) -> Any:
         context = chromium.new_context(**LOOK | look)
         contexts.append(context)
+        if steps != STEPS:
+            context.route("**/static/state.js", lambda route: shorten(route, steps))
         page = context.new_page()
         page.set_default_timeout(240_000)
         page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
@@ -79,3 +114,16 @@ def open_page(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
         context.close()
     assert hosts <= {urlsplit(address).netloc, ""}  # "" are blobs made in the page
     assert [p for p in problems if "status of 400" not in p] == []
+
+
+STEPS = 100
+"""Thicknesses of a series on the page, of which most tests need a few."""
+
+
+def shorten(route: Any, steps: int) -> None:
+    """Give the page series of so many thicknesses."""
+    answer = route.fetch()
+    before = answer.text()
+    after = before.replace(f"last / {STEPS};", f"last / {steps};")
+    assert after != before
+    route.fulfill(response=answer, body=after)

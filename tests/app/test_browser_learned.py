@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from browser_helpers import SILICON, pixels, type_in, wait_for_exact, wait_for_rest
+from browser_helpers import pixels, type_in, wait_for_exact, wait_for_rest
 
 import lacbed
 from lacbed.app.limits import pack
@@ -12,9 +12,8 @@ from lacbed.app.limits import pack
 pytestmark = pytest.mark.browser
 
 
-def test_the_learned_picture_and_the_exact_one_beside_each_other(open_page):
-    page = open_page(SILICON)
-    wait_for_exact(page)
+def test_the_learned_picture_and_the_exact_one_beside_each_other(same_page):
+    page = same_page
     ramp = np.linspace(0, 1, 16, dtype="<f4").repeat(16)
     header = {
         "kind": "pattern",

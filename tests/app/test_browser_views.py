@@ -10,11 +10,12 @@ import lacbed
 
 pytestmark = pytest.mark.browser
 
-SRTIO3 = "#crystal=SrTiO3&g=2&t=300&n=32&tmax=300"
+SAME = "#crystal=SrTiO3&g=2&t=300&n=32&tmax=300"
 
 
-def test_cbed_is_what_the_engine_assembles(open_page, tmp_path):
-    page = open_page(SRTIO3 + "&view=discs")
+def test_cbed_is_what_the_engine_assembles(same_page, tmp_path):
+    page = same_page
+    page.click("#tab-discs")
     wait_for_rest(page)
     page.check("#true-size")
     type_in(page, "#semi-number", "4,5")
@@ -47,9 +48,8 @@ def test_cbed_is_what_the_engine_assembles(open_page, tmp_path):
     assert page.get_attribute("#tab-pattern", "aria-selected") == "true"
 
 
-def test_a_and_b_by_swipe_and_difference(open_page):
-    page = open_page(SRTIO3)
-    wait_for_exact(page)
+def test_a_and_b_by_swipe_and_difference(same_page):
+    page = same_page
     page.click("#keep")
     wait_for_rest(page)
     assert "300 Å" in page.inner_text("#kept-name")
@@ -98,7 +98,7 @@ def test_a_and_b_by_swipe_and_difference(open_page):
 
 
 def test_the_line_is_dragged_and_moved_by_keys(open_page):
-    page = open_page(SRTIO3)
+    page = open_page(SAME)
     wait_for_exact(page)
     page.click("#keep")
     wait_for_rest(page)

@@ -238,25 +238,26 @@ def test_ctrl_c(lacbed, monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-def test_termination_while_writing_leaves_nothing(tmp_path):
+def test_termination_while_writing_leaves_nothing(two, tmp_path):
+    before = sorted(tmp_path.iterdir())
     code = (
         "import sys, time, lacbed.patterns.formats.npz as npz\nfrom lacbed.cli import main\n"
         "def slow(array, path):\n    path.write_bytes(b'half')\n"
         "    print('writing', flush=True)\n    time.sleep(60)\n"
         "npz.write = slow\n"
-        "sys.exit(main(['simulate', 'Si', '--pixels', '4', '--beams', '9', '-o', 'a.npz']))"
+        "sys.exit(main(['cbed', 'a.nc', '--semi-angle', '3', '-o', 'c.npz']))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "writing\n"
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.iterdir())) == len(before) + 1
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 143
     assert errors.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_the_progress_bar_comes_late(monkeypatch):

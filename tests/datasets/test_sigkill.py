@@ -14,7 +14,7 @@ from lacbed.datasets.manifest import read_manifest
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-def test_killed_and_started_again(built, contents, catalog, tmp_path):
+def test_killed_and_started_again(built, contents, catalog, tmp_path, lacbed):
     config, folder = tmp_path / "cheap.toml", tmp_path / "data.zarr"
     values = CHEAP.to_dict() | {"absorption": "none"}
     config.write_text("".join(f"{name} = {_toml(value)}\n" for name, value in values.items()))
@@ -35,14 +35,14 @@ def test_killed_and_started_again(built, contents, catalog, tmp_path):
     first = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     journal = folder / "journal.jsonl"
     _until(lambda: journal.exists() and journal.stat().st_size > 0)
-    workers = _children(first.pid)
+    workers = _offspring(first.pid)
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert workers
     _until(lambda: not any(map(_runs, workers)))
     assert read_manifest(folder) is None
-    done = subprocess.run([*command[:-1], "1"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    code, _, errors = lacbed(*words[:-1], "1")
+    assert (code, errors) == (0, "")
     assert contents(folder) == contents(built[0])
     assert read_manifest(folder)["files"] == built[1].manifest["files"]
 
@@ -58,12 +58,13 @@ def _until(condition, seconds=120):
         time.sleep(0.005)
 
 
-def _children(pid):
+def _offspring(pid):
+    """Children, and their children."""
     found = []
     for task in os.listdir(f"/proc/{pid}/task"):
         with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as stream:
             found += [int(child) for child in stream.read().split()]
-    return found
+    return found + [further for child in found for further in _offspring(child)]
 
 
 def _runs(pid):

@@ -105,9 +105,9 @@ class Refinement:
     """Thickness, B and blur of GaAs against eight small images."""
 
     def __init__(self, place: Path) -> None:
-        stack = 1e3 * exact_stack(absorption=None, beams=30, finer=1)[:, 5:17, 5:17]
+        stack = 1e3 * exact_stack(absorption=None, beams=30, finer=1)[:, 7:15, 7:15]
         self.experiment = write_folder(
-            place / "experiment", pattern_to_images(stack, "-x+y"), half_width_inv_A=HALF_WIDTH * 12 / 22
+            place / "experiment", pattern_to_images(stack, "-x+y"), half_width_inv_A=HALF_WIDTH * 8 / 22
         )
 
     def work(self, folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -81,14 +80,3 @@ def test_the_symmetric_config_is_the_poster_s_but_for_the_two_switches() -> None
     seed, symmetric = load_config("vae-seed").to_dict(), load_config("vae-symmetric").to_dict()
     assert symmetric["model"] == seed["model"] | {"one_origin": True, "symmetric": True}
     assert {**symmetric, "model": seed["model"]} == seed
-
-
-def test_it_goes_into_onnx(tmp_path) -> None:
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    from lacbed.learn.checkpoint import LoadedModel
-    from lacbed.learn.export import TOLERANCE, export_onnx
-
-    torch.manual_seed(0)
-    model = build_model(SYMMETRIC).eval()
-    assert export_onnx(LoadedModel(model, {}, {}), tmp_path / "model.onnx") <= TOLERANCE

@@ -9,11 +9,12 @@ import time
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from pathlib import Path
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
 import torch
+import train_script
 from synthetic import SyntheticData, small_config
 
 from lacbed.errors import FileFormatError, SettingError, TrainingError
@@ -23,8 +24,6 @@ from lacbed.learn.config import TrainingSettings, config_from_dict
 from lacbed.learn.data import hold, pick
 from lacbed.learn.models import build_model
 from lacbed.learn.train import learning_rate, train
-
-SCRIPT = Path(__file__).parent / "train_script.py"
 
 
 def _train(folder, name="unet", resume=False, count=13, **training):
@@ -74,31 +73,20 @@ def test_more_epochs_after_resuming_equal_one_run(tmp_path, name):
         assert _same(_weights(tmp_path / "whole", group), _weights(tmp_path / "parts", group))
 
 
-def _run(*words, **kind):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, str(SCRIPT), *map(str, words)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **kind,
-    )
-
-
 def test_killed_and_resumed_equals_uninterrupted(tmp_path):
     """SIGKILL after a checkpoint in the middle of an epoch, twice."""
     training, validation = SyntheticData(13), SyntheticData(5, 100)
     config = config_from_dict(small_config("unet", augment=True, clip=1.0))
     train(config, training, validation, tmp_path / "whole")
-    folder, words = tmp_path / "killed", []
+    folder, context = tmp_path / "killed", get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo"])  # the optimizer imports it
     for wanted in (2, 5):
-        process = _run(folder, "unet", *words, "slow")
+        process = context.Process(target=train_script.main, args=(folder, wanted > 2, train_script.Slow))
+        process.start()
         _wait_for_step(folder, wanted, process)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        words = ["resume"]
-        assert process.returncode == -signal.SIGKILL
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         checkpoint.load_model(folder)  # what is there is whole
     train(config, training, validation, folder, resume=True)
     assert _curve(folder) == _curve(tmp_path / "whole")
@@ -108,23 +96,21 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
 
 def _wait_for_step(folder, wanted, process):
     deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and process.is_alive():
         path = folder / "checkpoint.safetensors"
         if path.exists():
             record = read_tensors(path, checkpoint.CHECKPOINT)[1]
             if record["progress"]["step"] >= wanted:
                 return
         time.sleep(0.02)
-    pytest.fail(
-        f"no checkpoint of step {wanted}: {process.communicate()[1] if process.poll() is not None else ''}"
-    )
+    pytest.fail(f"no checkpoint of step {wanted}; exit code {process.exitcode}")
 
 
 def test_two_processes_equal_one(tmp_path):
-    config = config_from_dict(small_config("unet", augment=True, clip=1.0))  # as in SCRIPT
+    config = config_from_dict(small_config("unet", augment=True, clip=1.0))  # as in the script
     train(config, SyntheticData(13), SyntheticData(5, 100), tmp_path / "one")
     words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
-    words += ["--rdzv-endpoint", "localhost:0", str(SCRIPT), str(tmp_path / "two"), "unet"]
+    words += ["--rdzv-endpoint", "localhost:0", train_script.__file__, str(tmp_path / "two")]
     two = subprocess.run(
         [sys.executable, *words],
         env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -1,6 +1,5 @@
-"""Train on synthetic data in a process of its own: train_script.py FOLDER NAME [resume] [slow]."""
+"""Train on synthetic data in a process of its own: train_script.py FOLDER."""
 
-import json
 import sys
 import time
 
@@ -11,21 +10,21 @@ from lacbed.learn.config import config_from_dict
 from lacbed.learn.distributed import processes
 from lacbed.learn.train import train
 
-if __name__ == "__main__":
-    folder, name, *words = sys.argv[1:]
+
+class Slow(SyntheticData):
+    """Gives time to be killed in."""
+
+    def __getitem__(self, index):
+        time.sleep(0.05)
+        return super().__getitem__(index)
+
+
+def main(folder, resume=False, training=SyntheticData):
     torch.set_num_threads(1)
-    config = config_from_dict(small_config(name, augment=True, clip=1.0))
-    pause = 0.05 if "slow" in words else 0.0
-    training = SyntheticData(13)
-    if pause:
-
-        class Slow(SyntheticData):
-            def __getitem__(self, index):
-                time.sleep(pause)
-                return super().__getitem__(index)
-
-        training = Slow(13)
+    config = config_from_dict(small_config("unet", augment=True, clip=1.0))
     with processes("cpu") as ranks:
-        ended = train(config, training, SyntheticData(5, 100), folder, ranks=ranks, resume="resume" in words)
-    if ranks.is_first:
-        sys.stdout.write(json.dumps(ended.validation) + "\n")
+        train(config, training(13), SyntheticData(5, 100), folder, ranks=ranks, resume=resume)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -68,9 +68,13 @@ class _Bonded:
     lengths: tuple[float, ...]
 
 
-@cache
 def all_candidates(prototypes: frozenset[str] = frozenset(PROTOTYPES)) -> tuple[Candidate, ...]:
     """Every structure of some prototypes that can be generated, each once, in a fixed order."""
+    return _candidates(prototypes)  # for the cache, an argument left out is not the same as its default
+
+
+@cache
+def _candidates(prototypes: frozenset[str]) -> tuple[Candidate, ...]:
     every: list[_Bonded | Candidate] = [*_ionic(prototypes), *_covalent(), *_metallic()]
     every = [one for one in every if one.prototype in prototypes]
     bonded = [one for one in every if isinstance(one, _Bonded)]

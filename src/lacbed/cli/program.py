@@ -7,9 +7,10 @@ Ctrl-C, 143 stopped by SIGTERM.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -98,6 +99,12 @@ def _root(
         typer.echo(context.get_help())
 
 
+@functools.cache
+def _tree() -> Callable[..., Any]:
+    """The tree of the commands, read from the signatures once a process: that takes longer than most commands."""
+    return typer.main.get_command(app)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors are printed in one line on stderr.
 
@@ -107,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     undo = listen()
     try:
         words = None if arguments is None else list(arguments)
-        outcome = app(args=words, prog_name="lacbed", standalone_mode=False)
+        outcome = _tree()(args=words, prog_name="lacbed", standalone_mode=False)
         sys.stdout.flush()
         code = outcome if isinstance(outcome, int) else 0
     except (KeyboardInterrupt, typer.Abort):

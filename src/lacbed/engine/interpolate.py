@@ -126,11 +126,11 @@ def mend(
     while done < min(len(order), most) and (left > enough or not done):
         if doubts[order[done]] < (0.1 if done else SERIOUS) * enough:
             break
-        some = order[done : done + portion]
+        some = order[done : min(done + portion, most)]
         found = solve(some)
         wrong = differences(values[:, :, some], found)
         values[:, :, some] = found
-        done, portion = done + portion, 2 * portion
+        done, portion = done + len(some), 2 * portion
         below = off[known <= doubts[some[-1]]]
         left = float(np.concatenate([wrong[len(wrong) // 2 :], below]).max())
     return left

@@ -6,7 +6,8 @@ What is done:
    matrices of all q in them to second order (`lacbed.engine.model`).
 2. A lattice of tilts, close enough to interpolate the amplitudes (`lacbed.engine.interpolate`), or the pixels
    themselves if they share fewer matrices. Tilts that lattice translations, symmetry or reciprocity make equal are
-   solved once (`lacbed.engine.orbits`, `lacbed.engine.propagate`).
+   solved once (`lacbed.engine.orbits`, `lacbed.engine.propagate`). Pixels where interpolation is doubtful are
+   solved themselves.
 3. At tilts that are neither nodes nor special the intensities are compared with those of more waves without any
    interpolation. Waves and nodes are added until they agree.
 
@@ -63,6 +64,9 @@ _TRIES = 8
 
 _DOUBTED = 8
 """Tilts, and those that symmetry makes of them, that are solved first where interpolation is most doubtful."""
+
+_MENDED = 0.6
+"""The most that are solved in this way, as a part of the matrices of all nodes; beyond it nodes are closer."""
 
 _SLANTED = 4
 """Of the highest checks that say what is neglected in a tilted foil."""
@@ -397,7 +401,7 @@ class Zone:
             off,
             lambda some: solved(self._wanted(basis, request, request.tilts[some])),
             _DOUBTED * len(self._operations),
-            len(request.tilts) // 8,
+            int(_MENDED * len(coarse.orbits.points) * len(self._operations)),
             enough,
         )
         return values, difference, f", interpolated from {len(coarse.orbits.points)} matrices"
