@@ -210,8 +210,8 @@ def polynomial(coefficients: Tensor, q: Tensor) -> Tensor:
     """The value at every q of a polynomial with the first of `POWERS`: (3, 6 or 10, ...), (n, 2) to (n, ...)."""
     x, y = q.unbind(dim=1)
     powers = [torch.ones_like(x), x, y, x * x, x * y, y * y, x**3, x * x * y, x * y * y, y**3]
-    powers = torch.stack(powers[: len(coefficients)], dim=1).to(coefficients.dtype)
-    found: Tensor = torch.tensordot(powers, coefficients, dims=1)
+    table = torch.stack(powers[: len(coefficients)], dim=1).to(coefficients.dtype)
+    found: Tensor = torch.tensordot(table, coefficients, dims=1)
     return found
 
 
