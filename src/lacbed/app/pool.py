@@ -230,7 +230,9 @@ class Pool:
         return taken
 
     @staticmethod
-    async def _keep_one(tasks: dict[asyncio.Task[Literal[True]], asyncio.Semaphore], keep: bool) -> asyncio.Semaphore | None:
+    async def _keep_one(
+        tasks: dict[asyncio.Task[Literal[True]], asyncio.Semaphore], keep: bool
+    ) -> asyncio.Semaphore | None:
         """Give up all turns that were taken or are waited for, but one if it is to be kept."""
         for task in tasks:
             task.cancel()
