@@ -9,6 +9,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,20 +22,28 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 
 
+class Outcome(NamedTuple):
+    """What came of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
 @pytest.fixture
 def lacbed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
-    """Runs `lacbed WORDS` in an empty folder: exit code, output, errors."""
+) -> Callable[..., Outcome]:
+    """Runs `lacbed WORDS` in an empty folder and in this process."""
     from lacbed.cli import main  # most tests need no command line
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
 
-    def run(*words: object) -> tuple[int, str, str]:
+    def run(*words: object) -> Outcome:
         capsys.readouterr()
         code = main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return Outcome(code, *capsys.readouterr())
 
     return run
 

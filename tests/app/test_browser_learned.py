@@ -116,8 +116,9 @@ def test_choosing_a_disc_does_not_lose_the_answer_that_is_on_its_way(held):
     page.click("#picture")  # the disc of 000, still at 200 kV
     assert page.get_attribute("#plate", "aria-busy") == "true"
     assert "200 kV" in page.inner_text("#subtitle")
-    page.wait_for_function("() => document.getElementById('badge').hidden")
-    assert page.locator("#copy").is_disabled()
+    page.wait_for_function(
+        "() => document.getElementById('badge').hidden && document.getElementById('copy').disabled"
+    )
     waiting.pop().continue_()
     wait_for_exact(page)
     assert "energy=100000" in page.inner_text("#code")

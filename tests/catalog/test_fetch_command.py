@@ -5,28 +5,20 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from lacbed.catalog.files import metadata_of, read_catalog
-from lacbed.cli import main
 
 web = pytest.importorskip("lacbed.catalog.fetch.web", exc_type=ImportError)
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def run(monkeypatch, lacbed):
     monkeypatch.setattr(web, "BACKOFF", 0.001)
-
-    def call(*words):
-        capsys.readouterr()
-        code = main(["catalog", "fetch", *map(str, words)])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+    return partial(lacbed, "catalog", "fetch")
 
 
 @pytest.fixture(scope="module")

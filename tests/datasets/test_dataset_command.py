@@ -2,11 +2,11 @@
 
 import json
 import re
+from functools import partial
 
 import pytest
 
 from lacbed.catalog.files import table_of, write_catalog
-from lacbed.cli import main
 from lacbed.datasets import workers
 from lacbed.errors import SettingError
 
@@ -21,20 +21,12 @@ max_beams = 400
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys, catalog):
+def run(tmp_path, monkeypatch, lacbed, catalog):
     """Run `lacbed dataset WORDS` in a folder with a catalogue and a config, computing in this process."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(workers, "processes", lambda count, memory, device: workers.here(device))
     (tmp_path / "c.parquet").write_bytes(catalog.read_bytes())
     (tmp_path / "cheap.toml").write_text(CONFIG)
-
-    def call(*words):
-        capsys.readouterr()
-        code = main(["dataset", *(str(word) for word in words)])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+    return partial(lacbed, "dataset")
 
 
 def test_from_catalogue_to_picture(run, tmp_path):
