@@ -15,7 +15,9 @@ LOOKS = {
     "dark": (LAPTOP, {"color_scheme": "dark"}),
     "forced colours": (LAPTOP, {"forced_colors": "active"}),
     "narrow": ({"width": 390, "height": 844}, {"color_scheme": "dark"}),
+    "narrow and light": ({"width": 390, "height": 844}, {"color_scheme": "light"}),
     "4K": ({"width": 3840, "height": 2160}, {"color_scheme": "light"}),
+    "4K and dark": ({"width": 3840, "height": 2160}, {"color_scheme": "dark"}),
     "zoomed to 200 %": ({"width": 683, "height": 384}, {"color_scheme": "light"}),
 }
 RUN = """async () => (await axe.run(document, { resultTypes: ["violations"] })).violations

@@ -108,6 +108,14 @@ def test_tilted_foils_and_laue_zones_are_held(more, covered):
     assert compute.is_covered(view) == covered
 
 
+def test_a_kept_zone_answers_no_reflection_of_another_laue_zone():
+    more = {"laue_zones": 1, "detail": 16, "tolerance": 0.05, "thickness_max": 300}
+    run(compute.simulate, **more)
+    assert held.held(parse_view(SMALL | more)) is not None
+    assert [h for h, _ in run(compute.preview, **more, hkl=[2, 2, 0]) if h["kind"] == "result"], "kept, and answers"
+    assert not [h for h, _ in run(compute.preview, **more, hkl=[1, 1, 1]) if h["kind"] != "progress"]
+
+
 def test_slow_pictures_come_in_two_steps(monkeypatch):
     monkeypatch.setattr(compute, "SLOW_SECONDS", 0.0)
     monkeypatch.setattr(compute, "PREVIEW_SECONDS", 0.0)

@@ -147,3 +147,23 @@ def test_quick_work_takes_the_turn_that_is_free_first():
         assert (few._value, many._value) == (1, 2)
 
     asyncio.run(asyncio.wait_for(run(), 60))
+
+
+@pytest.mark.parametrize("steps", range(7))
+def test_no_turn_is_lost_when_whoever_waits_goes_just_after_a_release(steps):
+    async def run():
+        few, many = asyncio.Semaphore(0), asyncio.Semaphore(0)
+        waiter = asyncio.create_task(Pool._first_free(few, many))
+        await asyncio.sleep(0.01)
+        few.release()
+        many.release()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        waiter.cancel()
+        (taken,) = await asyncio.gather(waiter, return_exceptions=True)
+        await asyncio.sleep(0.01)
+        if isinstance(taken, asyncio.Semaphore):
+            taken.release()
+        assert (few._value, many._value) == (1, 1)
+
+    asyncio.run(asyncio.wait_for(run(), 60))

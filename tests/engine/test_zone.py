@@ -122,6 +122,24 @@ def test_what_interpolation_misses_is_known(turn: float) -> None:
     assert doubt(nodes, np.ones((1, 1, len(nodes.tilts)), dtype=complex), tilts).max() < 1e-5
 
 
+def test_what_interpolation_misses_beside_a_line_is_known() -> None:
+    """A narrow line on a smooth wave: the modulus changes from node to node."""
+    tilts = np.random.default_rng(0).uniform(-0.2, 0.2, (2000, 2))
+    nodes = node_lattice(np.eye(2), tilts, (40, 40), ORDER, None)
+
+    def wave(at: np.ndarray) -> np.ndarray:
+        x, y = 40.0 * at.T
+        line = 0.3 * np.exp(1j * math.pi * 0.7 * x - (x / 3.0) ** 2)
+        return np.asarray(np.exp(0.4j * (x + y)) + line)[None, None]
+
+    stencil = nodes.stencil(tilts, ORDER)
+    found = stencil.matrix(stencil.weights, len(nodes.tilts)) @ wave(nodes.tilts)[0, 0]
+    wrong = np.abs(np.abs(found) ** 2 - np.abs(wave(tilts)[0, 0]) ** 2)
+    told, worst = doubt(nodes, wave(nodes.tilts), tilts), np.argsort(wrong)[-300:]
+    assert (told[worst] / wrong[worst]).min() > 0.4
+    assert wrong[np.argsort(told)[:1000]].max() < 0.7 * wrong.max()
+
+
 def test_what_is_off_most_is_put_right() -> None:
     truth = np.random.default_rng(0).uniform(0.0, 1.0, (2, 3, 500))
     wrong = np.where(np.arange(500) % 50 == 7, 0.2, 1e-3)
@@ -152,6 +170,12 @@ def test_flux_is_conserved_without_absorption() -> None:
     zone = Zone(Crystal.named("Cu"), (1, 1, 1), 100e3, tolerance=1e-3)
     pattern = zone.pattern((350.0,), TiltGrid(5, semi_angle=12.0), ("all", 3.2))
     assert np.abs(pattern.values.sum(axis=1) - 1.0).max() < 3e-3
+
+
+def test_a_zone_refuses_reflections_of_other_laue_zones() -> None:
+    zone = Zone(Crystal.named("Si"), (0, 0, 1), laue_zones=1, tolerance=1e-2)
+    with pytest.raises(SettingError, match=r"own Laue zone, which \(1, 1, 1\) is not"):
+        zone.pattern((300.0,), TiltGrid(4, semi_angle=4.0), ((0, 0, 0), (1, 1, 1)))
 
 
 def test_a_zone_reaches_further_when_asked() -> None:

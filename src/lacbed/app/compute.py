@@ -47,7 +47,7 @@ def preview(view: View, send: Send, budget: int) -> None:
     """A picture at once: exact where a zone is kept, learned where that holds, else with few beams and pixels."""
     crystal = crystal_of(view)
     check_budget(view.pixels, 1, 1, budget)
-    kept = held(view)
+    kept = held(view) if is_covered(view) else None
     if kept is not None and kept.answers(view.thickness):
         _send_learned(crystal, view, send)
         _send_series(view, kept, send, (view.thickness,))
@@ -83,7 +83,7 @@ def tilt(view: View, send: Send, budget: int) -> None:
     """
     crystal = crystal_of(view)
     check_budget(view.pixels, 1, 1, budget)
-    kept = held(view)
+    kept = held(view) if is_covered(view) else None
     is_quick = (kept is not None and kept.answers(view.thickness)) or view.thickness in view.have
     if not _send_learned(crystal, view, send) and not is_quick:
         _send_preview(crystal, view, send)
@@ -302,10 +302,15 @@ def _seconds(crystal: Crystal, settings: Settings) -> float:
 
 
 def _send_preview(crystal: Crystal, view: View, send: Send) -> None:
-    """All reflections, or the one that is looked at, with as many pixels as half a second allows."""
+    """All reflections, or the one that is looked at, with as many pixels as half a second allows.
+
+    It has one Laue zone; a reflection of another has no preview.
+    """
     from lacbed.geometry.frame import make_frame
     from lacbed.simulation import simulate as run
 
+    if sum(h * u for h, u in zip(view.hkl, view.zone_axis, strict=True)):
+        return
     full = replace(exact_settings(view), laue_zones=0, foil_normal=None)
     frame = make_frame(crystal, view.zone_axis, x_direction=view.x_direction)
     reach = montage_reach(crystal, frame, view)
@@ -321,7 +326,7 @@ def _send_preview(crystal: Crystal, view: View, send: Send) -> None:
             hkl=hkl,
             dtype="float32",
         )
-        first = first or (_seconds(crystal, settings), pixels)  # takes a while itself, and goes for all
+        first = first or (_seconds(crystal, settings), pixels)  # is slow itself; scales for the others
         if first[0] * (pixels / first[1]) ** 2 * (beams / PREVIEW_BEAMS) ** 3 < PREVIEW_SECONDS:
             break
     start = time.perf_counter()

@@ -9,7 +9,8 @@ import sys
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 from lacbed.app.limits import KEPT_ZONES, LENGTHS_SIZE, Limits, pack, unpack_lengths
 from lacbed.errors import LacbedError
@@ -18,6 +19,12 @@ Header = dict[str, Any]
 
 PATIENCE = 5.0
 """Seconds that a worker may take to give up its work before it is ended."""
+
+
+def _give_back(turn: asyncio.Semaphore, waiter: asyncio.Task[Any]) -> None:
+    """Release a turn that was taken although its waiter was to be cancelled."""
+    if not waiter.cancelled():
+        turn.release()
 
 
 class BusyError(LacbedError):
@@ -220,27 +227,16 @@ class Pool:
                 await turn.acquire()
                 return turn
         tasks = {asyncio.create_task(turn.acquire()): turn for turn in dict.fromkeys(turns)}
+        kept = None
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        except BaseException:
-            await Pool._keep_one(tasks, keep=False)
-            raise
-        taken = await Pool._keep_one(tasks, keep=True)
-        assert taken is not None
-        return taken
-
-    @staticmethod
-    async def _keep_one(
-        tasks: dict[asyncio.Task[Literal[True]], asyncio.Semaphore], keep: bool
-    ) -> asyncio.Semaphore | None:
-        """Give up all turns that were taken or are waited for, but one if it is to be kept."""
-        for task in tasks:
-            task.cancel()
-        ends = await asyncio.gather(*tasks, return_exceptions=True)
-        taken = [turn for turn, end in zip(tasks.values(), ends, strict=True) if end is True]
-        for turn in taken[1:] if keep else taken:
-            turn.release()
-        return taken[0] if keep else None
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            kept = done.pop()
+        finally:  # without waiting, so that no cancellation comes in between
+            for task, turn in tasks.items():
+                if task is not kept:
+                    task.cancel()
+                    task.add_done_callback(partial(_give_back, turn))
+        return tasks[kept]
 
     def _put(self, worker: Worker | WorkerError) -> None:
         self._warm.append(worker)

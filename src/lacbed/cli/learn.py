@@ -94,7 +94,7 @@ def train_command(
         if chosen.training.precision == "bfloat16" and ranks.device.type == "cpu" and not _quick_bfloat16():
             reporter.say(
                 "note: this processor has no instructions for bfloat16, which can take 20 times as long on it; "
-                "--set training.precision=float32"
+                "use --set training.precision=float32"
             )
         with reporter.progress("Training") as progress:
             ended = train(

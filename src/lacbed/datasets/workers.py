@@ -8,7 +8,6 @@ so that a row that kills its worker is found out and recorded.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +23,6 @@ from concurrent.futures import (
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
-from multiprocessing.context import BaseContext
 from typing import Any
 
 import torch
@@ -209,7 +207,10 @@ def processes(count: int, memory: float, device: str = "auto") -> Iterator[Worke
     """
 
     def start() -> Executor:
-        return ProcessPoolExecutor(count, mp_context=_context(), initializer=_start_worker, initargs=(count,))
+        # Spawned, not forked: a fork of a process with threads can hang, and would share the lock of the folder.
+        return ProcessPoolExecutor(
+            count, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(count,)
+        )
 
     pool = WorkerPool(start(), lambda: count, memory, start, device)
     try:
@@ -217,19 +218,6 @@ def processes(count: int, memory: float, device: str = "auto") -> Iterator[Worke
             yield pool
     finally:
         _stop(pool.executor)
-
-
-def _context() -> BaseContext:
-    """How processes are started: not by a fork of this one, which with threads can hang and would share its locks.
-
-    On Linux they are forks of one that has imported most of what a worker needs, which takes seconds, and does
-    nothing else; pyarrow, which begins a thread as it is imported, comes later.
-    """
-    if sys.platform != "linux":
-        return get_context("spawn")
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["lacbed.simulation"])
-    return context
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lacbed.crystals import Crystal, Site
 from lacbed.engine.basis import Basis, Reach
-from lacbed.engine.model import Model
+from lacbed.engine.model import POWERS, Model
 from lacbed.engine.potential import Oblique, ZonePotential
 from lacbed.engine.propagate import Store
 from lacbed.errors import FileFormatError
@@ -108,7 +108,11 @@ def read_zone(path: Path) -> SavedZone:
             for name, group in groups.items()
             if name.startswith("solved ")
         }
-        return SavedZone(crystal, settings, _basis(groups, record["basis"]), solved, nodes)
+        basis = _basis(groups, record["basis"])
+        bent = basis.potential.oblique is not None and bool(basis.potential.oblique.rate.any())
+        if bent and len(basis.model.matrix) == len(POWERS):  # of an earlier version, less exact: solved anew
+            return SavedZone(crystal, settings, None, {}, nodes)
+        return SavedZone(crystal, settings, basis, solved, nodes)
     except FileFormatError:
         raise
     except Exception as error:  # a file that was made by hand may raise anything at all

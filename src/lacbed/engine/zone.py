@@ -63,10 +63,10 @@ _WIDEST = 0.05
 _TRIES = 8
 
 _DOUBTED = 8
-"""Tilts, and those that symmetry makes of them, that are solved first where interpolation is most doubtful."""
+"""Matrices that are solved first where interpolation is most doubtful."""
 
 _MENDED = 0.6
-"""The most that are solved in this way, as a part of the matrices of all nodes; beyond it nodes are closer."""
+"""The most that are solved in this way, as a part of those of all nodes; beyond it nodes are closer."""
 
 _SLANTED = 4
 """Of the highest checks that say what is neglected in a tilted foil."""
@@ -252,6 +252,12 @@ class Zone:
     def solve(self, settings: Settings, tick: Tick | None = None) -> xr.DataArray:
         """The pattern of settings that are checked."""
         hkl = wanted_reflections(self._crystal, self._frame, settings)
+        aside = [g for g in hkl if np.dot(g, self._frame.zone_axis)]
+        if aside:
+            raise SettingError(
+                f"a Zone holds for reflections of its own Laue zone, which {aside[0]} is not; use simulate with "
+                "solver='auto' for it"
+            )
         grid, inside = settings.grid.tilts(self._frame, settings.energy)
         tilts, is_disc = self._foil.moved(grid[inside]), settings.grid.shape == "disc"
         size = (grid[inside] ** 2).sum(axis=1)
@@ -357,7 +363,7 @@ class Zone:
         for _ in range(_TRIES):
             if tick is not None:
                 tick.describe(f"solving with {self.waves} Bloch waves")
-            values, difference, note = self._values(basis, request, checks, judged, tick)
+            values, difference, note = self._values(basis, request, checks, judged, error, tick)
             difference = max(difference, error)
             estimate = SAFETY * difference + rest
             if best is None or estimate < best[1]:
@@ -371,9 +377,18 @@ class Zone:
         return best
 
     def _values(
-        self, basis: Basis, request: Request, checks: FloatArray, judged: np.ndarray, tick: _Rising | None
+        self,
+        basis: Basis,
+        request: Request,
+        checks: FloatArray,
+        judged: np.ndarray,
+        error: float,
+        tick: _Rising | None,
     ) -> tuple[np.ndarray, float, str]:
-        """Amplitudes at the tilts, the largest difference at the checks, and a remark on interpolation if any."""
+        """Amplitudes at the tilts, what `mend` expects them to be off by, and a remark on interpolation if any.
+
+        `error` is the difference that waves make.
+        """
         both = np.concatenate([request.tilts, checks])
         nodes = node_lattice(self._lattice.T, both, self._nodes_apart(basis, request), ORDER, None)
         direct, coarse = (self._wanted(basis, request, tilts) for tilts in (request.tilts, nodes.tilts))
@@ -394,15 +409,16 @@ class Zone:
             return solved(direct), 0.0, ""
         after = self._wanted(basis, request, both)
         stencil, enough, amplitude = nodes.stencil(both, ORDER), 0.4 * self._tolerance, solved(coarse)
+        alike = max(1, round(len(request.tilts) / len(direct.orbits.points)))  # tilts that share a matrix
         values, off = read_between(stencil, amplitude, coarse, after, judged, enough)
         difference = mend(
             values,
             doubt(nodes, amplitude, both),
             off,
             lambda some: solved(self._wanted(basis, request, request.tilts[some])),
-            _DOUBTED * len(self._operations),
-            int(_MENDED * len(coarse.orbits.points) * len(self._operations)),
-            enough,
+            _DOUBTED * alike,
+            int(_MENDED * len(coarse.orbits.points)) * alike,
+            max(enough, error),
         )
         return values, difference, f", interpolated from {len(coarse.orbits.points)} matrices"
 

@@ -8,7 +8,7 @@ import { choose, pair, tabs } from "./controls.js";
 import { wireCrystals } from "./crystals.js";
 import { showCode, showSpots, showZone } from "./facts.js";
 import { save, wireDrop, wireFiles } from "./files.js";
-import { changed, complain, compute, describe, moved, say, stop } from "./jobs.js";
+import { changed, complain, compute, describe, isWhole, moved, say, stop } from "./jobs.js";
 import { crystalName, formula, threeOfDirection } from "./names.js";
 import { thicknessOf, wireFit } from "./fit.js";
 import { wireFigure } from "./figure.js";
@@ -271,7 +271,7 @@ function lookAt(view) {
   keepAddress();
   showPicture({ everything: true });
   if (run.job && (run.job.view === "fit") === (view === "fit") && (view === "fit" || samePhysics(run.job.of, wanted()))) return;
-  const there = { discs: discs()?.stage === "exact", fit: shown.fit?.simulated, tilt: run.job?.task || exact(), pattern: exact() && series() }[view];
+  const there = { discs: discs()?.stage === "exact", fit: shown.fit?.simulated, tilt: run.job?.task || exact(), pattern: exact() && isWhole() }[view];
   if (run.job?.task && there) return; // minutes of work are not given up for a look elsewhere
   if (!there) compute();
 }

@@ -204,7 +204,7 @@ async function saveTilt() {
   save(await captioned(both, caption, told), `${file}.png`);
 }
 
-/** A canvas 1200 points high, or brought to it, with lines of caption under it as a PNG, and what it tells as text in the file. */
+/** A canvas scaled to a height of 1200 points, with lines of caption under it as a PNG, and what it tells as text in the file. */
 async function captioned(picture, caption, told, drawAll = (pen, side, wide) => pen.drawImage(picture, 0, 0, wide, side)) {
   const side = 1200;
   const wide = Math.round((side * picture.width) / picture.height);

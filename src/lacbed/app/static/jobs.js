@@ -5,7 +5,7 @@ import { showStructure } from "./facts.js";
 import { packMessage } from "./fit.js";
 import { takeFrames } from "./frames.js";
 import { takeSearch } from "./solution.js";
-import { $, busy, discs, equal, exact, keep, knobs, look, ofNone, reduced, run, samePhysics, series, shown, snapshot, state, viewOf, wanted } from "./state.js";
+import { $, busy, discs, equal, exact, keep, knobs, look, ofNone, placeIn, reduced, run, samePhysics, series, shown, snapshot, state, viewOf, wanted } from "./state.js";
 import { allMessages, messages, post } from "./stream.js";
 import { keepWork } from "./tabstore.js";
 import { offerModels, showPicture } from "./view.js";
@@ -38,14 +38,16 @@ export function moved(isLive) {
 
 /** Another zone axis comes nearest to the centre of the map that is tilted; what was begun of the one before is given up. */
 export function aimed(aim, isLive) {
-  const other = !run.aim || !equal(run.aim.uvw, aim.uvw);
+  const before = wanted();
   run.aim = aim;
+  const other = !samePhysics(before, wanted());
   if (other && run.job && !run.job.task) stop();
+  if (!other && !isLive && run.job && samePhysics(run.job.of, wanted()) && equal(run.job.of.hkl, wanted().hkl) && run.job.of.thickness === wanted().thickness) return; // it is on its way
   if (other || !isLive) moved(isLive || Boolean(run.job?.task)); // minutes of work are not given up for a look elsewhere
 }
 
 /** Whether the whole series of the reflection that is looked at is there. */
-function isWhole() {
+export function isWhole() {
   if (look.view !== "pattern") return true;
   const have = series();
   return Boolean(have) && have.thicknesses.filter((t) => t <= state.thickness_max * (1 + 1e-9)).length >= Math.round(state.thickness_max / state.thickness_step);
@@ -232,11 +234,17 @@ function lookAlong(zone) {
   describe();
 }
 
+/** Whether a coarse picture shows what a preview would. */
+function isSharper(rough, preview) {
+  if (rough?.stage !== "coarse" || !samePhysics(rough.of, preview.of)) return false;
+  return look.view === "discs" ? Boolean(rough.every) : Boolean(placeIn(rough, preview.of));
+}
+
 /** Keep a pattern that has arrived, whatever has been asked for since; it is shown if it is what is asked for now. */
 function accept(pattern) {
   if (pattern.stage === "learned") shown.learned = pattern;
   else if (pattern.stage === "exact") keep(pattern);
-  else if (!(pattern.stage === "preview" && shown.rough?.stage === "coarse" && samePhysics(shown.rough.of, pattern.of))) shown.rough = pattern;
+  else if (!(pattern.stage === "preview" && isSharper(shown.rough, pattern))) shown.rough = pattern;
   if (pattern.stage === "exact" && samePhysics(pattern.of, wanted())) {
     const seconds = pattern.seconds < 10 ? pattern.seconds.toFixed(1) : pattern.seconds.toFixed(0);
     const doubt = pattern.converged === false ? " Not converged." : "";

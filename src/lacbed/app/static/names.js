@@ -109,7 +109,7 @@ export function labelOf(now, isDiscs = false) {
   };
 }
 
-/** In how far a pattern is right. */
+/** How far a pattern is right. */
 export function badgeOf(pattern) {
   if (pattern.stage === "learned") return `Learned${trust(pattern)}`;
   if (pattern.stage === "preview") return `Preview${pattern.beams ? `, ${pattern.beams} beams` : ""}`;

@@ -148,10 +148,11 @@ export function exact() {
 export const sourceOf = ({ pattern, thickness }) =>
   pattern.parts?.find((part) => part.thicknesses.some((t) => near(t, thickness))) ?? pattern;
 
-/** The series of the reflection that is asked for, as far as it is there. */
+/** The longest series of the reflection that is asked for, as far as it is there. */
 export function series() {
   const asked = wanted();
-  return shown.results.find((p) => p.hkl.length === 1 && samePhysics(p.of, asked) && equal(p.hkl[0], asked.hkl)) ?? null;
+  const good = shown.results.filter((p) => p.hkl.length === 1 && samePhysics(p.of, asked) && equal(p.hkl[0], asked.hkl));
+  return good.reduce((best, p) => (best && best.thicknesses.length >= p.thicknesses.length ? best : p), null);
 }
 
 /** All reflections at the thickness that is asked for. */
@@ -201,15 +202,18 @@ export function current() {
   return now && shown.kept && !now.signed && look.view === "pattern" ? compared(now, shown.kept) : now;
 }
 
+/** Whether two images that are looked at are one; a difference is made anew each time. */
+export const isDrawn = (a, b) => Boolean(a) && !a.signed && ["pattern", "hkl", "thickness", "signed"].every((key) => a[key] === b[key]);
+
 /** What is looked at, B, with the picture A that was kept `beside` it or taken from it (`against`). */
 function compared(now, kept) {
   if (look.compare === "swipe") return { ...now, beside: kept };
   if (look.compare !== "difference") return now;
-  if (compared.of?.[0] !== now.values || compared.of[1] !== kept.values) {
+  if (!isDrawn(compared.now, now) || compared.kept !== kept.values) {
     const other = onGridOf(now, kept);
-    compared.of = [now.values, kept.values, now.values.map((v, i) => v - other[i])];
+    Object.assign(compared, { now, kept: kept.values, values: now.values.map((v, i) => v - other[i]) });
   }
-  return { ...now, whole: now.values, values: compared.of[2], signed: true, against: kept };
+  return { ...now, whole: now.values, values: compared.values, signed: true, against: kept };
 }
 
 /** The values of a picture at the pixels of another, linear between its own; NaN beyond them. */

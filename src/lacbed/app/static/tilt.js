@@ -3,7 +3,7 @@
 import { crystalName, indices, reflectionName, stem, zoneName } from "./names.js";
 import { digits, sharpness } from "./picture.js";
 import { along, apply, dot, drawSolid, showElements, solidWords } from "./solid.js";
-import { $, busy, chosen, equal, plain, reduced, sameCrystal, sameZone, shown, state } from "./state.js";
+import { $, busy, chosen, equal, look, plain, reduced, run, sameCrystal, sameZone, shown, state, wanted } from "./state.js";
 import { element } from "./structure.js";
 import { drawUnder, showUnder, underLabel, underTold } from "./under.js";
 
@@ -48,6 +48,8 @@ let [redraw, settling] = [() => {}, 0];
 
 /** The facts are of another zone axis, or crystal: of the same crystal the picture stays, and turns to the new axis. */
 function follow(next) {
+  rest();
+  run.aim = null;
   const before = view.facts;
   view.facts = next;
   const [old, now] = [before, next].map((one) => one && one.stereogram.direct);
@@ -118,16 +120,23 @@ function nearestAxis(of) {
 
 let resting = null;
 
+/** Nothing is waited for any more. */
+function rest() {
+  if (resting === null) return;
+  clearTimeout(resting);
+  resting = null;
+  busy(-1);
+}
+
 /** The map has been turned: a first picture of what is in the centre now, and when it rests the rest. */
 function aim() {
   if (resting === null) busy(1);
   clearTimeout(resting);
-  const say = (isLive) => facts() && chosen.aim({ uvw: nearestAxis(shown.facts), of: shown.facts.of }, isLive);
+  const say = (isLive) => look.view === "tilt" && facts() && chosen.aim({ uvw: nearestAxis(shown.facts), of: shown.facts.of }, isLive);
   say(true);
   resting = setTimeout(() => {
-    resting = null;
     say(false);
-    busy(-1);
+    rest();
   }, REST_MS);
 }
 
@@ -228,10 +237,12 @@ function drawField(pen, facts, half, ratio) {
   if (corners.includes(null)) return;
   pen.strokeStyle = "#ffb454";
   pen.lineWidth = 1.4 * ratio;
+  pen.setLineDash(equal(wanted().zone_axis, facts.zone_axis) ? [] : [5 * ratio, 4 * ratio]); // the pattern is of another axis
   pen.beginPath();
   for (const corner of corners) pen.lineTo(...corner);
   pen.closePath();
   pen.stroke();
+  pen.setLineDash([]);
 }
 
 function drawPoles(pen, there, own, ratio) {
@@ -285,21 +296,21 @@ function drawNames(pen, there, lines, facts, half, ratio) {
 const facts = () => (shown.facts?.stereogram && sameZone(shown.facts.of, state) ? shown.facts : null);
 
 /** The label of the stereogram: from what is drawn alone. */
-export function tiltLabel() {
-  const of = shown.facts?.of;
-  if (!of || !shown.facts.stereogram) return { title: "Stereogram", subtitle: "on its way", tab: "lacbed", file: "stereogram" };
+export function tiltLabel(facts = shown.facts) {
+  const of = facts?.of;
+  if (!of || !facts.stereogram) return { title: "Stereogram", subtitle: "on its way", tab: "lacbed", file: "stereogram" };
   return {
-    title: `${crystalName(of, shown.facts)}  ${zoneName(shown.facts.zone_axis, of)}`,
+    title: `${crystalName(of, facts)}  ${zoneName(facts.zone_axis, of)}`,
     subtitle: `stereogram of zone axes and Bragg lines, ${plain(of.voltage)} kV, ${digits(view.field, 3)}° from centre to edge`,
-    tab: `${crystalName(of, shown.facts)} stereogram – lacbed`,
-    file: `${stem(of, shown.facts)}-stereogram`,
+    tab: `${crystalName(of, facts)} stereogram – lacbed`,
+    file: `${stem(of, facts)}-stereogram`,
   };
 }
 
 /** What is seen in this view, for a picture of it: canvases with their captions, and what is to be told of each; null while there is nothing. */
 export function tiltParts() {
   if (!shown.facts?.stereogram || !view.facts) return null;
-  const [label, under] = [tiltLabel(), underLabel(view.facts, view.turn)];
+  const [label, under] = [tiltLabel(view.facts), underLabel(view.facts, view.turn)];
   const cells = $("cells").disabled ? "1" : $("cells").value;
   const large = (id, size, drawOn) => { // drawn anew, as sharp as the file is
     const wide = $(id).clientWidth;
@@ -447,6 +458,7 @@ export function wireTilt(show) {
   };
   for (const one of [canvas, solid]) one.addEventListener("keydown", onKey);
   const reset = () => {
+    rest();
     view.field = WIDEST;
     settle();
     if (facts()) chosen.aim({ uvw: shown.facts.zone_axis, of: shown.facts.of }, false);

@@ -4,7 +4,7 @@ import { table } from "./colormaps.js";
 import { badgeOf, labelOf } from "./names.js";
 import { bounds, digits, draw, percentiles } from "./picture.js";
 import { along, apply, dot } from "./solid.js";
-import { $, current, look, run, sameCrystal } from "./state.js";
+import { $, current, isDrawn, look, run, sameCrystal } from "./state.js";
 
 let drawn = { now: null, key: "" };
 
@@ -47,7 +47,7 @@ export function showUnder(facts, turn) {
   }
   const { now } = label;
   const key = JSON.stringify([look.colours, look.inverted, look.logarithmic, look.auto, look.auto ? 0 : look.limits]);
-  if (drawn.now?.values !== now.values || drawn.key !== key) paintUnder(canvas, now);
+  if (!isDrawn(drawn.now, now) || drawn.key !== key) paintUnder(canvas, now);
   drawn = { now, key };
   for (const [id, text] of [["under-badge", label.badge], ["under-title", label.title], ["under-note", label.subtitle]]) {
     if ($(id).textContent !== text) $(id).textContent = text;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lacbed.errors import FileFormatError, LacbedError, MissingExtraError
+from lacbed.io.atomic import reason
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -123,9 +125,12 @@ def _reading(source: str) -> Iterator[None]:
         yield
     except (LacbedError, MemoryError):
         raise
-    except Exception:
+    except Exception as error:
+        # What the page has copied is named "lacbed-...", which says nothing to whoever sent it.
+        why = re.sub(r"\S*lacbed-\S*", "the file", f"{type(error).__name__}: {reason(error)}")
         raise FileFormatError(
-            f"cannot read the frames of {source!r}: a part of it is damaged or missing; copy it again"
+            f"cannot read the frames of {source!r}: a part is damaged or missing, or needs a further library to "
+            f"be read ({why}); copy it again, or install that library"
         ) from None
 
 
