@@ -75,7 +75,7 @@ def first_page(request: pytest.FixtureRequest, chromium: Any, address: str) -> I
 
 @pytest.fixture
 def same_page(first_page: tuple[Any, str]) -> Any:
-    """The shared page, as its link opens it whatever the test before it did."""
+    """The shared page, brought back to its link; what a link does not hold stays as the test before it left it."""
     page, home = first_page
     if page.url != home:
         page.evaluate(FOLLOW, home.partition("#")[2])

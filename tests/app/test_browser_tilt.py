@@ -120,15 +120,14 @@ def test_the_crystal_turns_with_the_map(open_page):
     assert seen.startswith("Crystal of Si in three dimensions: a cell with 8 Si; ")
     assert seen.endswith("a points right, b points up, c points towards you")
     box = page.locator("#solid").bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    # A button is pressed at whole pixels, while a move ends anywhere.
+    x, y = round(box["x"] + box["width"] / 2), round(box["y"] + box["height"] / 2)
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x + box["width"] / 2, y, steps=4)  # half a side is a quarter of a turn
     page.mouse.up()
     wait_for_rest(page)
-    name, _, angle = page.locator("#tilt-poles button").first.inner_text().partition("] ")
-    assert name == "[1\u030500"
-    assert float(angle.removesuffix("°")) < 1
+    assert page.locator("#tilt-poles button").first.inner_text() == "[1\u030500] 0.0°"
     assert page.get_attribute("#solid", "aria-label").endswith(
         "a points away from you, b points up, c points right"
     )

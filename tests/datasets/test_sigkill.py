@@ -35,7 +35,7 @@ def test_killed_and_started_again(built, contents, catalog, tmp_path, lacbed):
     first = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     journal = folder / "journal.jsonl"
     _until(lambda: journal.exists() and journal.stat().st_size > 0)
-    workers = _offspring(first.pid)
+    workers = _children(first.pid)
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert workers
@@ -58,13 +58,12 @@ def _until(condition, seconds=120):
         time.sleep(0.005)
 
 
-def _offspring(pid):
-    """Children, and their children."""
+def _children(pid):
     found = []
     for task in os.listdir(f"/proc/{pid}/task"):
         with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as stream:
             found += [int(child) for child in stream.read().split()]
-    return found + [further for child in found for further in _offspring(child)]
+    return found
 
 
 def _runs(pid):

@@ -83,35 +83,34 @@ def tilt(view: View, send: Send, budget: int) -> None:
     """
     crystal = crystal_of(view)
     check_budget(view.pixels, 1, 1, budget)
-    kept = held(view) if is_covered(view) else None
+    covered = is_covered(view)
+    kept = held(view) if covered else None
     is_quick = (kept is not None and kept.answers(view.thickness)) or view.thickness in view.have
     if not _send_learned(crystal, view, send) and not is_quick:
         _send_preview(crystal, view, send)
     if kept is not None:
         _send_series(view, kept, send, (view.thickness,))
         return
-    if not is_covered(view):
+    if not covered:
         _simulate_beams(crystal, replace(view, thickness_max=view.thickness_step), send)
         return
-    _send_draft(crystal, view, send)
+    pixels = whole_pixels(view.extent, view.detail // 2)
+    if view.tolerance < DRAFT and pixels < view.pixels:
+        settings = replace(exact_settings(view), thicknesses=(view.thickness,), tolerance=DRAFT)
+        _send_coarse(crystal, settings, pixels, send, {})
     zone, there = _send_all(crystal, view, send)
     if view.hkl not in there:
         _send_series(view, zone, send, (view.thickness,))
 
 
-def _send_draft(crystal: Crystal, view: View, send: Send) -> None:
-    """Half the pixels within `DRAFT`, if that is less than what is asked for."""
+def _send_coarse(crystal: Crystal, settings: Settings, pixels: int, send: Send, extra: dict[str, Any]) -> None:
+    """What the settings ask for with so many pixels."""
     from lacbed.simulation import simulate as run
 
-    settings = exact_settings(view)
-    pixels = whole_pixels(view.extent, view.detail // 2)
-    if view.tolerance >= DRAFT or pixels >= view.pixels:
-        return
-    grid = replace(settings.grid, pixels=pixels)
-    settings = replace(settings, grid=grid, thicknesses=(view.thickness,), tolerance=DRAFT)
+    settings = replace(settings, grid=replace(settings.grid, pixels=pixels))
     start = time.perf_counter()
     pattern = run(crystal, **_arguments(settings), progress=ticker(send, _sized("coarse picture", pixels)))
-    _send_pattern(pattern, "coarse", send, {"seconds": time.perf_counter() - start})
+    _send_pattern(pattern, "coarse", send, extra | {"seconds": time.perf_counter() - start})
 
 
 def is_covered(view: View) -> bool:
@@ -198,11 +197,7 @@ def _simulate_beams(crystal: Crystal, view: View, send: Send) -> None:
     settings = replace(settings, beams=beams)
     extra = {"beams_asked": beams, "converged": converged, "error": error}
     if _seconds(crystal, settings) > SLOW_SECONDS:
-        pixels = whole_pixels(view.extent, view.detail // 2)
-        coarse = replace(settings, grid=replace(settings.grid, pixels=pixels))
-        start = time.perf_counter()
-        pattern = run(crystal, **_arguments(coarse), progress=ticker(send, _sized("coarse picture", pixels)))
-        _send_pattern(pattern, "coarse", send, extra | {"seconds": time.perf_counter() - start})
+        _send_coarse(crystal, settings, whole_pixels(view.extent, view.detail // 2), send, extra)
     start = time.perf_counter()
     progress = ticker(send, _sized("exact picture", view.pixels))
     pattern = run(crystal, **_arguments(settings), progress=progress)

@@ -262,13 +262,13 @@ def _bar(figure: Figure, panel: Axes, place: tuple[float, float, float, float]) 
 
 def caption_of(patterns: Sequence[xr.DataArray], layout: Layout, b_iso: float | None = None) -> str:
     """What the panels are, from the metadata of the patterns that they are of."""
-    from lacbed.patterns.schema import axis_step, hkl_text, number_text
+    from lacbed.patterns.schema import axis_step, formula_text, hkl_text, number_text
 
     first = patterns[0]
     told = first.attrs
     formula = str(told.get("formula", ""))
     crystal = str(told["crystal"])
-    lowered = formula.translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+    lowered = formula_text(formula)
     name = (lowered or crystal) if formula in ("", crystal) else f"{crystal} ({lowered})"
     zone = hkl_text(",".join(str(int(v)) for v in told["zone_axis"]))
     half = 0.5 * axis_step(first["kx"]) * first.sizes["kx"]

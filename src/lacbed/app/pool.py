@@ -200,9 +200,7 @@ class Pool:
             raise BusyError("too many computations are waiting on this machine; try again in a minute")
         self._waiting += 1
         try:
-            turn = await self._first_free(self._quick_turn, self._turn) if quick else self._turn
-            if not quick:
-                await turn.acquire()
+            turn = await self._first_free(*((self._quick_turn,) if quick else ()), self._turn)
         finally:
             self._waiting -= 1
         try:

@@ -15,7 +15,7 @@ from lacbed.datasets.config import PRESETS, DatasetConfig
 from lacbed.datasets.manifest import count_sources, read_journal, read_manifest
 from lacbed.datasets.reader import Store
 from lacbed.errors import FileFormatError, SettingError
-from lacbed.patterns.schema import number_text
+from lacbed.patterns.schema import formula_text, number_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,7 +106,8 @@ def dataset_montage(path: str | Path, count: int = 20, seed: int = 0, columns: i
         low, high = style.limits(image)
         panel.imshow(image, origin="lower", cmap=style.grey_map(), vmin=low, vmax=high)
         label = top + _SIDE + 0.11
-        style.add_text(figure, left, label, _formula(formulas[row]), fontsize=8.0)
+        formula = formulas[row] if "." in formulas[row] else formula_text(formulas[row])
+        style.add_text(figure, left, label, formula, fontsize=8.0)
         cell = f"{store.scalars(row)[lattice]:.3f} Å"
         style.add_text(figure, left + _SIDE, label, cell, ha="right", color=style.QUIET, fontsize=7.0)
     style.add_foot(figure, _foot(store.config))
@@ -127,11 +128,6 @@ def _different(store: Store, count: int, seed: int) -> list[int]:
         (rest if prototypes[row] in seen else kept).append(row)
         seen |= {compounds[row], prototypes[row]}
     return (kept + rest)[:count]
-
-
-def _formula(text: str) -> str:
-    """Digits as subscripts."""
-    return text.translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")) if "." not in text else text
 
 
 def _foot(config: DatasetConfig) -> str:

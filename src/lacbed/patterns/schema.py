@@ -186,6 +186,11 @@ def hkl_text(hkl: str) -> str:
     return _join(shown, parts)
 
 
+def formula_text(formula: str) -> str:
+    """A chemical formula for plain text, with subscripts: "SrTiO3" becomes "SrTiO₃"."""
+    return formula.translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+
+
 def hkl_math(hkl: str) -> str:
     r"""A reflection for a figure, as matplotlib mathtext: "-2,0,12" becomes $\bar{2}\,0\,\overline{12}$."""
     parts = [p.strip() for p in hkl.split(",")]

@@ -4,7 +4,7 @@ import { drawChart } from "./chart.js";
 import { table } from "./colormaps.js";
 import { swipePair } from "./compare.js";
 import { crystalName, reflectionName, stem } from "./names.js";
-import { bounds, digits, draw, percentiles, zncc } from "./picture.js";
+import { digits, draw, drawDifference, percentiles, zncc } from "./picture.js";
 import { $, look, plain, shown } from "./state.js";
 import { element } from "./structure.js";
 
@@ -158,9 +158,8 @@ function normalised(values) {
 }
 
 function paint(canvas, image, size, colours) {
-  if (!image.signed) return draw(canvas, image.values, size, percentiles(image.values, 0.5), look.logarithmic, colours);
-  const most = Math.max(...bounds(image.values.filter(Number.isFinite)).map(Math.abs), 1e-9);
-  return draw(canvas, image.values, size, [-most, most], false, table("difference"));
+  if (image.signed) drawDifference(canvas, image.values, size);
+  else draw(canvas, image.values, size, percentiles(image.values, 0.5), look.logarithmic, colours);
 }
 
 function quality(fit, i) {

@@ -32,9 +32,12 @@ export function moved(isLive) {
   if (isLive) return there && !(shown.learned && !viewOf(shown.learned)) ? undefined : preview();
   if (!there) run.refused = false;
   else if (shown.learned && samePhysics(shown.learned.of, wanted()) && !viewOf(shown.learned)) preview(); // the learned one
-  if (there && run.job && samePhysics(run.job.of, wanted()) && equal(run.job.of.hkl, wanted().hkl)) return undefined; // the rest is on its way
+  if (there && run.job && sameImages(run.job.of, wanted())) return undefined; // the rest is on its way
   return there && isWhole() ? undefined : compute();
 }
+
+/** Whether two states differ in thickness at most. */
+const sameImages = (a, b) => samePhysics(a, b) && equal(a.hkl, b.hkl);
 
 /** Another zone axis comes nearest to the centre of the map that is tilted; what was begun of the one before is given up. */
 export function aimed(aim, isLive) {
@@ -42,7 +45,7 @@ export function aimed(aim, isLive) {
   run.aim = aim;
   const other = !samePhysics(before, wanted());
   if (other && run.job && !run.job.task) stop();
-  if (!other && !isLive && run.job && samePhysics(run.job.of, wanted()) && equal(run.job.of.hkl, wanted().hkl) && run.job.of.thickness === wanted().thickness) return; // it is on its way
+  if (!other && !isLive && run.job && sameImages(run.job.of, wanted()) && run.job.of.thickness === wanted().thickness) return; // it is on its way
   if (other || !isLive) moved(isLive || Boolean(run.job?.task)); // minutes of work are not given up for a look elsewhere
 }
 
@@ -62,7 +65,7 @@ export async function preview() {
   busy(1);
   do {
     run.live.again = false;
-    const of = structuredClone(wanted());
+    const of = snapshot(wanted());
     run.live.of = of;
     try {
       for await (const message of messages(await post("/api/stream/preview", of))) take(message, of);
@@ -82,7 +85,7 @@ export async function compute(task = null, asked = null) {
   }
   stop();
   complain("");
-  const of = { ...structuredClone(task ? state : wanted()), have: have() };
+  const of = { ...snapshot(task ? state : wanted()), have: have() };
   const mine = { controller: new AbortController(), of, view: look.view, task, asked, start: performance.now() };
   run.job = run.last = mine;
   run.refused = false;
@@ -119,7 +122,7 @@ function have() {
   if (look.view !== "tilt") return series()?.parts ? series().thicknesses : [];
   const asked = wanted();
   const { of } = run.live;
-  const isComing = run.live.busy && samePhysics(of, asked) && equal(of.hkl, asked.hkl) && of.thickness === asked.thickness;
+  const isComing = run.live.busy && sameImages(of, asked) && of.thickness === asked.thickness;
   return isComing || viewOf(shown.rough) ? [asked.thickness] : [];
 }
 

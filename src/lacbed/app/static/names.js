@@ -1,7 +1,7 @@
 // Names as crystallographers write them, and the labels of what is shown.
 
 import { digits } from "./picture.js";
-import { plain, reduced, sameCrystal, shown, state } from "./state.js";
+import { plain, reduced, run, sameCrystal, shown, state } from "./state.js";
 
 const LOW = "₀₁₂₃₄₅₆₇₈₉";
 
@@ -108,6 +108,9 @@ export function labelOf(now, isDiscs = false) {
     file: stem(of, pattern) + ending,
   };
 }
+
+/** What is said of a picture that is not what is asked for. */
+export const lateWords = () => (run.refused ? "Not what is asked for: that was not computed" : "Not yet what is asked for");
 
 /** How far a pattern is right. */
 export function badgeOf(pattern) {

@@ -1,5 +1,7 @@
 // Intensities to colours, and what is read off them.
 
+import { table } from "./colormaps.js";
+
 /** Points of a canvas to a pixel of the style sheet: those of the screen, which has more of them where the page is enlarged. */
 export const sharpness = (canvas) => Math.min(2, (devicePixelRatio || 1) * (canvas.currentCSSZoom ?? 1));
 
@@ -63,6 +65,13 @@ export function paint(values, size, limits, logarithmic, colours) {
 export function draw(canvas, values, size, limits, logarithmic, colours) {
   if (canvas.width !== size) canvas.width = canvas.height = size;
   canvas.getContext("2d").putImageData(paint(values, size, limits, logarithmic, colours), 0, 0);
+}
+
+/** Draw a difference, zero in the middle of the colours; returns its limits. */
+export function drawDifference(canvas, values, size) {
+  const most = Math.max(...bounds(values.filter(Number.isFinite)).map(Math.abs)) || 1;
+  draw(canvas, values, size, [-most, most], false, table("difference"));
+  return [-most, most];
 }
 
 /** Counts of the values in `bins` equal steps of a range. */

@@ -100,8 +100,8 @@ export function wanted() {
   return { ...state, zone_axis: aim.uvw, hkl: inZone(state.hkl) ? state.hkl : [0, 0, 0], x_direction: inZone(state.x_direction) ? state.x_direction : null };
 }
 
-/** A copy of the state for what is asked with it. */
-export const snapshot = () => structuredClone(state);
+/** A copy of the state, or of what is asked for, for what is asked with it. */
+export const snapshot = (of = state) => structuredClone(of);
 
 /** The same state, but of no crystal that is known: what measured images and the search in them are of. */
 export const ofNone = (of) => ({ ...of, name: "", cif: "", title: "", block: "" });

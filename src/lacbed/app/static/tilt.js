@@ -5,7 +5,7 @@ import { digits, sharpness } from "./picture.js";
 import { along, apply, dot, drawSolid, showElements, solidWords } from "./solid.js";
 import { $, busy, chosen, equal, look, plain, reduced, run, sameCrystal, sameZone, shown, state, wanted } from "./state.js";
 import { element } from "./structure.js";
-import { drawUnder, showUnder, underLabel, underTold } from "./under.js";
+import { drawUnder, outline, showUnder, underLabel, underTold } from "./under.js";
 
 const STRAIGHT = [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
 
@@ -235,14 +235,7 @@ function drawField(pen, facts, half, ratio) {
     return z < 0 ? null : [(scale * x) / (1 + z), (scale * y) / (1 + z)];
   });
   if (corners.includes(null)) return;
-  pen.strokeStyle = "#ffb454";
-  pen.lineWidth = 1.4 * ratio;
-  pen.setLineDash(equal(wanted().zone_axis, facts.zone_axis) ? [] : [5 * ratio, 4 * ratio]); // the pattern is of another axis
-  pen.beginPath();
-  for (const corner of corners) pen.lineTo(...corner);
-  pen.closePath();
-  pen.stroke();
-  pen.setLineDash([]);
+  outline(pen, corners, ratio, equal(wanted().zone_axis, facts.zone_axis) ? [] : [5, 4]);
 }
 
 function drawPoles(pen, there, own, ratio) {
@@ -429,14 +422,16 @@ export function wireTilt(show) {
   let grip = null;
   solid.addEventListener("pointerdown", (event) => {
     if (event.button) return;
-    grip = where(event);
+    grip = event;
     solid.setPointerCapture(event.pointerId);
   });
   solid.addEventListener("pointermove", (event) => {
     if (!grip) return;
-    const at = where(event);
-    turn(at[0] - grip[0], grip[1] - at[1], Math.PI / 2);
-    grip = at;
+    // The way of the pointer on the screen: what is written above may grow meanwhile and move the crystal.
+    const half = solid.getBoundingClientRect().width / 2;
+    const [dx, dy] = [(event.clientX - grip.clientX) / half, (event.clientY - grip.clientY) / half];
+    grip = event;
+    turn(dx, dy, Math.PI / 2);
   });
   for (const kind of ["pointerup", "pointercancel"]) solid.addEventListener(kind, () => { grip = null; });
   $("cells").addEventListener("change", show);

@@ -1,10 +1,10 @@
 // The pattern under the tilted map: of the zone axis nearest to its centre, beside the map and in its place on it.
 
 import { table } from "./colormaps.js";
-import { badgeOf, labelOf } from "./names.js";
-import { bounds, digits, draw, percentiles } from "./picture.js";
+import { badgeOf, halfWidth, labelOf, lateWords } from "./names.js";
+import { draw, drawDifference, percentiles } from "./picture.js";
 import { along, apply, dot } from "./solid.js";
-import { $, current, isDrawn, look, run, sameCrystal } from "./state.js";
+import { $, current, isDrawn, look, sameCrystal } from "./state.js";
 
 let drawn = { now: null, key: "" };
 
@@ -28,8 +28,6 @@ export function underLabel(facts, turn) {
   const place = away >= 0.05 ? `, ${away.toFixed(1)}° from the centre` : "";
   return { now, title: `${label.title}${place}`, subtitle: label.subtitle, badge: now.stale ? lateWords() : now.signed ? "Learned − computed" : badgeOf(now.pattern) };
 }
-
-const lateWords = () => (run.refused ? "Not what is asked for: that was not computed" : "Not yet what is asked for");
 
 /** Draw the pattern beside the map, with what it is. */
 export function showUnder(facts, turn) {
@@ -59,9 +57,7 @@ export function showUnder(facts, turn) {
 }
 
 function paintUnder(canvas, now) {
-  const [low, high] = bounds(now.signed ? now.values.filter(Number.isFinite) : now.values);
-  const most = Math.max(Math.abs(low), Math.abs(high)) || 1;
-  if (now.signed) draw(canvas, now.values, now.size, [-most, most], false, table("difference"));
+  if (now.signed) drawDifference(canvas, now.values, now.size);
   else draw(canvas, now.values, now.size, look.auto ? percentiles(now.values) : look.limits, look.logarithmic, table(look.colours, look.inverted));
 }
 
@@ -93,16 +89,23 @@ export function drawUnder(pen, facts, turn, scale, ratio) {
     pen.drawImage($("under"), 0, 0);
     pen.restore();
   }
+  outline(pen, [a, b, c, d], ratio);
+}
+
+/** Draw a square of the map, `dashes` long and apart where the pattern is not in it. */
+export function outline(pen, corners, ratio, dashes = []) {
   pen.strokeStyle = "#ffb454";
   pen.lineWidth = 1.4 * ratio;
+  pen.setLineDash(dashes.map((one) => one * ratio));
   pen.beginPath();
-  for (const corner of [a, b, c, d]) pen.lineTo(...corner);
+  for (const corner of corners) pen.lineTo(...corner);
   pen.closePath();
   pen.stroke();
+  pen.setLineDash([]);
 }
 
 /** What a file says of the pattern in it: its own settings, and how far it is right. */
 export const underTold = ({ now, badge }) => ({
   settings: { ...now.of, hkl: now.hkl, thickness: now.thickness }, stage: now.signed ? "learned - exact" : now.pattern.stage, badge,
-  half_width_mrad: digits(1e3 * Math.asin(Math.min(1, (now.pattern.pixels * now.pattern.k_step * now.pattern.wavelength) / 2)), 3),
+  half_width_mrad: halfWidth(now.pattern),
 });

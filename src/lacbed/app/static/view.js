@@ -7,8 +7,8 @@ import { drawDiscs } from "./discs.js";
 import { showCode, showTitles, shownDiscs } from "./facts.js";
 import { showFit } from "./fit.js";
 import { showFrames } from "./frames.js";
-import { badgeOf, labelOf } from "./names.js";
-import { NOTHING, bounds, digits, draw, histogram, percentiles, sharpness, zncc } from "./picture.js";
+import { badgeOf, labelOf, lateWords } from "./names.js";
+import { NOTHING, bounds, digits, draw, drawDifference, histogram, percentiles, sharpness, zncc } from "./picture.js";
 import { showOverlay, showReadout } from "./probe.js";
 import { showProfile } from "./profile.js";
 import { showSeries } from "./series.js";
@@ -118,7 +118,7 @@ function showBadge(now, isDiscs) {
   window.lacbedShown = now && { of: now.of, stage: now.pattern.stage, stale: Boolean(now.stale), thickness: now.thickness ?? now.pattern.thicknesses[0], hkl: now.hkl, ...comparisonOf(now) };
   if (!now) return;
   if (now.stale) {
-    $("old").textContent = run.refused ? "Not what is asked for: that was not computed" : "Not yet what is asked for";
+    $("old").textContent = lateWords();
     return;
   }
   const { pattern } = now;
@@ -154,9 +154,7 @@ function paintPattern(now, colours) {
   const [low, high] = bounds(now.signed ? now.values.filter(Number.isFinite) : now.values);
   canvas.setAttribute("aria-label", `LACBED pattern: ${label.title}, ${label.subtitle}; intensities ${digits(low, 3)} to ${digits(high, 3)}`);
   if (now.signed) {
-    const size = Math.max(Math.abs(low), Math.abs(high)) || 1;
-    draw(canvas, now.values, now.size, [-size, size], false, table("difference"));
-    showLegend([-size, size], "difference", false);
+    showLegend(drawDifference(canvas, now.values, now.size), "difference", false);
     return;
   }
   if (look.auto) look.limits = commonLimits([now, now.beside].filter(Boolean));

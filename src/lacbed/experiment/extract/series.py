@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,7 +83,7 @@ class FrameSeries:
         blocks = data.to_delayed().ravel().tolist()
         ends = np.cumsum(self.data.chunks[0])
         starts = ends - self.data.chunks[0]
-        run = dask.delayed(_Kept(work), pure=False)
+        run = dask.delayed(partial(_kept, work), pure=False)
         jobs = [
             run(block, *(values[a:b] for values in per_frame))
             for block, a, b in zip(blocks, starts, ends, strict=True)
@@ -101,17 +102,12 @@ class FrameSeries:
         return tuple(np.concatenate([part[i] for part in parts]) for i in range(len(parts[0])))
 
 
-class _Kept:
-    """A function that returns what it raises, so that it is not taken for an error of reading."""
-
-    def __init__(self, work: Callable[..., Any]) -> None:
-        self._work = work
-
-    def __call__(self, *values: Any) -> Any:
-        try:
-            return self._work(*values)
-        except Exception as error:
-            return error
+def _kept(work: Callable[..., Any], *values: Any) -> Any:
+    """What work returns, or raises, so that this is not taken for an error of reading."""
+    try:
+        return work(*values)
+    except Exception as error:
+        return error
 
 
 @contextmanager
