@@ -17,6 +17,7 @@ ROOMS = (
     "crystals",
     "scattering",
     "geometry",
+    "structure",
     "potential",
     "xray",
     "projection",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lacbed.potential import StructureParameters, structure_parameters
+from lacbed.structure import StructureParameters, structure_parameters
 
 if TYPE_CHECKING:
     from lacbed.crystals import Crystal

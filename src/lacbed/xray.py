@@ -25,7 +25,8 @@ from torch import Tensor
 from lacbed.constants import MOTT_BETHE, relativistic_gamma
 from lacbed.errors import ScatteringError
 from lacbed.geometry.moving import direct_basis
-from lacbed.potential import StructureParameters, nuclear_sums
+from lacbed.potential import nuclear_sums
+from lacbed.structure import StructureParameters
 
 if TYPE_CHECKING:
     from lacbed.crystals import Crystal

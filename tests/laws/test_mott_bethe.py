@@ -7,8 +7,9 @@ import torch
 from lacbed import Crystal
 from lacbed.constants import MOTT_BETHE, relativistic_gamma
 from lacbed.errors import ScatteringError
-from lacbed.potential import potential_coefficients, structure_parameters
+from lacbed.potential import potential_coefficients
 from lacbed.scattering import elastic_factor
+from lacbed.structure import structure_parameters
 from lacbed.xray import potential_from_xray, xray_factors
 
 HKL = np.array([(1, 1, 1), (2, 2, 0), (1, 1, 3), (-1, 0, 2), (4, 0, 0), (0, 0, 6)])

@@ -11,8 +11,9 @@ import torch
 from lacbed import Crystal, TiltGrid, simulate
 from lacbed.constants import MOTT_BETHE
 from lacbed.errors import CrystalError, ScatteringError
-from lacbed.potential import StructureParameters, potential_coefficients, structure_factors, structure_parameters
+from lacbed.potential import potential_coefficients, structure_factors
 from lacbed.scattering import elastic_factor, ionic_change, known_charges, valence_change, xray_factor
+from lacbed.structure import StructureParameters, structure_parameters
 from lacbed.xray import xray_factors
 
 S = torch.linspace(0.15, 1.5, 28, dtype=torch.float64)

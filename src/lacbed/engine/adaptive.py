@@ -27,9 +27,10 @@ from lacbed.engine.foil import Foil
 from lacbed.engine.interpolate import ORDER, doubt, largest_difference, mend, read_between
 from lacbed.engine.model import Model, slanted
 from lacbed.engine.orbits import find_orbits, plane_operations, smallest_wedge
-from lacbed.engine.propagate import Store, Wanted, solve_pairs
+from lacbed.engine.propagate import Store, solve_pairs
 from lacbed.engine.request import Request
 from lacbed.engine.saved import SavedZone
+from lacbed.engine.wanted import Wanted
 from lacbed.geometry.folding import zone_of_allowed
 from lacbed.geometry.frame import Frame
 from lacbed.geometry.interpolation import node_lattice

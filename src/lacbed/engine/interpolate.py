@@ -23,7 +23,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from lacbed.crystals.cell import FloatArray
-from lacbed.engine.propagate import Wanted
+from lacbed.engine.wanted import Wanted
 from lacbed.geometry.frame import IntArray
 from lacbed.geometry.interpolation import Nodes, Stencil, lagrange
 
