@@ -25,7 +25,8 @@ from lacbed.potential import structure_factors
 from lacbed.retrieval.columns import potential_of
 from lacbed.retrieval.points import lattice_points
 from lacbed.retrieval.search import RESOLUTION, correlation
-from lacbed.retrieval.solve import Solution, SolveOptions, solve_structure
+from lacbed.retrieval.solution import Solution, SolveOptions
+from lacbed.retrieval.solve import solve_structure
 
 RIGHT = 0.98
 """Correlation with the true potential from which a structure of about the true thickness is right."""

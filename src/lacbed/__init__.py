@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from lacbed.refinement.result import Refinement
     from lacbed.retrieval.forward import Foil
     from lacbed.retrieval.retrieve import Retrieval, retrieve
-    from lacbed.retrieval.solve import Solution, SolveOptions, solve_structure
+    from lacbed.retrieval.solution import Solution, SolveOptions
+    from lacbed.retrieval.solve import solve_structure
     from lacbed.simulation import simulate
     from lacbed.state import ModelState
 
@@ -84,7 +85,8 @@ _NAMES = {
     "refinement.result": ("Refinement",),
     "retrieval.forward": ("Foil",),
     "retrieval.retrieve": ("Retrieval", "retrieve"),
-    "retrieval.solve": ("Solution", "SolveOptions", "solve_structure"),
+    "retrieval.solution": ("Solution", "SolveOptions"),
+    "retrieval.solve": ("solve_structure",),
     "simulation": ("simulate",),
     "state": ("ModelState",),
 }

@@ -29,7 +29,8 @@ from lacbed.retrieval.plane_group import lattice_operations, operations_of_poten
 from lacbed.retrieval.points import Points, lattice_points, make_points
 from lacbed.retrieval.projection_cell import projected_cell
 from lacbed.retrieval.search import Search, SearchState, correlation
-from lacbed.retrieval.solve import SolveOptions, assignments, solve_structure
+from lacbed.retrieval.solution import SolveOptions
+from lacbed.retrieval.solve import assignments, solve_structure
 from lacbed.scattering import elastic_factor
 
 MGO = 4.211

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lacbed.experiment.experiment import Experiment
     from lacbed.retrieval.projection_cell import ProjectedCell
     from lacbed.retrieval.search import SearchState
-    from lacbed.retrieval.solve import Solution, SolveOptions
+    from lacbed.retrieval.solution import Solution, SolveOptions
 
 MAP_PIXELS = 96
 SIDE = 72
@@ -69,7 +69,7 @@ def parse_search(data: Any, longest: float) -> Asked:
     Raises:
         SettingError: in plain words, naming what was expected.
     """
-    from lacbed.retrieval.solve import SolveOptions
+    from lacbed.retrieval.solution import SolveOptions
 
     if not isinstance(data, Mapping):
         raise SettingError("the search must be a JSON object")
@@ -165,7 +165,7 @@ class _Teller:
 
     def show(self, state: SearchState) -> None:
         """The best so far, if anything was found since it was shown last."""
-        from lacbed.retrieval.solve import columns_map
+        from lacbed.retrieval.solution import columns_map
         from lacbed.retrieval.solve_files import state_to_json
 
         seen = (state.round, len(state.trials))

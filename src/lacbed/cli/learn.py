@@ -79,7 +79,8 @@ def train_command(
     from lacbed.learn.data import open_data
     from lacbed.learn.distributed import processes
     from lacbed.learn.export import finish
-    from lacbed.learn.train import check_run_folder, train
+    from lacbed.learn.run import check_run_folder
+    from lacbed.learn.train import train
 
     check_run_folder(out, resume)
     check_model_folder(out / "model")

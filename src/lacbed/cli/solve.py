@@ -18,7 +18,7 @@ from lacbed.errors import SettingError
 
 if TYPE_CHECKING:
     from lacbed.retrieval.search import SearchState
-    from lacbed.retrieval.solve import Solution, SolveOptions
+    from lacbed.retrieval.solution import Solution, SolveOptions
 
 
 def command(
@@ -65,7 +65,7 @@ def command(
 
     Example: lacbed solve measured.nc --cell 5.653 --elements Ga,As -o solved
     """
-    from lacbed.retrieval.solve import SolveOptions
+    from lacbed.retrieval.solution import SolveOptions
 
     low, high = parse.whole_range(column_range, "--columns")
     options = SolveOptions(

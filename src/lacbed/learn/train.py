@@ -6,30 +6,27 @@ another number of processes, follow the same curve.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lacbed.errors import FileFormatError, SettingError, TrainingError
-from lacbed.io.atomic import reason, replacing
-from lacbed.io.lock import claimed, is_empty
-from lacbed.io.tensors import read_tensors, write_tensors
-from lacbed.learn import checkpoint, data
+from lacbed.errors import SettingError, TrainingError
+from lacbed.io.lock import claimed
+from lacbed.learn import data
 from lacbed.learn.config import TrainConfig, TrainingSettings
 from lacbed.learn.data import Reader, reader
 from lacbed.learn.distributed import Ranks, barrier, parallel, share, sum_over
 from lacbed.learn.losses import answer_of, loss_terms, pattern_errors, total_loss, truth_of
-from lacbed.learn.models import build_model
-from lacbed.learn.progress import Progress, check_same_run, damaged, progress_of
+from lacbed.learn.progress import Progress
+from lacbed.learn.run import Run, log_metrics, not_a_number, save_run, start_run, trim_metrics, why_finished
 from lacbed.patterns.result import software
 
 _LOOKED_AT = 512
@@ -37,21 +34,6 @@ _LOOKED_AT = 512
 
 LOG_STEPS = 10
 """Steps between lines of metrics."""
-
-
-@dataclass
-class Run:
-    """What the loop carries from step to step."""
-
-    config: TrainConfig
-    folder: Path
-    ranks: Ranks
-    record: dict[str, Any]
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    ema: dict[str, Tensor]
-    best: dict[str, Tensor]
-    progress: Progress
 
 
 def train(
@@ -102,13 +84,13 @@ def train(
     with ExitStack() as held:
         if ranks.is_first:
             held.enter_context(claimed(folder, "training", inside=True))
-        run = _start(config, folder, ranks, record, resume)
+        run = start_run(config, folder, ranks, record, resume)
         _check_fit(run.model, validation)
         if ranks.is_first:
-            _trim_metrics(run)
+            trim_metrics(run)
         if stream is not None:
             if not resume:
-                _save(run)  # so that what is drawn before the first step can be gone on with too
+                save_run(run)  # so that what is drawn before the first step can be gone on with too
             held.enter_context(stream.running(folder, settings.epochs))
             stream.draw(max(0, run.progress.epoch - bool(run.progress.finished)))
         if run.progress.step == 0:
@@ -124,7 +106,7 @@ def train(
             if stream is not None:
                 metrics["crystals"] = stream.drawn(run.progress.epoch + 1)
             _close_epoch(run, metrics, len(batches), report)
-            _save(run)
+            save_run(run)
         barrier(ranks)
     return run.progress
 
@@ -168,9 +150,9 @@ def _epoch(
         at.step, at.batch, at.loss_sum = at.step + 1, at.batch + 1, at.loss_sum + terms["loss"]
         if at.step % LOG_STEPS == 0:
             speed = (at.step - first) / (time.perf_counter() - started)
-            _log(run, {"kind": "step", **terms, "learning_rate": rate, "steps_per_second": round(speed, 3)})
+            log_metrics(run, {"kind": "step", **terms, "learning_rate": rate, "steps_per_second": round(speed, 3)})
         if at.step % settings.checkpoint_steps == 0:
-            _save(run)
+            save_run(run)
         if tick is not None:
             tick(at.step / (settings.epochs * len(batches)))
 
@@ -194,7 +176,7 @@ def _step(run: Run, wrapped: nn.Module, batch: data.Batch, whole: int) -> dict[s
     norm = nn.utils.clip_grad_norm_(run.model.parameters(), limit)
     means = sum_over(torch.stack([*terms.values()]).detach() * weight, run.ranks)
     if not bool(torch.isfinite(means).all() and torch.isfinite(norm)):
-        raise _not_a_number(run, batch)
+        raise not_a_number(run, batch)
     run.optimizer.step()
     with torch.no_grad():
         for name, value in run.model.state_dict().items():
@@ -257,19 +239,11 @@ def _close_epoch(
     if metrics["validation_loss"] <= at.best_loss:
         at.validation = metrics
         run.best = {n: v.detach().clone() for n, v in (run.model.state_dict() | run.ema).items()}
-    _log(run, {"kind": "epoch", **line, "best": better})
+    log_metrics(run, {"kind": "epoch", **line, "best": better})
     if report is not None and run.ranks.is_first:
         report({"epoch": at.epoch, "epochs": settings.epochs, **line, "best": better})
     at.epoch, at.batch, at.loss_sum = at.epoch + 1, 0, 0.0
-    at.finished = _why_finished(run)
-
-
-def _why_finished(run: Run) -> str:
-    """Why there is no further epoch; "" if there is."""
-    at, settings = run.progress, run.config.training
-    if settings.patience and at.epoch - 1 - at.best_epoch >= settings.patience:
-        return f"no better validation loss for {settings.patience} epochs"
-    return f"all {settings.epochs} epochs done" if at.epoch >= settings.epochs else ""
+    at.finished = why_finished(run)
 
 
 def learning_rate(settings: TrainingSettings, step: int, steps_per_epoch: int) -> float:
@@ -281,115 +255,6 @@ def learning_rate(settings: TrainingSettings, step: int, steps_per_epoch: int) -
     total = max(1, settings.epochs * steps_per_epoch - settings.warmup)
     fraction = min(1.0, (step - settings.warmup) / total)
     return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fraction)))
-
-
-# -- starting, saving, resuming ---------------------------------------------------------------------------
-
-
-def check_run_folder(folder: Path, resume: bool) -> None:
-    """Refuse, before any work, a folder that a run cannot begin in or be resumed from.
-
-    Raises:
-        FileFormatError: saying why.
-    """
-    path = folder / "checkpoint.safetensors"
-    if folder.exists() and not folder.is_dir():
-        raise FileFormatError(f"{folder} is a file; a run is a folder")
-    if resume and not path.is_file():
-        raise FileFormatError(f"there is no {path.name} in {str(folder)!r} to resume from")
-    if not resume and not is_empty(folder):
-        raise FileFormatError(f"{folder} is not empty; resume it (--resume), or choose another folder")
-
-
-def _start(config: TrainConfig, folder: Path, ranks: Ranks, record: dict[str, Any], resume: bool) -> Run:
-    """A fresh run, or the one in the folder."""
-    settings = config.training
-    torch.manual_seed(settings.seed)
-    model = build_model(config.model).to(ranks.device)
-    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    optimizer = kind(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    ema = {n: v.detach().clone() for n, v in model.state_dict().items() if v.is_floating_point()}
-    run = Run(config, folder, ranks, record, model, optimizer, ema if settings.ema else {}, {}, Progress())
-    path = folder / "checkpoint.safetensors"
-    if resume:
-        _restore(run, path)
-    elif path.exists() or (ranks.is_first and not is_empty(folder)):
-        raise FileFormatError(f"{folder} is not empty; resume it (--resume), or choose another folder")
-    barrier(ranks)
-    return run
-
-
-def _restore(run: Run, path: Path) -> None:
-    groups, record = read_tensors(path, checkpoint.CHECKPOINT)
-    check_same_run(run.record, record, path)
-    run.progress = progress_of(record.get("progress"), path)
-    checkpoint.load_weights(run.model, groups.get("model", {}), path)
-    checkpoint.restore_optimizer(run.optimizer, groups.get("optimizer", {}), repr(str(path)))
-    device, state = run.ranks.device, run.model.state_dict()
-    for name, wanted in (("ema", run.ema), ("best", state if run.progress.best_epoch >= 0 else {})):
-        found = {n: v.to(device) for n, v in groups.get(name, {}).items()}
-        if found.keys() != wanted.keys() or any(found[n].shape != state[n].shape for n in found):
-            raise damaged(path, f"its {name} weights are not those of the model")
-        setattr(run, name, found)
-    run.progress.finished = _why_finished(run) if run.progress.batch == 0 else ""
-
-
-def _save(run: Run) -> None:
-    """The checkpoint of this moment, in the place of the last one."""
-    if not run.ranks.is_first:
-        return
-    groups = {
-        "model": run.model.state_dict(),
-        "optimizer": checkpoint.optimizer_tensors(run.optimizer),
-        "ema": run.ema,
-        "best": run.best,
-    }
-    state = asdict(run.progress) | {"best_loss": str(run.progress.best_loss)}
-    record = {**run.record, "progress": state, "metrics": run.progress.validation}
-    write_tensors(run.folder / "checkpoint.safetensors", checkpoint.CHECKPOINT, groups, record)
-
-
-def _not_a_number(run: Run, batch: data.Batch) -> TrainingError:
-    at = run.progress
-    path = run.folder / f"bad-batch-{run.ranks.rank}.safetensors"
-    groups = {"batch": batch, "model": run.model.state_dict()}
-    write_tensors(path, "lacbed-batch", groups, {"step": at.step, "epoch": at.epoch})
-    return TrainingError(
-        f"the loss or its gradient is not a number at step {at.step} (epoch {at.epoch}); the batch and the "
-        f"weights are in {path}; lower training.learning_rate or set training.clip, and resume from the last "
-        "checkpoint"
-    )
-
-
-# -- metrics ----------------------------------------------------------------------------------------------
-
-
-def _log(run: Run, values: Mapping[str, Any]) -> None:
-    """One line of metrics.jsonl, and TensorBoard if asked for."""
-    run.progress.lines += 1
-    if not run.ranks.is_first:
-        return
-    at = run.progress
-    line = {"step": at.step, "epoch": at.epoch, "time": round(time.time(), 1), **values}
-    path = run.folder / "metrics.jsonl"
-    try:
-        with path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
-    except OSError as error:
-        raise FileFormatError(f"cannot write {str(path)!r}: {reason(error)}") from None
-    if run.config.training.tensorboard:
-        from lacbed.learn.progress import write_scalars  # an optional extra
-
-        write_scalars(run.folder, at.step, values)
-
-
-def _trim_metrics(run: Run) -> None:
-    """Drop the lines that came after the checkpoint from which the run goes on."""
-    path = run.folder / "metrics.jsonl"
-    if path.exists():
-        lines = path.read_text("utf-8").splitlines(keepends=True)[: run.progress.lines]
-        with replacing(path) as temporary:
-            temporary.write_text("".join(lines), "utf-8")
 
 
 def _check_fit(model: nn.Module, validation: data.PatternData) -> None:

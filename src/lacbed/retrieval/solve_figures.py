@@ -9,7 +9,7 @@ from lacbed.retrieval.columns import ColumnModel
 from lacbed.retrieval.comparison import Comparison
 from lacbed.retrieval.points import make_points
 from lacbed.retrieval.sharpen import REACH
-from lacbed.retrieval.solve import Solution
+from lacbed.retrieval.solution import Solution
 
 _SHOWN = 5
 """Images that are shown."""

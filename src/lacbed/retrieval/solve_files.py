@@ -22,7 +22,7 @@ from lacbed.patterns.result import software
 from lacbed.retrieval.columns import SHAPE_B, columns_of
 from lacbed.retrieval.elements import UNDECIDED, Guess, by_element
 from lacbed.retrieval.search import RESOLUTION, SearchState, Trial
-from lacbed.retrieval.solve import Solution, SolveOptions
+from lacbed.retrieval.solution import Solution, SolveOptions
 
 STATE, RESULT = "state.json", "solution.json"
 _LARGEST = 10**7  # bytes
