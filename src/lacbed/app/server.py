@@ -64,6 +64,7 @@ STATIC = (
     "tabstore.js",
     "tilt.js",
     "under.js",
+    "vectors.js",
     "view.js",
     "zoom.js",
 )

@@ -60,8 +60,8 @@ def data_command(
     """
     from lacbed.benchmark.definition import load_definition
     from lacbed.benchmark.task_data import plan_of
+    from lacbed.cli.building import crew, report_built
     from lacbed.cli.console import build_progress
-    from lacbed.cli.dataset import crew, report_built
     from lacbed.datasets.build import build, check_place
 
     definition = load_definition(benchmark)

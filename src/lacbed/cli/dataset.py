@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lacbed.cli import options as o
+from lacbed.cli.building import crew, report_built
 from lacbed.cli.console import Reporter, columns, size_text
-from lacbed.errors import FileFormatError, LacbedError, SettingError
+from lacbed.errors import FileFormatError, SettingError
 from lacbed.io.checks import check_number
 
 if TYPE_CHECKING:
-    from lacbed.datasets.build import Built
     from lacbed.datasets.config import DatasetConfig
 
 NAME = "dataset"
 app = typer.Typer(name=NAME, help="Build, verify and inspect data sets of patterns.", no_args_is_help=True)
-
-_MOST_SHOWN = 10
 
 DataArgument = Annotated[
     Path, typer.Argument(metavar="DATA.zarr", help="A data set (.zarr folder).", show_default=False)
@@ -109,74 +106,6 @@ def _config(preset: str | None, path: Path | None) -> DatasetConfig:
     if preset is not None and path is not None:
         raise SettingError("give --preset or --config, not both")
     return load_config(path) if path is not None else named(preset or "seed")
-
-
-def crew(workers: int | None, scheduler: str | None, device: str) -> tuple[Any, int]:
-    """What makes the workers, asked for at once so that mistakes show before any work; and rows in a job."""
-    from lacbed.datasets import workers as w
-    from lacbed.datasets.cluster import cluster
-    from lacbed.datasets.workers import GPU_TOGETHER, cores, worker_memory
-    from lacbed.setup import choose_device
-
-    if workers is not None:
-        check_number("--workers", workers, 1)
-    if scheduler is None:
-        on_gpu = choose_device(device).type == "cuda"
-        count = workers or (1 if on_gpu else cores())
-        return lambda: w.processes(count, worker_memory(), device), GPU_TOGETHER if on_gpu else 1
-    if workers is not None:
-        raise SettingError("give --workers or --scheduler, not both")
-    with cluster(scheduler):
-        together = GPU_TOGETHER if device.startswith("cuda") else 1  # what the workers have is not known here
-        return lambda: cluster(scheduler, device), together
-
-
-def report_built(built: Built, out: Path, reporter: Reporter) -> None:
-    """Say how a build went.
-
-    Raises:
-        LacbedError: if no crystal could be computed.
-    """
-    manifest, state = built.manifest, built.progress
-    failures = manifest["failures"]
-    now = state.done - state.before
-    reporter.say(
-        f"{manifest['crystals']} crystals in {out}, {len(failures)} failed; "
-        f"{now} in this run" + (f", {state.rate:.2f} per second" if now else "")
-    )
-    for failure in failures[:_MOST_SHOWN]:
-        reporter.say(f"  failed {failure['formula']} ({failure['source_id']}): {failure['reason']}")
-    if len(failures) > _MOST_SHOWN:
-        reporter.say(f"  and {len(failures) - _MOST_SHOWN} more; see {out / 'manifest.json'}")
-    if state.gpu_failures:
-        why, times = state.gpu_failures.most_common(1)[0]
-        reporter.warn(
-            f"{sum(state.gpu_failures.values())} crystals were computed on the CPU, because the GPU failed; "
-            f"most often ({times}): {why}"
-        )
-    for line in manifest["attribution"]:
-        reporter.say(f"  attribution required: {line}")
-    reporter.finish(
-        {
-            "path": out,
-            "crystals": manifest["crystals"],
-            "failures": failures,
-            "this_run": now,
-            "before": state.before,
-            "seconds": state.seconds,
-            "crystals_per_second": state.rate,
-            "peak_memory": state.peak_memory,
-            "left_to_cpu": sum(state.gpu_failures.values()),
-            "cpu_seconds": manifest["cpu_seconds"],
-            "attribution": manifest["attribution"],
-        }
-    )
-    if not manifest["crystals"]:
-        why, times = Counter(failure["reason"] for failure in failures).most_common(1)[0]
-        raise LacbedError(
-            f"no crystal of {out} could be computed; most often ({times} of {len(failures)}): {why}; change the "
-            "config or the catalogue and build in another folder, or try again with --retry-failed"
-        )
 
 
 @app.command("verify")

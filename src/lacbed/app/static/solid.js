@@ -2,6 +2,7 @@
 
 import { sharpness } from "./picture.js";
 import { element } from "./structure.js";
+import { along, apply, dot } from "./vectors.js";
 
 /** Colours of the elements from H to Cf, as Jmol and many after it have them. */
 const COLOURS =
@@ -16,10 +17,6 @@ const AXES = [["a", "#ff8a7a"], ["b", "#8fe08f"], ["c", "#8fbaff"]];
 const [SIZE, BOND, NEAREST, LEVELS, SPRITE, MOST_BONDED] = [0.5, 1.16, 1.25, 5, 96, 900];
 
 const colourOf = (number) => COLOURS.slice(6 * (number - 1), 6 * number).padEnd(6, "9");
-export const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
-export const apply = (matrix, v) => matrix.map((row) => dot(row, v));
-/** Coordinates times the rows of a basis. */
-export const along = (basis, n) => [0, 1, 2].map((i) => n[0] * basis[0][i] + n[1] * basis[1][i] + n[2] * basis[2][i]);
 
 let built = {};
 

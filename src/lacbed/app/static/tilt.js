@@ -2,46 +2,20 @@
 
 import { crystalName, indices, reflectionName, stem, zoneName } from "./names.js";
 import { digits, sharpness } from "./picture.js";
-import { along, apply, dot, drawSolid, showElements, solidWords } from "./solid.js";
+import { drawSolid, showElements, solidWords } from "./solid.js";
 import { $, busy, chosen, equal, look, plain, reduced, run, sameCrystal, sameZone, shown, state, wanted } from "./state.js";
 import { element } from "./structure.js";
 import { drawUnder, outline, showUnder, underLabel, underTold } from "./under.js";
-
-const STRAIGHT = [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
+import { STRAIGHT, along, apply, dot, length, orthonormal, product, rotation, transposed } from "./vectors.js";
 
 /** How the sphere and the crystal are turned (rows of a rotation) against which facts, and the angle in degrees from the centre of the map to its edge. */
 const view = { turn: STRAIGHT, facts: null, field: 90 };
 const [WIDEST, NARROWEST, SETTLE_MS, WORDS_MS, REST_MS, MOST_ATOMS, AIMED] = [90, 0.5, 450, 150, 250, 1500, 3];
 
-const length = (v) => Math.hypot(...v);
-
-const transposed = (matrix) => [0, 1, 2].map((j) => matrix.map((row) => row[j]));
-const product = (a, b) => a.map((row) => transposed(b).map((column) => dot(row, column)));
-
-/** The rotation about a unit vector by an angle in radians. */
-function rotation([a, b, c], angle) {
-  const [u, s] = [1 - Math.cos(angle), Math.sin(angle)];
-  return [
-    [1 - u + a * a * u, a * b * u - c * s, a * c * u + b * s],
-    [a * b * u + c * s, 1 - u + b * b * u, b * c * u - a * s],
-    [a * c * u - b * s, b * c * u + a * s, 1 - u + c * c * u],
-  ];
-}
-
 /** Turn about an axis in the plane of the screen, (x, y), by an angle in radians. */
 function turnBy(x, y, angle) {
   const size = Math.hypot(x, y) || 1;
-  take(product(rotation([x / size, y / size, 0], angle), view.turn));
-}
-
-/** Take a rotation, made orthonormal again after rounding. */
-function take(rows) {
-  // Rounding of many small turns must not shear the sphere.
-  const first = rows[0].map((v) => v / length(rows[0]));
-  const mixed = rows[1].map((v, i) => v - dot(rows[1], first) * first[i]);
-  const second = mixed.map((v) => v / length(mixed));
-  const third = [first[1] * second[2] - first[2] * second[1], first[2] * second[0] - first[0] * second[2], first[0] * second[1] - first[1] * second[0]];
-  view.turn = [first, second, third];
+  view.turn = orthonormal(product(rotation([x / size, y / size, 0], angle), view.turn));
 }
 
 let [redraw, settling] = [() => {}, 0];
@@ -57,7 +31,7 @@ function follow(next) {
   settling += 1;
   if (!before || !sameCrystal(before.of, next.of)) view.turn = STRAIGHT;
   else {
-    take(product(view.turn, product(transposed(old), next.stereogram.reciprocal))); // the same directions along the new axes
+    view.turn = orthonormal(product(view.turn, product(transposed(old), next.stereogram.reciprocal))); // the same directions along the new axes
     settle();
   }
 }

@@ -3,8 +3,8 @@
 import { table } from "./colormaps.js";
 import { badgeOf, halfWidth, labelOf, lateWords } from "./names.js";
 import { draw, drawDifference, percentiles } from "./picture.js";
-import { along, apply, dot } from "./solid.js";
 import { $, current, isDrawn, look, sameCrystal } from "./state.js";
+import { along, apply, dot } from "./vectors.js";
 
 let drawn = { now: null, key: "" };
 
