@@ -101,9 +101,19 @@ def test_a_note_says_that_a_debye_waller_factor_was_assumed() -> None:
 
 
 def test_beams_chosen_by_convergence_say_so() -> None:
-    pattern = simulate(SRTIO3, **{**SETTINGS, "beams": "auto"})
+    pattern = simulate(SRTIO3, **{**SETTINGS, "beams": "auto", "tolerance": 0})
     assert pattern.attrs["beams"] >= 40
     assert any("converged" in note for note in pattern.attrs["notes"])
+
+
+def test_a_pattern_is_within_a_tolerance_unless_something_else_says_how_exact_it_is() -> None:
+    few = {**SETTINGS, "beams": "auto"}
+    pattern = simulate(SRTIO3, **few)
+    assert pattern.attrs["tolerance"] == 1e-3
+    assert 0 < pattern.attrs["error_estimate"] <= 1e-3
+    assert np.array_equal(pattern, simulate(SRTIO3, tolerance=1e-3, **few))
+    for other in ({"beams": 40}, {"g_max": 1.0}, {"sg_max": 0.1}, {"solver": "zone"}, {"weak_beams": 5}):
+        assert "tolerance" not in simulate(SRTIO3, **{**few, **other}).attrs
 
 
 def test_refraction_matters_a_little_and_can_be_left_out() -> None:

@@ -12,7 +12,7 @@ from lacbed.beams import beams_within, reflections_within, zone_area
 from lacbed.constants import wavelength
 from lacbed.converge import GROWTH, LIKELY_G, coarse_grid
 from lacbed.crystals import Crystal
-from lacbed.engine.zone import covers
+from lacbed.engine.zone import covers, with_tolerance
 from lacbed.geometry.folding import zone_of_allowed
 from lacbed.geometry.frame import Frame, make_frame
 from lacbed.geometry.interpolation import node_spacing
@@ -90,6 +90,7 @@ def forecast(crystal: Crystal, settings: Settings) -> Forecast:
         crystal: what is to be simulated.
         settings: as `lacbed.simulate` takes them.
     """
+    settings = with_tolerance(crystal, settings)
     frame = make_frame(crystal, settings.zone_axis, settings.foil_normal, settings.x_direction)
     searches = chooses_beams_by_convergence(settings)
     beams = _beams(crystal, frame, settings)

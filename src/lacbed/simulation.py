@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from lacbed.crystals import Crystal
+from lacbed.engine.zone import Zone, covers, with_tolerance
 from lacbed.geometry.frame import make_frame
 from lacbed.geometry.tilts import TiltGrid
 from lacbed.patterns.result import label_pattern
@@ -65,8 +66,8 @@ def simulate(
         x_direction: (hkl) along +x; default the shortest reciprocal vector of the zone.
         g_max: choose beams by |h| ≤ g_max in 1/Å, or limit the other rules to that.
         sg_max: choose beams by excitation error |s_g| ≤ sg_max in 1/Å.
-        beams: number of beams (completed to a whole shell), or "auto" for as many as convergence to
-            Z ≤ 0.1 % and |ΔI| ≤ 0.01 needs, unless g_max or sg_max choose them. See `lacbed.convergence`.
+        beams: number of beams (completed to a whole shell), or "auto" for as many as `tolerance` needs, unless
+            g_max or sg_max choose them.
         weak_beams: number of further beams that enter by Bethe's second-order perturbation.
         laue_zones: highest order of Laue zone that takes part; 0 is the projection approximation.
         refraction: whether the mean inner potential refracts the incident wave.
@@ -88,7 +89,9 @@ def simulate(
             infinitely many beams, from 0 to 0.5; it takes the place of `beams`, `g_max` and `sg_max`. Reflections
             of the zero-order Laue zone are then computed as `lacbed.Zone` does, within seconds for 1e-3; with
             weak beams, or a solver other than "auto" and "fast", beams are added until |ΔI| is below it. The
-            attribute `error_estimate` says what was reached. None or 0: none of this.
+            attribute `error_estimate` says what was reached. None: 1e-3 where a `lacbed.Zone` holds, the solver
+            is "auto" and nothing else chooses the beams. Otherwise, or with 0, beams are added until Z ≤ 0.1 %
+            and |ΔI| ≤ 0.01; see `lacbed.convergence`.
         progress: called with the fraction of the work done, the search for enough beams included. If it has a
             method `describe`, that is called with a few words about what is being done.
 
@@ -124,6 +127,7 @@ def simulate(
         frozen_phonons,
         tolerance,
     )
+    settings = with_tolerance(crystal, settings)
     check_request(crystal, settings)
     with one_thread_each(torch.device("cpu")):
         return _simulate(crystal, settings, progress)
@@ -139,8 +143,6 @@ def _simulate(crystal: Crystal, settings: Settings, tick: Tick | None) -> xr.Dat
     facts: dict[str, float] = {}
     asked_z, asked_change = 1e-3, 1e-2
     if settings.tolerance:
-        from lacbed.engine.zone import Zone, covers
-
         if covers(settings, make_frame(crystal, settings.zone_axis, settings.foil_normal)):
             return Zone.of(crystal, settings).solve(settings, tick)
         facts["tolerance"] = settings.tolerance

@@ -35,7 +35,9 @@ def simulate_command(
     center: o.CenterOption = "0,0",
     factors: o.FactorsOption = "kirkland",
     absorption: o.AbsorptionOption = "none",
-    beams: Annotated[str, typer.Option("--beams", metavar="auto|N", help="Number of beams, or auto.")] = "auto",
+    beams: Annotated[
+        str, typer.Option("--beams", metavar="auto|N", help="Number of beams; auto: as the tolerance needs.")
+    ] = "auto",
     g_max: Annotated[
         float | None, typer.Option("--g-max", metavar="1/Å", help="Take all beams up to this length instead.")
     ] = None,
@@ -61,7 +63,7 @@ def simulate_command(
         typer.Option(
             "--tolerance",
             metavar="DI",
-            help="Largest error of an intensity, 1e-3 for example; chooses beams and solver.",
+            help="Largest error of an intensity: 1e-3 unless beams are given; chooses beams and solver.",
         ),
     ] = None,
     device: o.DeviceOption = "auto",

@@ -28,11 +28,15 @@ from lacbed.geometry.wave import electron_wave
 from lacbed.patterns.result import label_pattern
 from lacbed.potential import Absorption
 from lacbed.settings import Reflections, Settings
-from lacbed.setup import check_request, wanted_reflections
+from lacbed.setup import check_request, chooses_beams_by_convergence, wanted_reflections
 from lacbed.solvers.blocks import Tick, one_thread_each
 
 if TYPE_CHECKING:
     import xarray as xr
+
+
+USUAL = 1e-3
+"""Largest error of an intensity where nothing says how exact a pattern is to be."""
 
 
 def covers(settings: Settings, frame: Frame) -> bool:
@@ -49,6 +53,15 @@ def covers(settings: Settings, frame: Frame) -> bool:
     if settings.laue_zones and not isinstance(settings.hkl, str) and settings.hkl[:1] != ("all",):
         physics = physics and not np.any(np.array(settings.hkl, dtype=float) @ np.array(frame.zone_axis))
     return physics and settings.solver in ("auto", "fast") and settings.device in ("auto", "cpu")
+
+
+def with_tolerance(crystal: Crystal, settings: Settings) -> Settings:
+    """The settings, with the usual tolerance if they leave it open and a `Zone` holds for them."""
+    if settings.tolerance is not None or settings.solver != "auto" or not chooses_beams_by_convergence(settings):
+        return settings
+    frame = make_frame(crystal, settings.zone_axis, settings.foil_normal, settings.x_direction)
+    usual = replace(settings, tolerance=USUAL)
+    return usual if covers(usual, frame) else settings
 
 
 class Zone:
