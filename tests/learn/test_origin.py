@@ -76,7 +76,9 @@ def test_the_symmetric_autoencoder_is_symmetric_and_a_heaviest_column_makes_it_b
     assert not torch.allclose(plain(moved)["pattern"], plain(batch)["pattern"])
 
 
-def test_the_symmetric_config_is_the_poster_s_but_for_the_two_switches() -> None:
+def test_the_symmetric_config_is_the_poster_s_but_for_two_switches_and_brightness() -> None:
     seed, symmetric = load_config("vae-seed").to_dict(), load_config("vae-symmetric").to_dict()
     assert symmetric["model"] == seed["model"] | {"one_origin": True, "symmetric": True}
-    assert {**symmetric, "model": seed["model"]} == seed
+    assert symmetric["loss"] == seed["loss"] | {"intensity": symmetric["loss"]["intensity"]}
+    assert 0 == seed["loss"]["intensity"] < symmetric["loss"]["intensity"] < 0.1 * seed["loss"]["z"]
+    assert {**symmetric, "model": seed["model"], "loss": seed["loss"]} == seed
