@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from frame_series import Microscope, Series, make_series
 
 import lacbed
 from lacbed.cli import main
-from lacbed.experiment.extract.frames import Careful
 from lacbed.experiment.extract.indices import candidates, from_spots
 from lacbed.experiment.extract.look import look_at
 from lacbed.experiment.extract.pipeline import kept_images
@@ -221,77 +219,6 @@ def test_cubic_convolution_keeps_a_parabola_and_knows_its_noise() -> None:
     assert np.all((variance > 0.3) & (variance < 0.7))
     image[0, 5, 5] = np.nan
     assert np.isnan(interpolate(image, np.ones_like(image), np.array([[[5.5, 5.5]]]))[0]).all()
-
-
-def test_a_damaged_block_is_read_frame_by_frame() -> None:
-    class Damaged:
-        shape, dtype, ndim = (9, 16, 16), np.dtype("u2"), 3
-
-        def __getitem__(self, key: Any) -> np.ndarray:
-            start, stop, _ = key[0].indices(9)
-            if start <= 4 < stop:
-                raise OSError("checksum")
-            return np.ones((stop - start, 16, 16), dtype="u2")
-
-    block = Careful(Damaged())[slice(0, 9), slice(None), slice(None)]
-    assert block.sum(axis=(1, 2)).tolist() == [256] * 4 + [0] + [256] * 4
-
-
-def _save(frames: np.ndarray, path: Path) -> Path:
-    import h5py
-    import tifffile
-    import zarr
-
-    if path.suffix == ".npy":
-        np.save(path, frames)
-    elif path.suffix == ".h5":
-        with h5py.File(path, "w") as file:
-            file["entry/data"] = frames.reshape(2, -1, *frames.shape[1:])
-    elif path.suffix == ".zarr":
-        zarr.open_group(str(path), mode="w").create_array("frames", data=frames)
-    elif path.suffix == ".tif":
-        tifffile.imwrite(path, frames, photometric="minisblack")
-    else:
-        path.mkdir()
-        for i, frame in enumerate(frames):
-            np.save(path / f"frame_{i}.npy", frame)
-    return path
-
-
-@pytest.mark.parametrize("name", ["a.npy", "a.h5", "a.zarr", "a.tif", "folder"])
-def test_frames_are_read_lazily(name: str, tmp_path: Path) -> None:
-    frames = np.random.default_rng(2).poisson(9.0, (12, 20, 24)).astype(np.uint16)
-    opened = lacbed.open_frames(_save(frames, tmp_path / name))
-    assert opened.camera == (20, 24)
-    np.testing.assert_array_equal(opened.data[3:11].compute(), frames[3:11])
-    assert opened.scan == ((2, 6) if name == "a.h5" else None)
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda p: p.write_bytes(p.read_bytes()[:-100]), "cut short"),
-        (lambda p: p.write_bytes(b"nothing"), "no NumPy array"),
-        (lambda p: np.save(p, np.zeros((4, 4))), "a series of frames is an array"),
-        (lambda p: np.save(p, np.array([{}] * 3, dtype=object)), "pickled Python objects"),
-        (lambda p: np.save(p, np.zeros((9, 4, 4))), "too few for discs"),
-    ],
-)
-def test_files_that_are_no_series_get_one_line(damage: Any, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "series.npy"
-    np.save(path, np.zeros((20, 32, 32), dtype=np.uint16))
-    damage(path)
-    with pytest.raises(lacbed.LacbedError, match=message):
-        lacbed.open_frames(path)
-    with pytest.raises(lacbed.LacbedError, match="no such file"):
-        lacbed.open_frames(tmp_path / "none.npy")
-
-
-def test_frames_of_another_size_are_named(tmp_path: Path) -> None:
-    folder = _save(np.zeros((5, 20, 20), dtype=np.uint16), tmp_path / "folder")
-    np.save(folder / "frame_3.npy", np.zeros((20, 21), dtype=np.uint16))
-    with pytest.raises(lacbed.LacbedError, match=r"'frame_3.npy' 20x21"):
-        lacbed.open_frames(folder)
 
 
 def test_the_command_looks_and_extracts(
