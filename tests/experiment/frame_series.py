@@ -39,6 +39,7 @@ class Microscope:
         psf: standard deviation of the point spread.
         descan: of the direct beam at the edge of the scan, (rows, columns), linear and cubic.
         descan_cubic: the same, growing with the third power.
+        descan_waves: height of two waves of descan error over the scan along its columns, (rows, columns).
         drift: of the direct beam over the whole series.
         dose: electrons in the incident beam per frame.
         diffuse: part of the electrons scattered diffusely.
@@ -72,6 +73,7 @@ class Microscope:
     psf: float = 0.7
     descan: tuple[float, float] = (3.0, -2.0)
     descan_cubic: tuple[float, float] = (1.0, 1.5)
+    descan_waves: tuple[float, float] = (0.0, 0.0)
     drift: tuple[float, float] = (1.5, 1.0)
     dose: float = 2e4
     diffuse: float = 0.2
@@ -195,6 +197,21 @@ def make_series(
     return Series(frames[order], (m.tilts, m.tilts), truth, hkl, k, beam, vectors, x_direction, matrix, faults[0])
 
 
+def make_vacuum(m: Microscope) -> NDArray[np.uint16]:
+    """The frames of the same scan without the sample, in the order of time: (frame, row, column).
+
+    It has the descan error of `make_series`, and the drift and noise of m.
+    """
+    rng = np.random.default_rng(m.seed)
+    beam, faults, ring = _beam(m, rng), _faults(m, rng), _ring(m.radius)
+    frames = np.zeros((m.tilts**2, m.camera, m.camera), dtype=np.uint16)
+    for frame, place in zip(frames, beam.reshape(-1, 2), strict=True):
+        electrons = np.zeros((m.camera, m.camera))
+        _draw(electrons, place[None], ring, np.full((1, len(ring)), m.dose / len(ring)))
+        frame[...] = _record(m, gaussian_filter(electrons, m.psf), faults, rng)
+    return frames[_order(m)]
+
+
 def _shortest(
     crystal: lacbed.Crystal, zone: tuple[int, int, int], energy: float
 ) -> tuple[float, tuple[float, ...]]:
@@ -212,6 +229,7 @@ def _beam(m: Microscope, rng: np.random.Generator) -> Floats:
     out = np.empty((m.tilts, m.tilts, 2))
     for axis, (along, across) in enumerate([(v, u), (u, v)]):
         error = m.descan[axis] * (along + 0.3 * across) + m.descan_cubic[axis] * along * (u**2 + v**2)
+        error = error + m.descan_waves[axis] * np.sin(2 * math.pi * u)
         wander = 0.15 * np.cumsum(rng.normal(size=m.tilts**2)) / m.tilts
         out[..., axis] = m.camera / 2 - 0.5 + m.offset[axis] + error + m.drift[axis] * time
         out.reshape(-1, 2)[_times(m), axis] += wander

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from frame_series import Microscope, Series, make_series
+from frame_series import Microscope, Series, make_series, make_vacuum
 
 import lacbed
 from lacbed.cli import main
 from lacbed.experiment.extract.indices import candidates, from_spots
-from lacbed.experiment.extract.look import look_at
+from lacbed.experiment.extract.look import Look, look_at
 from lacbed.experiment.extract.pipeline import kept_images
 from lacbed.experiment.extract.scan import guess_shape, order_frames
 from lacbed.experiment.extract.write import interpolate
@@ -95,9 +97,61 @@ def test_the_missing_and_the_doubled_frame_are_found(series: Series, found: lacb
 
 
 def test_descan_and_drift_are_followed(series: Series, found: lacbed.Extraction) -> None:
-    off = (found.look.track.places - series.beam) @ np.linalg.inv(found.look.lattice.basis)
-    off = (off - np.round(np.median(off.reshape(-1, 2), axis=0))) @ found.look.lattice.basis
-    assert np.sqrt((off**2).mean()) < 0.15
+    assert _off(found.look, series) < 0.15
+
+
+def test_the_series_itself_is_no_vacuum_scan(series: Series) -> None:
+    frames = lacbed.open_frames(series.frames)
+    with pytest.raises(lacbed.LacbedError, match="do not show one bright disc"):
+        look_at(frames, lacbed.ExtractSettings(scan=series.scan, vacuum=frames))
+
+
+def _off(look: Look, series: Series) -> float:
+    """Root mean square of what is wrong with the track in pixels."""
+    off = (look.track.places - series.beam) @ np.linalg.inv(look.lattice.basis)
+    off = (off - np.round(np.median(off.reshape(-1, 2), axis=0))) @ look.lattice.basis
+    return float(np.sqrt((off**2).mean()))
+
+
+def test_a_vacuum_scan_shows_a_descan_error_of_any_shape(series: Series) -> None:
+    wavy = replace(SCOPE, descan_waves=(0.8, -0.6), dropped=(), doubled=())
+    other = make_series(
+        GAAS, (1, 1, 0), wavy, reach=0.75, beams=37, solver="tilted", dtype="float64", absorption=None
+    )
+    vacuum = lacbed.open_frames(make_vacuum(replace(wavy, drift=(-0.7, 0.4), seed=5)))
+    settings = lacbed.ExtractSettings(scan=series.scan, gain=SCOPE.gain)
+    without = look_at(lacbed.open_frames(other.frames), settings)
+    known = look_at(lacbed.open_frames(other.frames), replace(settings, vacuum=vacuum))
+    assert _off(known, other) < 0.05
+    assert _off(without, other) > 0.3  # no cubic
+    assert any("descan error is that of the vacuum scan" in note for note in known.notes)
+
+
+def test_a_vacuum_scan_changes_nothing_but_noise_where_the_series_shows_its_descan_error(series: Series) -> None:
+    vacuum = lacbed.open_frames(make_vacuum(replace(SCOPE, dropped=(7, 200), doubled=(), seed=5)))
+    settings = lacbed.ExtractSettings(scan=series.scan, gain=SCOPE.gain, vacuum=vacuum)
+    assert _off(look_at(lacbed.open_frames(series.frames), settings), series) < 0.08
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v[:, :-4], "have 68x72 pixels and those of the series 72x72"),
+        (lambda v: v[:-40], "has 284 frames and the series 18x18 tilts"),
+        (lambda v: v.reshape(12, 27, 72, 72), "has 12x27 tilts and the series 18x18"),
+        (lambda v: np.random.default_rng(0).poisson(9.0, v.shape).astype("u2"), "do not show one bright disc"),
+        (lambda v: v * 0, "324 of 324 frames of the vacuum scan do not show one bright disc"),
+        (lambda v: v[::-1], "the vacuum scan belongs to the series"),
+    ],
+)
+def test_a_vacuum_scan_that_is_none_gets_one_line(series: Series, change: Any, message: str) -> None:
+    vacuum = make_vacuum(replace(SCOPE, dropped=(), doubled=(), descan=(9.0, -8.0), drift=(0.0, 0.0)))
+    settings = lacbed.ExtractSettings(scan=series.scan, vacuum=lacbed.open_frames(change(vacuum)))
+    with pytest.raises(lacbed.LacbedError, match=message) as caught:
+        look_at(lacbed.open_frames(series.frames), settings)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(lacbed.LacbedError, match="must be a series of frames"):
+        lacbed.ExtractSettings(vacuum="vacuum.npy")  # type: ignore[arg-type]
 
 
 def test_every_pixel_has_variance_mask_and_background(found: lacbed.Extraction, tmp_path: Path) -> None:
@@ -226,7 +280,9 @@ def test_the_command_looks_and_extracts(
 ) -> None:
     np.save(tmp_path / "series.npy", series.frames)
     words = ["experiment", "extract", str(tmp_path / "series.npy"), "GaAs", "--zone", "1,1,0", "--scan", "18x18"]
-    out = tmp_path / "stack.nc"
+    vacuum, out = tmp_path / "vacuum.npy", tmp_path / "stack.nc"
+    np.save(vacuum, make_vacuum(replace(SCOPE, seed=5)))
+    words += ["--vacuum", str(vacuum)]
     beam = found.look.middle + found.orientation.origin @ found.look.lattice.basis
     for site in ((1, 0), (0, 1)):
         y, x = beam + np.array(site) @ found.look.lattice.basis
@@ -235,6 +291,7 @@ def test_the_command_looks_and_extracts(
     assert main([*words, "-o", str(out), "--report", str(tmp_path / "report"), "--gain", "4", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["half_width"] == pytest.approx(SCOPE.half_width, rel=0.004)
+    assert said["extraction"]["vacuum"] == "vacuum.npy"
     assert "indices.png" in {p.name for p in (tmp_path / "report").iterdir()}
     assert lacbed.load_experiment(out).variance is not None
     assert main([*words]) == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -286,12 +286,13 @@ def facts_of(
     camera_matrix = np.linalg.solve(o.indexing.vectors, look.lattice.basis)  # (x, y) in 1/Å to (row, column)
     given = {
         key: value if isinstance(value, str | bool | int | float | None) else "given"
-        for key, value in asdict(settings).items()
-        if key not in ("mask", "dark", "flat", "spots")
+        for key, value in ((f.name, getattr(settings, f.name)) for f in fields(settings))
+        if key not in ("mask", "dark", "flat", "spots", "vacuum")
     }
     return {
         "software": software(),
         "source": series.source,
+        "vacuum": None if settings.vacuum is None else settings.vacuum.source,
         "frames": len(series),
         "camera": list(look.camera.shape),
         "settings": given | {"spots": [list(map(list, spot)) for spot in settings.spots]},
