@@ -29,6 +29,7 @@ class Microscope:
         tilt_flip: whether the fast axis of the scan runs the other way.
         tilt_center: (x, y) of the middle of the scan in 1/Å.
         tilt_bend: quadratic distortion of the scan, a fraction of the half-width at its edge.
+        tilt_barrel: cubic distortion of the scan, the same; positive for pincushion, negative for barrel.
         camera: along each side.
         spacing: of the shortest reciprocal vector.
         turn: of the camera against x of the crystal in degrees.
@@ -63,6 +64,7 @@ class Microscope:
     tilt_flip: bool = False
     tilt_center: tuple[float, float] = (0.0, 0.0)
     tilt_bend: float = 0.0
+    tilt_barrel: float = 0.0
     camera: int = 96
     spacing: float = 14.0
     turn: float = 20.0
@@ -130,6 +132,7 @@ def _directions(m: Microscope) -> Floats:
     steps = (np.arange(m.tilts) - m.tilts / 2 + 0.5) * (2 / m.tilts)
     rows, columns = np.meshgrid(steps, steps, indexing="ij")
     u = np.stack([columns + m.tilt_bend * columns * rows, rows + m.tilt_bend * columns**2], axis=-1)
+    u += m.tilt_barrel * (rows**2 + columns**2)[..., None] * np.stack([columns, rows], axis=-1)
     return m.half_width * u @ _turn(m.tilt_turn, m.tilt_flip).T + np.array(m.tilt_center)
 
 

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from frame_series import Microscope, Series, make_series, make_vacuum
+from scipy.ndimage import map_coordinates
 
 import lacbed
 from lacbed.cli import main
 from lacbed.experiment.extract.indices import candidates, from_spots
 from lacbed.experiment.extract.look import Look, look_at
-from lacbed.experiment.extract.pipeline import kept_images
+from lacbed.experiment.extract.pipeline import kept_images, sum_stack
 from lacbed.experiment.extract.scan import guess_shape, order_frames
+from lacbed.experiment.extract.tilts import Tilts, find_tilts
 from lacbed.experiment.extract.write import interpolate
 from lacbed.geometry.frame import make_frame
 
@@ -27,12 +29,17 @@ SCOPE = Microscope(
 )  # fmt: skip
 
 
+def make(scope: Microscope) -> Series:
+    """A series of GaAs along [110], a polar direction."""
+    return make_series(
+        GAAS, (1, 1, 0), scope, reach=0.75, beams=37, solver="tilted", dtype="float64", absorption=None
+    )
+
+
 @pytest.fixture(scope="module")
 def series() -> Series:
-    """GaAs along [110], a polar direction: camera mirrored and turned, scan turned, one frame lost, one twice."""
-    return make_series(
-        GAAS, (1, 1, 0), SCOPE, reach=0.75, beams=37, solver="tilted", dtype="float64", absorption=None
-    )
+    """Camera mirrored and turned, scan turned, one frame lost, one twice."""
+    return make(SCOPE)
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +86,11 @@ def test_intensities_are_the_truth_within_their_noise(series: Series, found: lac
 def test_the_geometry_follows_from_the_images(series: Series, found: lacbed.Extraction) -> None:
     grid = found.orientation.grid
     n = SCOPE.tilts
-    assert grid.half_width == pytest.approx(SCOPE.half_width, rel=0.004)
+    assert grid.half_width == pytest.approx(SCOPE.half_width, rel=0.0015)
     middle = series.k.reshape(-1, 2).mean(axis=0)
     assert np.hypot(*(np.array(grid.center) - middle)) < 0.2 * 2 * SCOPE.half_width / n
-    assert abs(grid.stretch) < 0.01
-    assert abs(grid.shear) < 0.6
+    assert abs(grid.stretch) < 0.003
+    assert abs(grid.shear) < 0.15
     assert 0 < grid.uncertainty[0] < 0.005 * SCOPE.half_width
     assert abs(grid.half_width - SCOPE.half_width) < 3 * grid.uncertainty[0]
 
@@ -115,9 +122,7 @@ def _off(look: Look, series: Series) -> float:
 
 def test_a_vacuum_scan_shows_a_descan_error_of_any_shape(series: Series) -> None:
     wavy = replace(SCOPE, descan_waves=(0.8, -0.6), dropped=(), doubled=())
-    other = make_series(
-        GAAS, (1, 1, 0), wavy, reach=0.75, beams=37, solver="tilted", dtype="float64", absorption=None
-    )
+    other = make(wavy)
     vacuum = lacbed.open_frames(make_vacuum(replace(wavy, drift=(-0.7, 0.4), seed=5)))
     settings = lacbed.ExtractSettings(scan=series.scan, gain=SCOPE.gain)
     without = look_at(lacbed.open_frames(other.frames), settings)
@@ -190,6 +195,74 @@ def test_what_is_known_of_pixels_goes_along_when_a_stack_is_turned_or_binned(fou
         lacbed.Experiment(broken)
 
 
+def _uneven(k: np.ndarray) -> np.ndarray:
+    """What is left of directions k (row, column, 2) after the nearest even grid, in its steps; NaN stays."""
+    rows, columns = np.mgrid[: k.shape[0], : k.shape[1]]
+    even = np.stack([np.ones(rows.size), rows.ravel(), columns.ravel()], axis=1)
+    flat = k.reshape(-1, 2)
+    known = np.isfinite(flat).all(axis=1)
+    found = np.linalg.lstsq(even[known], flat[known], rcond=None)[0]
+    return np.asarray(((flat - even @ found) @ np.linalg.inv(found[1:])).reshape(k.shape))
+
+
+def _tilts(series: Series, distortion: bool = True) -> Tilts:
+    """Of a series, by the steps of `extract` that lead to them."""
+    frames, settings = lacbed.open_frames(series.frames), lacbed.ExtractSettings(scan=series.scan, gain=SCOPE.gain)
+    look = look_at(frames, settings)
+    stack = sum_stack(frames, look, settings)
+    rows = kept_images(stack, look.lattice.sites, np.zeros(2))
+    sites = look.lattice.sites[rows]
+    return find_tilts(stack.images[rows], stack.variance[rows], sites, look.lattice.basis, distortion)[0]
+
+
+@pytest.mark.parametrize(
+    ("bend", "barrel", "order"),
+    [(0.015, 0.0, 2), (0.0, 0.02, 3), (0.01, -0.02, 3)],
+    ids=["bend", "pincushion", "both"],
+)
+def test_a_smooth_distortion_is_found_to_a_tenth_of_a_tilt(bend: float, barrel: float, order: int) -> None:
+    made = make(replace(SCOPE, tilts=24, tilt_bend=bend, tilt_barrel=barrel))
+    found = _tilts(made)
+    places = np.moveaxis(np.mgrid[:24, :24].astype(float), 0, -1)
+    truth, distortion = _uneven(made.k), found.distortion
+    assert distortion.order == order
+    assert np.linalg.norm(truth, axis=-1).max() > 0.17  # before
+    off = np.linalg.norm(distortion.of(places) - truth, axis=-1)
+    assert off.max() < 0.1
+    assert np.sqrt((off**2).mean()) < 0.03
+    size, error = found.displacement
+    assert size == pytest.approx(np.linalg.norm(truth, axis=-1).max(), abs=max(4 * error, 0.02))
+    np.testing.assert_allclose(distortion.straight(distortion.bent(places)), places, atol=1e-4)
+    np.testing.assert_allclose(found.place(found.k(places)), places, atol=1e-4)
+
+
+def test_an_even_scan_has_no_distortion(found: lacbed.Extraction) -> None:
+    for seed in (1, 2, 3):
+        assert _tilts(make(replace(SCOPE, seed=seed))).distortion.order == 1
+    assert found.orientation.tilts.distortion.order == 1
+    assert found.orientation.tilts.displacement == (0.0, 0.0)
+    assert found.orientation.tilts.chi2 == pytest.approx(1, abs=0.3)
+
+
+def test_the_stack_of_a_distorted_scan_lies_on_an_even_grid() -> None:
+    made = make(replace(SCOPE, tilts=24, tilt_bend=0.01, tilt_barrel=0.02))
+    settings = lacbed.ExtractSettings(scan=made.scan, gain=SCOPE.gain)
+    found = lacbed.extract(lacbed.open_frames(made.frames), GAAS, (1, 1, 0), 200e3, settings)
+    grid, e = found.orientation.grid, found.experiment
+    assert grid.resampled
+    inside = ((grid.at >= 0) & (grid.at <= 23)).all(axis=-1)
+    k = np.stack([map_coordinates(made.k[..., i], np.moveaxis(grid.at, -1, 0), order=1) for i in (0, 1)], axis=-1)
+    k[~inside] = np.nan
+    assert np.nanmax(np.linalg.norm(_uneven(k), axis=-1)) < 0.1
+    assert e.variance is not None
+    assert np.array_equal(np.isfinite(e.variance), e.mask)
+    facts = json.loads(e.pattern.attrs["extraction"])["distortion"]
+    assert facts["order"] == 3
+    assert facts["largest"][0] == pytest.approx(np.linalg.norm(_uneven(made.k), axis=-1).max(), abs=0.06)
+    assert any("distorted smoothly" in note for note in e.notes)
+    assert _tilts(made, distortion=False).distortion.order == 1
+
+
 def test_two_named_spots_decide_the_indices(series: Series, found: lacbed.Extraction) -> None:
     look, o = found.look, found.orientation
     assert o.choice is not None
@@ -219,8 +292,6 @@ def test_another_crystal_is_refused(series: Series, found: lacbed.Extraction) ->
 
 
 def test_the_noise_shows_the_gain(series: Series, found: lacbed.Extraction) -> None:
-    from lacbed.experiment.extract.pipeline import sum_stack
-
     noise = sum_stack(lacbed.open_frames(series.frames), found.look, lacbed.ExtractSettings()).noise
     assert noise.gain == pytest.approx(SCOPE.gain, abs=max(4 * noise.error, 0.4))
     assert noise.floor == pytest.approx(SCOPE.readout**2 - SCOPE.gain * SCOPE.pedestal, abs=12)

@@ -96,6 +96,12 @@ def command(
             help="The same scan without the sample; its direct beam shows the descan error.",
         ),
     ] = None,
+    distortion: Annotated[
+        bool,
+        typer.Option(
+            "--distortion/--no-distortion", help="Look for a smooth distortion of the tilts and put it right."
+        ),
+    ] = True,
     radius: Annotated[
         float | None, typer.Option("--radius", metavar="PIXELS", help="Radius of the aperture around a disc.")
     ] = None,
@@ -145,6 +151,7 @@ def command(
         gain=gain,
         readout=readout,
         vacuum=None if vacuum is None else open_frames(vacuum, shape, dataset),
+        distortion=distortion,
         radius=radius,
         background=background,  # type: ignore[arg-type]
         beam=None if beam is None else _pair(beam, "--beam"),

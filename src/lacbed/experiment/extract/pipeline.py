@@ -170,7 +170,7 @@ def orient(
     images, variance = stack.images[rows], stack.variance[rows]
     first = rows[int(np.argmax([np.nanmean(i) for i in images]))]
     sites = lattice.sites[rows] - lattice.sites[first]
-    tilts = find_tilts(images, variance, sites, lattice.basis)[0]
+    tilts = find_tilts(images, variance, sites, lattice.basis, settings.distortion)[0]
     origin, notes = _origin(look, images, variance, lattice.sites[rows], lattice.sites[first], tilts, settings)
     moved = origin - lattice.sites[first]
     tilts = tilts.with_origin(moved)
@@ -192,6 +192,12 @@ def orient(
         indexing = choice.best
         notes.append(f"indices: {choice.why}" + ("" if choice.decided else "; the best was taken, as asked"))
     grid = square_grid(tilts, indexing, frame, look.scan.shape)
+    if tilts.distortion.order > 1:
+        size, error = tilts.displacement
+        notes.append(
+            f"the scan is distorted smoothly, by up to {size:.2f} ± {error:.1g} tilts"
+            + ("" if grid.resampled else ", too little for the images to be resampled")
+        )
     if grid.resampled:
         notes.append(
             f"the axes of the scan are stretched by {100 * grid.stretch:.2f} % and off the right "
@@ -315,6 +321,11 @@ def facts_of(
             "steps": o.tilts.steps.tolist(),
             "symmetry": o.tilts.symmetry,
             "chi2": o.tilts.chi2,
+        },
+        "distortion": {
+            "order": o.tilts.distortion.order,
+            "coefficients": o.tilts.distortion.coefficients.tolist(),
+            "largest": list(o.tilts.displacement),
         },
         "grid": {
             "rotation": grid.rotation,

@@ -31,6 +31,7 @@ class ExtractSettings:
             background shows.
         vacuum: frames of the same scan without the sample, whose direct beam shows the descan error; None for
             what the series itself shows.
+        distortion: whether a smooth distortion of the scan is looked for, and put right if the images show one.
         radius: of the aperture in pixels of the camera; None for what the discs show.
         background: "smooth" averages the ring around a disc over neighbouring tilts, "ring" does not.
         beam: (x, y), column and row of the direct beam in the mean frame; None for what the frames show.
@@ -50,6 +51,7 @@ class ExtractSettings:
     gain: float | None = None
     readout: float | None = None
     vacuum: FrameSeries | None = None
+    distortion: bool = True
     radius: float | None = None
     background: Literal["smooth", "ring"] = "smooth"
     beam: tuple[float, float] | None = None
