@@ -133,7 +133,7 @@ def test_a_vacuum_scan_shows_a_descan_error_of_any_shape(series: Series) -> None
 
 
 def test_a_vacuum_scan_changes_nothing_but_noise_where_the_series_shows_its_descan_error(series: Series) -> None:
-    vacuum = lacbed.open_frames(make_vacuum(replace(SCOPE, dropped=(7, 200), doubled=(), seed=5)))
+    vacuum = lacbed.open_frames(make_vacuum(replace(SCOPE, dropped=(7, 200), seed=5)))
     settings = lacbed.ExtractSettings(scan=series.scan, gain=SCOPE.gain, vacuum=vacuum)
     assert _off(look_at(lacbed.open_frames(series.frames), settings), series) < 0.08
 

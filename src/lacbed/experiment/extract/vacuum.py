@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from lacbed.experiment.extract.scan import MOST_MISSING, Scan, order_frames
 from lacbed.experiment.extract.series import FrameSeries
 
 Array = NDArray[np.float64]
-Tick = Callable[[float], None]
 
 SINGLE = 0.8
 """Part of the light of a frame that must lie in one disc."""
@@ -45,9 +43,7 @@ def check_vacuum(vacuum: FrameSeries, series: FrameSeries, shape: tuple[int, int
         )
 
 
-def beam_places(
-    vacuum: FrameSeries, camera: Camera, scan: Scan, mask: NDArray[Any] | None = None, tick: Tick | None = None
-) -> Array:
+def beam_places(vacuum: FrameSeries, camera: Camera, scan: Scan, mask: NDArray[Any] | None = None) -> Array:
     """Place of the direct beam at every tilt, (row, column) in pixels: (row, column, 2).
 
     Args:
@@ -55,7 +51,6 @@ def beam_places(
         camera: its pixels.
         scan: of the series.
         mask: not 0 in pixels that are not to be used: (row, column); None for none.
-        tick: called with the part of the frames that are read.
 
     Raises:
         SettingError: if the frames do not show one disc each.
@@ -67,7 +62,7 @@ def beam_places(
             frames[:, mask != 0] = np.median(frames, axis=(1, 2))[:, None]
         return (np.array([_disc(frame) for frame in frames]),)
 
-    (found,) = vacuum.map(work, tick=tick)
+    (found,) = vacuum.map(work)
     clear = found[:, 2] > SINGLE
     if clear.mean() < SHOWN:
         raise SettingError(
@@ -76,7 +71,13 @@ def beam_places(
         )
     places = found[:, :2]
     usual = np.median(places[clear], axis=0)
-    order = order_frames(np.where(clear[:, None], places, usual).astype(np.float32), scan.shape, scan.serpentine)
+    twice = np.flatnonzero((np.diff(found, axis=0) == 0).all(axis=1)) + 1  # noise is never the same
+    order = order_frames(
+        np.where(clear[:, None], places, usual).astype(np.float32),
+        scan.shape,
+        scan.serpentine,
+        twice if len(twice) <= MOST_MISSING * len(found) else None,
+    )
     on_grid = order.on_grid(np.where(clear[:, None], places, np.nan))
     return np.stack([_filled(on_grid[..., axis], scan) for axis in (0, 1)], axis=-1)
 
