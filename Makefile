@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTREADY := $(VENV)/.ready-for-tests
 
-EXTRAS := dev,app,multislice,adaptors,hyperspy,catalog,fetch,docs,dask,onnx,tensorboard
+EXTRAS := dev,app,multislice,adaptors,hyperspy,extract,catalog,fetch,docs,dask,onnx,tensorboard
 
 .PHONY: demo app test quick lint freeze docs reproduce weights bench clean
 

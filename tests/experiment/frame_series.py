@@ -29,6 +29,7 @@ class Microscope:
         tilt_flip: whether the fast axis of the scan runs the other way.
         tilt_center: (x, y) of the middle of the scan in 1/Å.
         tilt_bend: quadratic distortion of the scan, a fraction of the half-width at its edge.
+        tilt_barrel: cubic distortion of the scan, the same; positive for pincushion, negative for barrel.
         camera: along each side.
         spacing: of the shortest reciprocal vector.
         turn: of the camera against x of the crystal in degrees.
@@ -39,6 +40,7 @@ class Microscope:
         psf: standard deviation of the point spread.
         descan: of the direct beam at the edge of the scan, (rows, columns), linear and cubic.
         descan_cubic: the same, growing with the third power.
+        descan_waves: height of two waves of descan error over the scan along its columns, (rows, columns).
         drift: of the direct beam over the whole series.
         dose: electrons in the incident beam per frame.
         diffuse: part of the electrons scattered diffusely.
@@ -62,6 +64,7 @@ class Microscope:
     tilt_flip: bool = False
     tilt_center: tuple[float, float] = (0.0, 0.0)
     tilt_bend: float = 0.0
+    tilt_barrel: float = 0.0
     camera: int = 96
     spacing: float = 14.0
     turn: float = 20.0
@@ -72,6 +75,7 @@ class Microscope:
     psf: float = 0.7
     descan: tuple[float, float] = (3.0, -2.0)
     descan_cubic: tuple[float, float] = (1.0, 1.5)
+    descan_waves: tuple[float, float] = (0.0, 0.0)
     drift: tuple[float, float] = (1.5, 1.0)
     dose: float = 2e4
     diffuse: float = 0.2
@@ -128,6 +132,7 @@ def _directions(m: Microscope) -> Floats:
     steps = (np.arange(m.tilts) - m.tilts / 2 + 0.5) * (2 / m.tilts)
     rows, columns = np.meshgrid(steps, steps, indexing="ij")
     u = np.stack([columns + m.tilt_bend * columns * rows, rows + m.tilt_bend * columns**2], axis=-1)
+    u += m.tilt_barrel * (rows**2 + columns**2)[..., None] * np.stack([columns, rows], axis=-1)
     return m.half_width * u @ _turn(m.tilt_turn, m.tilt_flip).T + np.array(m.tilt_center)
 
 
@@ -195,6 +200,21 @@ def make_series(
     return Series(frames[order], (m.tilts, m.tilts), truth, hkl, k, beam, vectors, x_direction, matrix, faults[0])
 
 
+def make_vacuum(m: Microscope) -> NDArray[np.uint16]:
+    """The frames of the same scan without the sample, in the order of time: (frame, row, column).
+
+    It has the descan error of `make_series`, and the drift and noise of m.
+    """
+    rng = np.random.default_rng(m.seed)
+    beam, faults, ring = _beam(m, rng), _faults(m, rng), _ring(m.radius)
+    frames = np.zeros((m.tilts**2, m.camera, m.camera), dtype=np.uint16)
+    for frame, place in zip(frames, beam.reshape(-1, 2), strict=True):
+        electrons = np.zeros((m.camera, m.camera))
+        _draw(electrons, place[None], ring, np.full((1, len(ring)), m.dose / len(ring)))
+        frame[...] = _record(m, gaussian_filter(electrons, m.psf), faults, rng)
+    return frames[_order(m)]
+
+
 def _shortest(
     crystal: lacbed.Crystal, zone: tuple[int, int, int], energy: float
 ) -> tuple[float, tuple[float, ...]]:
@@ -212,6 +232,7 @@ def _beam(m: Microscope, rng: np.random.Generator) -> Floats:
     out = np.empty((m.tilts, m.tilts, 2))
     for axis, (along, across) in enumerate([(v, u), (u, v)]):
         error = m.descan[axis] * (along + 0.3 * across) + m.descan_cubic[axis] * along * (u**2 + v**2)
+        error = error + m.descan_waves[axis] * np.sin(2 * math.pi * u)
         wander = 0.15 * np.cumsum(rng.normal(size=m.tilts**2)) / m.tilts
         out[..., axis] = m.camera / 2 - 0.5 + m.offset[axis] + error + m.drift[axis] * time
         out.reshape(-1, 2)[_times(m), axis] += wander

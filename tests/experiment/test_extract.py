@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from frame_series import Microscope, Series, make_series
+from frame_series import Microscope, Series, make_series, make_vacuum
+from scipy.ndimage import map_coordinates
 
 import lacbed
 from lacbed.cli import main
-from lacbed.experiment.extract.frames import Careful
 from lacbed.experiment.extract.indices import candidates, from_spots
-from lacbed.experiment.extract.look import look_at
-from lacbed.experiment.extract.pipeline import kept_images
+from lacbed.experiment.extract.look import Look, look_at
+from lacbed.experiment.extract.pipeline import kept_images, sum_stack
 from lacbed.experiment.extract.scan import guess_shape, order_frames
+from lacbed.experiment.extract.tilts import Tilts, find_tilts
 from lacbed.experiment.extract.write import interpolate
 from lacbed.geometry.frame import make_frame
 
@@ -27,12 +29,17 @@ SCOPE = Microscope(
 )  # fmt: skip
 
 
+def make(scope: Microscope) -> Series:
+    """A series of GaAs along [110], a polar direction."""
+    return make_series(
+        GAAS, (1, 1, 0), scope, reach=0.75, beams=37, solver="tilted", dtype="float64", absorption=None
+    )
+
+
 @pytest.fixture(scope="module")
 def series() -> Series:
-    """GaAs along [110], a polar direction: camera mirrored and turned, scan turned, one frame lost, one twice."""
-    return make_series(
-        GAAS, (1, 1, 0), SCOPE, reach=0.75, beams=37, solver="tilted", dtype="float64", absorption=None
-    )
+    """Camera mirrored and turned, scan turned, one frame lost, one twice."""
+    return make(SCOPE)
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +86,11 @@ def test_intensities_are_the_truth_within_their_noise(series: Series, found: lac
 def test_the_geometry_follows_from_the_images(series: Series, found: lacbed.Extraction) -> None:
     grid = found.orientation.grid
     n = SCOPE.tilts
-    assert grid.half_width == pytest.approx(SCOPE.half_width, rel=0.004)
+    assert grid.half_width == pytest.approx(SCOPE.half_width, rel=0.0015)
     middle = series.k.reshape(-1, 2).mean(axis=0)
     assert np.hypot(*(np.array(grid.center) - middle)) < 0.2 * 2 * SCOPE.half_width / n
-    assert abs(grid.stretch) < 0.01
-    assert abs(grid.shear) < 0.6
+    assert abs(grid.stretch) < 0.003
+    assert abs(grid.shear) < 0.15
     assert 0 < grid.uncertainty[0] < 0.005 * SCOPE.half_width
     assert abs(grid.half_width - SCOPE.half_width) < 3 * grid.uncertainty[0]
 
@@ -97,9 +104,59 @@ def test_the_missing_and_the_doubled_frame_are_found(series: Series, found: lacb
 
 
 def test_descan_and_drift_are_followed(series: Series, found: lacbed.Extraction) -> None:
-    off = (found.look.track.places - series.beam) @ np.linalg.inv(found.look.lattice.basis)
-    off = (off - np.round(np.median(off.reshape(-1, 2), axis=0))) @ found.look.lattice.basis
-    assert np.sqrt((off**2).mean()) < 0.15
+    assert _off(found.look, series) < 0.15
+
+
+def test_the_series_itself_is_no_vacuum_scan(series: Series) -> None:
+    frames = lacbed.open_frames(series.frames)
+    with pytest.raises(lacbed.LacbedError, match="do not show one bright disc"):
+        look_at(frames, lacbed.ExtractSettings(scan=series.scan, vacuum=frames))
+
+
+def _off(look: Look, series: Series) -> float:
+    """Root mean square of what is wrong with the track in pixels."""
+    off = (look.track.places - series.beam) @ np.linalg.inv(look.lattice.basis)
+    off = (off - np.round(np.median(off.reshape(-1, 2), axis=0))) @ look.lattice.basis
+    return float(np.sqrt((off**2).mean()))
+
+
+def test_a_vacuum_scan_shows_a_descan_error_of_any_shape(series: Series) -> None:
+    wavy = replace(SCOPE, descan_waves=(0.8, -0.6), dropped=(), doubled=())
+    other = make(wavy)
+    vacuum = lacbed.open_frames(make_vacuum(replace(wavy, drift=(-0.7, 0.4), seed=5)))
+    settings = lacbed.ExtractSettings(scan=series.scan, gain=SCOPE.gain)
+    without = look_at(lacbed.open_frames(other.frames), settings)
+    known = look_at(lacbed.open_frames(other.frames), replace(settings, vacuum=vacuum))
+    assert _off(known, other) < 0.05
+    assert _off(without, other) > 0.3  # no cubic
+    assert any("descan error is that of the vacuum scan" in note for note in known.notes)
+
+
+def test_a_vacuum_scan_changes_nothing_but_noise_where_the_series_shows_its_descan_error(series: Series) -> None:
+    vacuum = lacbed.open_frames(make_vacuum(replace(SCOPE, dropped=(7, 200), seed=5)))
+    settings = lacbed.ExtractSettings(scan=series.scan, gain=SCOPE.gain, vacuum=vacuum)
+    assert _off(look_at(lacbed.open_frames(series.frames), settings), series) < 0.08
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v[:, :-4], "have 68x72 pixels and those of the series 72x72"),
+        (lambda v: v[:-40], "has 284 frames and the series 18x18 tilts"),
+        (lambda v: v.reshape(12, 27, 72, 72), "has 12x27 tilts and the series 18x18"),
+        (lambda v: np.random.default_rng(0).poisson(9.0, v.shape).astype("u2"), "do not show one bright disc"),
+        (lambda v: v * 0, "324 of 324 frames of the vacuum scan do not show one bright disc"),
+        (lambda v: v[::-1], "the vacuum scan belongs to the series"),
+    ],
+)
+def test_a_vacuum_scan_that_is_none_gets_one_line(series: Series, change: Any, message: str) -> None:
+    vacuum = make_vacuum(replace(SCOPE, dropped=(), doubled=(), descan=(9.0, -8.0), drift=(0.0, 0.0)))
+    settings = lacbed.ExtractSettings(scan=series.scan, vacuum=lacbed.open_frames(change(vacuum)))
+    with pytest.raises(lacbed.LacbedError, match=message) as caught:
+        look_at(lacbed.open_frames(series.frames), settings)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(lacbed.LacbedError, match="must be a series of frames"):
+        lacbed.ExtractSettings(vacuum="vacuum.npy")  # type: ignore[arg-type]
 
 
 def test_every_pixel_has_variance_mask_and_background(found: lacbed.Extraction, tmp_path: Path) -> None:
@@ -138,6 +195,74 @@ def test_what_is_known_of_pixels_goes_along_when_a_stack_is_turned_or_binned(fou
         lacbed.Experiment(broken)
 
 
+def _uneven(k: np.ndarray) -> np.ndarray:
+    """What is left of directions k (row, column, 2) after the nearest even grid, in its steps; NaN stays."""
+    rows, columns = np.mgrid[: k.shape[0], : k.shape[1]]
+    even = np.stack([np.ones(rows.size), rows.ravel(), columns.ravel()], axis=1)
+    flat = k.reshape(-1, 2)
+    known = np.isfinite(flat).all(axis=1)
+    found = np.linalg.lstsq(even[known], flat[known], rcond=None)[0]
+    return np.asarray(((flat - even @ found) @ np.linalg.inv(found[1:])).reshape(k.shape))
+
+
+def _tilts(series: Series, distortion: bool = True) -> Tilts:
+    """Of a series, by the steps of `extract` that lead to them."""
+    frames, settings = lacbed.open_frames(series.frames), lacbed.ExtractSettings(scan=series.scan, gain=SCOPE.gain)
+    look = look_at(frames, settings)
+    stack = sum_stack(frames, look, settings)
+    rows = kept_images(stack, look.lattice.sites, np.zeros(2))
+    sites = look.lattice.sites[rows]
+    return find_tilts(stack.images[rows], stack.variance[rows], sites, look.lattice.basis, distortion)[0]
+
+
+@pytest.mark.parametrize(
+    ("bend", "barrel", "order"),
+    [(0.015, 0.0, 2), (0.0, 0.02, 3), (0.01, -0.02, 3)],
+    ids=["bend", "pincushion", "both"],
+)
+def test_a_smooth_distortion_is_found_to_a_tenth_of_a_tilt(bend: float, barrel: float, order: int) -> None:
+    made = make(replace(SCOPE, tilts=24, tilt_bend=bend, tilt_barrel=barrel))
+    found = _tilts(made)
+    places = np.moveaxis(np.mgrid[:24, :24].astype(float), 0, -1)
+    truth, distortion = _uneven(made.k), found.distortion
+    assert distortion.order == order
+    assert np.linalg.norm(truth, axis=-1).max() > 0.17  # before
+    off = np.linalg.norm(distortion.of(places) - truth, axis=-1)
+    assert off.max() < 0.1
+    assert np.sqrt((off**2).mean()) < 0.03
+    size, error = found.displacement
+    assert size == pytest.approx(np.linalg.norm(truth, axis=-1).max(), abs=max(4 * error, 0.02))
+    np.testing.assert_allclose(distortion.straight(distortion.bent(places)), places, atol=1e-4)
+    np.testing.assert_allclose(found.place(found.k(places)), places, atol=1e-4)
+
+
+def test_an_even_scan_has_no_distortion(found: lacbed.Extraction) -> None:
+    for seed in (1, 2, 3):
+        assert _tilts(make(replace(SCOPE, seed=seed))).distortion.order == 1
+    assert found.orientation.tilts.distortion.order == 1
+    assert found.orientation.tilts.displacement == (0.0, 0.0)
+    assert found.orientation.tilts.chi2 == pytest.approx(1, abs=0.3)
+
+
+def test_the_stack_of_a_distorted_scan_lies_on_an_even_grid() -> None:
+    made = make(replace(SCOPE, tilts=24, tilt_bend=0.01, tilt_barrel=0.02))
+    settings = lacbed.ExtractSettings(scan=made.scan, gain=SCOPE.gain)
+    found = lacbed.extract(lacbed.open_frames(made.frames), GAAS, (1, 1, 0), 200e3, settings)
+    grid, e = found.orientation.grid, found.experiment
+    assert grid.resampled
+    inside = ((grid.at >= 0) & (grid.at <= 23)).all(axis=-1)
+    k = np.stack([map_coordinates(made.k[..., i], np.moveaxis(grid.at, -1, 0), order=1) for i in (0, 1)], axis=-1)
+    k[~inside] = np.nan
+    assert np.nanmax(np.linalg.norm(_uneven(k), axis=-1)) < 0.1
+    assert e.variance is not None
+    assert np.array_equal(np.isfinite(e.variance), e.mask)
+    facts = json.loads(e.pattern.attrs["extraction"])["distortion"]
+    assert facts["order"] == 3
+    assert facts["largest"][0] == pytest.approx(np.linalg.norm(_uneven(made.k), axis=-1).max(), abs=0.06)
+    assert any("distorted smoothly" in note for note in e.notes)
+    assert _tilts(made, distortion=False).distortion.order == 1
+
+
 def test_two_named_spots_decide_the_indices(series: Series, found: lacbed.Extraction) -> None:
     look, o = found.look, found.orientation
     assert o.choice is not None
@@ -167,8 +292,6 @@ def test_another_crystal_is_refused(series: Series, found: lacbed.Extraction) ->
 
 
 def test_the_noise_shows_the_gain(series: Series, found: lacbed.Extraction) -> None:
-    from lacbed.experiment.extract.pipeline import sum_stack
-
     noise = sum_stack(lacbed.open_frames(series.frames), found.look, lacbed.ExtractSettings()).noise
     assert noise.gain == pytest.approx(SCOPE.gain, abs=max(4 * noise.error, 0.4))
     assert noise.floor == pytest.approx(SCOPE.readout**2 - SCOPE.gain * SCOPE.pedestal, abs=12)
@@ -223,83 +346,14 @@ def test_cubic_convolution_keeps_a_parabola_and_knows_its_noise() -> None:
     assert np.isnan(interpolate(image, np.ones_like(image), np.array([[[5.5, 5.5]]]))[0]).all()
 
 
-def test_a_damaged_block_is_read_frame_by_frame() -> None:
-    class Damaged:
-        shape, dtype, ndim = (9, 16, 16), np.dtype("u2"), 3
-
-        def __getitem__(self, key: Any) -> np.ndarray:
-            start, stop, _ = key[0].indices(9)
-            if start <= 4 < stop:
-                raise OSError("checksum")
-            return np.ones((stop - start, 16, 16), dtype="u2")
-
-    block = Careful(Damaged())[slice(0, 9), slice(None), slice(None)]
-    assert block.sum(axis=(1, 2)).tolist() == [256] * 4 + [0] + [256] * 4
-
-
-def _save(frames: np.ndarray, path: Path) -> Path:
-    import h5py
-    import tifffile
-    import zarr
-
-    if path.suffix == ".npy":
-        np.save(path, frames)
-    elif path.suffix == ".h5":
-        with h5py.File(path, "w") as file:
-            file["entry/data"] = frames.reshape(2, -1, *frames.shape[1:])
-    elif path.suffix == ".zarr":
-        zarr.open_group(str(path), mode="w").create_array("frames", data=frames)
-    elif path.suffix == ".tif":
-        tifffile.imwrite(path, frames, photometric="minisblack")
-    else:
-        path.mkdir()
-        for i, frame in enumerate(frames):
-            np.save(path / f"frame_{i}.npy", frame)
-    return path
-
-
-@pytest.mark.parametrize("name", ["a.npy", "a.h5", "a.zarr", "a.tif", "folder"])
-def test_frames_are_read_lazily(name: str, tmp_path: Path) -> None:
-    frames = np.random.default_rng(2).poisson(9.0, (12, 20, 24)).astype(np.uint16)
-    opened = lacbed.open_frames(_save(frames, tmp_path / name))
-    assert opened.camera == (20, 24)
-    np.testing.assert_array_equal(opened.data[3:11].compute(), frames[3:11])
-    assert opened.scan == ((2, 6) if name == "a.h5" else None)
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda p: p.write_bytes(p.read_bytes()[:-100]), "cut short"),
-        (lambda p: p.write_bytes(b"nothing"), "no NumPy array"),
-        (lambda p: np.save(p, np.zeros((4, 4))), "a series of frames is an array"),
-        (lambda p: np.save(p, np.array([{}] * 3, dtype=object)), "pickled Python objects"),
-        (lambda p: np.save(p, np.zeros((9, 4, 4))), "too few for discs"),
-    ],
-)
-def test_files_that_are_no_series_get_one_line(damage: Any, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "series.npy"
-    np.save(path, np.zeros((20, 32, 32), dtype=np.uint16))
-    damage(path)
-    with pytest.raises(lacbed.LacbedError, match=message):
-        lacbed.open_frames(path)
-    with pytest.raises(lacbed.LacbedError, match="no such file"):
-        lacbed.open_frames(tmp_path / "none.npy")
-
-
-def test_frames_of_another_size_are_named(tmp_path: Path) -> None:
-    folder = _save(np.zeros((5, 20, 20), dtype=np.uint16), tmp_path / "folder")
-    np.save(folder / "frame_3.npy", np.zeros((20, 21), dtype=np.uint16))
-    with pytest.raises(lacbed.LacbedError, match=r"'frame_3.npy' 20x21"):
-        lacbed.open_frames(folder)
-
-
 def test_the_command_looks_and_extracts(
     series: Series, found: lacbed.Extraction, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     np.save(tmp_path / "series.npy", series.frames)
     words = ["experiment", "extract", str(tmp_path / "series.npy"), "GaAs", "--zone", "1,1,0", "--scan", "18x18"]
-    out = tmp_path / "stack.nc"
+    vacuum, out = tmp_path / "vacuum.npy", tmp_path / "stack.nc"
+    np.save(vacuum, make_vacuum(replace(SCOPE, seed=5)))
+    words += ["--vacuum", str(vacuum)]
     beam = found.look.middle + found.orientation.origin @ found.look.lattice.basis
     for site in ((1, 0), (0, 1)):
         y, x = beam + np.array(site) @ found.look.lattice.basis
@@ -308,6 +362,7 @@ def test_the_command_looks_and_extracts(
     assert main([*words, "-o", str(out), "--report", str(tmp_path / "report"), "--gain", "4", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["half_width"] == pytest.approx(SCOPE.half_width, rel=0.004)
+    assert said["extraction"]["vacuum"] == "vacuum.npy"
     assert "indices.png" in {p.name for p in (tmp_path / "report").iterdir()}
     assert lacbed.load_experiment(out).variance is not None
     assert main([*words]) == 2

@@ -88,6 +88,20 @@ def command(
     saturation: Annotated[
         float | None, typer.Option("--saturation", metavar="COUNTS", help="Counts at which a pixel is full.")
     ] = None,
+    vacuum: Annotated[
+        Path | None,
+        typer.Option(
+            "--vacuum",
+            metavar="FRAMES",
+            help="The same scan without the sample; its direct beam shows the descan error.",
+        ),
+    ] = None,
+    distortion: Annotated[
+        bool,
+        typer.Option(
+            "--distortion/--no-distortion", help="Look for a smooth distortion of the tilts and put it right."
+        ),
+    ] = True,
     radius: Annotated[
         float | None, typer.Option("--radius", metavar="PIXELS", help="Radius of the aperture around a disc.")
     ] = None,
@@ -126,8 +140,9 @@ def command(
             )
     if report is not None:
         pages.check_folder(report)
+    shape = None if scan is None else _shape(scan)
     settings = ExtractSettings(
-        scan=None if scan is None else _shape(scan),
+        scan=shape,
         order=order,  # type: ignore[arg-type]
         dark=_reference(dark, "--dark"),
         flat=1.0 if gain_reference is None else _image(gain_reference),
@@ -135,6 +150,8 @@ def command(
         saturation=saturation,
         gain=gain,
         readout=readout,
+        vacuum=None if vacuum is None else open_frames(vacuum, shape, dataset),
+        distortion=distortion,
         radius=radius,
         background=background,  # type: ignore[arg-type]
         beam=None if beam is None else _pair(beam, "--beam"),

@@ -103,7 +103,7 @@ def choose(
     best_first = np.argsort(-significance(images, variance))[:USED]
     use = sites[best_first]
     at = np.moveaxis(np.mgrid[: images.shape[1], : images.shape[2]], 0, -1).reshape(-1, 2)
-    lattice_k = (at - tilts.zero) @ np.linalg.inv(tilts.steps)  # k in basis vectors
+    lattice_k = tilts.k(at)
     inside, pitch = _near_zone(lattice_k @ found[0].vectors, cone * float(np.linalg.norm(found[0].vectors[0])))
     lattice_k = lattice_k[inside]
     measured = images[best_first].reshape(len(use), -1)[:, inside]

@@ -106,7 +106,7 @@ def lines_figure(extraction: Extraction) -> Figure:
     rows = kept_images(stack, look.lattice.sites, o.origin)
     sites = look.lattice.sites - o.origin
     inside = np.moveaxis(np.mgrid[: stack.images.shape[1], : stack.images.shape[2]], 0, -1)
-    k = (inside - o.tilts.zero) @ np.linalg.inv(o.tilts.steps) @ o.indexing.vectors
+    k = o.tilts.k(inside) @ o.indexing.vectors
     for axes, i in zip(panels, rows[:3].tolist(), strict=False):
         name = ",".join(str(n) for n in o.indexing.of(sites[i]).tolist())
         _show(axes, stack.images[i], f"{hkl_math(name)} over the scan", root=True)

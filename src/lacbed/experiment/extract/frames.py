@@ -1,4 +1,4 @@
-"""Reading frames lazily: NumPy, HDF5, zarr, TIFF, and through RosettaSciIO what microscopes write.
+"""Reading frames lazily: NumPy, HDF5, zarr, TIFF, HyperSpy, and what microscopes write.
 
 A block that cannot be read is tried frame by frame; frames that cannot be read come out empty, which the first
 look reports and masks, so that one damaged block does not cost the series.
@@ -6,39 +6,26 @@ look reports and masks, so that one damaged block does not cost the series.
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lacbed.errors import FileFormatError, MissingExtraError
+from lacbed.errors import FileFormatError
+from lacbed.experiment.extract.microscopes import READERS, read_signal
 from lacbed.experiment.extract.series import FrameSeries, as_series, require_dask
 from lacbed.experiment.names import natural_key
-from lacbed.experiment.signals import quiet
 from lacbed.experiment.stack import explaining
 from lacbed.io.checks import regular_file
 
 _TERA = 2**44
-SIGNALS = {
-    ".dm3": "digitalmicrograph",
-    ".dm4": "digitalmicrograph",
-    ".mib": "quantumdetector",
-    ".mrc": "mrc",
-    ".blo": "blockfile",
-    ".hspy": "hspy",
-    ".zspy": "zspy",
-    ".xml": "empad",
-    ".emd": "emd",
-    ".tvips": "tvips",
-    ".de5": "de5",
-}
-"""Readers of RosettaSciIO by suffix."""
-
-OTHERS = (".npy", ".h5", ".hdf5", ".nxs", ".zarr", ".tif", ".tiff")
+HDF5 = (".h5", ".hdf5", ".nxs", ".hspy")
+ZARR = (".zarr", ".zspy")
+TIFF = (".tif", ".tiff")
 
 
 def open_frames(
@@ -71,26 +58,26 @@ def _opened(path: Path, scan: tuple[int, int] | None, dataset: str | None) -> Fr
     ending = path.suffix.lower()
     if not path.exists():
         raise FileFormatError(f"no such file or folder: {str(path)!r}")
-    if path.is_dir() and ending not in (".zarr", ".zspy"):
+    if path.is_dir() and ending not in ZARR:
         return _folder(path, scan)
-    if ending != ".zspy" and not path.is_dir():
+    if not path.is_dir():
         regular_file(path, "the frames", _TERA, FileFormatError)
     if ending == ".npy":
         return as_series(Careful(NpyFrames(path)), scan, path.name)
-    if ending in (".h5", ".hdf5", ".nxs"):
+    if ending in HDF5:
         return _hdf5(path, scan, dataset)
-    if ending == ".zarr":
+    if ending in ZARR:
         return _zarr(path, scan, dataset)
-    if ending in (".tif", ".tiff"):
+    if ending in TIFF:
         return _tiff([path], scan, path.name)
     if ending == ".raw" and path.with_suffix(".xml").is_file():
         path, ending = path.with_suffix(".xml"), ".xml"
-    if ending in SIGNALS:
-        return _signal(path, scan)
+    if ending in READERS:
+        return read_signal(path, scan)
+    known = ", ".join(sorted([".npy", *HDF5, *ZARR, *TIFF, *READERS]))
     raise FileFormatError(
-        "it has a suffix that is not supported; expected one of "
-        f"{', '.join(sorted([*OTHERS, *SIGNALS]))}, or a folder "
-        "of TIFF or .npy files with one frame each"
+        f"it has a suffix that is not supported; expected one of {known}, or a folder of TIFF or .npy files with "
+        "one frame each"
     )
 
 
@@ -211,34 +198,14 @@ def _zarr(path: Path, scan: tuple[int, int] | None, dataset: str | None) -> Fram
 
     if not is_store(path) and not (path / ".zarray").is_file():
         raise FileFormatError("it is a folder without a Zarr store in it")
-    opened = zarr.open(path, mode="r")
-    arrays = {"": opened} if hasattr(opened, "shape") else {n: a for n, a in opened.arrays()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about parts that are no arrays
+        opened: Any = zarr.open(path, mode="r")
+        members = {"": opened} if hasattr(opened, "shape") else dict(opened.members(max_depth=None))
+    arrays = {name: member for name, member in members.items() if hasattr(member, "shape")}
     chosen = _largest(arrays, dataset)
     check_codecs(chosen, "the array of frames")
     return as_series(Careful(chosen), scan, path.name)
-
-
-def _signal(path: Path, scan: tuple[int, int] | None) -> FrameSeries:
-    """The largest signal of a file that RosettaSciIO reads, lazily."""
-    try:
-        module = importlib.import_module(f"rsciio.{SIGNALS[path.suffix.lower()]}")
-    except ImportError as error:
-        missing = (error.name or "rsciio").partition(".")[0]
-        if missing != "rsciio":  # blockfiles need scikit-image, which RosettaSciIO does not bring
-            name = {"skimage": "scikit-image"}.get(missing, missing)
-            raise MissingExtraError(
-                f"{path.suffix} files need {name} beside RosettaSciIO: pip install {name}, or save as .npy or HDF5"
-            ) from None
-        raise MissingExtraError(
-            f'{path.suffix} files need RosettaSciIO: pip install "lacbed[extract]", or save as .npy or HDF5'
-        ) from None
-    with quiet():
-        signals = module.file_reader(str(path), lazy=True)
-    signals = [s for s in signals if len(np.shape(s["data"])) in (3, 4)]
-    if not signals:
-        raise FileFormatError("it holds no series of frames, only single images or spectra")
-    data = max((s["data"] for s in signals), key=lambda a: math.prod(a.shape))
-    return as_series(data, scan, path.name)
 
 
 def _tiff(files: list[Path], scan: tuple[int, int] | None, source: str) -> FrameSeries:
@@ -292,7 +259,7 @@ def _folder(path: Path, scan: tuple[int, int] | None) -> FrameSeries:
     """A folder with a frame in each file, in the order in which people count."""
     names = sorted(os.listdir(path), key=lambda n: natural_key(Path(n)))
     files = [path / n for n in names if not n.startswith(".")]
-    for endings in ((".tif", ".tiff"), (".npy",)):
+    for endings in (TIFF, (".npy",)):
         chosen = [f for f in files if f.suffix.lower() in endings]
         if len(chosen) > 1:
             if endings == (".npy",):

@@ -18,6 +18,7 @@ from lacbed.experiment.extract.lattice import find_lattice, phase_waves, places_
 from lacbed.experiment.extract.scan import Scan, guess_shape, order_frames
 from lacbed.experiment.extract.series import FrameSeries
 from lacbed.experiment.extract.settings import ExtractSettings
+from lacbed.experiment.extract.vacuum import beam_places, check_vacuum
 
 Array = NDArray[np.float64]
 Tick = Callable[[float], None]
@@ -72,6 +73,8 @@ def look_at(series: FrameSeries, settings: ExtractSettings, tick: Tick | None = 
         SettingError: if frames, scan or discs cannot be made out.
     """
     shape = guess_shape(len(series), settings.scan or series.scan)
+    if settings.vacuum is not None:
+        check_vacuum(settings.vacuum, series, shape)
     raw, numbers = series.sample(SAMPLE)
     if not np.any(raw):
         raise SettingError("all frames of the sample are empty; is it the right file?")
@@ -84,8 +87,9 @@ def look_at(series: FrameSeries, settings: ExtractSettings, tick: Tick | None = 
     products, pictures, light, marks = _describe(series, camera, basis, first)
     blank = light <= 1e-9 * np.median(np.abs(light))
     scan = order_frames(pictures, shape, settings.serpentine, _repeats(marks, len(series) - shape[0] * shape[1]))
-    track = _track(products, scan, basis, blank)
-    _check_track(track, scan, basis)
+    descan = None if settings.vacuum is None else beam_places(settings.vacuum, camera, scan, settings.mask)
+    track = _track(products, scan, basis, blank, descan)
+    _check_track(track, scan, basis, settings.vacuum)
     places = _places(track, scan, numbers)
     good = np.isfinite(places).all(axis=1)
     lattice = lattice_on(basis, track.places, camera.shape)
@@ -93,7 +97,7 @@ def look_at(series: FrameSeries, settings: ExtractSettings, tick: Tick | None = 
     if lattice.basis is not basis:
         second = tick and (lambda f: tick(0.5 + 0.5 * f))
         products = _describe(series, camera, lattice.basis, second)[0]
-        track = _track(products, scan, lattice.basis, blank)
+        track = _track(products, scan, lattice.basis, blank, descan)
         shifts = lattice.shifts
         sites = lattice.sites
         lattice = lattice_on(lattice.basis, track.places, camera.shape)
@@ -111,7 +115,15 @@ def look_at(series: FrameSeries, settings: ExtractSettings, tick: Tick | None = 
         _moved_mean(frames[good], middle - places[good]),
         frames.mean(axis=0),
         middle,
-        tuple([*series.notes, *camera.notes, *scan.notes, *_track_notes(track, scan), *aperture.notes]),
+        tuple(
+            [
+                *series.notes,
+                *camera.notes,
+                *scan.notes,
+                *_track_notes(track, scan, settings.vacuum),
+                *aperture.notes,
+            ]
+        ),
     )
 
 
@@ -148,20 +160,27 @@ def _repeats(marks: NDArray[np.float64], excess: int) -> NDArray[np.int64] | Non
     return same if len(same) and (excess > 0 or len(same) <= 0.05 * len(marks)) else None
 
 
-def _track(products: NDArray[np.complex64], scan: Scan, basis: Array, blank: NDArray[np.bool_]) -> Track:
+def _track(
+    products: NDArray[np.complex64], scan: Scan, basis: Array, blank: NDArray[np.bool_], descan: Array | None
+) -> Track:
     z = scan.on_grid(products.real) + 1j * scan.on_grid(products.imag)
     z[(scan.on_grid(blank.astype(float)) > 0) & scan.known] = np.nan
-    return follow(places_modulo(z), scan, basis, np.nan_to_num(np.abs(z).min(axis=-1)))
+    return follow(places_modulo(z), scan, basis, np.nan_to_num(np.abs(z).min(axis=-1)), descan)
 
 
-def _check_track(track: Track, scan: Scan, basis: Array) -> None:
+def _check_track(track: Track, scan: Scan, basis: Array, vacuum: FrameSeries | None) -> None:
     """Refuse frames whose lattice of discs is none."""
     used = scan.known & ~track.lost
     if used.mean() < SHOWN * scan.known.mean() or track.scatter > LOOSE * float(np.linalg.norm(basis[0])):
         raise SettingError(
             "the frames do not show one lattice of discs that moves smoothly over the scan "
             f"({100 * used.mean():.0f} % of "
-            "them do); check the shape and the order of the scan, and that the frames are diffraction patterns"
+            "them do); check the shape and the order of the scan, and that "
+            + (
+                "the frames are diffraction patterns"
+                if vacuum is None
+                else "the vacuum scan belongs to the series"
+            )
         )
 
 
@@ -186,13 +205,17 @@ def _moved_mean(frames: NDArray[np.float32], by: Array) -> NDArray[np.float32]:
     return total / np.float32(max(1, len(frames)))
 
 
-def _track_notes(track: Track, scan: Scan) -> list[str]:
+def _track_notes(track: Track, scan: Scan, vacuum: FrameSeries | None) -> list[str]:
     low, high = (f(track.places[scan.known], axis=0) for f in (np.min, np.max))
     notes = [
         f"the pattern moves over {high[0] - low[0]:.1f} x {high[1] - low[1]:.1f} pixels (rows x "
         "columns) of the camera "
         f"during the scan, which is put right; single frames scatter by {track.scatter:.2f} pixels around that"
     ]
+    if vacuum is not None:
+        notes.append(
+            f"the descan error is that of the vacuum scan {vacuum.source or 'given'!r}; a drift is added to it"
+        )
     if track.lost.any():
         where = ", ".join(f"({r}, {c})" for r, c in np.argwhere(track.lost)[:6].tolist())
         notes.append(

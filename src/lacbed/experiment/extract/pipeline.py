@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -170,7 +170,7 @@ def orient(
     images, variance = stack.images[rows], stack.variance[rows]
     first = rows[int(np.argmax([np.nanmean(i) for i in images]))]
     sites = lattice.sites[rows] - lattice.sites[first]
-    tilts = find_tilts(images, variance, sites, lattice.basis)[0]
+    tilts = find_tilts(images, variance, sites, lattice.basis, settings.distortion)[0]
     origin, notes = _origin(look, images, variance, lattice.sites[rows], lattice.sites[first], tilts, settings)
     moved = origin - lattice.sites[first]
     tilts = tilts.with_origin(moved)
@@ -192,6 +192,12 @@ def orient(
         indexing = choice.best
         notes.append(f"indices: {choice.why}" + ("" if choice.decided else "; the best was taken, as asked"))
     grid = square_grid(tilts, indexing, frame, look.scan.shape)
+    if tilts.distortion.order > 1:
+        size, error = tilts.displacement
+        notes.append(
+            f"the scan is distorted smoothly, by up to {size:.2f} ± {error:.1g} tilts"
+            + ("" if grid.resampled else ", too little for the images to be resampled")
+        )
     if grid.resampled:
         notes.append(
             f"the axes of the scan are stretched by {100 * grid.stretch:.2f} % and off the right "
@@ -286,12 +292,13 @@ def facts_of(
     camera_matrix = np.linalg.solve(o.indexing.vectors, look.lattice.basis)  # (x, y) in 1/Å to (row, column)
     given = {
         key: value if isinstance(value, str | bool | int | float | None) else "given"
-        for key, value in asdict(settings).items()
-        if key not in ("mask", "dark", "flat", "spots")
+        for key, value in ((f.name, getattr(settings, f.name)) for f in fields(settings))
+        if key not in ("mask", "dark", "flat", "spots", "vacuum")
     }
     return {
         "software": software(),
         "source": series.source,
+        "vacuum": None if settings.vacuum is None else settings.vacuum.source,
         "frames": len(series),
         "camera": list(look.camera.shape),
         "settings": given | {"spots": [list(map(list, spot)) for spot in settings.spots]},
@@ -314,6 +321,11 @@ def facts_of(
             "steps": o.tilts.steps.tolist(),
             "symmetry": o.tilts.symmetry,
             "chi2": o.tilts.chi2,
+        },
+        "distortion": {
+            "order": o.tilts.distortion.order,
+            "coefficients": o.tilts.distortion.coefficients.tolist(),
+            "largest": list(o.tilts.displacement),
         },
         "grid": {
             "rotation": grid.rotation,

@@ -152,7 +152,7 @@ def as_series(
         raise FileFormatError(
             f"the frames are {shape[-2]} x {shape[-1]} pixels, too few for discs; at least {SMALLEST_SIDE} a side"
         )
-    if len(shape) == 4:
+    if len(shape) == 4 and min(shape[:2]) > 1:  # a single row is how some formats store a plain list of frames
         scan = shape[:2] if scan is None else scan
     frame = int(np.prod(shape[-2:])) * np.dtype(data.dtype).itemsize
     count = max(1, BLOCK_BYTES // frame)

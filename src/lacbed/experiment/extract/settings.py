@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lacbed.errors import SettingError
+from lacbed.experiment.extract.series import FrameSeries
 from lacbed.io.checks import check_number, check_one_of
 
 Spot = tuple[tuple[float, float], tuple[int, int, int]]
@@ -28,6 +29,9 @@ class ExtractSettings:
         gain: counts per electron; None for what the noise of the background shows.
         readout: readout noise of a pixel in counts; it counts only if `dark` is given too. None for what the
             background shows.
+        vacuum: frames of the same scan without the sample, whose direct beam shows the descan error; None for
+            what the series itself shows.
+        distortion: whether a smooth distortion of the scan is looked for, and put right if the images show one.
         radius: of the aperture in pixels of the camera; None for what the discs show.
         background: "smooth" averages the ring around a disc over neighbouring tilts, "ring" does not.
         beam: (x, y), column and row of the direct beam in the mean frame; None for what the frames show.
@@ -46,6 +50,8 @@ class ExtractSettings:
     saturation: float | None = None
     gain: float | None = None
     readout: float | None = None
+    vacuum: FrameSeries | None = None
+    distortion: bool = True
     radius: float | None = None
     background: Literal["smooth", "ring"] = "smooth"
     beam: tuple[float, float] | None = None
@@ -63,6 +69,11 @@ class ExtractSettings:
         """
         check_one_of("the order of the scan", self.order, ("auto", "raster", "serpentine"))
         check_one_of("the background", self.background, ("smooth", "ring"))
+        if self.vacuum is not None and not isinstance(self.vacuum, FrameSeries):
+            raise SettingError(
+                f"the vacuum scan must be a series of frames, as lacbed.open_frames reads it, got "
+                f"{type(self.vacuum).__name__}"
+            )
         for name in ("saturation", "gain", "radius"):
             if getattr(self, name) is not None:
                 check_number(f"the {name}", getattr(self, name), above=0)

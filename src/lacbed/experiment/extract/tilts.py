@@ -4,7 +4,8 @@ For one Laue zone and a flat foil, reciprocity makes every dark-field image symm
 line: I_g(k) = I_g(-k - g). The centres of these inversions are t_g = t_0 - ½ Σ_i n_i τ_i, where n are the
 indices of the disc in the basis of the lattice and τ_i is by how many tilts k changes over one basis vector. Two
 vectors and a point, six numbers, follow from all images together, whatever the crystal and without any
-simulation: step, rotation, flip and shear of the axes of the scan, and its middle.
+simulation: step, rotation, flip and shear of the axes of the scan, and its middle. Where the images are not
+symmetric enough then, a smooth distortion of the scan is fitted as well.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter
 from scipy.signal import fftconvolve
 
 from lacbed.errors import SettingError
+from lacbed.experiment.extract.distortion import ORDERS, Distortion, count
+from lacbed.experiment.extract.inversion import AFFINE, OVERLAP, Fit, Image, distortion_of, fit, left_out, prepare
 from lacbed.experiment.extract.scan import smoothed
 
 Array = NDArray[np.float64]
@@ -25,9 +28,6 @@ IntArray = NDArray[np.int64]
 
 COARSE = 36
 """Tilts along a side in the first search."""
-
-OVERLAP = 0.12
-"""Part of an image that must have a partner."""
 
 SEARCHED, REFINED = 9, 30
 """Images in the first search and in the last fit at most."""
@@ -40,6 +40,10 @@ SYSTEMATIC = 3e-4
 independent code they were wrong by 0.016, 0.024 and 0.043 %, and those said 0.01 %."""
 
 FOLLOWED = 8
+BELIEVED, FEWEST = 3.0, 6
+"""Standard errors by which images that took no part in its fit must be more symmetric with a distortion, and how
+many images there must be."""
+
 LEAST = 0.25
 """Mean correlation of images with their inversion below which no geometry is believed."""
 
@@ -51,10 +55,11 @@ class Tilts:
     Attributes:
         zero: place of k = 0 in the scan, (row, column).
         steps: tilts, (row, column), per basis vector of the lattice, as rows: (2, 2).
-        covariance: of zero and steps: (6, 6).
+        covariance: of zero, steps and the coefficients of the distortion: (6 + 2 · term, same).
         symmetry: mean correlation of the images with their inversion.
         chi2: per pair of pixels of what an image differs from its inversion.
         sites: of the images that were used: (image, 2).
+        distortion: of the scan; without terms if there is none.
     """
 
     zero: Array
@@ -63,17 +68,33 @@ class Tilts:
     symmetry: float
     chi2: float
     sites: IntArray
+    distortion: Distortion
+
+    def k(self, at: Array) -> Array:
+        """Of places (row, column) in the scan, in basis vectors of the lattice: (..., 2)."""
+        return np.asarray((self.distortion.straight(at) - self.zero) @ np.linalg.inv(self.steps))
+
+    def place(self, k: Array) -> Array:
+        """In the scan, (row, column), of k in basis vectors of the lattice: (..., 2)."""
+        return self.distortion.bent(k @ self.steps + self.zero)
 
     def centre(self, sites: IntArray) -> Array:
         """Of the inversion of the image of each site, (row, column) in tilts."""
-        return np.asarray(self.zero - 0.5 * sites @ self.steps)
+        return self.place(np.asarray(-0.5 * sites))
+
+    @property
+    def displacement(self) -> tuple[float, float]:
+        """By the distortion, in tilts: the largest over the scan, and its standard uncertainty."""
+        return self.distortion.largest(self.covariance[AFFINE:, AFFINE:])
 
     def with_origin(self, site: Array) -> Tilts:
         """The same with another disc as the direct beam."""
         return replace(self, zero=self.zero - 0.5 * site @ self.steps)
 
 
-def find_tilts(images: Array, variance: Array, sites: IntArray, basis: Array) -> list[Tilts]:
+def find_tilts(
+    images: Array, variance: Array, sites: IntArray, basis: Array, distortion: bool = True
+) -> list[Tilts]:
     """The tilts that the inversions of the images show, the best first.
 
     Args:
@@ -81,6 +102,7 @@ def find_tilts(images: Array, variance: Array, sites: IntArray, basis: Array) ->
         variance: of them.
         sites: indices of the images, the direct beam (0, 0): (site, 2).
         basis: of the lattice on the camera as rows: (2, 2).
+        distortion: whether a smooth distortion of the scan is looked for in the best.
 
     Raises:
         SettingError: if the images show no inversion.
@@ -99,18 +121,17 @@ def find_tilts(images: Array, variance: Array, sites: IntArray, basis: Array) ->
     starts = _search(_binned(images[use[:SEARCHED]], factor), sites[use[:SEARCHED]], basis)
     few = use[:SEARCHED]
     small, noise = _binned(images[few], factor), _binned(variance[few], factor) / factor**2
+    coarse, fine = prepare(small, noise, sites[few]), prepare(images[use], variance[use], sites[use])
     rough: list[Tilts] = []
     for zero, steps in starts:
-        found = _refined(small, noise, sites[few], zero, steps)
+        found = _refined(coarse, zero, steps)
         if found is not None and not any(_same(found, other) for other in rough):
             rough.append(found)
     rough.sort(key=lambda f: -_merit(f, small, sites[few], basis))
     fits = []
     for found in rough[:2]:
-        fine = _refined(
-            images[use], variance[use], sites[use], (found.zero + 0.5) * factor - 0.5, found.steps * factor
-        )
-        fits += [] if fine is None else [fine]
+        whole = _refined(fine, (found.zero + 0.5) * factor - 0.5, found.steps * factor)
+        fits += [] if whole is None else [whole]
     fits.sort(key=lambda f: -_merit(f, images[use], sites[use], basis))
     if not fits or fits[0].symmetry < LEAST:
         raise SettingError(
@@ -118,7 +139,7 @@ def find_tilts(images: Array, variance: Array, sites: IntArray, basis: Array) ->
             "step and rotation "
             "cannot be found; check the order and the shape of the scan, and that the zone axis lies within it"
         )
-    return fits
+    return [_distorted(fine, fits[0]), *fits[1:]] if distortion else fits
 
 
 def _merit(found: Tilts, images: Array, sites: IntArray, basis: Array) -> float:
@@ -225,106 +246,40 @@ def _same(a: Tilts, b: Tilts) -> bool:
     )
 
 
-def _refined(images: Array, variance: Array, sites: IntArray, zero: Array, steps: Array) -> Tilts | None:
-    """Least squares of each image minus its inversion, by Gauss-Newton; None where it runs away."""
-    smooth = [np.where(np.isfinite(i), smoothed(i, 0.7), np.nan) for i in images]
-    filled = [np.where(np.isfinite(i), i, np.nanmedian(i)) for i in smooth]
-    slopes = [np.stack(list(np.gradient(f))) for f in filled]
-    values = np.concatenate([zero, steps.ravel()])
-    size = np.array(images.shape[1:])
-    covariance: Array = np.zeros((6, 6))
-    chi2, last = math.inf, math.inf
-    for _ in range(12):
-        normal, pulls, cost, count = np.zeros((6, 6)), list[Array](), 0.0, 0
-        for f, g, s, v, site in zip(filled, slopes, smooth, variance, sites, strict=True):
-            pair = _pairs(values, site, size)
-            if pair is None:
-                continue
-            here, there = pair
-            partner = map_coordinates(f, there.T, order=3, mode="nearest")
-            own = s[here[:, 0], here[:, 1]]
-            noise = v[here[:, 0], here[:, 1]]
-            known = np.isfinite(own) & np.isfinite(noise)
-            known &= map_coordinates(np.isfinite(s).astype(float), there.T, order=1) > 0.99
-            if known.sum() < 20:
-                continue
-            # smoothing leaves 1 / (4 π σ²) of the variance, but correlates as many neighbours
-            sigma2 = 2 * noise[known] * 1.0 + (0.01 * np.abs(own[known])) ** 2
-            rest = (own - partner)[known]
-            slope = np.stack([map_coordinates(a, there[known].T, order=1) for a in g])  # (2, pair)
-            J = np.concatenate([2 * slope, -site[0] * slope, -site[1] * slope])  # d partner / d value
-            normal += (J / sigma2) @ J.T
-            pulls.append((J / sigma2) @ rest)
-            cost += float((rest**2 / sigma2).sum())
-            count += int(known.sum())
-        if count < 60:
-            return None
-        chi2 = cost / count
-        covariance = np.asarray(np.linalg.pinv(normal, rcond=1e-12), dtype=np.float64)
-        step = covariance @ np.sum(pulls, axis=0)
-        longest = float(np.abs(step[:2]).max()) + float(np.abs(step[2:]).max())
-        values = values + step * min(1.0, 2.0 / max(longest, 1e-9))
-        if np.any(np.abs(values[:2] - size / 2) > 2 * size):
-            return None
-        if longest < 1e-3 or (longest < 0.02 and abs(chi2 - last) < 1e-4 * chi2):
-            break
-        last = chi2
-    zero, steps = values[:2], values[2:].reshape(2, 2)
-    if abs(np.linalg.det(steps)) < 0.5:
-        return None
-    kept = 1 / (4 * math.pi * 0.7**2)
-    # every pair is there twice; errors of the slopes' own noise are small beside it
-    plain = covariance * 2.0 * max(1.0, chi2 / kept)
-    symmetry = _symmetry(filled, smooth, sites, values, size)
-    total = _widest(plain, covariance, np.array(pulls))
-    total[2:, 2:] += np.diag(np.repeat((SYSTEMATIC * np.linalg.norm(steps, axis=1)) ** 2, 2))
-    return Tilts(zero, steps, total, symmetry, chi2 / kept, sites)
+def _refined(images: list[Image], zero: Array, steps: Array) -> Tilts | None:
+    """Least squares from a middle and steps that are nearly right."""
+    found = fit(images, np.concatenate([zero, steps.ravel()]))
+    return None if found is None else _tilts(found, images)
 
 
-def _widest(plain: Array, inverse: Array, pulls: Array) -> Array:
-    """The larger, value by value, of the covariance of independent pixels and of that of independent images.
+def _tilts(found: Fit, images: list[Image]) -> Tilts:
+    zero, steps = found.values[:2], found.values[2:AFFINE].reshape(2, 2)
+    covariance = found.covariance.copy()
+    covariance[2:AFFINE, 2:AFFINE] += np.diag(np.repeat((SYSTEMATIC * np.linalg.norm(steps, axis=1)) ** 2, 2))
+    sites = np.array([image.site for image in images])
+    distortion = distortion_of(found.values, images[0].shape)
+    return Tilts(zero, steps, covariance, found.symmetry, found.chi2, sites, distortion)
 
-    What is left of an image is mostly systematic (drift, distortion, blur) and the same in many pixels; how far
-    each image pulls the values, (image, value), tells what that does: a sandwich (White, Econometrica 48 (1980)
-    817).
+
+def _distorted(images: list[Image], plain: Tilts) -> Tilts:
+    """The same with a smooth distortion, if images that took no part in its fit are more symmetric with it.
+
+    Each image is compared with its inversion by the values that fit the others. A distortion is believed if the
+    logarithm of χ² falls by several times the standard error of its mean over the images.
     """
-    count = len(pulls)
-    if count < 4:
-        return plain
-    clustered = inverse @ (pulls.T @ pulls) @ inverse * count / (count - 3)
-    wider = np.sqrt(np.maximum(1.0, np.diag(clustered) / np.maximum(np.diag(plain), 1e-300)))
-    return np.asarray(plain * np.outer(wider, wider))
-
-
-def _pairs(values: Array, site: IntArray, size: IntArray) -> tuple[IntArray, Array] | None:
-    """Pixels and their partners under the inversion of one image, or None if too few have one."""
-    sum_ = 2 * values[:2] - site @ values[2:].reshape(2, 2)
-    low, high = (
-        np.maximum(0, np.ceil(sum_ - size + 1)).astype(int),
-        np.minimum(size - 1, np.floor(sum_)).astype(int),
-    )
-    if np.any(high - low < 2) or np.prod(high - low + 1) < OVERLAP * np.prod(size):
-        return None
-    here = np.moveaxis(np.mgrid[low[0] : high[0] + 1, low[1] : high[1] + 1], 0, -1).reshape(-1, 2)
-    return here, sum_ - here
-
-
-def _symmetry(filled: list[Array], smooth: list[Array], sites: IntArray, values: Array, size: IntArray) -> float:
-    """Mean correlation of the images with their inversions, weighted by the root of their overlap."""
-    total = weight = 0.0
-    for f, s, site in zip(filled, smooth, sites, strict=True):
-        pair = _pairs(values, site, size)
-        if pair is None:
+    values = np.concatenate([plain.zero, plain.steps.ravel()])
+    best, before = plain, np.full(len(images), np.nan)
+    for order in (1, *ORDERS):
+        found = fit(images, np.concatenate([values, np.zeros(2 * count(order))]))
+        if found is None:
             continue
-        here, there = pair
-        own, partner = s[here[:, 0], here[:, 1]], map_coordinates(f, there.T, order=1, mode="nearest")
-        known = np.isfinite(own)
-        if known.sum() < 20 or own[known].std() == 0 or partner[known].std() == 0:
-            continue
-        share = math.sqrt(known.mean() * len(own) / np.prod(size))
-        total += share * float(np.corrcoef(own[known], partner[known])[0, 1])
-        weight += share
-    return total / max(weight, 0.25 * math.sqrt(len(sites))) if weight else 0.0
+        after = np.log(left_out(images, found))
+        gain = (before - after)[np.isfinite(before - after)]
+        if order == 1:
+            before = after
+        elif len(gain) >= FEWEST and gain.mean() > BELIEVED * gain.std(ddof=1) / math.sqrt(len(gain)):
+            best, before = _tilts(found, images), after
+    return best
 
 
 def bragg_score(tilts: Tilts, images: Array, sites: IntArray, basis: Array) -> float:
@@ -333,8 +288,7 @@ def bragg_score(tilts: Tilts, images: Array, sites: IntArray, basis: Array) -> f
     All lengths are taken on the camera, so that neither scale nor crystal is needed.
     """
     rows, columns = np.mgrid[: images.shape[1], : images.shape[2]]
-    at = np.stack([rows, columns], axis=-1) - tilts.zero
-    k = at @ np.linalg.inv(tilts.steps) @ basis  # on the camera
+    k = tilts.k(np.stack([rows, columns], axis=-1)) @ basis  # on the camera
     width = 0.28 * float(np.linalg.norm(basis[0]))
     scores = []
     for image, site in zip(images, sites, strict=True):

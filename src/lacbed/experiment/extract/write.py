@@ -70,7 +70,7 @@ def square_grid(tilts: Tilts, indexing: Indexing, frame: Frame, shape: tuple[int
     x, y = np.array([c, s]), np.array([-s, c])
     rows, columns = np.mgrid[:n, :n] - (n - 1) / 2
     k = step * (columns[..., None] * x + sign * rows[..., None] * y) + center
-    exact = k @ np.linalg.inv(to_k) + tilts.zero
+    exact = tilts.place(k @ np.linalg.inv(indexing.vectors))
     plain = np.moveaxis(np.mgrid[:n, :n], 0, -1) + start
     resampled = bool(np.abs(exact - plain).max() > BENT)
     part = np.linalg.solve(frame.zone_vectors, x)
@@ -114,7 +114,7 @@ def _uncertainty(tilts: Tilts, indexing: Indexing, start: Array, n: int) -> tupl
     values = np.concatenate([tilts.zero, tilts.steps.ravel()])
     base = numbers(values)
     slopes = np.stack([(numbers(values + d) - base) / 1e-5 for d in 1e-5 * np.eye(6)], axis=1)
-    su = np.sqrt(np.clip(np.diag(slopes @ tilts.covariance @ slopes.T), 0, None))
+    su = np.sqrt(np.clip(np.diag(slopes @ tilts.covariance[:6, :6] @ slopes.T), 0, None))
     return float(su[0]), float(su[1]), float(su[2]), float(su[3])
 
 
