@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from frame_series import Microscope, Series, make_series, make_vacuum
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import binary_dilation, map_coordinates
 
 import lacbed
 from lacbed.cli import main
@@ -111,6 +111,21 @@ def test_the_series_itself_is_no_vacuum_scan(series: Series) -> None:
     frames = lacbed.open_frames(series.frames)
     with pytest.raises(lacbed.LacbedError, match="do not show one bright disc"):
         look_at(frames, lacbed.ExtractSettings(scan=series.scan, vacuum=frames))
+
+
+@pytest.mark.parametrize("waves", [(0.0, 0.0), (1.6, 1.2)])
+@pytest.mark.parametrize("stop", [False, True])
+def test_a_beam_stop_is_found_and_no_gap_between_discs_taken_for_one(
+    stop: bool, waves: tuple[float, float]
+) -> None:
+    frames = make(replace(SCOPE, stop=stop, descan_waves=waves)).frames
+    blind = look_at(lacbed.open_frames(frames), lacbed.ExtractSettings(scan=(18, 18))).camera.blind
+    covered = np.zeros(blind.shape, dtype=bool)
+    if stop:
+        middle = SCOPE.camera // 2
+        covered[middle - 5 : middle + 6, : middle + 5] = True
+        assert (blind & covered)[:, 12:].sum() > 0.9 * covered[:, 12:].sum()  # further out is no light
+    assert not (blind & ~binary_dilation(covered, iterations=2)).any()
 
 
 def _off(look: Look, series: Series) -> float:

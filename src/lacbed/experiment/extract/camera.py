@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,9 @@ HOT = 10.0
 STOPPED = 0.3
 """Part of the counts of its surroundings below which a region lies behind a beam stop."""
 
+BEHIND = 0.04
+"""Part of the counts at its border that a beam stop lets through at most; gaps between discs show more."""
+
 STOP_AREA = 12
 """Pixels of the smallest beam stop."""
 
@@ -36,7 +39,8 @@ class Camera:
 
     Attributes:
         broken: hot and dead pixels, taken from their neighbours: (row, column).
-        blind: pixels that see nothing (a beam stop, a given mask): (row, column).
+        stop: pixels behind a beam stop that was found: (row, column).
+        masked: pixels not to be used, as given: (row, column).
         saturation: counts from which a pixel is full; infinite for none.
         dark: counts without electrons, one for all or (row, column).
         flat: counts are divided by it, one for all or (row, column).
@@ -44,7 +48,8 @@ class Camera:
     """
 
     broken: Bools
-    blind: Bools
+    stop: Bools
+    masked: Bools
     saturation: float
     dark: Floats
     flat: Floats
@@ -54,6 +59,25 @@ class Camera:
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         return self.broken.shape[0], self.broken.shape[1]
+
+    @property
+    def blind(self) -> Bools:
+        """Pixels that see nothing: (row, column)."""
+        return self.stop | self.masked
+
+    def without_gaps(self, centres: NDArray[np.float64]) -> Camera:
+        """The same, where what looked like a beam stop and has no disc behind it is a gap between discs.
+
+        Args:
+            centres: of discs in some frames, (row, column): (n, 2).
+        """
+        at = np.round(centres[np.isfinite(centres).all(axis=1)]).astype(int)
+        at = at[np.all((at >= 0) & (at < self.shape), axis=1)]
+        parts, _ = label(self.stop)
+        behind = np.unique(parts[tuple(at.T)])
+        stop = np.isin(parts, behind[behind > 0])
+        found = f"a beam stop of {int(stop.sum())} pixels was found; discs behind it are masked"
+        return replace(self, stop=stop, notes=(*self.notes, found) if stop.any() else self.notes)
 
     def corrected(self, frames: NDArray[Any]) -> Floats:
         """Counts above dark over the gain reference, broken pixels from neighbours: (frame, row, column)."""
@@ -93,7 +117,7 @@ def study_camera(
     mask: NDArray[Any] | None = None,
     saturation: float | None = None,
 ) -> Camera:
-    """Learn what the pixels do from some frames.
+    """Learn what the pixels do from some frames; a beam stop may yet be a gap between discs.
 
     Args:
         sample: frames from all over the series, as stored: (frame, row, column).
@@ -111,7 +135,7 @@ def study_camera(
         raise SettingError("the gain reference must be positive everywhere; mask dead pixels instead")
     level = _saturation(sample) if saturation is None else float(saturation)
     nothing = np.zeros(shape, dtype=bool)
-    plain = Camera(nothing, nothing, level, dark_, flat_)
+    plain = Camera(nothing, nothing, nothing, level, dark_, flat_)
     frames = plain.corrected(sample)
     broken = _outliers(frames)
     repair(frames, broken)
@@ -119,11 +143,9 @@ def study_camera(
     given = nothing if mask is None else _reference("mask", mask, shape) != 0
     notes = [f"{int(broken.sum())} hot or dead pixels of the camera are taken from their neighbours"]
     notes = notes if broken.any() else []
-    if stop.any():
-        notes.append(f"a beam stop of {int(stop.sum())} pixels was found; discs behind it are masked")
     if np.isfinite(level):
         notes.append(f"pixels are taken as saturated from {level:g} counts")
-    return Camera(broken, stop | given, level, dark_, flat_, tuple(notes))
+    return Camera(broken, stop, given, level, dark_, flat_, tuple(notes))
 
 
 def _reference(name: str, value: NDArray[Any] | float, shape: tuple[int, int]) -> Floats:
@@ -180,6 +202,6 @@ def _stop(mean: Floats) -> Bools:
             continue
         border = binary_dilation(part, iterations=4) & ~binary_dilation(part, iterations=2)
         inside = binary_erosion(part) if part.sum() > 4 * STOP_AREA else part
-        if border.any() and float(excess[border].mean()) > 2.5 * float(excess[inside].mean()) + 5 * noise:
+        if border.any() and 5 * noise < float(excess[border].mean()) > float(excess[inside].mean()) / BEHIND:
             out |= binary_dilation(part, iterations=2)
     return out

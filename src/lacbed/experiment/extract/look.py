@@ -93,6 +93,7 @@ def look_at(series: FrameSeries, settings: ExtractSettings, tick: Tick | None = 
     places = _places(track, scan, numbers)
     good = np.isfinite(places).all(axis=1)
     lattice = lattice_on(basis, track.places, camera.shape)
+    camera = camera.without_gaps((places[:, None] + lattice.places()).reshape(-1, 2))
     lattice = refine_lattice(frames[good], places[good], lattice, camera.blind)
     if lattice.basis is not basis:
         second = tick and (lambda f: tick(0.5 + 0.5 * f))
