@@ -1,6 +1,6 @@
 """The nine Felix reference sets: how far lacbed is from Felix, and why.
 
-First table: converged lacbed patterns (beams="auto") against Felix. Second table: at some random pixels, Felix's
+First table: converged lacbed patterns (tolerance=0) against Felix. Second table: at some random pixels, Felix's
 own choice of beams is repeated here (`FelixLike`), which shows how much of the distance is due to the number of
 beams. The emulation takes Felix's constants and rules from `params.json`:
 
@@ -161,6 +161,7 @@ def converged(reference: ReferenceSet) -> tuple[Any, float]:
         absorption=reference.absorption,
         refraction=False,
         device="cpu",
+        tolerance=0,
     )
     return pattern, time.process_time() - start
 

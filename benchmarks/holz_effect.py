@@ -19,7 +19,8 @@ def main() -> None:
     chosen = options.parse_args()
     chosen.repeats = 1
     settings = SEED.settings(float(SEED.energy), SEED.thicknesses)  # type: ignore[arg-type]
-    settings |= {"grid": lacbed.TiltGrid(chosen.pixels, extent=SEED.extent), "solver": "auto", "dtype": "float64"}
+    settings |= {"grid": lacbed.TiltGrid(chosen.pixels, extent=SEED.extent)}
+    settings |= {"solver": "auto", "dtype": "float64", "tolerance": 0}
     rows = []
     for name in chosen.crystals:
         crystal = lacbed.Crystal.named(name)

@@ -1,6 +1,6 @@
 """Refinement with its defaults of stacks that are made like measured ones, in other crystals and zones.
 
-The patterns come from `lacbed.simulate` with converged beams. Then each image is spoiled as a microscope does:
+The patterns come from `lacbed.simulate` within 1e-3. Then each image is spoiled as a microscope does:
 blurred by 0.9 pixels, sheared and stretched by about 0.2 %, shifted by about 0.25 pixels, given a scale and a
 background of its own, and counted with Poisson noise. The stated half-width is off by up to 2 %, the foil is
 tilted by up to 0.01 1/Å, and the displacements that the refinement starts from are a third too small or too large.

@@ -130,7 +130,7 @@ def test_the_search_can_be_stopped() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        simulate(Crystal.named("Au"), progress=stop, **SETTINGS)
+        simulate(Crystal.named("Au"), tolerance=0, progress=stop, **SETTINGS)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -72,6 +72,17 @@ BAD = [
 ]
 
 
+HKL = [arguments["hkl"] for arguments, message in BAD if [*arguments] == ["hkl"] and message != "Laue zone"]
+
+
+@pytest.mark.parametrize("laue_zones", [0, 1])
+@pytest.mark.parametrize("hkl", [*HKL, 5, None])
+def test_bad_reflections_are_refused_where_a_tolerance_chooses_the_beams_too(hkl, laue_zones: int) -> None:
+    grid = TiltGrid(pixels=2, extent=1.0)
+    with pytest.raises(LacbedError):
+        simulate(Crystal.named("SrTiO3"), hkl=hkl, laue_zones=laue_zones, grid=grid, thicknesses=(100.0,))
+
+
 @pytest.mark.parametrize(("arguments", "message"), BAD)
 def test_bad_settings_get_one_clear_line(arguments, message: str) -> None:
     with pytest.raises(LacbedError, match=message) as caught:

@@ -56,6 +56,14 @@ def test_a_search_without_hope_is_refused_at_once(run) -> None:
     assert convergence(long_cell(9000.0), thicknesses=(0.1,), **settings).converged
 
 
+def test_a_tolerance_without_hope_is_refused_at_once() -> None:
+    tracemalloc.start()
+    with pytest.raises(SettingError, match=r"about 9\.\d+e\+06 reflections of long lie within 9 1/Å"):
+        simulate(long_cell(9000.0), (1, 0, 0), grid=TiltGrid(pixels=16))
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
 def test_matrices_that_do_not_fit_are_refused_before_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "free_memory", lambda device: 2**28)
     with pytest.raises(MemoryLimitError, match=r"the matrices of 30\d\d beams need about 0\.2 GiB.*g_max"):

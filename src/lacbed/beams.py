@@ -227,6 +227,22 @@ def beams_within(crystal: Crystal, frame: Frame, g_max: float) -> int:
     return max(1, round(math.pi * g_max**2 / zone_area(crystal, frame)))
 
 
+def check_count(crystal: Crystal, frame: Frame, radius: float, laue_zones: int = 0) -> None:
+    """Refuse more reflections within a sphere of this radius in 1/Å than can be listed.
+
+    Raises:
+        SettingError: with their number, about.
+    """
+    # Reflections of the whole zone are listed before those that centring forbids are dropped.
+    number = (2 * laue_zones + 1) * math.pi * radius**2 / abs(float(np.linalg.det(frame.zone_vectors)))
+    if number > _MAX_POOL:
+        allowed = (2 * laue_zones + 1) * math.pi * radius**2 / zone_area(crystal, frame)
+        raise SettingError(
+            f"about {allowed:.3g} reflections of {crystal.name} lie within {radius:.3g} 1/Å of this zone; "
+            "set or lower g_max, sg_max or beams, or ask for nearer reflections"
+        )
+
+
 def _pool(crystal: Crystal, frame: Frame, radius: float, laue_zones: int) -> IntArray:
     """All allowed reflections of the Laue zones 0, ±1, ... ±laue_zones within a sphere, by h, k and l.
 
@@ -235,14 +251,7 @@ def _pool(crystal: Crystal, frame: Frame, radius: float, laue_zones: int) -> Int
     """
     found = []
     zone_vectors = frame.zone_vectors
-    # Reflections of the whole zone are listed before those that centring forbids are dropped.
-    number = (2 * laue_zones + 1) * math.pi * radius**2 / abs(float(np.linalg.det(zone_vectors)))
-    if number > _MAX_POOL:
-        allowed = (2 * laue_zones + 1) * math.pi * radius**2 / zone_area(crystal, frame)
-        raise SettingError(
-            f"about {allowed:.3g} reflections of {crystal.name} lie within {radius:.3g} 1/Å of this zone; "
-            "lower g_max, sg_max or beams, or ask for nearer reflections"
-        )
+    check_count(crystal, frame, radius, laue_zones)
     inverse = np.linalg.inv(zone_vectors)
     step = _layer_step(frame.zone_axis)
     for layer in range(-laue_zones, laue_zones + 1):

@@ -122,7 +122,11 @@ def forecast(crystal: Crystal, settings: Settings) -> Forecast:
     if fast is not None and within:
         work = _TRIED * _fast_operations(interpolated)
         return Forecast(
-            beams, work / _RATE + prepared / _RATE, fast[1], None, "a larger --tolerance or fewer --pixels"
+            beams,
+            work / _RATE + prepared / _RATE,
+            fast[1],
+            None,
+            "a larger --tolerance, fewer --pixels or a number of --beams",
         )
     if fast is not None and settings.solver == "fast":
         return Forecast(beams, *fast, None)

@@ -78,20 +78,21 @@ def simulate(
         factors: "kirkland", "lobato", "peng" or "doyle-turner" scattering factors of neutral atoms; "ionic" adds
             the charges of the sites to the first, see `Crystal.with_charges`.
         output: "intensity", or "amplitude" for complex waves (columns of the scattering matrix).
-        solver: "auto", or "zone", "tilted", "chebyshev", "reference", "multislice"; or "fast", ten to a hundred
-            times faster with absorption or on grids that do not fit the reciprocal lattice, for one Laue zone and
-            a flat foil, good to about 1e-3 in intensity (Z ≤ 0.01 %).
-        device: "auto", "cpu", "cuda", "cuda:1", ...
-        dtype: "float64" or "float32".
+        solver: "auto", or "zone", "tilted", "chebyshev", "reference", "multislice" for a number of beams; or
+            "fast", which with many beams is ten to a hundred times faster than these with absorption or on grids
+            that do not fit the reciprocal lattice, for one Laue zone and a flat foil, good to about 1e-3 in
+            intensity (Z ≤ 0.01 %).
+        device: "auto", "cpu", "cuda", "cuda:1", ...; patterns of a `lacbed.Zone` are computed on the CPU.
+        dtype: "float64" or "float32"; of the result alone where a `lacbed.Zone` computes it.
         frozen_phonons: for solver="multislice", number of configurations of displaced atoms to average over; 0
             for the averaged potential with Debye-Waller factors.
         tolerance: largest error of an intensity (a fraction of the incident one) at any pixel, compared with
             infinitely many beams, from 0 to 0.5; it takes the place of `beams`, `g_max` and `sg_max`. Reflections
             of the zero-order Laue zone are then computed as `lacbed.Zone` does, within seconds for 1e-3; with
             weak beams, or a solver other than "auto" and "fast", beams are added until |ΔI| is below it. The
-            attribute `error_estimate` says what was reached. None: 1e-3 where a `lacbed.Zone` holds, the solver
-            is "auto" and nothing else chooses the beams. Otherwise, or with 0, beams are added until Z ≤ 0.1 %
-            and |ΔI| ≤ 0.01; see `lacbed.convergence`.
+            attribute `error_estimate` says what was reached. None: 1e-3 where a `lacbed.Zone` holds, solver
+            and device are left open and nothing else chooses the beams. Otherwise, or with 0, beams are added
+            until Z ≤ 0.1 % and |ΔI| ≤ 0.01; see `lacbed.convergence`.
         progress: called with the fraction of the work done, the search for enough beams included. If it has a
             method `describe`, that is called with a few words about what is being done.
 

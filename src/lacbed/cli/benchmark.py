@@ -60,7 +60,7 @@ def data_command(
     """
     from lacbed.benchmark.definition import load_definition
     from lacbed.benchmark.task_data import plan_of
-    from lacbed.cli.building import crew, report_built
+    from lacbed.cli.building import report_built, workers_for
     from lacbed.cli.console import build_progress
     from lacbed.datasets.build import build, check_place
 
@@ -68,7 +68,7 @@ def data_command(
     if data not in definition.data:
         raise SettingError(f"the data of {definition.name} are {' and '.join(definition.data)}, got {data!r:.60}")
     check_place(out)
-    chosen, together = crew(workers, None, "cpu")
+    chosen, together = workers_for(workers, None, "cpu")
     reporter = Reporter(quiet, as_json)
     plan = plan_of(definition, data, _entries(definition, side, seed, count))
     with build_progress(quiet or as_json) as tell:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MOST_SHOWN = 10
 
 
-def crew(workers: int | None, scheduler: str | None, device: str) -> tuple[Any, int]:
+def workers_for(workers: int | None, scheduler: str | None, device: str) -> tuple[Any, int]:
     """What makes the workers, asked for at once so that mistakes show before any work; and rows in a job."""
     from lacbed.datasets import workers as w
     from lacbed.datasets.cluster import cluster

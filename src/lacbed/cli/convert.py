@@ -36,9 +36,7 @@ def convert_command(
             "--unit", metavar="1/A|g", help="Unit of the convergence angle in felix.inp: g before about 2019."
         ),
     ] = "1/A",
-    solver: Annotated[
-        str, typer.Option("--solver", help="auto or the name of a solver; fast suits Felix grids.")
-    ] = "auto",
+    solver: Annotated[str, typer.Option("--solver", help="auto, or the name of a solver.")] = "auto",
     block: o.BlockOption = None,
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,

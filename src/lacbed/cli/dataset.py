@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lacbed.cli import options as o
-from lacbed.cli.building import crew, report_built
+from lacbed.cli.building import report_built, workers_for
 from lacbed.cli.console import Reporter, columns, size_text
 from lacbed.errors import FileFormatError, SettingError
 from lacbed.io.checks import check_number
@@ -89,7 +89,7 @@ def build_command(
     chosen = _config(preset, config)
     selection = Selection(count, seed, max_atoms, known, per_prototype)
     check_place(out)
-    workers_of, together = crew(workers, scheduler, build_device(device, chosen.solver))
+    workers_of, together = workers_for(workers, scheduler, build_device(device, chosen.solver))
     reporter = Reporter(quiet, as_json)
     table = select_rows(read_catalog(catalog), selection)
     with reporter.progress("Checking the crystals") as tick:

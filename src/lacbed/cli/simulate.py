@@ -63,7 +63,7 @@ def simulate_command(
         typer.Option(
             "--tolerance",
             metavar="DI",
-            help="Largest error of an intensity: 1e-3 unless beams are given; chooses beams and solver.",
+            help="Largest error of an intensity, 1e-3 where nothing else chooses the beams; 0 for none.",
         ),
     ] = None,
     device: o.DeviceOption = "auto",

@@ -61,7 +61,7 @@ _SLANTED = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Solution:
+class Amplitudes:
     """Amplitudes within a tolerance.
 
     Attributes:
@@ -128,7 +128,7 @@ class AdaptiveSolver:
         """Absolute error of the numerical work at the checks: float32 will do for a tolerance of 1e-2."""
         return 5e-3 * self._tolerance
 
-    def solve(self, request: Request, tick: Tick | None = None) -> Solution:
+    def solve(self, request: Request, tick: Tick | None = None) -> Amplitudes:
         """Amplitudes within the tolerance, or the nearest that were reached."""
         rising = None if tick is None else _Rising(tick)
         checks = request.checks(self._lattice)
@@ -137,7 +137,7 @@ class AdaptiveSolver:
         rest += SAFETY * self._slant_error(basis, request, checks, judged)
         values, estimate, note = self._enough_nodes(basis, request, checks, judged, (error, rest), rising)
         self._again = True
-        return Solution(values, estimate, note, basis)
+        return Amplitudes(values, estimate, note, basis)
 
     def _enough_waves(
         self, request: Request, checks: FloatArray, tick: _Rising | None

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lacbed.beams import beams_aside
+from lacbed.beams import beams_aside, check_count
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
 from lacbed.engine.foil import Foil
@@ -128,6 +128,7 @@ def solve_basis(
     `radius` in 1/Å is the largest distance of a q from q₀.
 
     Raises:
+        SettingError: if they are too many to be listed.
         MemoryLimitError: if they cannot be held.
     """
     limit, wave = reach.highest + margin, electron_wave(settings.energy)
@@ -143,7 +144,9 @@ def solve_basis(
     cell = float(np.linalg.norm(frame.vectors(zone_of_allowed(crystal, frame)), axis=1).max())
     furthest = reach.out + cell + 2.0 * _BESIDE
     furthest /= math.sqrt(1.0 - foil.steepness(furthest))  # that of a slanting wave counts for more
-    wide = potential_within(max(FARTHEST, furthest, 1.2 * math.sqrt(limit + FURTHER + 2.0)))
+    widest = max(FARTHEST, furthest, 1.2 * math.sqrt(limit + FURTHER + 2.0))
+    check_count(crystal, frame, widest)
+    wide = potential_within(widest)
     further = _more_waves(wide, limit)
     wish = limit + _NEAR
     if int((wide.own <= wish).sum()) > _MOST_NEAR:
@@ -222,4 +225,5 @@ def _check_memory(crystal: Crystal, settings: Settings, potential: ZonePotential
     kept = int((potential.own <= limit).sum()) + potential.aside
     need = word * (4 * near**2 + kept * (8 * len(potential.places) + 50 * kept + 12 * near))
     what = f"{kept} Bloch waves in {len(potential.places)} beams of {crystal.name}"
-    check_memory(need, torch.device("cpu"), what, "a larger tolerance or a narrower grid")
+    remedy = "a larger tolerance, a narrower grid or a number of beams"
+    check_memory(need, torch.device("cpu"), what, remedy)

@@ -2,8 +2,8 @@
 
 The amplitude of a pair with K_n = K of its tilt is ⟨out| exp(2πi (A(q) - |q|² + |k|²) t / 2K) |in⟩. Without
 absorption A is diagonalised, once for all thicknesses. With it that takes about four times as long as an
-exponential by products of matrices (`lacbed.engine.series`), and is done where many thicknesses are wanted, now or
-later.
+exponential by products of matrices (`lacbed.engine.exponentials`), and is done where many thicknesses are wanted,
+now or later.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lacbed.engine.exponentials import generator_of, taylor_series, whole_generator, whole_phase
 from lacbed.engine.model import Model, polynomial
 from lacbed.engine.orbits import Operation
 from lacbed.engine.potential import ZonePotential
-from lacbed.engine.series import generator_of, taylor_series, whole_generator, whole_phase
 from lacbed.engine.wanted import Group, Wanted, beam_places, group_of, used_beams
 from lacbed.geometry.frame import IntArray
 from lacbed.solvers.blocks import Tick, one_thread_each

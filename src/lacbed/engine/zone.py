@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-USUAL = 1e-3
+DEFAULT_TOLERANCE = 1e-3
 """Largest error of an intensity where nothing says how exact a pattern is to be."""
 
 
@@ -56,11 +56,16 @@ def covers(settings: Settings, frame: Frame) -> bool:
 
 
 def with_tolerance(crystal: Crystal, settings: Settings) -> Settings:
-    """The settings, with the usual tolerance if they leave it open and a `Zone` holds for them."""
+    """The settings, with `DEFAULT_TOLERANCE` if they leave open how exact it is to be and a `Zone` holds.
+
+    Raises:
+        SettingError: on an impossible orientation or reflection.
+    """
     if settings.tolerance is not None or settings.solver != "auto" or not chooses_beams_by_convergence(settings):
         return settings
     frame = make_frame(crystal, settings.zone_axis, settings.foil_normal, settings.x_direction)
-    usual = replace(settings, tolerance=USUAL)
+    wanted_reflections(crystal, frame, settings)  # refuses impossible ones before anything is made of them
+    usual = replace(settings, tolerance=DEFAULT_TOLERANCE)
     return usual if covers(usual, frame) else settings
 
 
@@ -136,7 +141,7 @@ class Zone:
         self._solver = AdaptiveSolver(crystal, frame, settings)
 
     def __copy__(self) -> Zone:
-        """A zone that begins from here; what is asked of it leaves this one as it is."""
+        """A zone that begins from here: its patterns leave those of this one as they are."""
         twin = object.__new__(Zone)
         vars(twin).update(vars(self), _solver=copy(self._solver))
         return twin

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from lacbed.crystals import Crystal
 from lacbed.errors import LacbedError, SettingError
@@ -25,9 +24,6 @@ from lacbed.retrieval.rank import Candidate, ranked
 from lacbed.retrieval.search import KEPT, RESOLUTION, Search, SearchState, Trial, side_by_side
 from lacbed.retrieval.sharpen import Sharpened, sharpened
 from lacbed.retrieval.solution import SOLVED, Solution, SolveOptions
-
-if TYPE_CHECKING:
-    pass
 
 POINTS = 1200
 """Intensities that a search compares, about; three q at least."""

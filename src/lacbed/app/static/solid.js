@@ -2,7 +2,7 @@
 
 import { sharpness } from "./picture.js";
 import { element } from "./structure.js";
-import { along, apply, dot } from "./vectors.js";
+import { along, apply } from "./vectors.js";
 
 /** Colours of the elements from H to Cf, as Jmol and many after it have them. */
 const COLOURS =

@@ -13,7 +13,7 @@ import { showOverlay, showReadout } from "./probe.js";
 import { showProfile } from "./profile.js";
 import { showSeries } from "./series.js";
 import { showSolution } from "./solution.js";
-import { $, busy, current, equal, exact, look, run, shown, state, viewOf } from "./state.js";
+import { $, busy, current, equal, exact, look, shown, state, viewOf } from "./state.js";
 import { element, svg } from "./structure.js";
 import { showTilt } from "./tilt.js";
 import { showZoom } from "./zoom.js";

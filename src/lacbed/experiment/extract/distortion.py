@@ -14,7 +14,7 @@ ORDERS = (2, 3)
 """Of the polynomials that are tried, one after the other."""
 
 _ROUNDS = 4
-"""Of the inversion q = p + d(p), each of which makes the error smaller by the slope of d, a few per cent."""
+"""Of the inversion q = p + d(p); each reduces the error by a factor of the slope of d, a few per cent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +22,8 @@ class Distortion:
     """The scan as if it had been even: what was recorded at the place p belongs to the place q = p + d(p).
 
     d(p) = Σ c_ij P_i(v) P_j(u), where P are Legendre polynomials, i + j is 2, or 2 and 3, and v and u are the row
-    and the column from -1 to 1. None of the terms has a mean or a slope over the scan, so that its middle and its
-    steps keep their meaning.
+    and the column, from -1 to 1 between the outer edges of the outermost tilts. The terms have next to no mean and
+    slope over the scan, so that its middle and its steps keep their meaning.
 
     Attributes:
         coefficients: by term, (row, column) in tilts: (term, 2).
@@ -39,11 +39,11 @@ class Distortion:
             return np.zeros_like(at)
         return np.asarray(terms(at, self.shape, len(self.coefficients)) @ self.coefficients)
 
-    def straight(self, at: Array) -> Array:
+    def even(self, at: Array) -> Array:
         """The place q of an even scan for a place p of the recorded one: (..., 2)."""
         return np.asarray(at + self.of(at))
 
-    def bent(self, at: Array) -> Array:
+    def recorded(self, at: Array) -> Array:
         """The place p of the recorded scan for a place q of an even one: (..., 2)."""
         place = at
         for _ in range(_ROUNDS if len(self.coefficients) else 0):
@@ -69,17 +69,16 @@ class Distortion:
     @property
     def order(self) -> int:
         """Of the polynomial; 1 where there is no distortion."""
-        return next(order for order in (1, *ORDERS) if count(order) == len(self.coefficients))
+        return next(order for order in (1, *ORDERS) if term_count(order) == len(self.coefficients))
 
 
-def count(order: int) -> int:
+def term_count(order: int) -> int:
     """Number of terms of second order up to this one."""
     return sum(range(3, order + 2))
 
 
 def terms(at: Array, shape: tuple[int, int], number: int) -> Array:
     """The first so many terms, those of second order before those of third: (..., term)."""
-    half = (np.array(shape) - 1) / 2
-    v, u = np.moveaxis((at - half) / half, -1, 0)
+    v, u = np.moveaxis((at - (np.array(shape) - 1) / 2) / (np.array(shape) / 2), -1, 0)
     low = [(np.ones_like(x), x, 1.5 * x**2 - 0.5, 2.5 * x**3 - 1.5 * x) for x in (v, u)]
     return np.stack([low[0][i] * low[1][n - i] for n in ORDERS for i in range(n + 1)], axis=-1)[..., :number]

@@ -197,7 +197,11 @@ def _zarr(path: Path, scan: tuple[int, int] | None, dataset: str | None) -> Fram
     from lacbed.patterns.formats.zarr_folder import check_codecs, is_store
 
     if not is_store(path) and not (path / ".zarray").is_file():
-        raise FileFormatError("it is a folder without a Zarr store in it")
+        raise FileFormatError(
+            "it is a folder without a Zarr store in it"
+            if path.is_dir()
+            else "it is a file, and a Zarr store is a folder; unpack it, or save as .npy or HDF5"
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about parts that are no arrays
         opened: Any = zarr.open(path, mode="r")

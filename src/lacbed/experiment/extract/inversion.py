@@ -29,7 +29,7 @@ SMOOTH = 0.7
 KEPT = 1 / (4 * math.pi * SMOOTH**2)
 """What that leaves of the variance."""
 
-FEW, LEAST = 20, 60
+FEW, FEW_IN_ALL = 20, 60
 """Pairs of pixels that an image, and all images together, must have."""
 
 AFFINE = 6
@@ -102,7 +102,7 @@ def fit(images: list[Image], values: Array) -> Fit | None:
             J = np.concatenate([w * slope for w in _weights(image, here, there, values)])  # d partner / d value
             normals[i], pulls[i] = (J / sigma2) @ J.T, (J / sigma2) @ rest
             cost, number[i] = cost + float((rest**2 / sigma2).sum()), len(rest)
-        if number.sum() < LEAST:
+        if number.sum() < FEW_IN_ALL:
             return None
         chi2 = cost / int(number.sum())
         covariance = _inverse(normals.sum(axis=0))
@@ -183,7 +183,7 @@ def _pairs(image: Image, values: Array) -> tuple[IntArray, Array] | None:
     if len(values) == AFFINE:
         return here, sum_ - here
     distortion = distortion_of(values, image.shape)
-    return here, distortion.bent(sum_ - distortion.straight(here))
+    return here, distortion.recorded(sum_ - distortion.even(here))
 
 
 def _widest(plain: Array, inverse: Array, pulls: Array) -> Array:
@@ -193,10 +193,10 @@ def _widest(plain: Array, inverse: Array, pulls: Array) -> Array:
     each image pulls the values, (image, value), tells what that does: a sandwich (White, Econometrica 48 (1980)
     817).
     """
-    number = len(pulls)
-    if number < 4:
+    number, each = len(pulls), len(plain) // 2  # an image says two numbers about the place of its centre
+    if number <= each:
         return plain
-    clustered = inverse @ (pulls.T @ pulls) @ inverse * number / (number - 3)
+    clustered = inverse @ (pulls.T @ pulls) @ inverse * number / (number - each)
     wider = np.sqrt(np.maximum(1.0, np.diag(clustered) / np.maximum(np.diag(plain), 1e-300)))
     return np.asarray(plain * np.outer(wider, wider))
 

@@ -18,7 +18,7 @@ from lacbed.experiment.extract.lattice import find_lattice, phase_waves, places_
 from lacbed.experiment.extract.scan import Scan, guess_shape, order_frames
 from lacbed.experiment.extract.series import FrameSeries
 from lacbed.experiment.extract.settings import ExtractSettings
-from lacbed.experiment.extract.vacuum import beam_places, check_vacuum
+from lacbed.experiment.extract.vacuum import beam_places, check_beam, check_vacuum
 
 Array = NDArray[np.float64]
 Tick = Callable[[float], None]
@@ -81,13 +81,17 @@ def look_at(series: FrameSeries, settings: ExtractSettings, tick: Tick | None = 
     camera = study_camera(
         raw, dark=settings.dark, flat=settings.flat, mask=settings.mask, saturation=settings.saturation
     )
+    if settings.vacuum is not None:
+        check_beam(settings.vacuum.sample(SAMPLE)[0], camera)
     frames = camera.corrected(raw)
     basis = find_lattice(frames, ~camera.blind)
-    first = tick and (lambda f: tick(0.5 * f))
+    share = 0.5 if settings.vacuum is None else 0.35
+    first = tick and (lambda f: tick(share * f))
+    third = tick and (lambda f: tick(share + (0.5 - share) * f))
     products, pictures, light, marks = _describe(series, camera, basis, first)
     blank = light <= 1e-9 * np.median(np.abs(light))
     scan = order_frames(pictures, shape, settings.serpentine, _repeats(marks, len(series) - shape[0] * shape[1]))
-    descan = None if settings.vacuum is None else beam_places(settings.vacuum, camera, scan, settings.mask)
+    descan, notes = (None, ()) if settings.vacuum is None else beam_places(settings.vacuum, camera, scan, third)
     track = _track(products, scan, basis, blank, descan)
     _check_track(track, scan, basis, settings.vacuum)
     places = _places(track, scan, numbers)
@@ -121,6 +125,7 @@ def look_at(series: FrameSeries, settings: ExtractSettings, tick: Tick | None = 
                 *series.notes,
                 *camera.notes,
                 *scan.notes,
+                *notes,
                 *_track_notes(track, scan, settings.vacuum),
                 *aperture.notes,
             ]

@@ -72,6 +72,8 @@ def _merlin(path: Path) -> dict[str, Any]:
     if note.is_file():
         lines = note.read_text("latin1").splitlines()
         per_row = [line.partition("\t")[2] for line in lines if line.startswith("Frames per Trigger (Number)")]
+        if per_row and not per_row[0].strip().isdecimal():
+            raise FileFormatError(f"{note.name} beside it has no number of frames per trigger: {per_row[0]!r:.40}")
         if per_row and int(per_row[0]) > 1:
             return {}
     frame = int(head[2]) + int(head[4]) * int(head[5]) * _COUNTS[head[6]]

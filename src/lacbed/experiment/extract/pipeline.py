@@ -200,9 +200,8 @@ def orient(
         )
     if grid.resampled:
         notes.append(
-            f"the axes of the scan are stretched by {100 * grid.stretch:.2f} % and off the right "
-            f"angle by {grid.shear:.2f} "
-            "degrees; the images are brought onto a square grid"
+            "the images are brought onto an even, square grid; the steps of the scan along its two axes differ by "
+            f"{100 * abs(grid.stretch):.2f} %, and their angle by {abs(grid.shear):.2f} degrees from a right one"
         )
     return Orientation(origin, tilts, indexing, choice, frame, grid, len(ways), tuple(notes))
 

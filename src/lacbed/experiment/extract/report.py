@@ -129,6 +129,7 @@ def _look_parts(look: Look) -> list[str]:
 def _orientation_parts(extraction: Extraction) -> list[str]:
     o, grid = extraction.orientation, extraction.orientation.grid
     su, (shift, error) = grid.uncertainty, o.tilts.displacement
+    bent = (number(shift, ".3f"), number(error, ".1g")) if shift else ("–", "–")
     rows = [
         ("half-width / (1/Å)", number(grid.half_width, ".6g"), number(su[0], ".1g")),
         (
@@ -140,7 +141,7 @@ def _orientation_parts(extraction: Extraction) -> list[str]:
         ("centre ky / (1/Å)", number(grid.center[1], ".5f"), number(su[3], ".1g")),
         ("step down the rows over step along the columns, less 1", percent(grid.stretch), "–"),
         ("axes off the right angle / degrees", number(grid.shear, ".3f"), "–"),
-        ("largest displacement by a smooth distortion / tilts", number(shift, ".3f"), number(error, ".1g")),
+        ("largest displacement by a smooth distortion / tilts", *bent),
         ("correlation of the images with their inversion", number(o.tilts.symmetry, ".3f"), "–"),
     ]
     chosen = "Two named spots decide the indices." if o.choice is None else f"Indices: {o.choice.why}."

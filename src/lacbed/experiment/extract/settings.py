@@ -74,6 +74,8 @@ class ExtractSettings:
                 f"the vacuum scan must be a series of frames, as lacbed.open_frames reads it, got "
                 f"{type(self.vacuum).__name__}"
             )
+        if not isinstance(self.distortion, bool):
+            raise SettingError(f"distortion must be True or False, got {self.distortion!r}")
         for name in ("saturation", "gain", "radius"):
             if getattr(self, name) is not None:
                 check_number(f"the {name}", getattr(self, name), above=0)

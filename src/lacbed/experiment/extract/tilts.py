@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.signal import fftconvolve
 
 from lacbed.errors import SettingError
-from lacbed.experiment.extract.distortion import ORDERS, Distortion, count
+from lacbed.experiment.extract.distortion import ORDERS, Distortion, term_count
 from lacbed.experiment.extract.inversion import AFFINE, OVERLAP, Fit, Image, distortion_of, fit, left_out, prepare
 from lacbed.experiment.extract.scan import smoothed
 
@@ -40,9 +40,9 @@ SYSTEMATIC = 3e-4
 independent code they were wrong by 0.016, 0.024 and 0.043 %, and those said 0.01 %."""
 
 FOLLOWED = 8
-BELIEVED, FEWEST = 3.0, 6
+BELIEVED, SPARE = 3.0, 4
 """Standard errors by which images that took no part in its fit must be more symmetric with a distortion, and how
-many images there must be."""
+many images there must be besides those that decide its values, two each."""
 
 LEAST = 0.25
 """Mean correlation of images with their inversion below which no geometry is believed."""
@@ -53,7 +53,7 @@ class Tilts:
     """How the tilts lie over the lattice.
 
     Attributes:
-        zero: place of k = 0 in the scan, (row, column).
+        zero: place of k = 0 in the scan as if it had been even, (row, column).
         steps: tilts, (row, column), per basis vector of the lattice, as rows: (2, 2).
         covariance: of zero, steps and the coefficients of the distortion: (6 + 2 · term, same).
         symmetry: mean correlation of the images with their inversion.
@@ -72,11 +72,11 @@ class Tilts:
 
     def k(self, at: Array) -> Array:
         """Of places (row, column) in the scan, in basis vectors of the lattice: (..., 2)."""
-        return np.asarray((self.distortion.straight(at) - self.zero) @ np.linalg.inv(self.steps))
+        return np.asarray((self.distortion.even(at) - self.zero) @ np.linalg.inv(self.steps))
 
     def place(self, k: Array) -> Array:
         """In the scan, (row, column), of k in basis vectors of the lattice: (..., 2)."""
-        return self.distortion.bent(k @ self.steps + self.zero)
+        return self.distortion.recorded(k @ self.steps + self.zero)
 
     def centre(self, sites: IntArray) -> Array:
         """Of the inversion of the image of each site, (row, column) in tilts."""
@@ -270,14 +270,16 @@ def _distorted(images: list[Image], plain: Tilts) -> Tilts:
     values = np.concatenate([plain.zero, plain.steps.ravel()])
     best, before = plain, np.full(len(images), np.nan)
     for order in (1, *ORDERS):
-        found = fit(images, np.concatenate([values, np.zeros(2 * count(order))]))
+        found = fit(images, np.concatenate([values, np.zeros(2 * term_count(order))]))
         if found is None:
             continue
         after = np.log(left_out(images, found))
         gain = (before - after)[np.isfinite(before - after)]
         if order == 1:
             before = after
-        elif len(gain) >= FEWEST and gain.mean() > BELIEVED * gain.std(ddof=1) / math.sqrt(len(gain)):
+            continue
+        error = gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else math.inf
+        if len(gain) >= SPARE + AFFINE // 2 + term_count(order) and gain.mean() > BELIEVED * error:
             best, before = _tilts(found, images), after
     return best
 

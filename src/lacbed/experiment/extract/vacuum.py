@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -36,42 +37,44 @@ def check_vacuum(vacuum: FrameSeries, series: FrameSeries, shape: tuple[int, int
         )
     count, tilts = len(vacuum), shape[0] * shape[1]
     if abs(count - tilts) > MOST_MISSING * tilts or vacuum.scan not in (None, shape):
-        rows, columns = vacuum.scan or (count, 1)
-        own = f"{rows}x{columns} tilts" if vacuum.scan else f"{count} frames"
+        own = f"{count} frames" if vacuum.scan in (None, shape) else "x".join(map(str, vacuum.scan)) + " tilts"
         raise SettingError(
             f"the vacuum scan has {own} and the series {shape[0]}x{shape[1]} tilts; record both with the same scan"
         )
 
 
-def beam_places(vacuum: FrameSeries, camera: Camera, scan: Scan, mask: NDArray[Any] | None = None) -> Array:
-    """Place of the direct beam at every tilt, (row, column) in pixels: (row, column, 2).
+def check_beam(frames: NDArray[Any], camera: Camera) -> None:
+    """Refuse a vacuum scan that does not show the direct beam.
+
+    Args:
+        frames: some of it, as stored: (frame, row, column).
+        camera: their pixels.
+
+    Raises:
+        SettingError: if they do not show one disc each.
+    """
+    _clear(_discs(frames, camera))
+
+
+def beam_places(
+    vacuum: FrameSeries, camera: Camera, scan: Scan, tick: Callable[[float], None] | None = None
+) -> tuple[Array, tuple[str, ...]]:
+    """Place of the direct beam at every tilt, (row, column) in pixels: (row, column, 2), and notes on the frames.
 
     Args:
         vacuum: frames without the sample, of the same scan.
         camera: its pixels.
         scan: of the series.
-        mask: not 0 in pixels that are not to be used: (row, column); None for none.
+        tick: told the fraction done.
 
     Raises:
         SettingError: if the frames do not show one disc each.
     """
-
-    def work(block: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-        frames = camera.corrected(block)
-        if mask is not None:
-            frames[:, mask != 0] = np.median(frames, axis=(1, 2))[:, None]
-        return (np.array([_disc(frame) for frame in frames]),)
-
-    (found,) = vacuum.map(work)
-    clear = found[:, 2] > SINGLE
-    if clear.mean() < SHOWN:
-        raise SettingError(
-            f"{int((~clear).sum())} of {len(clear)} frames of the vacuum scan do not show one bright disc, the "
-            "direct beam; record it without the sample and without a beam stop"
-        )
-    places = found[:, :2]
+    (found,) = vacuum.map(lambda block: (_discs(block, camera),), tick=tick)
+    clear, places = _clear(found), found[:, :2]
     usual = np.median(places[clear], axis=0)
-    twice = np.flatnonzero((np.diff(found, axis=0) == 0).all(axis=1)) + 1  # noise is never the same
+    same = (np.diff(found, axis=0) == 0).all(axis=1) & clear[1:] & clear[:-1]  # noise is never the same
+    twice = np.flatnonzero(same) + 1
     order = order_frames(
         np.where(clear[:, None], places, usual).astype(np.float32),
         scan.shape,
@@ -79,18 +82,42 @@ def beam_places(vacuum: FrameSeries, camera: Camera, scan: Scan, mask: NDArray[A
         twice if len(twice) <= MOST_MISSING * len(found) else None,
     )
     on_grid = order.on_grid(np.where(clear[:, None], places, np.nan))
-    return np.stack([_filled(on_grid[..., axis], scan) for axis in (0, 1)], axis=-1)
+    notes = tuple(f"vacuum scan: {note}" for note in order.notes)
+    return np.stack([_filled(on_grid[..., axis]) for axis in (0, 1)], axis=-1), notes
 
 
-def _filled(values: Array, scan: Scan) -> Array:
-    """Values at all tilts: where there is none, between those of the frames before and after."""
-    times, known = scan.times, np.isfinite(values)
-    order = np.argsort(times[known])
-    return np.asarray(np.interp(times, times[known][order], values[known][order]))
+def _discs(frames: NDArray[Any], camera: Camera) -> Array:
+    """What `_disc` finds in each frame: (frame, 3)."""
+    counts = camera.corrected(frames)
+    if camera.masked.any():
+        counts[:, camera.masked] = np.median(counts, axis=(1, 2))[:, None]
+    return np.array([_disc(frame) for frame in counts])
+
+
+def _clear(found: Array) -> NDArray[np.bool_]:
+    """Which frames show one disc."""
+    clear: NDArray[np.bool_] = found[:, 2] > SINGLE
+    if clear.mean() < SHOWN:
+        raise SettingError(
+            f"{int((~clear).sum())} of {len(clear)} frames of the vacuum scan do not show one whole, bright disc, "
+            "the direct beam; record the scan without the sample and without a beam stop"
+        )
+    return clear
+
+
+def _filled(values: Array) -> Array:
+    """Values at all tilts: where there is none, between those of its row, or else of the rows."""
+    out = values.copy()
+    for lines in (out, out.T):
+        for line in lines:
+            known = np.flatnonzero(np.isfinite(line))
+            if len(known):
+                line[:] = np.interp(np.arange(len(line)), known, line[known])
+    return out
 
 
 def _disc(frame: NDArray[np.float32]) -> tuple[float, float, float]:
-    """Middle of the brightest disc, and the part of all that is bright that lies in it.
+    """Middle of the brightest disc, and the part of all that is bright that lies in it; 0 if the border cuts it.
 
     Light between a quarter and three quarters of the height counts, so that neither the noise of the background
     nor that within the disc moves its middle.
@@ -104,7 +131,10 @@ def _disc(frame: NDArray[np.float32]) -> tuple[float, float, float]:
     parts, count = label(light > 0)
     sums = np.bincount(parts.ravel(), light.ravel(), count + 1)
     sums[0] = 0.0
-    own = np.where(parts == int(np.argmax(sums)), light, 0.0)
+    mine = parts == int(np.argmax(sums))
+    if mine[0].any() or mine[-1].any() or mine[:, 0].any() or mine[:, -1].any():
+        return 0.0, 0.0, 0.0
+    own = np.where(mine, light, 0.0)
     total = float(own.sum())
     rows, columns = np.arange(frame.shape[0]), np.arange(frame.shape[1])
     return (
