@@ -80,8 +80,7 @@ def crystal_inputs(
 WEIGHTS = Path(__file__).parent / "weights"
 DEFAULT = "default"
 SHORT = {"vae": "vae-symmetric"}
-TO_BE_MADE = ("vae-seed", "vae-symmetric")
-"""Models whose weights are packaged once `make weights` has made them."""
+"""Other names of packaged models."""
 
 BATCH = 16
 TOLERANCE = 1e-2
@@ -376,12 +375,6 @@ def find_model(path: str | Path | None = None) -> Path:
     if path is None:
         raise FileFormatError(
             "this installation has no trained model; train one (lacbed train) and name its folder (--model)"
-        )
-    if not Path(path).exists() and packaged.name in TO_BE_MADE:
-        raise FileFormatError(
-            f"the weights of {packaged.name} are not part of this installation; in a checkout, make weights "
-            f"CATALOG=FILE.parquet makes them, or train it: lacbed train {packaged.name} --data seed.zarr -o run, "
-            "and give --model run"
         )
     if not Path(path).exists():
         known = sorted(p.parent.name for p in WEIGHTS.glob("*/config.json"))
