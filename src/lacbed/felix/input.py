@@ -282,8 +282,8 @@ def _remarks(values: dict[str, str], file: Path) -> list[str]:
     remarks = []
     if "strong" in values:
         remarks.append(
-            f"Felix takes at least {values['strong']} strong beams at every pixel; here beams are added until the "
-            "patterns stop changing (beams= or --beams sets their number)"
+            f"Felix takes at least {values['strong']} strong beams at every pixel; here there are as many as the "
+            "tolerance needs (beams= or --beams sets their number)"
         )
     if _number(values, "absorption", file, 0.0) != 0:
         remarks.append(
