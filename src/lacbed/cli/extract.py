@@ -129,7 +129,7 @@ def command(
     from lacbed.patterns.files import check_writable
 
     if look and report is None:
-        raise SettingError("--look writes a report alone; say where with --report FOLDER")
+        raise SettingError("--look writes only a report; say where with --report FOLDER")
     if not look and not out:
         raise SettingError("say where the stack is to be written, with -o FILE.nc; or use --look")
     for path in out or []:
