@@ -57,9 +57,9 @@ LITERATURE = {
     "0.566(4) Å² (Stahn, Möhle & Pietsch, Acta Cryst. B 54 (1998) 231), or 0.622(3) and 0.483(5) Å² (Stevenson, "
     "Acta Cryst. A 50 (1994) 621). **Ours are 0.2 to 0.37 Å² higher, five of their uncertainties or more.** The "
     "ratio of the two sites is right (1.25; 1.18 and 1.29). The measured images were not corrected for "
-    "flat field, background or distortion, and each image is matched with its own scale and background; "
-    "whatever softens the fringes and is not in the model ends up in B and in the absorption, which refines to "
-    "1.33 times that of Thomas et al.",
+    "flat field, background or distortion, and each image is matched with its own scale and background. "
+    "Whatever softens the fringes and is not in the model is therefore attributed to B and to the absorption, "
+    "which refines to 1.33 times that of Thomas et al.",
     "GeSn": "Compared with the literature: B of pure germanium at 293 K is 0.547 Å² in the phonon model of "
     "NCrystal 4.4.6 (used for the built-in crystal Ge). Ours is 0.05 Å² higher; tin displaces its neighbours, "
     "which also contributes to B.",

@@ -47,7 +47,7 @@ again.attrs["notes"]""",
 )
 
 CONVERGENCE = (
-    "# How many beams are enough?\n\n`lacbed.convergence` increases the number until the pattern stops changing.",
+    "# How many beams are enough?\n\n`lacbed.convergence` increases their number until the pattern stops changing.",
     """import matplotlib.pyplot as plt
 
 import lacbed
@@ -66,7 +66,7 @@ plt.axhline(0.1, color="gray", ls="--")
 plt.xlabel("beams")
 plt.ylabel("Z compared with 1.5 times as many (%)")
 plt.legend();""",
-    "# Heavier atoms need more\n\nThe dashed line is the tolerance. What is enough for silicon is not enough for strontium titanate.",
+    "# Heavier atoms need more\n\nThe dashed line is the limit of convergence. What is enough for silicon is not enough for strontium titanate.",
 )
 
 INSIDE_Z = (

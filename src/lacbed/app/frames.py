@@ -45,7 +45,7 @@ _WORDS = {
     "as --spot X,Y=H,K,L twice, or take the best with --accept": "under Spots, or tick “take the best indices”",
     "as --scan 60x80": "under Scan, such as 60 x 80",
     "say --order raster or serpentine": "say so under Order",
-    "; name one with --dataset": "; save the one that is meant alone",
+    "; name one with --dataset": "; save only the one that you mean",
     "give --gain": "give the counts per electron",
 }
 """What the command line calls things, and what the page does."""

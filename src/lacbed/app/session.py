@@ -214,7 +214,7 @@ def _text(members: Mapping[str, bytes], name: str) -> str:
     try:
         return members[name].decode("utf-8")
     except UnicodeDecodeError:
-        raise FileFormatError(f"{name} in the session is no text in UTF-8") from None
+        raise FileFormatError(f"{name} in the session is not text in UTF-8") from None
 
 
 def _measured(members: Mapping[str, bytes]) -> dict[str, bytes]:

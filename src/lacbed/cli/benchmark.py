@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NAME = "benchmark"
 app = typer.Typer(
-    name=NAME, help="Enter a benchmark of learned simulators, or judge an entry.", no_args_is_help=True
+    name=NAME, help="Enter a benchmark of learned simulators, or score an entry.", no_args_is_help=True
 )
 
 BenchmarkOption = Annotated[

@@ -46,7 +46,9 @@ def command(
     ] = None,
     look: Annotated[
         bool,
-        typer.Option("--look", help="Only look at the frames and write the report, to check or to name spots."),
+        typer.Option(
+            "--look", help="Only inspect the frames and write a report, to check them or to choose spots."
+        ),
     ] = False,
     scan: Annotated[
         str | None, typer.Option("--scan", metavar="ROWSxCOLUMNS", help="Tilts of the scan; by default a square.")
@@ -67,7 +69,7 @@ def command(
         typer.Option("--beam", metavar="X,Y", help="Direct beam in the mean frame, if it is not found."),
     ] = None,
     accept: Annotated[
-        bool, typer.Option("--accept", help="Take the best indices where the data do not decide.")
+        bool, typer.Option("--accept", help="Accept the best indices where the data are not decisive.")
     ] = False,
     gain: Annotated[
         float | None,
@@ -83,10 +85,10 @@ def command(
         Path | None, typer.Option("--gain-reference", metavar="FILE", help="Image by which frames are divided.")
     ] = None,
     mask: Annotated[
-        Path | None, typer.Option("--mask", metavar="FILE", help="Image that is not 0 in pixels to be left out.")
+        Path | None, typer.Option("--mask", metavar="FILE", help="Mask image: pixels that are not 0 are left out.")
     ] = None,
     saturation: Annotated[
-        float | None, typer.Option("--saturation", metavar="COUNTS", help="Counts at which a pixel is full.")
+        float | None, typer.Option("--saturation", metavar="COUNTS", help="Counts at which a pixel saturates.")
     ] = None,
     vacuum: Annotated[
         Path | None,
@@ -98,9 +100,7 @@ def command(
     ] = None,
     distortion: Annotated[
         bool,
-        typer.Option(
-            "--distortion/--no-distortion", help="Look for a smooth distortion of the tilts and put it right."
-        ),
+        typer.Option("--distortion/--no-distortion", help="Find a smooth distortion of the tilts and correct it."),
     ] = True,
     radius: Annotated[
         float | None, typer.Option("--radius", metavar="PIXELS", help="Radius of the aperture around a disc.")
@@ -129,7 +129,7 @@ def command(
     from lacbed.patterns.files import check_writable
 
     if look and report is None:
-        raise SettingError("--look writes a report alone; say where with --report FOLDER")
+        raise SettingError("--look writes only a report; say where with --report FOLDER")
     if not look and not out:
         raise SettingError("say where the stack is to be written, with -o FILE.nc; or use --look")
     for path in out or []:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 DOUBTFUL_Z = 0.05
-"""Z of the best candidate from which a warning says so; 1,000 electrons a pixel alone make some 1 %."""
+"""Z of the best candidate from which a warning says so; 1,000 electrons per pixel alone give about 1 %."""
 
 
 def identify_command(

@@ -51,11 +51,13 @@ def train_command(
     ] = None,
     stream: Annotated[
         bool,
-        typer.Option("--stream", help="Learn from crystals that are drawn and computed while training goes by."),
+        typer.Option("--stream", help="Learn from crystals that are drawn and computed during training."),
     ] = False,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", "-j", metavar="N", help="With --stream: processes that compute; by default 1."),
+        typer.Option(
+            "--workers", "-j", metavar="N", help="With --stream: number of processes that compute; by default 1."
+        ),
     ] = None,
     changes: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume from the checkpoint in the folder.")] = False,
@@ -67,8 +69,9 @@ def train_command(
 
     Example: lacbed train vae-seed --data seed.zarr -o run
 
-    With --stream no crystal of the data set is learned from: others are drawn from the catalogue and generated,
-    none of a compound (or, split by prototype, a prototype) of the validation and test crystals, which judge.
+    With --stream the model learns from crystals that are drawn from the catalogue or generated, not from those of
+    the data set, whose validation and test crystals only judge it. None of their compounds (or, split by
+    prototype, of their prototypes) is drawn.
 
     Example: lacbed train coefficients --stream cubic.parquet --data seed.zarr -o run
 

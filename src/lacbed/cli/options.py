@@ -100,7 +100,7 @@ AlignOption = Annotated[
     typer.Option(
         "--align",
         metavar="HOW",
-        help="Move each image separately in the end: none, shift or affine.",
+        help="How each image is moved individually at the end: none, shift or affine.",
     ),
 ]
 NoAlignOption = Annotated[bool, typer.Option("--no-align", hidden=True)]

@@ -28,7 +28,7 @@ def command(
         str, typer.Option("--host", help="Address to serve on; 0.0.0.0 opens it to the whole network.")
     ] = "127.0.0.1",
     allow_host: Annotated[
-        list[str] | None, typer.Option("--allow-host", metavar="NAME", help="Another name of this machine.")
+        list[str] | None, typer.Option("--allow-host", metavar="NAME", help="Another host name of this machine.")
     ] = None,
     workers: Annotated[int, typer.Option("--workers", help="Number of parallel computations.")] = 2,
     memory: Annotated[

@@ -29,7 +29,7 @@ def command(
     crystal: o.CrystalArgument,
     want: Annotated[
         str,
-        typer.Option("--want", metavar="LIST", help="What is to be measured, named as in refine --free."),
+        typer.Option("--want", metavar="LIST", help="Parameters to measure, named as in refine --free."),
     ] = "thickness,B",
     zones: Annotated[
         str, typer.Option("--zones", metavar="LIST", help='Zone axes to choose from: "0,0,1 1,1,0".')
@@ -43,13 +43,13 @@ def command(
     ] = "200",
     images: Annotated[
         str,
-        typer.Option("--images", metavar="N,...", help="Numbers of reflections, the brightest."),
+        typer.Option("--images", metavar="N,...", help="Numbers of images to choose from, the brightest first."),
     ] = "12",
     dose: Annotated[
         float, typer.Option("--dose", metavar="ELECTRONS", help="Electrons per pixel in the incident beam.")
     ] = 1000.0,
     background: Annotated[
-        float, typer.Option("--background", metavar="ELECTRONS", help="Electrons per pixel beside the pattern.")
+        float, typer.Option("--background", metavar="ELECTRONS", help="Background in electrons per pixel.")
     ] = 1.0,
     readout: Annotated[
         float, typer.Option("--readout", metavar="ELECTRONS", help="Readout noise of a pixel.")
@@ -57,7 +57,7 @@ def command(
     pixels: o.PixelsOption = 48,
     blur: Annotated[float, typer.Option("--blur", metavar="PIXELS", help="Blur (σ) of the images.")] = 0.5,
     together: Annotated[
-        int, typer.Option("--together", metavar="N", help="Rank pairs (2) of stacks that share the crystal too.")
+        int, typer.Option("--together", metavar="N", help="2: also rank pairs of stacks that share the crystal.")
     ] = 1,
     absorption: o.AbsorptionOption = "thomas",
     factors: o.FactorsOption = "kirkland",

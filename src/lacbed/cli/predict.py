@@ -43,7 +43,7 @@ def command(
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Predict a LACBED pattern: with the learned simulator (cubic crystals along [001], 000), or else computed.
+    """Predict a LACBED pattern with the learned simulator (cubic crystals along [001], 000), or else compute it.
 
     Example: lacbed predict SrTiO3 --thickness 300,600 -o pattern.png --check
     """

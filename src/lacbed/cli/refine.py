@@ -45,22 +45,22 @@ def command(
             metavar="LIST",
             help="Parameters to refine: thickness, half_width, tilt, rotation, stretch, shear, blur, voltage, "
             "absorption, electronic, spread, tail, B, U, x, occupancy, cell, strain, factor, kappa, ionicity, "
-            "Ug:h,k,l, bonding; for a single site B:LABEL, for one component strain:33; default for what is free "
-            "by default.",
+            "Ug:h,k,l, bonding; B:LABEL for a single site, strain:33 for one component; default stands for all "
+            "that are free by default.",
         ),
     ] = USUAL,
     fix: Annotated[
         str,
-        typer.Option("--fix", metavar="LIST", help="Parameters among those of --free that stay as they are."),
+        typer.Option("--fix", metavar="LIST", help="Parameters of --free that are kept fixed all the same."),
     ] = "",
     prior: Annotated[
         str,
         typer.Option(
             "--prior",
             metavar="NAME=WIDTH,...",
-            help="Standard deviations of priors: Ug (part of what the atoms would scatter in phase), electronic, "
-            "affine (distortion of each image), spread (part of the thickness), tail, strain (each component), "
-            "kappa (of each element).",
+            help="Standard deviations of priors: Ug (fraction of what the atoms would scatter in phase), "
+            "electronic, affine (distortion of each image), spread (fraction of the thickness), tail, strain "
+            "(each component), kappa (of each element).",
         ),
     ] = "",
     thickness: o.ThicknessOption = "200:3000:25",
@@ -76,7 +76,7 @@ def command(
     no_align: o.NoAlignOption = False,
     max_shift: o.MaxShiftOption = 3.0,
     border: Annotated[
-        float, typer.Option("--border", metavar="PERCENT", help="Width of the border that does not count.")
+        float, typer.Option("--border", metavar="PERCENT", help="Width of the border that is left out.")
     ] = 4.0,
     background: o.BackgroundOption = "constant",
     robust: o.RobustOption = False,
@@ -91,7 +91,7 @@ def command(
         typer.Option(
             "--profile",
             metavar="NAME",
-            help="Also refine all others at values of this parameter: the likelihood along it, its interval.",
+            help="Likelihood along this parameter: refine all others again at several of its values.",
         ),
     ] = "",
     steps: Annotated[int, typer.Option("--steps", help="Maximum number of evaluations per stage.")] = 12,

@@ -36,7 +36,7 @@ def simulate_command(
     factors: o.FactorsOption = "kirkland",
     absorption: o.AbsorptionOption = "none",
     beams: Annotated[
-        str, typer.Option("--beams", metavar="auto|N", help="Number of beams; auto: as the tolerance needs.")
+        str, typer.Option("--beams", metavar="auto|N", help="Number of beams; auto: what the tolerance needs.")
     ] = "auto",
     g_max: Annotated[
         float | None, typer.Option("--g-max", metavar="1/Å", help="Take all beams up to this length instead.")
@@ -224,7 +224,7 @@ def convergence_command(
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Increase the number of beams until the patterns stop changing, and show how they changed."""
+    """Increase the number of beams until the patterns stop changing, and show the change at every step."""
     settings: dict[str, Any] = orientation(zone, foil_normal, x_direction) | {
         "energy": parse.energy(voltage),
         "thicknesses": parse.thicknesses(thickness),

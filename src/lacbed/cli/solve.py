@@ -44,7 +44,8 @@ def command(
         int | None, typer.Option("--space-group", metavar="N", help="Number of the space group, if it is known.")
     ] = None,
     elements: Annotated[
-        str, typer.Option("--elements", metavar="LIST", help="Elements that may be there: Ga,As; by default all.")
+        str,
+        typer.Option("--elements", metavar="LIST", help="Elements that may be present: Ga,As; by default all."),
     ] = "",
     column_range: Annotated[
         str, typer.Option("--columns", metavar="LOW:HIGH", help="Number of columns in the projected cell.")
@@ -53,9 +54,9 @@ def command(
         str, typer.Option("--thickness", "-t", metavar="LOW:HIGH", help="Range of the thickness in Å.")
     ] = "200:2000",
     limit: Annotated[
-        str, typer.Option("--time", metavar="TIME", help="Begin no round after this time: 90s, 5m, 1h.")
+        str, typer.Option("--time", metavar="TIME", help="Start no new round after this time: 90s, 5m, 1h.")
     ] = "5m",
-    seed: Annotated[int, typer.Option("--seed", help="Of all random numbers.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of all random numbers.")] = 0,
     refined: Annotated[int, typer.Option("--refined", metavar="N", help="Number of candidates to refine.")] = 3,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the search in FOLDER.")] = False,
     quiet: o.QuietOption = False,

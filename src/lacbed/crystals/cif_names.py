@@ -84,7 +84,7 @@ def read_names(tags: Tags) -> Names:
         settings = names.settings or []
         kept = [one for one in settings if text.lower() in _codes(one.symbol)]
         if not kept:
-            names.remarks.append(f"{tag} {quoted(text)} is no setting of {settings[0].symbol}; not used")
+            names.remarks.append(f"{tag} {quoted(text)} is not a setting of {settings[0].symbol}; not used")
         names.settings = kept or names.settings
         names.is_number = names.is_number and len(kept) != 1
     if names.is_number and names.settings:

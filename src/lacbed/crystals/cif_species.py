@@ -94,7 +94,7 @@ def species_of(type_symbol: str, label: str, known: frozenset[str]) -> Species:
     if found is None:
         raise CrystalError(
             f"atom {shown(label)}: expected a chemical element, got {shown(type_symbol)!r} as type symbol; "
-            "correct it (such as Fe or Fe3+), or delete the row if it is no atom"
+            "correct it (such as Fe or Fe3+), or delete the row if it is not an atom"
         )
     if not found.remark and _disagrees(label, found.element, known):
         return Species(found.element, found.charge, "disagree")

@@ -87,7 +87,7 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, dict[str, Tensor]], d
         group, _, name = full.partition(_SPLIT)
         if name.endswith(_COMPLEX):
             if value.shape[-1:] != (2,) or value.dtype not in (torch.float32, torch.float64):
-                raise FileFormatError(f"{path} is damaged: {name:.60} is no complex tensor")
+                raise FileFormatError(f"{path} is damaged: {name:.60} is not a complex tensor")
             name, value = name.removesuffix(_COMPLEX), torch.view_as_complex(value)
         groups.setdefault(group, {})[name] = value
     return groups, read_json_text(

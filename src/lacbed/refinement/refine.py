@@ -278,14 +278,14 @@ def _doubts(
         if not np.isfinite(su):
             notes.append(f"the images do not decide {p.name}")
         elif su > ITS_PRIOR * p.spread and p.kind != "strain":
-            notes.append(f"the images do not decide {p.name}: what is given is little more than its prior")
+            notes.append(f"the images do not determine {p.name}: the result is little more than its prior")
     rho = correlations(matrix)
     for i, j in np.argwhere(np.triu(np.abs(rho) > TRADING, 1)):
         if parameters[i].kind == parameters[j].kind == "strain":
             continue  # its directions have their own words
         notes.append(
-            f"{parameters[i].name} and {parameters[j].name} trade with each other (correlation {rho[i, j]:+.3f}): "
-            "neither is known without the other; fix one of them if you know it"
+            f"{parameters[i].name} and {parameters[j].name} are nearly interchangeable (correlation "
+            f"{rho[i, j]:+.3f}): neither is known without the other; fix one of them if you know it"
         )
     for number, stack in enumerate(stacks):
         which = f"stack {number + 1}: " if len(stacks) > 1 else ""

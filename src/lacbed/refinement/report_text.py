@@ -176,7 +176,7 @@ def _likelihood(folder: Path, numbers: dict[str, Any]) -> list[str]:
 
 
 def _influence(numbers: dict[str, Any]) -> list[str]:
-    """Which reflection each parameter of the crystal hangs on."""
+    """On which reflection each parameter of the crystal depends most."""
     changes, rows = numbers["leave_one_out"]["changes"], []
     for place, (name, found) in enumerate(numbers["free"].items()):
         hkl, most = max(((h, row[place]) for h, row in changes.items()), key=lambda pair: abs(pair[1]))
@@ -189,7 +189,7 @@ def _influence(numbers: dict[str, Any]) -> list[str]:
         return []
     head = ("parameter", "without", "changes by", "in uncertainties")
     return [
-        "The reflection that each parameter hangs on most, and its change (to first order) without it:",
+        "The reflection on which each parameter depends most, and its change (to first order) without it:",
         table(head, rows),
     ]
 

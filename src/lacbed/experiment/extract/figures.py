@@ -45,7 +45,7 @@ def frames_figure(look: Look) -> Figure:
     figure = Figure(figsize=(11, 3.9), layout="constrained")
     before, after, profile = _axes(figure, 3)
     _show(before, look.raw_mean, "mean frame, as recorded")
-    _show(after, look.mean, "with descan error and drift put right")
+    _show(after, look.mean, "with descan error and drift corrected")
     broken = np.argwhere(look.camera.broken)
     if len(broken):
         before.plot(broken[:, 1], broken[:, 0], "o", mfc="none", mec=style.ACCENT, ms=5, mew=0.7)

@@ -216,7 +216,7 @@ def _track_notes(track: Track, scan: Scan, vacuum: FrameSeries | None) -> list[s
     notes = [
         f"the pattern moves over {high[0] - low[0]:.1f} x {high[1] - low[1]:.1f} pixels (rows x "
         "columns) of the camera "
-        f"during the scan, which is put right; single frames scatter by {track.scatter:.2f} pixels around that"
+        f"during the scan, which is corrected; single frames scatter by {track.scatter:.2f} pixels around that"
     ]
     if vacuum is not None:
         notes.append(

@@ -118,7 +118,7 @@ def _look_parts(look: Look) -> list[str]:
     ]
     return [
         "## Frames",
-        figure(FRAMES, "Mean frame before and after descan error and drift were put right, and the mean disc."),
+        figure(FRAMES, "Mean frame before and after correction of descan error and drift, and the mean disc."),
         table(("camera", "value"), rows, (0, 1)),
         figure(
             TRACK, "Where the pattern lay on the camera at every tilt, against its median, and the tilts used."
