@@ -126,3 +126,12 @@ def test_no_script_of_the_page_imports_itself_by_way_of_others() -> None:
     graph = {name: set(re.findall(r'from "\./([\w.-]+)"', text)) for name, text in scripts.items()}
     assert set().union(*graph.values()) < graph.keys()
     assert not _circle(graph)
+
+
+def test_every_script_of_the_page_uses_what_it_imports() -> None:
+    for path in (ROOT / "app" / "static").glob("*.js"):
+        text = path.read_text("utf-8")
+        body = re.sub(r"import \{[^}]*\} from[^\n]*", "", text)
+        for names in re.findall(r"import \{([^}]*)\} from", text):
+            for name in filter(None, (part.split(" as ")[-1].strip() for part in names.split(","))):
+                assert re.search(rf"(?<![\w$]){re.escape(name)}(?![\w$])", body), f"{path.name}: {name}"

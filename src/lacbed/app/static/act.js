@@ -15,7 +15,7 @@ export function setThickness(value, isLive) {
 }
 
 /** Look at another reflection. */
-export function chooseReflection(hkl) {
+function chooseReflection(hkl) {
   state.hkl = hkl;
   showSpots();
   if (look.view === "discs") $("spoken").textContent = `Reflection ${hkl.join(" ")} chosen`;

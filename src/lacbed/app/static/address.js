@@ -8,7 +8,7 @@ const LOOKS = { inverted: "inv", smooth: "smooth", lines: "lines", together: "sa
 const START = { ...structuredClone(state), ...look };
 
 /** State and look as a link. A crystal of one's own cannot be in it; the page keeps that while the tab is open. */
-export function toHash() {
+function toHash() {
   const parts = state.name ? { crystal: state.name } : { cif: state.title || "crystal" };
   Object.assign(parts, { zone: state.zone_axis.join(","), kv: state.voltage, g: state.extent, t: state.thickness });
   parts.hkl = state.hkl.join(",");

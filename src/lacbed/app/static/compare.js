@@ -7,7 +7,7 @@ import { element } from "./structure.js";
 import { fromFrame } from "./zoom.js";
 
 /** What is said of the kept picture. */
-export const keptWords = (kept) => {
+const keptWords = (kept) => {
   const { title, subtitle } = labelOf(kept);
   return `${title}, ${subtitle}`;
 };

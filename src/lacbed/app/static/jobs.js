@@ -276,7 +276,7 @@ export async function describe() {
 describe.latest = 0;
 
 /** Show the facts about the crystal of a state. */
-export function takeFacts(header, payload, of) {
+function takeFacts(header, payload, of) {
   shown.facts = { ...header, of };
   shown.potential = new Float32Array(payload);
   showStructure();

@@ -37,7 +37,7 @@ export const isHexagonal = ([a, b, , alpha, beta, gamma]) =>
   Math.abs(a - b) < 1e-6 * a && Math.abs(gamma - 120) < 1e-6 && Math.abs(alpha - 90) + Math.abs(beta - 90) < 1e-6;
 
 /** The four indices hkil of a reflection on hexagonal axes. */
-export const fourOfPlane = ([h, k, l]) => [h, k, -h - k || 0, l];
+const fourOfPlane = ([h, k, l]) => [h, k, -h - k || 0, l];
 
 /** The four indices UVTW of a direction [uvw] on hexagonal axes, without common factors. */
 export const fourOfDirection = ([u, v, w]) => reduced([2 * u - v, 2 * v - u, -u - v, 3 * w]);
@@ -70,7 +70,7 @@ export function stem(of, header) {
 const ABSORPTION = { none: "no absorption", thomas: "absorption of Thomas et al." };
 
 /** What was left out or put in that is not usual. */
-export function modelWords(of) {
+function modelWords(of) {
   const words = [ABSORPTION[of.absorption] ?? `${of.absorption} % absorption`];
   if (of.b_iso !== null) words.push(`B = ${plain(of.b_iso)} Å²`);
   const ions = Object.entries(of.charges).map(([element, charge]) => ` ${element}${Math.abs(charge)}${charge < 0 ? "−" : "+"}`);

@@ -9,7 +9,7 @@ import { svg } from "./structure.js";
 export const line = { on: false, from: [0.1, 0.5], to: [0.9, 0.5] };
 
 /** Intensities along the line, linear between pixels: { k, x, y, values } in 1/Å from its middle, or null. */
-export function profileOf(now) {
+function profileOf(now) {
   if (!now || !line.on) return null;
   const { size, values, pattern } = now;
   const [dx, dy] = [line.to[0] - line.from[0], line.to[1] - line.from[1]];

@@ -126,7 +126,7 @@ function numbered(pen, x, y, number, ratio) {
 }
 
 /** A bar of a round length with its label, on a canvas. */
-export function scaleBar(pen, left, bottom, zoom, long, unit, ratio) {
+function scaleBar(pen, left, bottom, zoom, long, unit, ratio) {
   pen.font = `${11 * ratio}px system-ui, sans-serif`;
   pen.textBaseline = "bottom";
   const text = `${Number(long.toPrecision(3))} ${unit}`;

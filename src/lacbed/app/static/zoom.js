@@ -29,7 +29,7 @@ export function showZoom() {
 }
 
 /** Enlarge by a factor about a place, in fractions of the whole picture. */
-export function zoomBy(factor, x = zoom.x, y = zoom.y) {
+function zoomBy(factor, x = zoom.x, y = zoom.y) {
   const times = Math.max(1, Math.min(32, zoom.times * factor));
   const ratio = zoom.times / times;
   Object.assign(zoom, { x: x + (zoom.x - x) * ratio, y: y + (zoom.y - y) * ratio, times: times < 1.05 ? 1 : times });
