@@ -157,10 +157,6 @@ def _is_table(value: Any, good: Callable[[Any], bool]) -> bool:
     return is_list(value, lambda row: is_list(row, good, 2))
 
 
-def _is_object(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
 def _is_moves(value: Any) -> bool:
     return (
         value is None

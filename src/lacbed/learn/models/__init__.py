@@ -21,7 +21,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -125,8 +125,3 @@ def predicts(name: str) -> str:
     """What a model predicts: "pattern" or "potential"."""
     found: str = getattr(importlib.import_module(MODELS[name]).Model, "PREDICTS", "pattern")
     return found
-
-
-def settings_names(name: str) -> list[str]:
-    """Names of the settings of a model."""
-    return [field.name for field in fields(importlib.import_module(MODELS[name]).Settings)]
