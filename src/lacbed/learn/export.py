@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -141,9 +142,12 @@ def _write(
 ) -> None:
     crystals = torch.export.Dim("crystals", min=1, max=4096)
     shapes = {"values": tuple({0: crystals} for _ in names)}
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter about itself
+            warnings.simplefilter("ignore")  # of the exporter about itself, as its log
+            logger.setLevel(logging.ERROR)
             torch.onnx.export(
                 model,
                 example,
@@ -157,6 +161,8 @@ def _write(
             )
     except Exception as error:  # whatever the exporter cannot translate
         raise SettingError(f"this model cannot be written as ONNX: {reason(error)}") from None
+    finally:
+        logger.setLevel(level)
 
 
 def _largest_difference(model: nn.Module, path: Path, batch: dict[str, Tensor]) -> float:
