@@ -437,6 +437,15 @@ def test_what_the_images_do_not_decide_is_held_fast_for_the_others():
     assert covariance(found)[0, 0] > 1.2 * held[0, 0]
 
 
+def test_a_slope_that_is_nothing_but_underflow_is_no_slope():
+    slopes = np.random.default_rng(0).normal(size=(3, 40, 3))
+    slopes[:, :, 2] *= 1e-155
+    own, scores = slopes.transpose(0, 2, 1) @ slopes, slopes.sum(axis=1)
+    found = covariance(Evidence(own, scores, own, 1.0))
+    assert np.isinf(found[2, 2])
+    assert np.isfinite(found[:2, :2]).all()
+
+
 def test_the_variance_of_pixels_weights_them():
     """Pixels that are said to be bad do no harm, binning keeps the variance, and it must be there if asked for."""
     _, data, _ = measured()

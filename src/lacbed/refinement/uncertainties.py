@@ -17,6 +17,9 @@ from lacbed.refinement.objective import Target
 ALONE = 0.02
 """What all other images say of a parameter is nothing if it is less than this part of what one says."""
 
+NOTHING = 1e-60
+"""Part of the largest diagonal element of JᵀJ below which a parameter changes nothing (1 / JᵀJ may overflow)."""
+
 
 def correlated_pixels(target: Target, residual: Tensor) -> float:
     """How many neighbouring pixels have one residual in common: the sum of its autocorrelation over the lags.
@@ -79,12 +82,12 @@ class Evidence:
     unit: float
 
     def curvature(self, precision: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
-        """Roots of the diagonal of H = JᵀJ + v P, 0 where J is 0, and H of the others, scaled to a diagonal of 1.
+        """Roots of the diagonal of H = JᵀJ + v P, 0 where J is nothing, and H of the others, scaled to 1 there.
 
         The scale has the prior in it: a column next to nothing under a prior would else outweigh all others.
         """
         total = self.own.sum(axis=0)
-        seen = np.diag(total) > 0.0
+        seen = np.diag(total) > NOTHING * np.diag(total).max(initial=0.0)
         if precision is not None:
             total = total + np.diag(self.unit * precision)
         size = np.where(seen, np.sqrt(np.maximum(np.diag(total), 0.0)), 0.0)
