@@ -103,9 +103,9 @@ def leave_after(load: Callable[[], Callable[[], int]]) -> NoReturn:
     Once its threads have run, pyarrow can abort the interpreter while that takes itself apart; by then everything
     is written and what libraries have registered for the exit has run, so that part is left out.
     """
-    listen()
     stopped = False
     try:
+        listen()
         code = load()()
     except (KeyboardInterrupt, Terminated) as error:  # before the command or after it
         code, stopped = INTERRUPTED if isinstance(error, KeyboardInterrupt) else TERMINATED, True
