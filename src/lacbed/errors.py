@@ -1,5 +1,11 @@
 """Errors meant for users: what was expected, what came, what to do."""
 
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class LacbedError(Exception):
     """Base class of every error that a user can cause and can mend.
@@ -38,3 +44,15 @@ class FetchError(LacbedError, RuntimeError):
 
 class TrainingError(LacbedError, RuntimeError):
     """Training that cannot go on."""
+
+
+@contextmanager
+def without_log(library: str) -> Iterator[None]:
+    """Keep a library from logging what an exception is going to say, or what does not matter."""
+    logger = logging.getLogger(library)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

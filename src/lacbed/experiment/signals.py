@@ -7,7 +7,6 @@ front wherever it is stored; what leaves open which axis counts the images is re
 from __future__ import annotations
 
 import importlib
-import logging
 import math
 import os
 import stat
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from lacbed.errors import FileFormatError, MissingExtraError
+from lacbed.errors import FileFormatError, MissingExtraError, without_log
 from lacbed.experiment.tiff import LARGEST, check_memory
 from lacbed.io.checks import readable
 from lacbed.io.sizes import check_size
@@ -89,15 +88,9 @@ def _check_length(path: Path) -> None:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without warnings about tags of microscopes that do not matter here."""
-    logger = logging.getLogger("rsciio")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)
+    with without_log("rsciio"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _images(signals: list[dict[str, Any]], stated: bool) -> tuple[np.ndarray, list[str]]:

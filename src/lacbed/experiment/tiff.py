@@ -13,7 +13,7 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from lacbed.errors import FileFormatError
+from lacbed.errors import FileFormatError, without_log
 from lacbed.io.checks import readable
 from lacbed.io.sizes import check_size, free_memory
 
@@ -74,14 +74,12 @@ def read_tiff(path: Path) -> tuple[np.ndarray, list[str]]:
     """
     import tifffile  # slow to import
 
-    from lacbed.patterns.formats.imagej import without_log
-
     pages = [page for page in _directories(path) if not page.get(SUBFILE, 0) & 5]  # no thumbnails, no masks
     if not pages:
         raise FileFormatError("it holds no image")
     for page in pages:
         _check_page(page)
-    with without_log(), tifffile.TiffFile(path) as file:
+    with without_log("tifffile"), tifffile.TiffFile(path) as file:
         series = [s for s in file.series if not s.keyframe.subfiletype & 5]
         _check_series(series, path.stat().st_size)
         try:

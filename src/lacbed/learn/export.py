@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lacbed.errors import FileFormatError, MissingExtraError, SettingError
+from lacbed.errors import FileFormatError, MissingExtraError, SettingError, without_log
 from lacbed.io.atomic import check_replaceable, reason, replacing
 from lacbed.learn import data, trust
 from lacbed.learn.checkpoint import LoadedModel, load_model, save_model
@@ -142,12 +141,9 @@ def _write(
 ) -> None:
     crystals = torch.export.Dim("crystals", min=1, max=4096)
     shapes = {"values": tuple({0: crystals} for _ in names)}
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter about itself, as its log
-            logger.setLevel(logging.ERROR)
+        with without_log("torch.onnx"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter about itself
             torch.onnx.export(
                 model,
                 example,
@@ -161,8 +157,6 @@ def _write(
             )
     except Exception as error:  # whatever the exporter cannot translate
         raise SettingError(f"this model cannot be written as ONNX: {reason(error)}") from None
-    finally:
-        logger.setLevel(level)
 
 
 def _largest_difference(model: nn.Module, path: Path, batch: dict[str, Tensor]) -> float:

@@ -82,7 +82,7 @@ class Evidence:
     unit: float
 
     def curvature(self, precision: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
-        """Roots of the diagonal of H = JᵀJ + v P, 0 where J is nothing, and H of the others, scaled to 1 there.
+        """Roots of the diagonal of H = JᵀJ + v P, 0 where J is nothing, and H of the others over these roots.
 
         The scale has the prior in it: a column next to nothing under a prior would else outweigh all others.
         """

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lacbed.errors import FileFormatError
+from lacbed.errors import FileFormatError, without_log
 from lacbed.experiment.extract.microscopes import READERS, read_signal
 from lacbed.experiment.extract.series import FrameSeries, as_series, require_dask
 from lacbed.experiment.names import natural_key
@@ -222,11 +222,9 @@ class TiffFrames:
     def __init__(self, files: list[Path]) -> None:
         import tifffile
 
-        from lacbed.patterns.formats.imagej import without_log
-
         self._pages: list[tuple[Path, int]] = []
         kinds: dict[tuple[tuple[int, ...], str], str] = {}
-        with without_log():
+        with without_log("tifffile"):
             for file in files:
                 with tifffile.TiffFile(file) as opened:
                     series = opened.series[0]
@@ -246,13 +244,11 @@ class TiffFrames:
         """Some frames."""
         import tifffile
 
-        from lacbed.patterns.formats.imagej import without_log
-
         keys = key if isinstance(key, tuple) else (key,)
         part: slice = keys[0]
         chosen = self._pages[part]
         out = np.empty((len(chosen), *self.shape[1:]), dtype=self.dtype)
-        with without_log():
+        with without_log("tifffile"):
             for i, (file, page) in enumerate(chosen):
                 with tifffile.TiffFile(file) as opened:
                     out[i] = opened.asarray(key=page) if len(opened.pages) > page else opened.asarray()[page]

@@ -87,11 +87,11 @@ def look_at(series: FrameSeries, settings: ExtractSettings, tick: Tick | None = 
     basis = find_lattice(frames, ~camera.blind)
     share = 0.5 if settings.vacuum is None else 0.35
     first = tick and (lambda f: tick(share * f))
-    third = tick and (lambda f: tick(share + (0.5 - share) * f))
+    between = tick and (lambda f: tick(share + (0.5 - share) * f))
     products, pictures, light, marks = _describe(series, camera, basis, first)
     blank = light <= 1e-9 * np.median(np.abs(light))
     scan = order_frames(pictures, shape, settings.serpentine, _repeats(marks, len(series) - shape[0] * shape[1]))
-    descan, notes = (None, ()) if settings.vacuum is None else beam_places(settings.vacuum, camera, scan, third)
+    descan, notes = (None, ()) if settings.vacuum is None else beam_places(settings.vacuum, camera, scan, between)
     track = _track(products, scan, basis, blank, descan)
     _check_track(track, scan, basis, settings.vacuum)
     places = _places(track, scan, numbers)

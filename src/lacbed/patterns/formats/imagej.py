@@ -15,10 +15,7 @@ perhaps with other pixels.
 from __future__ import annotations
 
 import io
-import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +23,7 @@ import numpy as np
 import tifffile
 import xarray as xr
 
-from lacbed.errors import FileFormatError
+from lacbed.errors import FileFormatError, without_log
 from lacbed.io.sizes import check_size
 from lacbed.patterns.schema import SEAL, axis_step, labels_from_json, labels_to_json, number_text, rebuild
 
@@ -82,7 +79,7 @@ def read(path: Path) -> xr.DataArray:
     Raises:
         FileFormatError: if the file is another TIFF.
     """
-    with without_log(), tifffile.TiffFile(path) as tiff:
+    with without_log("tifffile"), tifffile.TiffFile(path) as tiff:
         found = tiff.imagej_metadata or {}
         info = found.get("Info")
         if not isinstance(info, str):
@@ -103,20 +100,9 @@ def read(path: Path) -> xr.DataArray:
 
 def is_ours(path: Path) -> bool:
     """Whether a file was written by `write`."""
-    with without_log(), tifffile.TiffFile(path) as tiff:
+    with without_log("tifffile"), tifffile.TiffFile(path) as tiff:
         info = (tiff.imagej_metadata or {}).get("Info")
         return isinstance(info, str) and '"lacbed"' in info
-
-
-@contextmanager
-def without_log() -> Iterator[None]:
-    """Keep tifffile from logging what an exception is going to say."""
-    logger = logging.getLogger("tifffile")
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
 
 
 def _check_length(tiff: tifffile.TiffFile, count: int) -> None:
