@@ -124,10 +124,11 @@ def judge(series: Series, found: Extraction) -> dict[str, float]:
 
 
 def spots_of(series: Series, found: lacbed.experiment.extract.look.Look) -> tuple:  # type: ignore[name-defined,type-arg]
-    """Two named spots in the mean frame, from the truth."""
+    """Two named spots in the mean frame, from the truth: the nearest that can be seen."""
     offset = np.median((series.beam - found.track.places).reshape(-1, 2), axis=0)
     beam = found.middle + offset
-    order = np.argsort(np.linalg.norm(series.vectors, axis=1))
+    mean = series.truth.mean(axis=(1, 2))
+    order = [i for i in np.argsort(np.linalg.norm(series.vectors, axis=1)) if mean[i] > 0.02 * mean.max()]
     first = next(i for i in order if np.linalg.norm(series.vectors[i]) > 1e-6)
     second = next(i for i in order if abs(np.linalg.det(series.vectors[[first, i]])) > 1e-6)
     out = []

@@ -57,6 +57,10 @@ class EndlessData(PatternData, Protocol):
         """Crystals that so many epochs have drawn."""
         ...
 
+    def number_of(self, position: int) -> int:
+        """The number of a crystal that is held, which is its own for ever."""
+        ...
+
     def record(self) -> dict[str, Any]:
         """What identifies the data."""
         ...
@@ -194,7 +198,7 @@ def choose_thicknesses(batch: Batch, count: int, seed: int, step: int) -> Batch:
     if not 0 < count < total:
         return batch
     chosen = torch.as_tensor(np.sort(np.random.default_rng([seed, step, 5]).permutation(total)[:count]))
-    return {**batch, "thickness": batch["thickness"][:, chosen], "pattern": batch["pattern"][:, chosen]}
+    return batch | {n: batch[n][:, chosen] for n in ("thickness", "pattern", "inputs") if n in batch}
 
 
 def data_record(data: Any) -> dict[str, Any]:
@@ -258,7 +262,9 @@ _SHARE = 0.5
 _BLOCK = 256  # crystals decoded together
 
 
-def reader(source: PatternData, device: torch.device, workers: int = 0) -> Reader:
+def reader(
+    source: PatternData, device: torch.device, workers: int = 0, prepare: Callable[[Batch], Batch] | None = None
+) -> Reader:
     """What reads the crystals of a split for a device.
 
     A GPU gets all of them at once, if half of its free memory holds them, and every batch is then picked there;
@@ -268,11 +274,40 @@ def reader(source: PatternData, device: torch.device, workers: int = 0) -> Reade
         source: the crystals.
         device: where the batches are needed.
         workers: processes that read, if each batch is read when it is due.
+        prepare: of the model (`lacbed.learn.models`); each crystal is then read and prepared once, and held.
     """
+    if prepare is not None:
+        held: dict[int, Batch] = {}
+        return lambda batches: (_prepared(source, positions, device, prepare, held) for positions in batches)
     if device.type != "cuda" or endless(source) is not None or _bytes_of(source) > _SHARE * free_memory(device):
         return lambda batches: (to_device(batch, device) for batch in load(source, batches, workers))
-    held = hold(source, device)
-    return lambda batches: pick(held, batches)
+    whole = hold(source, device)
+    return lambda batches: pick(whole, batches)
+
+
+def _prepared(
+    source: PatternData,
+    positions: list[int],
+    device: torch.device,
+    prepare: Callable[[Batch], Batch],
+    held: dict[int, Batch],
+) -> Batch:
+    """A batch of crystals that were prepared; those of an endless source that it has forgotten go."""
+    endless_source = endless(source)
+    numbers = positions if endless_source is None else [endless_source.number_of(p) for p in positions]
+    missing = [(n, p) for n, p in dict(zip(numbers, positions, strict=True)).items() if n not in held]
+    if missing:
+        with torch.no_grad():
+            found = prepare(to_device(collate([source[p] for _, p in missing]), device))
+        for i, (number, _) in enumerate(missing):
+            held[number] = {name: value[i].clone() for name, value in found.items()}
+        if endless_source is not None:
+            oldest = endless_source.number_of(0)
+            for number in [n for n in held if n < oldest]:
+                del held[number]
+    chosen = [held[n] for n in numbers]
+    batch = {name: torch.stack([one[name] for one in chosen]) for name in chosen[0]}
+    return {name: value.float() if value.dtype == torch.float16 else value for name, value in batch.items()}
 
 
 def hold(source: PatternData, device: torch.device) -> Batch:

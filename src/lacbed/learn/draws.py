@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -19,7 +20,8 @@ from lacbed.catalog.chemistry import atomic_volume
 from lacbed.catalog.files import Row
 from lacbed.catalog.generate import Candidate, all_candidates, row_of_candidate
 from lacbed.catalog.prototypes import BY_CHARGE
-from lacbed.catalog.rows import relabelled
+from lacbed.catalog.rows import crystal_of, relabelled
+from lacbed.crystals.symmetry import find_by_number
 from lacbed.errors import CrystalError, SettingError, TrainingError
 from lacbed.io.checks import check_number, check_one_of, check_whole
 
@@ -38,11 +40,15 @@ class StreamSettings:
         keep: newest crystals that are learned from; older ones are forgotten.
         uses: crystals in the steps of an epoch, as a multiple of `fresh`: how often each is seen, in the mean.
         generated: share that the generator makes; the others are from the catalogue.
-        substituted: share of the catalogue's crystals in which an element is exchanged for a similar one.
+        substituted: share of the catalogue's crystals in which an element is exchanged for a similar one; with the
+            same chance a second one, and so on.
         strain: largest relative change of a lattice parameter.
+        displaced: Å, largest change of coordinates that the symmetry of a site leaves free.
+        even: from 0, where every crystal of the catalogue has the same chance, to 1, where every prototype has.
         atoms: most atoms per conventional cell.
-        thinnest, thickest, thicknesses: Å, and how many of each crystal, if the model takes the thickness.
-        lowest_energy, highest_energy: eV, if the model takes the energy.
+        vary: whether thickness and energy are drawn, if the model takes them; else they are the data set's.
+        thinnest, thickest, thicknesses: Å, and how many of each crystal, if they are drawn.
+        lowest_energy, highest_energy: eV, if they are drawn.
         labels: "fast" or "default", patterns by that packaged model (mean Z about 0.1 % from converged ones);
             "exact", converged as in a data set, four times slower.
         seed: another seed draws other crystals.
@@ -54,7 +60,10 @@ class StreamSettings:
     generated: float = 0.25
     substituted: float = 0.25
     strain: float = 0.03
+    displaced: float = 0.0
+    even: float = 0.0
     atoms: float = 64.0
+    vary: bool = True
     thinnest: float = 100.0
     thickest: float = 2000.0
     thicknesses: int = 4
@@ -74,9 +83,14 @@ class StreamSettings:
             check_whole(f"stream.{name}", getattr(self, name), 1, most)
         check_whole("stream.keep", self.keep, self.fresh, 10**9)
         check_whole("stream.seed", self.seed, 0)
-        for name in ("generated", "substituted"):
-            check_number(f"stream.{name}", getattr(self, name), 0, 1)
-        check_number("stream.strain", self.strain, 0, 0.2)
+        for name, largest in (
+            ("generated", 1.0),
+            ("substituted", 0.9),
+            ("even", 1.0),
+            ("strain", 0.2),
+            ("displaced", 1.0),
+        ):
+            check_number(f"stream.{name}", getattr(self, name), 0, largest)
         check_number("stream.atoms", self.atoms, above=0)
         for low, high in (("thinnest", "thickest"), ("lowest_energy", "highest_energy")):
             check_number(f"stream.{low}", getattr(self, low), above=0)
@@ -123,7 +137,7 @@ class Draws:
     chances: np.ndarray = field(repr=False)
 
     def row(self, number: int, first: int = 0) -> tuple[Row, int]:
-        """The row of a crystal, and at which try it was found: those before were of validation or test.
+        """The row of a crystal, and at which try it was found; those before were judged on, or impossible.
 
         Args:
             number: of the crystal in the stream, from 0.
@@ -137,7 +151,9 @@ class Draws:
             generated = not self.rows or (bool(self.prototypes) and rng.random() < self.settings.generated)
             drawn = self._generated(rng, number) if generated else self._listed(rng)
             if drawn["n_atoms_conv"] <= self.settings.atoms and not self.forbidden.holds(drawn):
-                return _strained(drawn, rng, self.settings.strain), attempt
+                moved = _strained(_displaced(drawn, rng, self.settings.displaced), rng, self.settings.strain)
+                if not self.settings.displaced or _is_possible(moved):
+                    return moved, attempt
         raise TrainingError(
             f"crystal {number} of the stream: {_MOST_REJECTED} draws in a row were compounds or prototypes of "
             "validation or test; stream from a larger catalogue"
@@ -148,8 +164,17 @@ class Draws:
         return row_of_candidate(chosen[int(rng.integers(len(chosen)))], number)
 
     def _listed(self, rng: np.random.Generator) -> Row:
-        row = self.rows[int(rng.integers(len(self.rows)))]
-        return _substituted(row, rng) if rng.random() < self.settings.substituted else row
+        row = self.rows[min(int(self._reach.searchsorted(rng.random())), len(self.rows) - 1)]
+        while rng.random() < self.settings.substituted:
+            row = _substituted(row, rng)
+        return row
+
+    @cached_property
+    def _reach(self) -> np.ndarray:
+        """Up to which random number each row of the catalogue is drawn."""
+        counts = Counter(str(row["anonymous_prototype"]) for row in self.rows)
+        chances = np.array([counts[str(row["anonymous_prototype"])] ** -self.settings.even for row in self.rows])
+        return np.cumsum(chances / chances.sum())
 
     @property
     def digest(self) -> str:
@@ -236,6 +261,7 @@ def _volume(element: str) -> float:
         return 0.0
 
 
+_SAME_PLACE = 1e-4  # of a lattice parameter
 _MEAN_VOLUME = 20.0  # Å³ of an atom whose volume is not known; it only dilutes the change
 
 
@@ -253,6 +279,38 @@ def _substituted(row: Row, rng: np.random.Generator) -> Row:
     )
     a = round(row["a"] * (after / before) ** (1 / 3), 4)
     return relabelled({**row, "sites": sites, "a": a, "source_id": f"{row['source_id']}/{old}={new}"})
+
+
+def _displaced(row: Row, rng: np.random.Generator, most: float) -> Row:
+    """Atoms moved by up to `most` Å in each direction, as far as the symmetry of their sites allows."""
+    if not most:
+        return row
+    sites = []
+    for site in row["sites"]:
+        place = np.array([site["x"], site["y"], site["z"]])
+        moved = place + _free(int(row["space_group"]), place) @ (rng.uniform(-most, most, 3) / row["a"])
+        sites.append({**site, **dict(zip("xyz", moved.round(6).tolist(), strict=True))})
+    return {**row, "sites": sites}
+
+
+def _is_possible(row: Row) -> bool:
+    """Whether no atoms have come too close."""
+    try:
+        crystal_of(row)
+    except CrystalError:
+        return False
+    return True
+
+
+def _free(space_group: int, place: np.ndarray) -> np.ndarray:
+    """Projector onto the shifts that the operations which leave a place where it is leave unchanged: (3, 3)."""
+    kept = []
+    for operation in find_by_number(space_group).operations():
+        rotation, shift = (np.array(part) / operation.DEN for part in (operation.rot, operation.tran))
+        away = rotation @ place + shift - place
+        if np.abs(away - away.round()).max() < _SAME_PLACE:
+            kept.append(rotation)
+    return np.asarray(np.mean(kept, axis=0))
 
 
 def _strained(row: Row, rng: np.random.Generator, strain: float) -> Row:

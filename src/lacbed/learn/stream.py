@@ -131,13 +131,16 @@ class Stream:
 
     def __getitem__(self, position: int) -> dict[str, Tensor]:
         """One of them, by its position among them."""
-        first = min(self._held, default=0)
-        chunk, within = divmod(int(position), self.settings.fresh)
-        if first + chunk not in self._held:
+        number = self.number_of(position)
+        chunk, within = divmod(number, self.settings.fresh)
+        if chunk not in self._held:
             raise IndexError(position)
-        row, stored = (getattr(self._held[first + chunk], name)[within] for name in ("rows", "stored"))
-        number = (first + chunk) * self.settings.fresh + within
+        row, stored = (getattr(self._held[chunk], name)[within] for name in ("rows", "stored"))
         return item_of(number, row, stored, self._symmetry(row), self.config, self.absorptive)
+
+    def number_of(self, position: int) -> int:
+        """In the stream, of the crystal at a position among those that are held."""
+        return min(self._held, default=0) * self.settings.fresh + int(position)
 
     def _symmetry(self, row: Row) -> Symmetry:
         """Of a cubic cell it follows from the space group."""
@@ -314,7 +317,7 @@ def _config(settings: StreamSettings, config: DatasetConfig, model: str) -> Data
             f"±{_WIDTH} a* or more, with a whole number of pixels per a*; this data set has others: set "
             "stream.labels = exact"
         )
-    if takes_conditions(model):
+    if s.vary and takes_conditions(model):
         thicknesses = Range(s.thinnest, s.thickest, s.thicknesses, s.seed)
         return replace(config, thicknesses=thicknesses, energy=Range(s.lowest_energy, s.highest_energy, 1, s.seed))
     return config

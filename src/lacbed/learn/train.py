@@ -96,7 +96,10 @@ def train(
         if run.progress.step == 0:
             _look_first(run, training, batches_of(0))
         wrapped = parallel(run.model, ranks)
-        learn_from, judge_on = (reader(rows, ranks.device, settings.workers) for rows in (training, validation))
+        prepare = None if settings.augment else getattr(run.model, "prepare", None)
+        learn_from, judge_on = (
+            reader(rows, ranks.device, settings.workers, prepare) for rows in (training, validation)
+        )
         while not run.progress.finished:
             if stream is not None:
                 stream.draw(run.progress.epoch)

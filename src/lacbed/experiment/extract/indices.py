@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from lacbed.crystals import Crystal
 from lacbed.errors import SettingError
+from lacbed.experiment.extract.lattice import reduced
 from lacbed.geometry.folding import is_allowed
 from lacbed.geometry.frame import Frame, shortest_pair
 from lacbed.potential import structure_factors
@@ -149,6 +150,26 @@ def _misfit(a: Array, b: Array) -> float:
     first, second = first / math.sqrt(np.linalg.det(first)), second / math.sqrt(np.linalg.det(second))
     change = np.linalg.eigvals(np.linalg.solve(second, first)).real
     return 0.5 * abs(math.log(float(np.max(change)))) if np.all(change > 0) else math.inf
+
+
+def finer_basis(indexing: Indexing, crystal: Crystal, frame: Frame, basis: Array) -> Array | None:
+    """Basis on the camera of all reflections of the zone, if the lattice of discs that was found has only some.
+
+    Args:
+        indexing: of the lattice that was found.
+        crystal: the crystal.
+        frame: its orientation.
+        basis: of that lattice on the camera: (2, 2).
+    """
+    lattices = _visible_lattices(crystal, frame)
+    if not lattices:
+        return None
+    parts = np.round(indexing.vectors @ np.linalg.inv(frame.vectors(lattices[0])[:, :2]))
+    return (
+        reduced(np.asarray(np.linalg.solve(parts, basis), dtype=np.float64))
+        if abs(np.linalg.det(parts)) > 1.5
+        else None
+    )
 
 
 def alike(found: list[Indexing], crystal: Crystal) -> list[int]:

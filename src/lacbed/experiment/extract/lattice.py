@@ -26,6 +26,9 @@ CLEAR = 6.0
 
 MOST_PEAKS = 40
 
+_ASKEW = np.array([1.0, 1e-3])
+"""No two opposite peaks lie on the same side of the line across it."""
+
 
 def find_lattice(frames: NDArray[np.float32], seen: NDArray[np.bool_]) -> Array:
     """Two reduced vectors between discs as rows, (row, column) in pixels: (2, 2).
@@ -115,10 +118,10 @@ def _vertex(values: Array, at: NDArray[np.int64]) -> Array:
 
 def _basis(vectors: Array, heights: Array) -> Array:
     """The coarsest lattice that explains nearly as much of the peaks as any does, fitted to them."""
-    strong = vectors[:14]
     best: list[tuple[float, float, Array]] = []
-    for i, j in combinations(range(len(strong)), 2):
-        basis = reduced(strong[[i, j]]) if abs(np.linalg.det(strong[[i, j]])) > NEAREST**2 / 2 else None
+    half = vectors[(vectors @ _ASKEW) > 0]  # of each pair of opposite peaks one
+    for i, j in combinations(range(len(half)), 2):
+        basis = reduced(half[[i, j]]) if abs(np.linalg.det(half[[i, j]])) > NEAREST**2 / 2 else None
         if basis is None or np.linalg.norm(basis[0]) < NEAREST:
             continue
         best.append((_explained(basis, vectors, heights), float(np.linalg.det(basis)), basis))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -131,6 +131,21 @@ def look_at(series: FrameSeries, settings: ExtractSettings, tick: Tick | None = 
             ]
         ),
     )
+
+
+def look_finer(look: Look, series: FrameSeries, settings: ExtractSettings, basis: Array) -> Look:
+    """The same look with a finer lattice, which has discs that are too weak for the autocorrelation.
+
+    Raises:
+        SettingError: if so many discs leave no room for an aperture.
+    """
+    raw, numbers = series.sample(SAMPLE)
+    frames, places = look.camera.corrected(raw), _places(look.track, look.scan, numbers)
+    good = np.isfinite(places).all(axis=1)
+    lattice = lattice_on(basis, look.track.places, look.camera.shape)
+    lattice = refine_lattice(frames[good], places[good], lattice, look.camera.blind)
+    aperture = find_aperture(frames[good], places[good], lattice, look.camera.blind, settings.radius)
+    return replace(look, lattice=lattice, aperture=aperture)
 
 
 def _describe(

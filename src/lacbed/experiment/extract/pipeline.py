@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from lacbed.crystals import Crystal
 from lacbed.errors import SettingError
 from lacbed.experiment.experiment import Experiment
-from lacbed.experiment.extract.choose import Choice, ask_for_spots, choose
-from lacbed.experiment.extract.indices import Indexing, candidates, from_spots
+from lacbed.experiment.extract.indices import finer_basis
 from lacbed.experiment.extract.integrate import Stack, stack_of, sum_discs
-from lacbed.experiment.extract.look import Look, look_at
+from lacbed.experiment.extract.look import Look, look_at, look_finer
+from lacbed.experiment.extract.orient import KNOWN, Orientation, orient
 from lacbed.experiment.extract.series import FrameSeries
 from lacbed.experiment.extract.settings import ExtractSettings
-from lacbed.experiment.extract.tilts import Tilts, bragg_score, find_tilts, significance
-from lacbed.experiment.extract.write import Grid, square_grid, to_experiment
+from lacbed.experiment.extract.tilts import significance
+from lacbed.experiment.extract.write import to_experiment
 from lacbed.geometry.frame import Frame, make_frame
 from lacbed.patterns.result import software
 
@@ -30,37 +30,6 @@ Progress = Callable[[str, float], None]
 
 SHOWN = 1.5
 """Significance from which an image is written."""
-
-KNOWN = 0.6
-"""Part of its tilts that an image must have."""
-
-ORIGINS = 6
-"""Brightest discs that may be the direct beam."""
-
-
-@dataclass(frozen=True, eq=False)
-class Orientation:
-    """How crystal, camera and scan lie to each other.
-
-    Attributes:
-        origin: site of the direct beam.
-        tilts: the scan in units of the lattice, from the direct beam.
-        indexing: of the lattice.
-        choice: how it was chosen; None if two spots were named.
-        frame: of the crystal, with the default direction of x.
-        grid: of the stack.
-        ways: number of ways to index the lattice that its shape allows.
-        notes: what was found.
-    """
-
-    origin: IntArray
-    tilts: Tilts
-    indexing: Indexing
-    choice: Choice | None
-    frame: Frame
-    grid: Grid
-    ways: int
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +86,9 @@ def extract(
         on_look(look)
     stack = sum_stack(series, look, wanted, lambda f: say("summing the discs", f))
     orientation = orient(look, stack, crystal, frame, energy, wanted, lambda f: say("finding the indices", f))
+    look, stack, orientation = _with_weak_discs(
+        (look, stack, orientation), series, crystal, frame, energy, wanted, say
+    )
     experiment = finish(series, look, stack, orientation, crystal, energy, wanted)
     return Extraction(experiment, look, stack, orientation)
 
@@ -144,101 +116,29 @@ def sum_stack(
     )
 
 
-def orient(
-    look: Look,
-    stack: Stack,
+def _with_weak_discs(
+    known: tuple[Look, Stack, Orientation],
+    series: FrameSeries,
     crystal: Crystal,
     frame: Frame,
     energy: float,
     settings: ExtractSettings,
-    tick: Callable[[float], None] | None = None,
-) -> Orientation:
-    """Direct beam, tilts and indices.
-
-    Raises:
-        SettingError: if the data do not show them.
-    """
-    lattice = look.lattice
-    usable = np.array([np.isfinite(i).mean() > KNOWN for i in stack.images])
-    if usable.sum() < 4:
-        raise SettingError(
-            f"only {int(usable.sum())} discs can be used in more than {100 * KNOWN:.0f} % of the "
-            "frames; the others are cut "
-            "by the border or the beam stop, saturated, or lost"
-        )
-    rows = np.flatnonzero(usable)
-    images, variance = stack.images[rows], stack.variance[rows]
-    first = rows[int(np.argmax([np.nanmean(i) for i in images]))]
-    sites = lattice.sites[rows] - lattice.sites[first]
-    tilts = find_tilts(images, variance, sites, lattice.basis, settings.distortion)[0]
-    origin, notes = _origin(look, images, variance, lattice.sites[rows], lattice.sites[first], tilts, settings)
-    moved = origin - lattice.sites[first]
-    tilts = tilts.with_origin(moved)
-    sites = lattice.sites[rows] - origin
-    ways = candidates(crystal, frame, lattice.basis, tilts.steps)
-    choice: Choice | None = None
-    if settings.spots:
-        beam = look.middle + origin @ lattice.basis
-        left = from_spots(ways, lattice.basis, beam, list(settings.spots))
-        indexing = left[0]
-        notes.append("the indices follow from the two spots that were named")
-    else:
-        cone = look.aperture.disc / lattice.nearest
-        choice = choose(
-            ways, crystal, frame, energy, images, variance, sites, tilts, lattice.basis, cone, tick=tick
-        )
-        if not choice.decided and not settings.accept:
-            raise ask_for_spots(choice)
-        indexing = choice.best
-        notes.append(f"indices: {choice.why}" + ("" if choice.decided else "; the best was taken, as asked"))
-    grid = square_grid(tilts, indexing, frame, look.scan.shape)
-    if tilts.distortion.order > 1:
-        size, error = tilts.displacement
-        notes.append(
-            f"the scan is distorted smoothly, by up to {size:.2f} ± {error:.1g} tilts"
-            + ("" if grid.resampled else ", too little for the images to be resampled")
-        )
-    if grid.resampled:
-        notes.append(
-            "the images are brought onto an even, square grid; the steps of the scan along its two axes differ by "
-            f"{100 * abs(grid.stretch):.2f} %, and their angle by {abs(grid.shear):.2f} degrees from a right one"
-        )
-    return Orientation(origin, tilts, indexing, choice, frame, grid, len(ways), tuple(notes))
-
-
-def _origin(
-    look: Look,
-    images: Array,
-    variance: Array,
-    sites: IntArray,
-    brightest: IntArray,
-    tilts: Tilts,
-    settings: ExtractSettings,
-) -> tuple[IntArray, list[str]]:
-    """The direct beam: as given, or the bright disc with which images are bright along Bragg lines."""
-    if settings.beam is not None:
-        x, y = settings.beam
-        exact = (np.array([y, x]) - look.middle) @ np.linalg.inv(look.lattice.basis)
-        return np.round(exact).astype(np.int64), [
-            f"the direct beam was given at x={x:g}, y={y:g} of the mean frame"
-        ]
-    mean = np.array([np.nanmean(i) for i in images])
-    likely = {tuple(s) for s in sites[np.argsort(-mean)[:ORIGINS]].tolist()}
-    if look.camera.blind.any():  # the direct beam may lie behind the stop, beside bright discs
-        likely |= {(s[0] + i, s[1] + j) for s in list(likely)[:3] for i in (-1, 0, 1) for j in (-1, 0, 1)}
-    use = np.argsort(-significance(images, variance))[:24]
-    number = {tuple(s): i for i, s in enumerate(sites.tolist())}
-    scores = []
-    for site in sorted(likely):
-        moved = tilts.with_origin(np.array(site) - brightest)
-        score = bragg_score(moved, images[use], sites[use] - np.array(site), look.lattice.basis)
-        bright = mean[number[site]] / mean.max() if site in number else 1.0
-        scores.append((score + 0.15 * bright, score, site))
-    scores.sort(reverse=True)
-    notes = []
-    if scores[0][2] != tuple(brightest.tolist()):
-        notes.append("the direct beam is not the brightest disc on average; the Bragg lines show which one it is")
-    return np.array(scores[0][2]), notes
+    say: Progress,
+) -> tuple[Look, Stack, Orientation]:
+    """The same with reflections between the discs that were seen, such as 200 of GaAs, if the sums show them."""
+    look, stack, orientation = known
+    basis = finer_basis(orientation.indexing, crystal, frame, look.lattice.basis)
+    if basis is None:
+        return known
+    try:
+        look = look_finer(look, series, settings, basis)
+        stack = sum_stack(series, look, settings, lambda f: say("summing weak discs", f))
+        orientation = orient(look, stack, crystal, frame, energy, settings)
+    except SettingError:
+        return known
+    found = (look, stack, orientation)
+    more, before = (len(kept_images(s, w.lattice.sites, o.origin)) for w, s, o in (found, known))
+    return found if more > before else known
 
 
 def finish(

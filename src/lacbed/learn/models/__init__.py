@@ -14,6 +14,10 @@ A model maps a batch to what it `PREDICTS`, "pattern" (if it does not say) or "p
         "potential": (B, T, n, n) in V,            or: the potential behind each pattern
         "log_sigma": broadcasts with it,           optional: ln of the expected error of intensity
         "mu", "logvar": (B, latent)}               optional: the latent distribution of an autoencoder
+
+Two methods are optional. `begin(batch)` lets a model take scales from its first data. `prepare(batch)` gives what
+of a batch need not be computed again in every epoch, small enough to be held for every crystal; `forward` then
+takes that in place of the batch, and answers as the "pattern" in it is given.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from lacbed.errors import SettingError
 from lacbed.learn.features import fourier_coefficients, fresnel_number, phase_strength
 from lacbed.learn.models.channels import ResidualBlock
-from lacbed.learn.symmetry import canonical, resampled, symmetrise
+from lacbed.learn.symmetry import OPERATIONS, canonical, resampled
 
 _IMAGE = 64  # pixels along a side on which the potential is looked at
 _SMALL_V = 0.03  # rad; coefficients well above it enter by their logarithm
@@ -34,6 +34,7 @@ _LN_F, _LN_F_SPREAD = -0.9, 0.9  # of ln F
 _SCALARS = 6
 _LEAST_SPREAD = 0.1  # of an input, below which it is not blown up
 _COMPONENTS = 400
+_EXCHANGING = next(i for i, operation in enumerate(OPERATIONS) if operation[0])
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,9 @@ class Model(nn.Module):
         nn.init.constant_(self.sigma.bias, -2.5)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """See `lacbed.learn.models`."""
-        hidden = self.first((self.inputs(batch) - self.mean) / self.spread)
+        """See `lacbed.learn.models`; of a batch that was prepared, the quadrants."""
+        prepared = "inputs" in batch
+        hidden = self.first(((batch["inputs"] if prepared else self.inputs(batch)) - self.mean) / self.spread)
         for block in self.blocks:
             hidden = block(hidden)
         hidden = self.norm(hidden)
@@ -114,9 +116,20 @@ class Model(nn.Module):
         quadrant = self.basis(hidden).float().unflatten(-1, (side, side))
         if not self.training:
             quadrant = quadrant.clamp(0.0, 1.0)
-        half = torch.cat([quadrant.flip(-1), quadrant], dim=-1)
-        pattern = symmetrise(torch.cat([half.flip(-2), half], dim=-2), batch["symmetry"])
-        return {"pattern": pattern, "log_sigma": self.sigma(hidden).float().clamp(-12.0, 2.0)[..., None]}
+        # Of the operations that the pattern has, half exchange the axes or none does.
+        turned = (batch["symmetry"][:, _EXCHANGING:].sum(dim=1) / batch["symmetry"].sum(dim=1))[
+            :, None, None, None
+        ]
+        quadrant = torch.lerp(quadrant, quadrant.mT, turned)
+        log_sigma = self.sigma(hidden).float().clamp(-12.0, 2.0)[..., None]
+        return {"pattern": quadrant if prepared else _unfolded(quadrant), "log_sigma": log_sigma}
+
+    def prepare(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What of a batch does not change while weights do: the inputs, and the quadrants of the patterns."""
+        side = self.settings.pixels // 2
+        kept = {name: batch[name] for name in ("index", "symmetry", "thickness")}
+        quadrants = batch["pattern"][..., side:, side:]
+        return {**kept, "inputs": self.inputs(batch).half(), "pattern": quadrants.half()}
 
     @torch.no_grad()
     def begin(self, batch: Mapping[str, Tensor]) -> None:
@@ -162,3 +175,9 @@ class Model(nn.Module):
     def _half(self, table: Tensor) -> Tensor:
         """One of each pair ±g within the reach: (..., 2 r + 1, 2 r + 1) to (..., number)."""
         return table.flatten(-2)[..., self.place]
+
+
+def _unfolded(quadrant: Tensor) -> Tensor:
+    """The pattern of a quadrant, with the mirrors that the two-fold axes of a cubic crystal give to it."""
+    half = torch.cat([quadrant.flip(-1), quadrant], dim=-1)
+    return torch.cat([half.flip(-2), half], dim=-2)

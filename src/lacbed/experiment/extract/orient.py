@@ -1,0 +1,206 @@
+"""Direct beam, tilts and indices of a stack: how crystal, camera and scan lie to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lacbed.crystals import Crystal
+from lacbed.errors import SettingError
+from lacbed.experiment.extract.choose import Choice, ask_for_spots, choose
+from lacbed.experiment.extract.indices import Indexing, candidates, from_spots
+from lacbed.experiment.extract.integrate import Stack
+from lacbed.experiment.extract.look import Look
+from lacbed.experiment.extract.settings import ExtractSettings
+from lacbed.experiment.extract.tilts import Tilts, bragg_score, find_tilts, significance
+from lacbed.experiment.extract.write import Grid, square_grid
+from lacbed.geometry.frame import Frame
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+KNOWN = 0.6
+"""Part of its tilts that an image must have."""
+
+ORIGINS = 6
+"""Brightest discs that may be the direct beam."""
+
+TRIED = 3
+"""Of these, those that are compared with simulations, if the first ones resemble none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Orientation:
+    """How crystal, camera and scan lie to each other.
+
+    Attributes:
+        origin: site of the direct beam.
+        tilts: the scan in units of the lattice, from the direct beam.
+        indexing: of the lattice.
+        choice: how it was chosen; None if two spots were named.
+        frame: of the crystal, with the default direction of x.
+        grid: of the stack.
+        ways: number of ways to index the lattice that its shape allows.
+        notes: what was found.
+    """
+
+    origin: IntArray
+    tilts: Tilts
+    indexing: Indexing
+    choice: Choice | None
+    frame: Frame
+    grid: Grid
+    ways: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Indexed:
+    """Indices with one disc taken for the direct beam."""
+
+    origin: IntArray
+    tilts: Tilts
+    indexing: Indexing
+    choice: Choice | None
+    ways: int
+    notes: list[str]
+
+
+def orient(
+    look: Look,
+    stack: Stack,
+    crystal: Crystal,
+    frame: Frame,
+    energy: float,
+    settings: ExtractSettings,
+    tick: Callable[[float], None] | None = None,
+) -> Orientation:
+    """Direct beam, tilts and indices.
+
+    Raises:
+        SettingError: if the data do not show them.
+    """
+    lattice = look.lattice
+    usable = np.array([np.isfinite(i).mean() > KNOWN for i in stack.images])
+    if usable.sum() < 4:
+        raise SettingError(
+            f"only {int(usable.sum())} discs can be used in more than {100 * KNOWN:.0f} % of the "
+            "frames; the others are cut "
+            "by the border or the beam stop, saturated, or lost"
+        )
+    rows = np.flatnonzero(usable)
+    images, variance, sites = stack.images[rows], stack.variance[rows], lattice.sites[rows]
+    brightest = sites[int(np.argmax([np.nanmean(i) for i in images]))]
+    tilts = find_tilts(images, variance, sites - brightest, lattice.basis, settings.distortion)[0]
+    tried: list[_Indexed] = []
+    refused: SettingError | None = None
+    for origin in _origins(look, images, variance, sites, brightest, tilts, settings):
+        here = tilts.with_origin(origin - brightest)
+        try:
+            one = _indexed(look, images, variance, sites, origin, here, crystal, frame, energy, settings, tick)
+        except SettingError as error:
+            refused = refused or error
+            continue
+        tried.append(one)
+        if one.choice is None or one.choice.decided:
+            break
+    if not tried:
+        assert refused is not None
+        raise refused
+    best = max(tried, key=lambda t: np.inf if t.choice is None else t.choice.decided + t.choice.correlation)
+    if best.choice is not None and not best.choice.decided and not settings.accept:
+        raise ask_for_spots(best.choice)
+    notes = list(best.notes)
+    if settings.beam is None and not np.array_equal(best.origin, brightest):
+        notes.insert(
+            0, "the direct beam is not the brightest disc on average; Bragg lines and images show which it is"
+        )
+    grid = square_grid(best.tilts, best.indexing, frame, look.scan.shape)
+    notes += _notes_on(best.tilts, grid)
+    return Orientation(best.origin, best.tilts, best.indexing, best.choice, frame, grid, best.ways, tuple(notes))
+
+
+def _indexed(
+    look: Look,
+    images: Array,
+    variance: Array,
+    sites: IntArray,
+    origin: IntArray,
+    tilts: Tilts,
+    crystal: Crystal,
+    frame: Frame,
+    energy: float,
+    settings: ExtractSettings,
+    tick: Callable[[float], None] | None,
+) -> _Indexed:
+    """The indices, if a certain disc is the direct beam."""
+    lattice = look.lattice
+    ways = candidates(crystal, frame, lattice.basis, tilts.steps)
+    notes = []
+    if settings.beam is not None:
+        x, y = settings.beam
+        notes.append(f"the direct beam was given at x={x:g}, y={y:g} of the mean frame")
+    if settings.spots:
+        beam = look.middle + origin @ lattice.basis
+        left = from_spots(ways, lattice.basis, beam, list(settings.spots))
+        notes.append("the indices follow from the two spots that were named")
+        return _Indexed(origin, tilts, left[0], None, len(ways), notes)
+    cone = look.aperture.disc / lattice.nearest
+    choice = choose(
+        ways, crystal, frame, energy, images, variance, sites - origin, tilts, lattice.basis, cone, tick=tick
+    )
+    notes.append(f"indices: {choice.why}" + ("" if choice.decided else "; the best was taken, as asked"))
+    return _Indexed(origin, tilts, choice.best, choice, len(ways), notes)
+
+
+def _origins(
+    look: Look,
+    images: Array,
+    variance: Array,
+    sites: IntArray,
+    brightest: IntArray,
+    tilts: Tilts,
+    settings: ExtractSettings,
+) -> Iterator[IntArray]:
+    """The direct beam: as given, or bright discs with which images are bright along Bragg lines, best first."""
+    if settings.beam is not None:
+        x, y = settings.beam
+        exact = (np.array([y, x]) - look.middle) @ np.linalg.inv(look.lattice.basis)
+        yield np.round(exact).astype(np.int64)
+        return
+    mean = np.array([np.nanmean(i) for i in images])
+    likely = {tuple(s) for s in sites[np.argsort(-mean)[:ORIGINS]].tolist()}
+    # The direct beam may be weak between two bright discs, or lie behind the stop beside them.
+    likely |= {(s[0] + i, s[1] + j) for s in list(likely)[:3] for i in (-1, 0, 1) for j in (-1, 0, 1)}
+    number = {tuple(s): i for i, s in enumerate(sites.tolist())}
+    if not look.camera.blind.any():
+        likely &= number.keys()
+    use = np.argsort(-significance(images, variance))[:24]
+    scores = []
+    for site in sorted(likely):
+        moved = tilts.with_origin(np.array(site) - brightest)
+        score = bragg_score(moved, images[use], sites[use] - np.array(site), look.lattice.basis)
+        bright = mean[number[site]] / mean.max() if site in number else 1.0
+        scores.append((score + 0.15 * bright, site))
+    for _, site in sorted(scores, reverse=True)[:TRIED]:
+        yield np.array(site)
+
+
+def _notes_on(tilts: Tilts, grid: Grid) -> list[str]:
+    """What became of the tilts."""
+    notes = []
+    if tilts.distortion.order > 1:
+        size, error = tilts.displacement
+        notes.append(
+            f"the scan is distorted smoothly, by up to {size:.2f} ± {error:.1g} tilts"
+            + ("" if grid.resampled else ", too little for the images to be resampled")
+        )
+    if grid.resampled:
+        notes.append(
+            "the images are brought onto an even, square grid; the steps of the scan along its two axes differ by "
+            f"{100 * abs(grid.stretch):.2f} %, and their angle by {abs(grid.shear):.2f} degrees from a right one"
+        )
+    return notes
