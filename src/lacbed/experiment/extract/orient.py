@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,18 +83,9 @@ def orient(
     Raises:
         SettingError: if the data do not show them.
     """
-    lattice = look.lattice
-    usable = np.array([np.isfinite(i).mean() > KNOWN for i in stack.images])
-    if usable.sum() < 4:
-        raise SettingError(
-            f"only {int(usable.sum())} discs can be used in more than {100 * KNOWN:.0f} % of the "
-            "frames; the others are cut "
-            "by the border or the beam stop, saturated, or lost"
-        )
-    rows = np.flatnonzero(usable)
-    images, variance, sites = stack.images[rows], stack.variance[rows], lattice.sites[rows]
+    images, variance, sites = _usable(look, stack)
     brightest = sites[int(np.argmax([np.nanmean(i) for i in images]))]
-    tilts = find_tilts(images, variance, sites - brightest, lattice.basis, settings.distortion)[0]
+    tilts = find_tilts(images, variance, sites - brightest, look.lattice.basis, settings.distortion)[0]
     tried: list[_Indexed] = []
     refused: SettingError | None = None
     for origin in _origins(look, images, variance, sites, brightest, tilts, settings):
@@ -121,6 +112,53 @@ def orient(
     grid = square_grid(best.tilts, best.indexing, frame, look.scan.shape)
     notes += _notes_on(best.tilts, grid)
     return Orientation(best.origin, best.tilts, best.indexing, best.choice, frame, grid, best.ways, tuple(notes))
+
+
+def orient_finer(
+    known: Orientation, basis: Array, look: Look, stack: Stack, settings: ExtractSettings
+) -> Orientation:
+    """The same orientation with a lattice that holds further discs, whose images help to fit the tilts.
+
+    Args:
+        known: with the lattice of the first look.
+        basis: of that lattice on the camera.
+        look: with the finer lattice.
+        stack: its discs.
+        settings: what is known besides.
+    """
+    parts = np.round(basis @ np.linalg.inv(look.lattice.basis)).astype(np.int64)
+
+    def finer(indexing: Indexing) -> Indexing:
+        hkl = np.round(np.linalg.solve(parts, indexing.hkl)).astype(np.int64)
+        return Indexing(hkl, np.asarray(np.linalg.solve(parts, indexing.vectors), dtype=float), indexing.misfit)
+
+    images, variance, sites = _usable(look, stack)
+    origin, indexing = known.origin @ parts, finer(known.indexing)
+    tilts = find_tilts(images, variance, sites - origin, look.lattice.basis, settings.distortion)[0]
+    choice = known.choice and replace(
+        known.choice, best=finer(known.choice.best), equivalent=tuple(finer(e) for e in known.choice.equivalent)
+    )
+    grid = square_grid(tilts, indexing, known.frame, look.scan.shape)
+    kept = [note for note in known.notes if note not in _notes_on(known.tilts, known.grid)]
+    return replace(
+        known, origin=origin, tilts=tilts, indexing=indexing, choice=choice, grid=grid,
+        notes=(*kept, *_notes_on(tilts, grid)),
+    )  # fmt: skip
+
+
+def _usable(look: Look, stack: Stack) -> tuple[Array, Array, IntArray]:
+    """Images, their variance and the sites of the discs that can be used at most of the tilts.
+
+    Raises:
+        SettingError: if they are too few.
+    """
+    rows = np.flatnonzero([np.isfinite(i).mean() > KNOWN for i in stack.images])
+    if len(rows) < 4:
+        raise SettingError(
+            f"only {len(rows)} discs can be used in more than {100 * KNOWN:.0f} % of the frames; the others are "
+            "cut by the border or the beam stop, saturated, or lost"
+        )
+    return stack.images[rows], stack.variance[rows], look.lattice.sites[rows]
 
 
 def _indexed(

@@ -16,7 +16,7 @@ from lacbed.experiment.experiment import Experiment
 from lacbed.experiment.extract.indices import finer_basis
 from lacbed.experiment.extract.integrate import Stack, stack_of, sum_discs
 from lacbed.experiment.extract.look import Look, look_at, look_finer
-from lacbed.experiment.extract.orient import KNOWN, Orientation, orient
+from lacbed.experiment.extract.orient import KNOWN, Orientation, orient, orient_finer
 from lacbed.experiment.extract.series import FrameSeries
 from lacbed.experiment.extract.settings import ExtractSettings
 from lacbed.experiment.extract.tilts import significance
@@ -86,9 +86,7 @@ def extract(
         on_look(look)
     stack = sum_stack(series, look, wanted, lambda f: say("summing the discs", f))
     orientation = orient(look, stack, crystal, frame, energy, wanted, lambda f: say("finding the indices", f))
-    look, stack, orientation = _with_weak_discs(
-        (look, stack, orientation), series, crystal, frame, energy, wanted, say
-    )
+    look, stack, orientation = _with_weak_discs((look, stack, orientation), series, crystal, frame, wanted, say)
     experiment = finish(series, look, stack, orientation, crystal, energy, wanted)
     return Extraction(experiment, look, stack, orientation)
 
@@ -121,7 +119,6 @@ def _with_weak_discs(
     series: FrameSeries,
     crystal: Crystal,
     frame: Frame,
-    energy: float,
     settings: ExtractSettings,
     say: Progress,
 ) -> tuple[Look, Stack, Orientation]:
@@ -131,12 +128,12 @@ def _with_weak_discs(
     if basis is None:
         return known
     try:
-        look = look_finer(look, series, settings, basis)
-        stack = sum_stack(series, look, settings, lambda f: say("summing weak discs", f))
-        orientation = orient(look, stack, crystal, frame, energy, settings)
+        finer = look_finer(look, series, settings, basis)
+        stack = sum_stack(series, finer, settings, lambda f: say("summing weak discs", f))
+        orientation = orient_finer(orientation, look.lattice.basis, finer, stack, settings)
     except SettingError:
         return known
-    found = (look, stack, orientation)
+    found = (finer, stack, orientation)
     more, before = (len(kept_images(s, w.lattice.sites, o.origin)) for w, s, o in (found, known))
     return found if more > before else known
 
