@@ -37,6 +37,7 @@ class StreamSettings:
 
     Attributes:
         fresh: new crystals of an epoch.
+        ahead: epochs whose crystals are drawn before the first, so that it does not learn a few by heart.
         keep: newest crystals that are learned from; older ones are forgotten.
         uses: crystals in the steps of an epoch, as a multiple of `fresh`: how often each is seen, in the mean.
         generated: share that the generator makes; the others are from the catalogue.
@@ -55,6 +56,7 @@ class StreamSettings:
     """
 
     fresh: int = 256
+    ahead: int = 0
     keep: int = 20000
     uses: int = 16
     generated: float = 0.25
@@ -82,6 +84,7 @@ class StreamSettings:
         for name, most in (("fresh", 100_000), ("uses", 10_000), ("thicknesses", 1000)):
             check_whole(f"stream.{name}", getattr(self, name), 1, most)
         check_whole("stream.keep", self.keep, self.fresh, 10**9)
+        check_whole("stream.ahead", self.ahead, 0, 100_000)
         check_whole("stream.seed", self.seed, 0)
         for name, largest in (
             ("generated", 1.0),
@@ -178,9 +181,13 @@ class Draws:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that settles what is drawn."""
+        """SHA-256 of all that settles what is drawn, whatever is then made of it."""
         known = [
-            asdict(self.settings),
+            {
+                name: value
+                for name, value in asdict(self.settings).items()
+                if name not in ("ahead", "keep", "uses")
+            },
             sorted(self.forbidden.compounds),
             sorted(self.forbidden.prototypes),
             self.prototypes,

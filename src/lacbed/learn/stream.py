@@ -1,9 +1,9 @@
 """Data without end: crystals drawn and their patterns made while training goes by.
 
-An epoch brings `StreamSettings.fresh` new crystals. Workers make those of the next epoch meanwhile. What is drawn
-depends on the seed and the number of the crystal alone, so that any number of workers, and a run that was resumed,
-see the same. Every epoch's crystals are written into the folder of the run; resuming reads what is there and makes
-what is not.
+An epoch brings `StreamSettings.fresh` new crystals, the first those of `ahead` more. Workers make those of the next
+epoch meanwhile. What is drawn depends on the seed and the number of the crystal alone, so that any number of
+workers, and a run that was resumed, see the same. Every epoch's crystals are written into the folder of the run;
+resuming reads what is there and makes what is not.
 """
 
 from __future__ import annotations
@@ -108,13 +108,14 @@ class Stream:
             TrainingError: if crystals cannot be drawn or computed.
             FileFormatError: if what was written is damaged or of another run.
         """
-        first = max(0, epoch + 1 - max(1, self.settings.keep // self.settings.fresh))
-        self._held = {number: self._held.get(number) or self._take(number) for number in range(first, epoch + 1)}
+        last = epoch + self.settings.ahead
+        first = max(0, last + 1 - max(1, self.settings.keep // self.settings.fresh))
+        self._held = {number: self._held.get(number) or self._take(number) for number in range(first, last + 1)}
         for old in self._folder.glob("*.safetensors"):
             if old.stem.isdecimal() and int(old.stem) < first:
                 old.unlink()
-        if epoch + 1 < self._epochs and (self._next is None or self._next[0] != epoch + 1):
-            self._next = epoch + 1, self._thread.submit(self._made, epoch + 1)
+        if epoch + 1 < self._epochs and (self._next is None or self._next[0] != last + 1):
+            self._next = last + 1, self._thread.submit(self._made, last + 1)
 
     def batches(self, epoch: int, batch: int, seed: int) -> list[list[int]]:
         """Positions for the steps of an epoch: every new crystal once, and others at random."""
@@ -151,7 +152,7 @@ class Stream:
 
     def drawn(self, epochs: int) -> int:
         """Crystals that so many epochs have drawn."""
-        return epochs * self.settings.fresh
+        return (epochs + self.settings.ahead) * self.settings.fresh
 
     def record(self) -> dict[str, Any]:
         """What identifies the data, for checkpoints and cards."""
