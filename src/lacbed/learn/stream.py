@@ -1,7 +1,7 @@
 """Data without end: crystals drawn and their patterns made while training goes by.
 
-An epoch brings `StreamSettings.fresh` new crystals, the first those of `ahead` more. Workers make those of the next
-epoch meanwhile. What is drawn depends on the seed and the number of the crystal alone, so that any number of
+An epoch brings `StreamSettings.fresh` new crystals, the first those of `ahead` more. Workers make those of the
+next epoch meanwhile. What is drawn depends on the seed and the number of the crystal alone, so that any number of
 workers, and a run that was resumed, see the same. Every epoch's crystals are written into the folder of the run;
 resuming reads what is there and makes what is not.
 """
