@@ -279,8 +279,9 @@ def blind(tilts: int, seeds: int) -> str:
     ):
         crystal = lacbed.Crystal.named(name)
         for seed in range(seeds):
-            m = replace(microscope(seed, shortest_of(crystal, zone), tilts), stretch=1.0)
-            series = make_series(crystal, zone, m, thickness, reach=1.2)
+            m = replace(microscope(seed, shortest_of(crystal, zone), tilts), stretch=1.0, fine=2)
+            converged = {"solver": "auto", "beams": "auto", "tolerance": 1e-4}
+            series = make_series(crystal, zone, m, thickness, reach=1.2, **converged)
             frames = lacbed.open_frames(series.frames, series.scan)
             found = lacbed.extract(frames, crystal, zone, 200e3, lacbed.ExtractSettings(gain=m.gain, images=14))
             options = lacbed.RefinementOptions(
