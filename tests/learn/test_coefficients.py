@@ -97,6 +97,34 @@ def test_it_learns_and_is_kept_whole(tmp_path):
         assert float(zncc_loss(loaded(batch)["pattern"], batch["pattern"]).mean()) < 0.1
 
 
+@torch.no_grad()
+def test_a_prepared_batch_gives_the_quadrants(model, batch):
+    prepared, half = model.prepare(batch), PIXELS // 2
+    found, whole = model({**prepared, "inputs": prepared["inputs"].float()}), model(batch)
+    assert torch.allclose(found["pattern"], whole["pattern"][..., half:, half:], atol=2e-3)  # inputs are halved
+    assert torch.allclose(found["log_sigma"], whole["log_sigma"], atol=1e-2)
+    quadrant = batch["pattern"][..., half:, half:]
+    mirrored = torch.cat([quadrant.flip(-1), quadrant], dim=-1)
+    mirrored = torch.cat([mirrored.flip(-2), mirrored], dim=-2)
+    z = zncc_loss(found["pattern"], prepared["pattern"].float()), zncc_loss(whole["pattern"], mirrored)
+    assert torch.allclose(*z, atol=2e-3)
+
+
+def test_every_crystal_is_prepared_once(model):
+    source, calls = SyntheticData(6), []
+
+    def prepare(batch):
+        calls.append(batch["index"].tolist())
+        return model.prepare(batch)
+
+    read = data.reader(source, torch.device("cpu"), prepare=prepare)
+    batches = list(read([[0, 1, 2], [2, 1, 5, 2], [5, 0]]))
+    assert calls == [[0, 1, 2], [5]]
+    plain = model.prepare(data.collate([source[i] for i in (2, 1, 5, 2)]))
+    for name, value in batches[1].items():
+        assert torch.equal(value, plain[name].to(value.dtype))
+
+
 @pytest.mark.parametrize(("key", "value"), [("width", 0), ("reach", 32), ("pixels", 7), ("dropout", 1.0)])
 def test_sizes_that_cannot_be(key, value):
     with pytest.raises(SettingError, match=key):

@@ -14,7 +14,7 @@ import torch
 
 from lacbed.catalog.files import table_of, write_catalog
 from lacbed.catalog.generate import all_candidates, row_of_candidate
-from lacbed.catalog.rows import relabelled, row_of
+from lacbed.catalog.rows import crystal_of, relabelled, row_of
 from lacbed.crystals import Crystal
 from lacbed.datasets.build import build
 from lacbed.datasets.compute import decode_intensity
@@ -135,6 +135,40 @@ def test_what_is_drawn_is_varied_and_sound(rows):
     assert all(2.5 < r["a"] < 12.0 and r["n_atoms_conv"] <= 9 for r in drawn)
 
 
+def test_atoms_move_as_far_as_their_sites_allow():
+    """The sulphur of pyrite on its three-fold axis, manganese on that and on a two-fold one; nothing else."""
+    named = [
+        row_of(Crystal.named(n), source="t", source_id=n, licence="CC0-1.0", kind="experimental")
+        for n in ("FeS2", "Mn", "SrTiO3")
+    ]
+    draws = _draws(named, generated=0.0, substituted=0.0, strain=0.0, displaced=0.2, atoms=64.0)
+    places = {row["source_id"]: np.array([[s[x] for x in "xyz"] for s in row["sites"]]) for row in named}
+    moved = dict.fromkeys(places, 0.0)
+    for number in range(40):
+        row = draws.row(number)[0]
+        away = row["a"] * (np.array([[s[x] for x in "xyz"] for s in row["sites"]]) - places[row["source_id"]])
+        moved[row["source_id"]] = max(moved[row["source_id"]], float(np.abs(away).max()))
+        assert relabelled(row)["wyckoff_signature"] == row["wyckoff_signature"]
+        assert crystal_of(row).atoms.elements  # multiplicities are what the row states
+    assert moved["SrTiO3"] == 0.0
+    assert all(0.05 < moved[name] <= 0.2001 for name in ("FeS2", "Mn"))
+
+
+def test_rare_prototypes_can_be_drawn_as_often_as_common_ones(rows):
+    listed = [row for row in rows if row["source"] == "t"]
+    count = Counter(row["anonymous_prototype"] for row in listed)
+    common, often = count.most_common(1)[0]
+    assert often > 3
+    shares = []
+    for even in (0.0, 1.0):
+        draws = _draws(listed, generated=0.0, substituted=0.0, even=even)
+        drawn = [draws.row(n)[0]["anonymous_prototype"] for n in range(400)]
+        shares.append(drawn.count(common) / 400)
+    known = Counter(row["anonymous_prototype"] for row in draws.rows)
+    assert shares[0] == pytest.approx(known[common] / len(draws.rows), abs=0.08)
+    assert shares[1] == pytest.approx(1 / len(known), abs=0.06)
+
+
 def test_nothing_left_to_draw_is_said(rows, monkeypatch):
     monkeypatch.setattr("lacbed.learn.draws._MOST_REJECTED", 5)
     everything = Forbidden.by("compound", rows)
@@ -227,6 +261,22 @@ def test_old_crystals_are_forgotten_and_written_ones_read(opened, tmp_path, monk
     other = opened(seed=1)
     with other.running(tmp_path, 4), pytest.raises(FileFormatError, match="belongs to another stream"):
         other.draw(3)
+
+
+def test_crystals_drawn_ahead_are_there_from_the_first_epoch(opened, tmp_path):
+    ahead, plain = opened(ahead=1, keep=100), opened(keep=100)
+    assert ahead.digest == plain.digest
+    with ahead.running(tmp_path, 2):
+        ahead.draw(0)
+        assert len(ahead) == ahead.drawn(1) == 8
+        seen = {i for batch in ahead.batches(0, 5, seed=0) for i in batch}
+        assert {4, 5, 6, 7} < seen <= set(range(8))
+        ahead.draw(1)
+    with plain.running(tmp_path, 3):
+        plain.draw(2)
+    assert len(ahead) == len(plain) == 12
+    assert all(torch.equal(ahead[i]["pattern"], plain[i]["pattern"]) for i in range(12))
+    assert [plain.number_of(i) for i in (0, 11)] == [0, 11]
 
 
 def test_batches_have_every_new_crystal(opened, tmp_path):
