@@ -10,8 +10,9 @@ from browser_helpers import wait_for_rest
 from dm_files import write_dm
 from test_readers import write
 
-from lacbed.app import frames
-from lacbed.app.frames import command, extract, parse_extraction, parse_frames
+from lacbed.app import frame_files
+from lacbed.app.frame_files import parse_frames
+from lacbed.app.frames import command, extract, parse_extraction
 from lacbed.app.request import parse_view
 from lacbed.errors import LacbedError
 
@@ -37,10 +38,14 @@ def broken(content):
     return content[:40] + b"\xff" * 8 + content[48:]
 
 
-def run(ending, content, budget=2**31, **asked):
+def run(ending, content, budget=2**31, vacuum=(), name_of_vacuum="", **asked):
+    """An extraction as the worker does it, with the ending and content of a vacuum scan if there is one."""
     sent = []
-    file = parse_frames([{"ending": ending, "size": len(content)}], content)
-    extract(VIEW, parse_extraction({"name": "mine", **asked}), file, lambda *message: sent.append(message), budget)
+    given = [(ending, content), *([vacuum] if vacuum else [])]
+    listed = [{"ending": e, "size": len(c)} for e, c in given]
+    files = parse_frames(listed, b"".join(c for _, c in given))
+    asked = parse_extraction({"name": "mine", "vacuum": name_of_vacuum, **asked})
+    extract(VIEW, asked, files, lambda *message: sent.append(message), budget)
     return sent
 
 
@@ -70,6 +75,32 @@ def test_what_is_no_series_is_refused_in_one_line(ending, content, words):
     assert "\n" not in str(caught.value)
     assert "lacbed-" not in str(caught.value)  # the folder of the copy
     assert "--" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("ending", "content", "words"),
+    [
+        (".npy", npy(EMPTY)[:-99], "^vacuum scan: cannot read empty: .* cut short"),
+        (".npy", npy(np.array([{}])), "^vacuum scan: cannot read empty: .* never loaded"),
+        (".npy", npy(np.zeros((64, 256, 256), np.uint8)), "^vacuum scan: frames of 256 x 256 pixels need"),
+        (".npy", npy(np.ones((64, 16, 16))), "vacuum scan have 16x16 pixels and those of the series 32x32"),
+        (".npy", npy(np.ones((49, 32, 32))), "the vacuum scan has 49 frames and the series 8x8 tilts"),
+        (".zip", b"PK", "^vacuum scan: the zip file is damaged"),
+        (".zip", zipped({"../a.zarr/zarr.json": b"{}"}), "^vacuum scan: .* lead out of it"),
+    ],
+)
+def test_what_is_no_vacuum_scan_is_refused_in_one_line(ending, content, words):
+    with pytest.raises(LacbedError, match=words) as caught:
+        run(".npy", npy(EMPTY), vacuum=(ending, content), name_of_vacuum="empty", scan=[8, 8], budget=2**26)
+    assert "\n" not in str(caught.value)
+    assert "lacbed-" not in str(caught.value)
+    assert "--" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "vacuum"), [("empty", ()), (None, (".npy", npy(EMPTY)))])
+def test_a_vacuum_scan_comes_with_its_name(name, vacuum):
+    with pytest.raises(LacbedError, match="choose it again"):
+        run(".npy", npy(EMPTY), vacuum=vacuum, name_of_vacuum=name)
 
 
 def series_in(ending, tmp_path):
@@ -143,7 +174,7 @@ def test_frames_that_are_too_large_are_refused_before_the_work():
 
 
 def test_a_zip_is_not_unpacked_beyond_bounds(monkeypatch):
-    monkeypatch.setattr(frames, "MOST_UNPACKED", 1000)
+    monkeypatch.setattr(frame_files, "MOST_UNPACKED", 1000)
     with pytest.raises(LacbedError, match="unpacks to more"):
         run(".zip", zipped({"a.zarr/c/0": bytes(1001)}))
 
@@ -180,7 +211,15 @@ def test_what_cannot_be_asked_is_one_line(asked, words):
 
 @pytest.mark.parametrize(
     ("listed", "payload"),
-    [(None, b""), ([], b""), ([{"ending": ".pkl", "size": 1}], b"x"), ([{"ending": ".npy", "size": 2}], b"x")],
+    [
+        (None, b""),
+        ([], b""),
+        ([{"ending": ".pkl", "size": 1}], b"x"),
+        ([{"ending": ".npy", "size": 2}], b"x"),
+        ([{"ending": ".npy", "size": 1}, {"ending": ".exe", "size": 1}], b"xx"),
+        ([{"ending": ".npy", "size": 1}, {"ending": ".npy", "size": 0}], b"x"),
+        ([{"ending": ".npy", "size": 1}] * 3, b"xxx"),
+    ],
 )
 def test_other_files_are_refused(listed, payload):
     with pytest.raises(LacbedError, match=r"series of frames|incomplete"):
@@ -189,10 +228,13 @@ def test_other_files_are_refused(listed, payload):
 
 def test_the_command_says_what_was_asked_for():
     spots = [[71.5, 40, 2, 0, 0], [52, 61, 0, 2, 0]]
-    asked = parse_extraction({"name": "my series.npy", "scan": [6, 8], "gain": 4, "spots": spots})
+    asked = parse_extraction(
+        {"name": "my series.npy", "scan": [6, 8], "gain": 4, "spots": spots, "vacuum": "no sample.npy"}
+    )
     said = command(VIEW, asked)
     assert said.startswith(
-        "lacbed experiment extract 'my series.npy' GaAs -V 200 --zone 1,1,0 --scan 6x8 --gain 4"
+        "lacbed experiment extract 'my series.npy' GaAs -V 200 --zone 1,1,0 --scan 6x8 --gain 4 "
+        "--vacuum 'no sample.npy' --spot"
     )
     assert said.endswith("--spot 71.5,40=2,0,0 --spot 52,61=0,2,0 -o my_series.nc")
 
@@ -227,3 +269,38 @@ def test_frames_become_a_stack_that_is_fitted(open_page, tmp_path):
     page.click("#cancel")
     wait_for_rest(page)
     assert page.locator("#fit-pairs figure").count() == 19
+
+
+@pytest.mark.browser
+def test_a_vacuum_scan_goes_with_the_frames(open_page, tmp_path):
+    frames, vacuum = gaas_frames(), gaas_frames(is_vacuum=True)
+    for name, content in {"mine": frames, "small": vacuum[..., :32], "vacuum": vacuum}.items():
+        np.save(tmp_path / f"{name}.npy", content)
+    (tmp_path / "empty.npy").write_bytes(b"")
+    (tmp_path / "notes.txt").write_bytes(b"x")
+    page = open_page("#crystal=GaAs&g=1&n=16&t=600&tmax=600")
+    page.click("#tab-fit")
+    wait_for_rest(page)
+    page.set_input_files("#measured", tmp_path / "mine.npy")
+    field = page.get_by_label("Vacuum scan (optional)")
+    held = "() => [...document.getElementById('frames-vacuum').files].map((file) => file.name).join()"
+    for name, words in [("empty.npy", "empty.npy is empty"), ("notes.txt", "notes.txt is no series of frames")]:
+        field.set_input_files(tmp_path / name)
+        assert page.inner_text("#error").startswith(words)
+        assert page.evaluate(held) == ""
+    assert page.is_hidden("#frames-vacuum-remove")
+    field.set_input_files(tmp_path / "small.npy")
+    assert page.is_hidden("#error")
+    page.click("#frames-begin")
+    page.locator("#error", has_text="vacuum scan have 64x32 pixels and those of the series 64x64").wait_for()
+    field.focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # Remove
+    assert page.evaluate(held) == ""
+    assert page.evaluate("() => document.activeElement.id") == "frames-vacuum"
+    field.set_input_files(tmp_path / "vacuum.npy")
+    page.fill("#frames-zone", "1 1 0")
+    page.click("#frames-begin")
+    page.wait_for_selector("#frames-result:not([hidden])")
+    assert "that of the vacuum scan 'vacuum.npy'" in page.inner_text("#frames-notes")
+    page.click("#cancel")

@@ -140,6 +140,22 @@ def test_bad_uploads(content, words):
     assert words in answer.json()["error"]
 
 
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ((900, 900), "choose a built-in crystal"),
+        ((1500,), "larger than 0.001 MB"),
+        ((700, 1100), "larger than 0.001 MB"),
+    ],
+)
+def test_a_vacuum_scan_may_be_as_large_as_the_series(sizes, words):
+    files = [{"ending": ".npy", "size": size} for size in sizes]
+    content = pack({"view": {}, "files": files}, b"x" * sum(sizes))
+    answer = ask("POST", "/api/bench/extract", headers=GUARD, content=content, limits=Limits(upload_bytes=1000))
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]
+
+
 def test_slow_requests_are_refused():
     async def trickle():
         for _ in range(100):

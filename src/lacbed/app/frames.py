@@ -5,41 +5,29 @@ from __future__ import annotations
 import re
 import shlex
 import tempfile
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lacbed.app.frame_files import stored
 from lacbed.app.limits import Header, Send, ticker
 from lacbed.app.request import View
-from lacbed.app.session import DAMAGE
 from lacbed.app.structure import crystal_of
-from lacbed.errors import FileFormatError, LacbedError, MemoryLimitError, SettingError
+from lacbed.errors import LacbedError, MemoryLimitError, SettingError
 from lacbed.io.checks import check_number, check_one_of, is_list, is_number, is_whole
 
 if TYPE_CHECKING:
     from lacbed.experiment.extract.look import Look
-    from lacbed.experiment.extract.pipeline import Orientation
+    from lacbed.experiment.extract.orient import Orientation
     from lacbed.experiment.extract.series import FrameSeries
     from lacbed.experiment.extract.settings import ExtractSettings
 
-FILES = (".npy", ".h5", ".hdf5", ".nxs", ".hspy", ".dm3", ".dm4", ".mib", ".mrc", ".blo", ".tif", ".tiff")
-"""Endings of single files that hold a series."""
-
-ENDINGS = (*FILES, ".zip")
-"""The same, and the zip of a .zarr folder."""
-
-_HDF5 = (".h5", ".hdf5", ".nxs", ".hspy")
-MOST_UNPACKED = 2**30
-"""Bytes that a zip file may unpack to."""
-
-_MEMBERS, _COPIES = 20_000, 8
-_SAMPLE = 200
-"""Frames that the first look holds at once."""
+_SAMPLE, _COPIES = 200, 8
+"""Frames that the first look holds at once, and in how many copies."""
 
 _WORDS = {
     "as --spot X,Y=H,K,L twice, or take the best with --accept": "under Spots, or tick “take the best indices”",
@@ -58,17 +46,19 @@ class Asked:
     Attributes:
         name: of its file.
         settings: of the extraction.
+        vacuum: name of the file of the vacuum scan; "" without one.
     """
 
     name: str
     settings: ExtractSettings
+    vacuum: str = ""
 
 
 def parse_extraction(data: Any) -> Asked:
     """An extraction from what the page sent.
 
     Args:
-        data: {"name", "scan", "order", "gain", "spots", "accept"}, all of which may be missing.
+        data: {"name", "scan", "order", "gain", "spots", "accept", "vacuum"}, all of which may be missing.
 
     Raises:
         SettingError: in plain words, naming what was expected.
@@ -93,7 +83,7 @@ def parse_extraction(data: Any) -> Asked:
         accept=data.get("accept") is True,
         name=_stem(data.get("name")),
     )
-    return Asked(str(data.get("name") or "frames")[:80], settings)
+    return Asked(str(data.get("name") or "frames")[:80], settings, str(data.get("vacuum") or "")[:80])
 
 
 def _is_spot(value: Any) -> bool:
@@ -104,24 +94,10 @@ def _stem(name: Any) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", str(name or "").partition(".")[0]).strip("_")[:60]
 
 
-def parse_frames(listed: Any, payload: bytes) -> tuple[str, bytes]:
-    """Ending and content of the file of a series.
-
-    Raises:
-        SettingError: if it is none that the page takes.
-    """
-    one = listed[0] if is_list(listed, lambda v: isinstance(v, Mapping), 1) else {}
-    if one.get("ending") not in ENDINGS:
-        raise SettingError(
-            f"a series of frames is one file, one of {', '.join(FILES)}, or a zip of a .zarr folder"
-        )
-    if one.get("size") != len(payload) or not payload:
-        raise SettingError("the frames arrived incomplete, or the file is empty; drop it again")
-    return one["ending"], payload
-
-
-def extract(view: View, asked: Asked, file: tuple[str, bytes], send: Send, budget: int) -> None:
+def extract(view: View, asked: Asked, files: Sequence[tuple[str, bytes]], send: Send, budget: int) -> None:
     """Extract a stack from the frames of a file along the zone axis and at the voltage of a view.
+
+    A second file is the vacuum scan.
 
     Sends kind "looked" with the mean frame as payload: float32 (row, column), square, the last row first; then
     "extracted" with indices, geometry and the stack as the content of a .nc file; then the report of
@@ -130,11 +106,16 @@ def extract(view: View, asked: Asked, file: tuple[str, bytes], send: Send, budge
     Raises:
         LacbedError: as `lacbed.open_frames` and `lacbed.extract` do, in words that name what the page has.
     """
+    if (len(files) > 1) != bool(asked.vacuum):
+        raise SettingError("the vacuum scan arrived without its name, or not at all; choose it again")
+    names = {"frames": asked.name, "vacuum": asked.vacuum}
     try:
         with tempfile.TemporaryDirectory(prefix="lacbed-") as folder:
-            _extract(view, asked, file, Path(folder), send, budget)
+            _extract(view, asked, files, Path(folder), send, budget)
     except LacbedError as error:
-        text = re.sub(r"'[^' ]*/lacbed-[^' ]*'", lambda _: asked.name, str(error))
+        text = re.sub(
+            r"'[^' ]*/lacbed-[^'/ ]*(?:/(\w+))?[^' ]*'", lambda m: names.get(m[1], asked.name), str(error)
+        )
         raise SettingError(_on_page(text)) from None
 
 
@@ -144,14 +125,16 @@ def _on_page(text: str) -> str:
     return text
 
 
-def _extract(view: View, asked: Asked, file: tuple[str, bytes], folder: Path, send: Send, budget: int) -> None:
+def _extract(
+    view: View, asked: Asked, files: Sequence[tuple[str, bytes]], folder: Path, send: Send, budget: int
+) -> None:
     from lacbed.experiment.extract import pipeline
-    from lacbed.experiment.extract.frames import open_frames
 
     send({"kind": "progress", "phase": "reading the frames", "fraction": None}, b"")
     crystal, energy, wanted = crystal_of(view), view.voltage * 1e3, asked.settings
-    series = replace(open_frames(_stored(*file, folder), wanted.scan), source=asked.name)
-    _check_memory(series, budget)
+    series = _opened(stored(*files[0], folder, "frames"), asked.name, wanted, budget)
+    for file in files[1:]:
+        wanted = replace(wanted, vacuum=_opened_vacuum(file, folder, asked, budget))
     phase = cache(partial(ticker, send))
     extraction = pipeline.extract(
         series,
@@ -184,73 +167,21 @@ def _extract(view: View, asked: Asked, file: tuple[str, bytes], folder: Path, se
     send({"kind": "report", "of": "extract"}, _report(extraction, folder / "report"))
 
 
-def _stored(ending: str, content: bytes, folder: Path) -> Path:
-    """The file under a name of our own; of a zip the folder that is in it."""
-    path = folder / f"frames{ending}"
-    path.write_bytes(content)
-    if ending in _HDF5:
-        _refuse_other_files(path)
-    if ending != ".zip":
-        return path
+def _opened(path: Path, name: str, wanted: ExtractSettings, budget: int) -> FrameSeries:
+    """A series under the name that the page has for it, if it is not too large."""
+    from lacbed.experiment.extract.frames import open_frames
+
+    series = replace(open_frames(path, wanted.scan), source=name)
+    _check_memory(series, budget)
+    return series
+
+
+def _opened_vacuum(file: tuple[str, bytes], folder: Path, asked: Asked, budget: int) -> FrameSeries:
+    """The same of the vacuum scan, of which a message says that it is meant."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return _unpacked(archive, folder / "frames.zarr")
-    except LacbedError:
-        raise
-    except DAMAGE:
-        raise FileFormatError("the zip file is damaged; expected that of a .zarr folder") from None
-
-
-def _refuse_other_files(path: Path) -> None:
-    """Refuse an HDF5 file with arrays that lie in other ones: here those would be files of this machine."""
-    try:
-        import h5py  # type: ignore[import-not-found,import-untyped,unused-ignore]
-    except ImportError:
-        return  # reading the frames says so
-
-    def look(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
-            raise FileFormatError(f"{name} lies in other files; save it as one file")
-
-    try:
-        with h5py.File(path, "r") as file:
-            file.visititems(look)
-    except LacbedError:
-        raise
-    except Exception:  # h5py raises anything at all on damage
-        return  # reading the frames says what is damaged
-
-
-def _unpacked(archive: zipfile.ZipFile, to: Path) -> Path:
-    """Unpack a zipped Zarr store, whose folder may lie in the file or be the file."""
-    infos = [i for i in archive.infolist() if not i.is_dir() and not _of_macos(PurePosixPath(i.filename))]
-    if len(infos) > _MEMBERS or sum(info.file_size for info in infos) > MOST_UNPACKED:
-        raise MemoryLimitError(
-            f"the zip file unpacks to more than {MOST_UNPACKED / 2**30:g} GiB or {_MEMBERS} files; "
-            "use lacbed experiment extract"
-        )
-    names = [PurePosixPath(info.filename) for info in infos]
-    if any(name.is_absolute() or ".." in name.parts or "\\" in str(name) for name in names):
-        raise FileFormatError("the zip file holds names that lead out of it")
-    tops = {name.parts[0] for name in names if len(name.parts) > 1}
-    inside = 1 if len(tops) == 1 and all(len(name.parts) > 1 for name in names) and _is_folder(*tops) else 0
-    for info, name in zip(infos, names, strict=True):
-        path = to.joinpath(*name.parts[inside:])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with archive.open(info) as member:
-            content = member.read(info.file_size + 1)
-        if len(content) != info.file_size:
-            raise FileFormatError("the zip file is damaged: a part of it is not as large as it says")
-        path.write_bytes(content)
-    return to
-
-
-def _of_macos(name: PurePosixPath) -> bool:
-    return name.parts[:1] == ("__MACOSX",) or name.name == ".DS_Store"
-
-
-def _is_folder(name: str) -> bool:
-    return name.lower().endswith(".zarr")
+        return _opened(stored(*file, folder, "vacuum"), asked.vacuum, asked.settings, budget)
+    except LacbedError as error:
+        raise SettingError(f"vacuum scan: {error}") from None
 
 
 def _check_memory(series: FrameSeries, budget: int) -> None:
@@ -324,7 +255,7 @@ def _report(extraction: Any, folder: Path) -> bytes:
 
 
 def command(view: View, asked: Asked) -> str:
-    """The shell command of an extraction of the file that was dropped."""
+    """The shell command of an extraction of the files that were given."""
     from lacbed.app.request import file_stem
 
     wanted, join = asked.settings, ",".join
@@ -334,6 +265,7 @@ def command(view: View, asked: Asked) -> str:
     words += ["--scan", "{}x{}".format(*wanted.scan)] if wanted.scan else []
     words += ["--order", wanted.order] if wanted.order != "auto" else []
     words += ["--gain", f"{wanted.gain:.10g}"] if wanted.gain else []
+    words += ["--vacuum", asked.vacuum] if asked.vacuum else []
     for (x, y), hkl in wanted.spots:
         words += ["--spot", f"{x:g},{y:g}={join(str(v) for v in hkl)}"]
     words += ["--accept"] if wanted.accept else []

@@ -52,13 +52,13 @@ async def read_json(request: Request, limits: Limits) -> dict[str, Any]:
     return data
 
 
-async def read_one(request: Request, limits: Limits) -> tuple[dict[str, Any], bytes]:
-    """The one message in the body of a request.
+async def read_one(request: Request, limits: Limits, most: int | None = None) -> tuple[dict[str, Any], bytes]:
+    """The one message in the body of a request, of at most so many bytes; default what an experiment may have.
 
     Raises:
         SettingError: if it is none.
     """
-    body = await read_body(request, limits, limits.upload_bytes)
+    body = await read_body(request, limits, most or limits.upload_bytes)
     try:
         ((header, payload),) = unpack(body)
     except (ValueError, RecursionError, struct.error, FileFormatError):

@@ -31,7 +31,7 @@ class Limits:
 
     Attributes:
         body_bytes: largest request.
-        upload_bytes: largest experiment.
+        upload_bytes: largest experiment, or file of frames.
         body_seconds: longest time that a request may take to arrive.
         idle_seconds: longest time without a byte while a request arrives.
         job_seconds: longest computation.

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from lacbed.app.files import Result, Results, parse_files
-from lacbed.app.frames import parse_frames
+from lacbed.app.frame_files import parse_frames
 from lacbed.app.incoming import read_json, read_one
 from lacbed.app.limits import Header, Limits, pack
 from lacbed.app.pool import BusyError, Pool, converse
@@ -129,8 +129,8 @@ def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starl
         task = request.path_params["task"]
         if task not in BENCH:
             raise SettingError(f"there is no task {task!r:.20}")
-        header, payload = await read_one(request, limits)
-        (parse_frames if task == "extract" else parse_files)(header.get("files"), payload)
+        header, payload = await read_one(request, limits, limits.upload_bytes * (2 if task == "extract" else 1))
+        _check_files(task, header.get("files"), payload, limits)
         view = parse_view(header.get("view"))
         more: Header = {"files": header["files"]}
         if task == "refine":
@@ -156,6 +156,14 @@ def create_app(limits: Limits | None = None, names: Iterable[str] = ()) -> Starl
     handlers: Any = {LacbedError: _refuse, TimeoutError: _too_long, ClientDisconnect: _refuse}
     guard = Middleware(Guard, names=tuple(names))
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers, middleware=[guard])
+
+
+def _check_files(task: str, listed: Any, payload: bytes, limits: Limits) -> None:
+    """Refuse what is no experiment, or for an extraction no series of frames, with a vacuum scan or without."""
+    if task == "extract":
+        parse_frames(listed, payload, limits.upload_bytes)
+    else:
+        parse_files(listed, payload)
 
 
 async def _stream(

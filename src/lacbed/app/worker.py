@@ -100,10 +100,10 @@ def answer(request: Header, payload: bytes, send: Send) -> None:
         facts, image = describe(view)
         send({"kind": "facts", **facts}, image.tobytes())
     elif task == "extract":
-        from lacbed.app import frames
+        from lacbed.app import frame_files, frames
 
-        asked, file = frames.parse_extraction(request["extract"]), frames.parse_frames(request["files"], payload)
-        frames.extract(view, asked, file, send, request["budget"])
+        series = frame_files.parse_frames(request["files"], payload)
+        frames.extract(view, frames.parse_extraction(request["extract"]), series, send, request["budget"])
     elif task in ("fit", "refine", "solve"):
         from lacbed.app import bench
 

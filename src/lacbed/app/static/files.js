@@ -3,7 +3,7 @@
 import { setCrystal } from "./act.js";
 import { isMeasured, saveFit } from "./fit.js";
 import { shownDiscs } from "./facts.js";
-import { bringFrames, framesAmong } from "./frames.js";
+import { bringFrames, bringVacuum, framesAmong } from "./frames.js";
 import { complain, compute, describe, stop } from "./jobs.js";
 import { halfWidth, labelOf, stem } from "./names.js";
 import { profileTable } from "./profile.js";
@@ -270,11 +270,13 @@ export function wireDrop(ready) {
     event.preventDefault();
     inside = 0;
     light(false);
+    if (event.target.closest?.("#frames-vacuum-field")) return bringVacuum([...event.dataTransfer.files]);
     busy(1);
     Promise.all([dropped(event.dataTransfer), ready])
       .then(([files, isReady]) => isReady && bring(files))
       .catch(() => complain("The dropped files cannot be read."))
       .finally(() => busy(-1));
+    return undefined;
   });
 }
 

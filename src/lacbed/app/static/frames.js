@@ -32,14 +32,39 @@ async function isOurs(file) {
 
 const megabytes = (size) => `${plain(size / 1e6)} MB`;
 
+/** What is wrong with a file of frames before it is read; nothing if it can be sent. */
+function wrongWith(file, expected) {
+  const tooLarge = file.size > own.most && `${file.name} is ${megabytes(file.size)}; this page takes up to ${megabytes(own.most)}. ` +
+    "Bin the frames, or run lacbed experiment extract in a terminal and drop the stack that it writes.";
+  return (!file.size && `${file.name} is empty; expected ${expected}.`) || tooLarge;
+}
+
+/** Take the files chosen as the vacuum scan, of which there is one or none; what cannot be one is said, and the one before stays. */
+export function bringVacuum(files) {
+  const [file] = files;
+  if (!file) return;
+  const tooMany = files.length > 1 && `${files.length} files were given as the vacuum scan; expected one that holds the whole scan.`;
+  const isOther = !ENDING.test(file.name) && !TIFF.test(file.name) && `${file.name} is no series of frames; expected the vacuum scan in one of the formats of the series.`;
+  const wrong = tooMany || isOther || wrongWith(file, "the frames of a vacuum scan");
+  own.complain(wrong || "");
+  if (!wrong) shown.frames.vacuum = file;
+  showVacuum();
+}
+
+/** Have the field hold the vacuum scan that is taken. */
+function showVacuum() {
+  const { vacuum } = shown.frames;
+  const held = new DataTransfer();
+  if (vacuum) held.items.add(vacuum);
+  $("frames-vacuum").files = held.files;
+  $("frames-vacuum-remove").hidden = !vacuum;
+}
+
 /** Take a series that was dropped, if there is one and it is not too large; nothing is sent yet. */
 export function bringFrames(files) {
   const [file] = files;
   const tooMany = files.length > 1 && `${files.length} files of frames were dropped; drop one that holds the whole series.`;
-  const tooLarge = file.size > own.most && `${file.name} is ${megabytes(file.size)}; this page takes up to ${megabytes(own.most)}. ` +
-    "Bin the frames, or run lacbed experiment extract in a terminal and drop the stack that it writes.";
-  const empty = !file.size && `${file.name} is empty; expected a series of frames.`;
-  const wrong = tooMany || empty || tooLarge;
+  const wrong = tooMany || wrongWith(file, "a series of frames");
   if (wrong) {
     own.complain(wrong);
     return false;
@@ -51,6 +76,7 @@ export function bringFrames(files) {
   for (const id of ["scan", "gain", "spots"]) $(`frames-${id}`).value = "";
   $("frames-order").value = "auto";
   $("frames-accept").checked = false;
+  showVacuum();
   return true;
 }
 
@@ -74,7 +100,11 @@ function askedFor() {
     return null;
   }
   Object.assign(state, { voltage, zone_axis: reduced(zone), hkl: [0, 0, 0] });
-  return { name: shown.frames.file.name, scan, order: $("frames-order").value, gain, spots, accept: $("frames-accept").checked };
+  const { file, vacuum } = shown.frames;
+  return {
+    name: file.name, scan, order: $("frames-order").value, gain, spots, accept: $("frames-accept").checked,
+    vacuum: vacuum?.name ?? null, files: vacuum ? [file, vacuum] : [file],
+  };
 }
 
 /** Take a message of an extraction; the stack becomes the measured patterns. */
@@ -149,6 +179,12 @@ export function wireFrames({ save, begin, complain, most }) {
     event.preventDefault();
     const asked = askedFor();
     if (asked) own.begin(asked);
+  });
+  $("frames-vacuum").addEventListener("change", () => bringVacuum([...$("frames-vacuum").files]));
+  $("frames-vacuum-remove").addEventListener("click", () => {
+    shown.frames.vacuum = null;
+    showVacuum();
+    $("frames-vacuum").focus();
   });
   $("frames-mean").addEventListener("click", (event) => {
     const { frames } = shown;

@@ -129,7 +129,10 @@ function have() {
 /** Send the request for what is looked at. */
 async function ask({ of, view, task: bench, asked, controller: { signal } }) {
   if (bench === "solve") return post("/api/bench/solve", packMessage({ view: of, solve: asked }, shown.files), signal);
-  if (bench === "extract") return post("/api/bench/extract", packMessage({ view: of, extract: asked }, [shown.frames.file]), signal);
+  if (bench === "extract") {
+    const { files, ...extract } = asked;
+    return post("/api/bench/extract", packMessage({ view: of, extract }, files), signal);
+  }
   if (bench === "refine") return post("/api/bench/refine", packMessage({ view: of, around: shown.fit.thickness }, shown.files), signal);
   if (view === "fit") return post("/api/bench/fit", packMessage({ view: of }, shown.files), signal);
   const task = view === "discs" ? "montage" : view === "tilt" ? "tilt" : exact() ? "series" : "simulate";
