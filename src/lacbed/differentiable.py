@@ -9,8 +9,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -157,7 +159,7 @@ def intensities(model: PreparedModel, state: ModelState) -> Tensor:
         values = full.index_copy(2, torch.as_tensor(np.flatnonzero(setup.inside)), values)
     images = values.reshape(*values.shape[:2], n, n)
     spread = point_spread(state, 1)
-    sharp = not spread.requires_grad and not bool(spread[:2].any())
+    sharp = not spread.requires_grad and not bool(spread[[0, 1, 3]].any())
     return images if sharp else spread_light(images, spread)
 
 
@@ -176,22 +178,63 @@ def blur(images: Tensor, sigma: Tensor) -> Tensor:
 
 
 def point_spread(state: ModelState, binning: int) -> Tensor:
-    """Numbers of the point spread in pixels of `binning` full ones: σ, share of the tail, σ of the tail: (3,)."""
+    """σ, share of the tail and σ of the tail in pixels of `binning` full ones, cone of directions: (4,)."""
     core, wide = (binned_sigma(sigma, binning) for sigma in (state.blur, state.tail_width))
-    return torch.stack([core, state.tail, wide])
+    return torch.stack([core, state.tail, wide, state.convergence])
 
 
 def spread_light(images: Tensor, spread: Tensor) -> Tensor:
-    """Convolution with the point spread, a Gaussian and the tail, differentiable in both: (..., n, n).
+    """Convolution with the point spread, a Gaussian and the tail, differentiable in both, and mean over the cone.
 
     Args:
         images: (..., n, n).
-        spread: of `point_spread`: (3,).
+        spread: of `point_spread`: (4,).
     """
+    images = over_cone(images, float(spread[3].detach()))
     core = blur(images, spread[0])
     if not spread.requires_grad and float(spread[1]) == 0.0:
         return core
     return (1.0 - spread[1]) * core + spread[1] * blur(images, spread[2])
+
+
+def over_cone(images: Tensor, radius: float) -> Tensor:
+    """Means over the directions of a cone around each pixel: (..., n, n).
+
+    A convergent beam has the directions of a disc. Where frames of a tilt series are summed over whole discs, each
+    tilt stands for all of them. At the edge, directions that are not there do not count.
+
+    Args:
+        images: (..., n, n).
+        radius: of the cone in half-widths of the images.
+    """
+    n = images.shape[-1]
+    pixels = radius * n / 2.0
+    if pixels < _SHARP:
+        return images
+    transform, share = _cone(n, pixels)
+    size = 2 * (transform.shape[-1] - 1)
+    spectrum = torch.fft.rfft2(images, s=(size, size)) * transform.to(images.dtype)
+    means: Tensor = torch.fft.irfft2(spectrum, s=(size, size))[..., :n, :n] / share.to(images.dtype)
+    return means
+
+
+_SHARP = 0.05  # pixels of a cone that makes no difference
+_FINE = 15  # parts of a pixel along each side
+
+
+@lru_cache(maxsize=8)
+def _cone(n: int, radius: float) -> tuple[Tensor, Tensor]:
+    """Fourier transform of a disc with radius in pixels, and what of it lies within an image of n x n."""
+    reach = math.ceil(radius + 0.5)
+    size = n + reach + (n + reach) % 2
+    place = (torch.arange((2 * reach + 1) * _FINE, dtype=torch.float64) + 0.5) / _FINE - reach - 0.5
+    within = (place[:, None] ** 2 + place**2 <= radius**2).double()
+    disc = torch.nn.functional.avg_pool2d(within[None], _FINE)[0]
+    kernel = torch.zeros(size, size, dtype=torch.float64)
+    kernel[: 2 * reach + 1, : 2 * reach + 1] = disc / disc.sum()
+    transform = torch.fft.rfft2(kernel.roll((-reach, -reach), (0, 1))).real
+    ones = torch.fft.rfft2(torch.ones(n, n, dtype=torch.float64), s=(size, size)) * transform
+    return transform, torch.fft.irfft2(ones, s=(size, size))[:n, :n]
 
 
 def binned_sigma(sigma: Tensor, binning: int) -> Tensor:

@@ -13,6 +13,7 @@ from frame_series import Series, make_vacuum
 
 import lacbed
 from lacbed.cli import main
+from lacbed.errors import SettingError
 from lacbed.experiment.extract.pipeline import kept_images
 
 
@@ -39,6 +40,15 @@ def test_the_geometry_follows_from_the_images(series: Series, found: lacbed.Extr
     assert abs(grid.shear) < 0.15
     assert 0 < grid.uncertainty[0] < 0.005 * SCOPE.half_width
     assert abs(grid.half_width - SCOPE.half_width) < 3 * grid.uncertainty[0]
+
+
+def test_the_cone_of_directions_of_a_tilt_is_the_disc_without_the_point_spread(
+    series: Series, found: lacbed.Extraction
+) -> None:
+    scale = np.sqrt(abs(np.linalg.det(series.matrix)))  # pixels per 1/Å
+    assert found.experiment.convergence == pytest.approx(SCOPE.radius / scale, rel=0.08)
+    with pytest.raises(SettingError, match="convergence in the metadata of an experiment must be a number of 1/Å"):
+        found.experiment.annotated(convergence=-1.0)
 
 
 def test_every_pixel_has_variance_mask_and_background(found: lacbed.Extraction, tmp_path: Path) -> None:

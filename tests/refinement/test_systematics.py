@@ -9,6 +9,7 @@ from gradient_cases import small_plan
 
 import lacbed
 from lacbed import Crystal, TiltGrid
+from lacbed.differentiable import over_cone
 from lacbed.errors import SettingError
 from lacbed.geometry.frame import make_frame
 from lacbed.refinement.joint import Joint
@@ -16,7 +17,7 @@ from lacbed.refinement.model import BlochModel, images
 from lacbed.refinement.objective import explain, make_target
 from lacbed.refinement.options import RefinementOptions
 from lacbed.refinement.parameters import build_parameters
-from lacbed.refinement.problem import Measured
+from lacbed.refinement.problem import Measured, Problem
 from lacbed.refinement.stages import stiffened
 from lacbed.refinement.structure import coefficients, make_structure
 from lacbed.refinement.uncertainties import correlated_pixels, covariance, evidence, leave_one_out, unit_variance
@@ -59,6 +60,40 @@ def test_the_public_model_has_the_same_terms():
     torch.testing.assert_close(lacbed.intensities(model, full), 0.8 * core + 0.2 * wide, rtol=0, atol=1e-12)
     stronger = lacbed.intensities(model, state.changed(electronic=number(0.5)))
     assert float((stronger - lacbed.intensities(model, state)).mean()) < -1e-3  # 000 loses
+
+
+@pytest.mark.parametrize("radius", [0.93, 2.37])
+def test_a_pixel_is_the_mean_over_the_directions_of_a_cone(radius):
+    """Against sums over fine points, and the directions beyond the edge left out."""
+    n, parts = 9, 15
+    image = torch.rand(2, n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = over_cone(image, radius * 2 / n)
+    step = (np.arange(parts) + 0.5) / parts - 0.5
+    for row, column in ((4, 4), (0, 3), (8, 8)):
+        total, weight = 0.0, 0.0
+        for i in range(n):
+            for j in range(n):
+                y, x = np.meshgrid(i - row + step, j - column + step, indexing="ij")
+                share = float((np.hypot(y, x) <= radius).mean())
+                total, weight = total + share * float(image[0, i, j]), weight + share
+        assert float(found[0, row, column]) == pytest.approx(total / weight, rel=1e-9)
+    flat = torch.full((1, n, n), 0.3, dtype=torch.float64)
+    torch.testing.assert_close(over_cone(flat, radius * 2 / n), flat, rtol=0, atol=1e-12)
+    assert over_cone(image, 0.0) is image
+
+
+def test_a_cone_is_known_and_takes_the_border_with_it():
+    crystal = Crystal.named("Si")
+    stack = replace(data(), convergence=0.03)  # a tenth of the half-width
+    problem = Problem(crystal, stack, RefinementOptions(border=1.0))
+    assert float(problem.base.convergence) == pytest.approx(0.1)
+    assert not np.isfinite(problem.measured.images[:, :2]).any()
+    assert np.isfinite(problem.measured.images[:, 3:-3, 3:-3]).all()
+    plan, state = small_plan(crystal, (1, 1, 0), None, "lattice", pixels=5)
+    wide = state.changed(convergence=number(0.5), blur=number(0.0))
+    sharp = state.changed(blur=number(0.0))
+    torch.testing.assert_close(images(plan, wide), over_cone(images(plan, sharp), 0.5), rtol=0, atol=1e-9)
+    torch.testing.assert_close(BlochModel(plan).read(wide)[0], images(plan, wide), rtol=0, atol=1e-12)
 
 
 def test_electrons_absorb_at_low_g_alone():

@@ -52,6 +52,7 @@ class Measured:
         half_width: of the images in 1/Å.
         center: of the images in 1/Å.
         variance: of the images, or None if it is not known: (g, ky, kx).
+        convergence: radius of the cone of incident directions of a pixel in 1/Å.
     """
 
     images: FloatArray
@@ -61,6 +62,7 @@ class Measured:
     half_width: float
     center: tuple[float, float] = (0.0, 0.0)
     variance: FloatArray | None = None
+    convergence: float = 0.0
 
     @property
     def pixels(self) -> int:
@@ -74,7 +76,7 @@ class Measured:
         return replace(self, images=binned_images(self.images, factor), variance=noise)
 
     def without_border(self, percent: float) -> Measured:
-        """Masked along every side: there, light from beyond the edge is missing in the model's blur."""
+        """Masked along every side: there, light from beyond the edge is missing in the model's blur and cone."""
         width = int(percent / 100.0 * self.pixels)
         if not width:
             return self
@@ -94,6 +96,7 @@ def measured_of(experiment: Experiment, crystal: Crystal) -> Measured:
         experiment.half_width,
         experiment.center,
         experiment.variance,
+        experiment.convergence,
     )
 
 
@@ -168,7 +171,8 @@ class Problem:
     """
 
     def __init__(self, crystal: Crystal, measured: Measured, options: RefinementOptions) -> None:
-        measured = measured.without_border(options.border)
+        cone = measured.convergence / measured.half_width
+        measured = measured.without_border(max(options.border, 50.0 * cone))
         self.crystal, self.measured, self.options = crystal, measured, options
         self.small, self.names = measured.binned(), free_names(options)
         self.base = crystal_state(
@@ -180,6 +184,7 @@ class Problem:
             thickness=float(np.median(options.thicknesses)),
             spread=FIRST_SPREAD if "spread" in self.names else 0.0,
             tail=FIRST_TAIL if "tail" in self.names else 0.0,
+            convergence=cone,
         )
         self.beams = default_beams(crystal, measured.frame) if options.beams == "auto" else options.beams
         parameters = build_parameters(crystal, self.base, self.names, options.absorption, options)

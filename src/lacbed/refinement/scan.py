@@ -10,7 +10,7 @@ import torch
 
 from lacbed.converge import climb
 from lacbed.crystals.cell import FloatArray
-from lacbed.differentiable import binned_sigma, blur
+from lacbed.differentiable import binned_sigma, blur, over_cone
 from lacbed.refinement.joint import Joint
 from lacbed.refinement.minimise import Minimiser, Part, least_squares_fit
 from lacbed.refinement.model import BlochModel, Model, images
@@ -163,10 +163,16 @@ def scan(
     blurs: Sequence[float],
     tick: Callable[[float], None],
 ) -> FloatArray:
-    """Mean Z: (thickness, state, blur)."""
+    """Mean Z: (thickness, state, blur); the cone of directions is that of the first state."""
     sigmas = [binned_sigma(torch.tensor(b).double(), model.binning) for b in blurs]
     series = model.series(states, thicknesses, tick)
-    return np.array([[[mean_z(blur(sharp, s), target) for s in sigmas] for sharp in found] for found in series])
+    cone = float(states[0].convergence)
+    return np.array(
+        [
+            [[mean_z(blur(sharp, s), target) for s in sigmas] for sharp in (over_cone(f, cone) for f in found)]
+            for found in series
+        ]
+    )
 
 
 def local_minima(scores: FloatArray) -> list[int]:

@@ -153,6 +153,7 @@ def finish(
     hkl = orientation.indexing.of(lattice.sites[rows] - orientation.origin)
     noise = stack.noise
     notes = [*look.notes, *orientation.notes, *([noise.note] if noise.note else [])]
+    scale = abs(float(np.linalg.det(np.linalg.solve(lattice.basis, orientation.indexing.vectors)))) ** 0.5
     return to_experiment(
         stack,
         orientation.grid,
@@ -165,6 +166,7 @@ def finish(
         name=settings.name,
         source=series.source,
         notes=notes,
+        convergence=scale * min(look.aperture.cone, look.aperture.radius),
         facts=facts_of(series, look, stack, orientation, settings),
     )
 
@@ -208,7 +210,7 @@ def facts_of(
         "basis_hkl": o.indexing.hkl.tolist(),
         "camera_matrix": camera_matrix.tolist(),
         "direct_beam": (look.middle + o.origin @ look.lattice.basis).tolist(),
-        "aperture": {"radius": look.aperture.radius, "disc": look.aperture.disc, "share": look.aperture.share},
+        "aperture": {name: getattr(look.aperture, name) for name in ("radius", "disc", "cone", "share")},
         "gain": stack.noise.gain,
         "gain_uncertainty": stack.noise.error,
         "noise_floor": stack.noise.floor,
