@@ -5,7 +5,7 @@
 # make freeze  write the newest versions that install together into constraints.txt (then: make test)
 # make docs    build the documentation into build/site; warnings are errors
 # make reproduce CATALOG=cubic.parquet   data sets, training and the tables of learned simulators, from nothing (hours)
-# make weights CATALOG=cubic.parquet   train the poster's networks and put their weights into the package (hours)
+# make weights CATALOG=cubic.parquet   train the networks and put their weights into the package (hours)
 # make bench   print the benchmark tables that need no other program
 VENV ?= .venv
 PYTHON ?= python3
@@ -100,16 +100,17 @@ reproduce: $(READY)
 	$(BIN)/lacbed train unet --data $(R)/seed.zarr -o $(R)/small-unet --set model.width=16 $(SMALL) $(TRAIN)
 	for model in vae fno unet; do $(BIN)/lacbed evaluate $(R)/small-$$model $(R)/seed.zarr -o $(R)/small-$$model-compound || exit; done
 
-# Both together must stay below 6 MB; then measure them: lacbed evaluate vae-symmetric seed.zarr -o report.
+# The two of the poster together must stay below 6 MB; then measure them: lacbed evaluate vae-symmetric seed.zarr -o report.
 WEIGHTS := src/lacbed/learn/weights
 weights: $(READY)
 	mkdir -p $(R)
 	test -f $(CATALOG) || $(BIN)/lacbed catalog generate --count 15000 --seed 1 -o $(CATALOG)
 	$(BIN)/lacbed dataset build $(CATALOG) -o $(R)/seed.zarr --preset seed --count $(SEED_COUNT) --max-atoms $(ATOMS) --seed 1
-	for model in vae-seed vae-symmetric; do \
+	for model in coefficients vae-seed vae-symmetric; do \
 	  resume=; test ! -f $(R)/$$model/checkpoint.safetensors || resume=--resume; \
-	  test -d $(R)/$$model/model || $(BIN)/lacbed train $$model --data $(R)/seed.zarr -o $(R)/$$model $(TRAIN) $$resume || exit; \
-	  $(BIN)/lacbed evaluate $(R)/$$model $(R)/seed.zarr -o $(R)/$$model-row || exit; \
+	  stream=; test $$model != coefficients || stream="--stream $(CATALOG)"; \
+	  test -d $(R)/$$model/model || $(BIN)/lacbed train $$model --data $(R)/seed.zarr $$stream -o $(R)/$$model $(TRAIN) $$resume || exit; \
+	  $(BIN)/lacbed evaluate $(R)/$$model $(R)/seed.zarr -o $(R)/$$model-report || exit; \
 	  $(BIN)/python -c "from pathlib import Path; from lacbed.learn.packing import pack; print(pack('$(R)/$$model', Path('$(WEIGHTS)/$$model')))" || exit; \
 	done
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from extract_series import SCOPE, sites_of
+from extract_series import GAAS, SCOPE, sites_of
 from frame_series import Series, make_vacuum
 
 import lacbed
@@ -49,6 +49,24 @@ def test_the_cone_of_directions_of_a_tilt_is_the_disc_without_the_point_spread(
     assert found.experiment.convergence == pytest.approx(SCOPE.radius / scale, rel=0.08)
     with pytest.raises(SettingError, match="convergence in the metadata of an experiment must be a number of 1/Å"):
         found.experiment.annotated(convergence=-1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Dask leaves sockets behind when its workers end
+def test_the_workers_of_a_cluster_find_the_same(series: Series, found: lacbed.Extraction) -> None:
+    distributed = pytest.importorskip("distributed")
+    settings = lacbed.ExtractSettings(scan=series.scan, gain=SCOPE.gain)
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        frames = lacbed.open_frames(series.frames)
+        again = lacbed.extract(frames, GAAS, (1, 1, 0), 200e3, settings)
+        done = client.run(lambda dask_worker: len(dask_worker.state.tasks) + dask_worker.state.executed_count)
+    assert sum(done.values()) > 0
+    assert np.array_equal(again.stack.images, found.stack.images, equal_nan=True)
+    assert again.experiment.hkl == found.experiment.hkl
+    assert again.experiment.half_width == found.experiment.half_width
 
 
 def test_every_pixel_has_variance_mask_and_background(found: lacbed.Extraction, tmp_path: Path) -> None:

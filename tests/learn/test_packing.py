@@ -34,7 +34,7 @@ def test_too_large_a_change_is_refused(trained, tmp_path, monkeypatch):
 
 def test_short_names():
     assert find_model("vae") == find_model("vae-symmetric") == surrogate.WEIGHTS / "vae-symmetric"
-    with pytest.raises(FileFormatError, match="the packaged models are default, fast, vae-s"):
+    with pytest.raises(FileFormatError, match="the packaged models are coefficients, default, fast, vae-s"):
         find_model("vae-unknown")
 
 
@@ -66,3 +66,18 @@ def test_a_packaged_network_knows_crystals_like_its_data_and_warns_of_others(nam
         assert float(scores["Z"].max()) < 0.15
         assert name == "vae-seed" or float(scores["relative_l2"].max()) < 0.4  # its loss leaves brightness open
     assert any("outside its training range" in warning for warning in strange.attrs["warnings"])
+
+
+def test_the_packaged_network_without_a_solver_is_near_what_is_computed():
+    names = ("InSb", "GaAs", "BaTiO3", "FeSi")
+    crystals = [lacbed.Crystal.named(name) for name in (*names, "Bi4Ge3O12")]
+    *predicted, strange = Surrogate.load("coefficients").predict(crystals, (600.0,))
+    for crystal, pattern in zip(crystals, predicted, strict=False):
+        grid = lacbed.TiltGrid(128, extent=4.0)
+        exact = lacbed.simulate(crystal, thicknesses=(600.0,), grid=grid, absorption="thomas", tolerance=1e-2)
+        scores = lacbed.compare_patterns(pattern, exact)
+        assert float(scores["Z"].max()) < 0.03
+        assert float(scores["relative_l2"].max()) < 0.15
+    assert any("outside its training range" in warning for warning in strange.attrs["warnings"])
+    with pytest.raises(SettingError, match="600"):
+        Surrogate.load("coefficients").predict(crystals[0], (900.0,))
