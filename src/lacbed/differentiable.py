@@ -159,7 +159,8 @@ def intensities(model: PreparedModel, state: ModelState) -> Tensor:
         values = full.index_copy(2, torch.as_tensor(np.flatnonzero(setup.inside)), values)
     images = values.reshape(*values.shape[:2], n, n)
     spread = point_spread(state, 1)
-    sharp = not spread.requires_grad and not bool(spread[[0, 1, 3]].any())
+    images = over_cone(images, state.cone)
+    sharp = not spread.requires_grad and not bool(spread[:2].any())
     return images if sharp else spread_light(images, spread)
 
 
@@ -178,26 +179,25 @@ def blur(images: Tensor, sigma: Tensor) -> Tensor:
 
 
 def point_spread(state: ModelState, binning: int) -> Tensor:
-    """σ, share of the tail and σ of the tail in pixels of `binning` full ones, cone of directions: (4,)."""
+    """Numbers of the point spread in pixels of `binning` full ones: σ, share of the tail, σ of the tail: (3,)."""
     core, wide = (binned_sigma(sigma, binning) for sigma in (state.blur, state.tail_width))
-    return torch.stack([core, state.tail, wide, state.convergence])
+    return torch.stack([core, state.tail, wide])
 
 
 def spread_light(images: Tensor, spread: Tensor) -> Tensor:
-    """Convolution with the point spread, a Gaussian and the tail, differentiable in both, and mean over the cone.
+    """Convolution with the point spread, a Gaussian and the tail, differentiable in both: (..., n, n).
 
     Args:
         images: (..., n, n).
-        spread: of `point_spread`: (4,).
+        spread: of `point_spread`: (3,).
     """
-    images = over_cone(images, float(spread[3].detach()))
     core = blur(images, spread[0])
     if not spread.requires_grad and float(spread[1]) == 0.0:
         return core
     return (1.0 - spread[1]) * core + spread[1] * blur(images, spread[2])
 
 
-def over_cone(images: Tensor, radius: float) -> Tensor:
+def over_cone(images: Tensor, radius: Tensor) -> Tensor:
     """Means over the directions of a cone around each pixel: (..., n, n).
 
     A convergent beam has the directions of a disc. Where frames of a tilt series are summed over whole discs, each
@@ -205,11 +205,19 @@ def over_cone(images: Tensor, radius: float) -> Tensor:
 
     Args:
         images: (..., n, n).
-        radius: of the cone in half-widths of the images.
+        radius: of the cone in half-widths of the images, no gradient flows through it: ().
+
+    Raises:
+        SettingError: if the cone is wider than the images.
     """
     n = images.shape[-1]
-    pixels = radius * n / 2.0
-    if pixels < _SHARP:
+    pixels = float(radius.detach()) * n / 2.0
+    if pixels > n / 2.0:
+        raise SettingError(
+            f"the cone of incident directions of a pixel has a radius of {2 * pixels / n:.3g} half-widths of the "
+            "images; at most 1 can be averaged over"
+        )
+    if pixels < _SHARP or not images.numel():
         return images
     transform, share = _cone(n, pixels)
     size = 2 * (transform.shape[-1] - 1)
@@ -222,7 +230,7 @@ _SHARP = 0.05  # pixels of a cone that makes no difference
 _FINE = 15  # parts of a pixel along each side
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def _cone(n: int, radius: float) -> tuple[Tensor, Tensor]:
     """Fourier transform of a disc with radius in pixels, and what of it lies within an image of n x n."""
     reach = math.ceil(radius + 0.5)

@@ -29,7 +29,7 @@ class ModelState:
         blur: standard deviation of the point spread in pixels: ().
         tail: share of a second, wide Gaussian in the point spread: ().
         tail_width: its standard deviation in pixels: ().
-        convergence: radius of the cone of incident directions that a pixel stands for, in half-widths: ().
+        cone: radius of the cone of incident directions that a pixel stands for, in half-widths; held fixed: ().
         absorption: factor on U': ().
         electronic: b of a factor 1 + b exp(-c s²) on U' at low g, see `lacbed.potential.electronic_shape`: ().
         cell: a, b, c in Å and α, β, γ in degrees: (6,).
@@ -51,7 +51,7 @@ class ModelState:
     blur: Tensor
     tail: Tensor
     tail_width: Tensor
-    convergence: Tensor
+    cone: Tensor
     absorption: Tensor
     electronic: Tensor
     cell: Tensor
@@ -115,7 +115,7 @@ def crystal_state(crystal: Crystal, energy: float, half_width: float, **values: 
         "blur": 1.0,
         "tail": 0.0,
         "tail_width": 6.0,
-        "convergence": 0.0,
+        "cone": 0.0,
         "absorption": 1.0,
         "electronic": 0.0,
         "cell": sites.cell,

@@ -46,9 +46,9 @@ def test_the_cone_of_directions_of_a_tilt_is_the_disc_without_the_point_spread(
     series: Series, found: lacbed.Extraction
 ) -> None:
     scale = np.sqrt(abs(np.linalg.det(series.matrix)))  # pixels per 1/Å
-    assert found.experiment.convergence == pytest.approx(SCOPE.radius / scale, rel=0.08)
-    with pytest.raises(SettingError, match="convergence in the metadata of an experiment must be a number of 1/Å"):
-        found.experiment.annotated(convergence=-1.0)
+    assert found.experiment.cone == pytest.approx(SCOPE.radius / scale, rel=0.08)
+    with pytest.raises(SettingError, match="cone in the metadata of an experiment must be a number of 1/Å"):
+        found.experiment.annotated(cone=-1.0)
 
 
 @pytest.mark.slow

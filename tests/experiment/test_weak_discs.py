@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from frame_series import Microscope, Series, make_series
+from scipy.ndimage import gaussian_filter
 
 import lacbed
 from lacbed.experiment.extract import look
+from lacbed.experiment.extract.discs import sharp_radius
 from lacbed.experiment.extract.indices import finer_basis
 from lacbed.experiment.extract.lattice import find_lattice, reduced
 from lacbed.experiment.extract.pipeline import kept_images
@@ -77,3 +79,17 @@ def _some(series: Series) -> tuple[np.ndarray, np.ndarray]:
     """Frames for a first look, all of whose pixels can be used."""
     frames = np.asarray(series.frames, dtype=np.float32)[::3]
     return frames, np.ones(frames.shape[1:], dtype=bool)
+
+
+@pytest.mark.parametrize(("radius", "blur", "expected"), [(0.3, 1.0, 0.0), (1.5, 0.7, 1.5), (6.0, 0.8, 6.0)])
+def test_the_disc_without_the_point_spread(radius: float, blur: float, expected: float) -> None:
+    fine = 8
+    axis = (np.arange(int(2 * (radius + 6)) * fine) + 0.5) / fine - int(2 * (radius + 6)) / 2
+    away = np.hypot(axis[:, None], axis)
+    image = gaussian_filter((away <= radius).astype(float), blur * fine)
+    ring = (away / 0.2).astype(int).ravel()
+    mean = np.bincount(ring, image.ravel()) / np.maximum(np.bincount(ring), 1)
+    r = 0.2 * (np.arange(len(mean)) + 0.5)
+    r, p = r[r < radius + 4], mean[r < radius + 4] / mean[:3].mean()
+    half = float(np.interp(-0.5, -p, r))
+    assert sharp_radius(np.column_stack([r, p]), half, 0.5) == pytest.approx(expected, abs=0.05)

@@ -26,6 +26,7 @@ from lacbed.errors import FileFormatError, SettingError, TrainingError
 from lacbed.learn import labels as labelling
 from lacbed.learn import stream as module
 from lacbed.learn.config import config_from_dict, load_config
+from lacbed.learn.data import reader
 from lacbed.learn.draws import Draws, Forbidden, StreamSettings, draws_from
 from lacbed.learn.export import finish
 from lacbed.learn.stream import open_stream
@@ -277,6 +278,24 @@ def test_crystals_drawn_ahead_are_there_from_the_first_epoch(opened, tmp_path):
     assert len(ahead) == len(plain) == 12
     assert all(torch.equal(ahead[i]["pattern"], plain[i]["pattern"]) for i in range(12))
     assert [plain.number_of(i) for i in (0, 11)] == [0, 11]
+
+
+def test_prepared_crystals_that_the_stream_forgets_are_dropped(opened, tmp_path):
+    stream, seen = opened(), []
+
+    def prepare(batch):
+        seen.extend(batch["index"].tolist())
+        return {name: batch[name] for name in ("index", "pattern")}
+
+    read = reader(stream, torch.device("cpu"), prepare=prepare)
+    with stream.running(tmp_path, 3):
+        for epoch in range(3):
+            stream.draw(epoch)
+            (batch,) = read([list(range(len(stream)))])
+            assert batch["index"].tolist() == [stream.number_of(i) for i in range(len(stream))]
+    assert seen == list(range(12))  # each once
+    (held,) = (cell.cell_contents for cell in read.__closure__ if isinstance(cell.cell_contents, dict))
+    assert sorted(held) == list(range(4, 12))
 
 
 def test_batches_have_every_new_crystal(opened, tmp_path):

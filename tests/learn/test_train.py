@@ -216,7 +216,7 @@ def test_crystals_that_stay_on_the_device_are_those_that_are_read():
 
 def test_a_run_with_crystals_that_stay_is_the_same_run(tmp_path, monkeypatch):
     _train(tmp_path / "read", "vae", epochs=2, augment=True)
-    keep = lambda source, device, workers: partial(pick, hold(source, device))  # noqa: E731
+    keep = lambda source, device, workers, prepare: partial(pick, hold(source, device))  # noqa: E731
     monkeypatch.setattr("lacbed.learn.train.reader", keep)
     _train(tmp_path / "held", "vae", epochs=2, augment=True)
     assert _curve(tmp_path / "read") == _curve(tmp_path / "held")

@@ -29,7 +29,7 @@ COUNTED = RefinementOptions(
 )
 """How a simulated stack with counting noise is refined; what is free, thickness and beams are for each test."""
 
-FIELDS = tuple(field.name for field in fields(ModelState) if field.name != "convergence")  # it is never free
+FIELDS = tuple(field.name for field in fields(ModelState) if field.name != "cone")  # it is never free
 
 
 def small_plan(

@@ -27,7 +27,7 @@ def test_every_parameter_against_finite_differences(name):
     waves = {"beams": 30, "margin": 0.8, "divisions": 4} if "few" in name else {"beams": 12}
     plan, state = small_plan(Crystal.named(crystal), zone, absorption, sampling, pixels=3, **waves)
     cone = 0.6 if "quartz" in name else 0.0
-    state = state.changed(tilt=torch.tensor(tilt, dtype=torch.float64), convergence=torch.tensor(cone).double())
+    state = state.changed(tilt=torch.tensor(tilt, dtype=torch.float64), cone=torch.tensor(cone).double())
     leaves = state.changed(**{n: getattr(state, n).clone().requires_grad_() for n in FIELDS})
     value = images(plan, leaves)
     weight = torch.randn(value.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))

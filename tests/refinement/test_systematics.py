@@ -12,7 +12,8 @@ from lacbed import Crystal, TiltGrid
 from lacbed.differentiable import over_cone
 from lacbed.errors import SettingError
 from lacbed.geometry.frame import make_frame
-from lacbed.refinement.joint import Joint
+from lacbed.refinement.files import fingerprint
+from lacbed.refinement.joint import Joint, checked_stacks
 from lacbed.refinement.model import BlochModel, images
 from lacbed.refinement.objective import explain, make_target
 from lacbed.refinement.options import RefinementOptions
@@ -67,7 +68,7 @@ def test_a_pixel_is_the_mean_over_the_directions_of_a_cone(radius):
     """Against sums over fine points, and the directions beyond the edge left out."""
     n, parts = 9, 15
     image = torch.rand(2, n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    found = over_cone(image, radius * 2 / n)
+    found = over_cone(image, number(radius * 2 / n))
     step = (np.arange(parts) + 0.5) / parts - 0.5
     for row, column in ((4, 4), (0, 3), (8, 8)):
         total, weight = 0.0, 0.0
@@ -78,22 +79,35 @@ def test_a_pixel_is_the_mean_over_the_directions_of_a_cone(radius):
                 total, weight = total + share * float(image[0, i, j]), weight + share
         assert float(found[0, row, column]) == pytest.approx(total / weight, rel=1e-9)
     flat = torch.full((1, n, n), 0.3, dtype=torch.float64)
-    torch.testing.assert_close(over_cone(flat, radius * 2 / n), flat, rtol=0, atol=1e-12)
-    assert over_cone(image, 0.0) is image
+    torch.testing.assert_close(over_cone(flat, number(radius * 2 / n)), flat, rtol=0, atol=1e-12)
+    assert over_cone(image, number(0.0)) is image
 
 
 def test_a_cone_is_known_and_takes_the_border_with_it():
     crystal = Crystal.named("Si")
-    stack = replace(data(), convergence=0.03)  # a tenth of the half-width
+    stack = replace(data(), cone=0.03)  # a tenth of the half-width
     problem = Problem(crystal, stack, RefinementOptions(border=1.0))
-    assert float(problem.base.convergence) == pytest.approx(0.1)
+    assert float(problem.base.cone) == pytest.approx(0.1)
     assert not np.isfinite(problem.measured.images[:, :2]).any()
     assert np.isfinite(problem.measured.images[:, 3:-3, 3:-3]).all()
     plan, state = small_plan(crystal, (1, 1, 0), None, "lattice", pixels=5)
-    wide = state.changed(convergence=number(0.5), blur=number(0.0))
+    wide = state.changed(cone=number(0.5), blur=number(0.0))
     sharp = state.changed(blur=number(0.0))
-    torch.testing.assert_close(images(plan, wide), over_cone(images(plan, sharp), 0.5), rtol=0, atol=1e-9)
+    torch.testing.assert_close(images(plan, wide), over_cone(images(plan, sharp), number(0.5)), rtol=0, atol=1e-9)
     torch.testing.assert_close(BlochModel(plan).read(wide)[0], images(plan, wide), rtol=0, atol=1e-12)
+
+
+def test_a_cone_wider_than_the_images_is_refused():
+    crystal = Crystal.named("Si")
+    with pytest.raises(SettingError, match=r"radius of 0\.2 1/Å, and the half-width of the images is 0\.3"):
+        checked_stacks([replace(data(), cone=0.2)], crystal)
+    notes = checked_stacks([replace(data(), cone=0.03)], crystal)[1]
+    assert any("10 % of the half-width" in note for note in notes)
+    with pytest.raises(SettingError, match="at most 1 can be averaged over"):
+        over_cone(torch.rand(4, 4), number(1.2))
+    options = RefinementOptions()
+    marks = {fingerprint(replace(data(), cone=cone), crystal, options) for cone in (0.0, 0.02, 0.03)}
+    assert len(marks) == 3
 
 
 def test_electrons_absorb_at_low_g_alone():

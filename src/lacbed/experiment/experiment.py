@@ -97,7 +97,7 @@ class Experiment:
 
     Attributes:
         pattern: (thickness, hkl, ky, kx) with one thickness, float64, NaN where a pixel is masked; its metadata
-            hold energy (eV), zone_axis, x_direction, foil_normal, orientation, convergence and notes.
+            hold energy (eV), zone_axis, x_direction, foil_normal, orientation, cone and notes.
     """
 
     pattern: xr.DataArray
@@ -184,9 +184,12 @@ class Experiment:
         return None if normal is None else tuple(float(i) for i in normal)
 
     @property
-    def convergence(self) -> float:
-        """Radius in 1/Å of the cone of incident directions over which each pixel is a mean; 0 if not known."""
-        return float(self.pattern.attrs.get("convergence", 0.0))
+    def cone(self) -> float:
+        """Radius in 1/Å of the cone of incident directions over which each pixel is a mean; 0 if not known.
+
+        That is the convergence of the beam where frames of a tilt series are summed over whole discs.
+        """
+        return float(self.pattern.attrs.get("cone") or 0.0)
 
     @property
     def orientation(self) -> str:
@@ -327,7 +330,7 @@ def _check_attributes(attributes: dict[Any, Any]) -> None:
         ("x_direction", _THREE, is_direction),
         ("foil_normal", _THREE, is_direction),
         ("orientation", "a text such as -y+x", lambda v: isinstance(v, str) and check_orientation(v)),
-        ("convergence", "a number of 1/Å from 0 to 0.5", lambda v: is_number(v) and 0 <= v <= 0.5),
+        ("cone", "a number of 1/Å from 0 to 0.5", lambda v: is_number(v) and 0 <= v <= 0.5),
         ("notes", "a list of texts", lambda v: isinstance(v, list | tuple | np.ndarray)),
         ("crystal_cif", "a text", lambda v: isinstance(v, str)),
     ]

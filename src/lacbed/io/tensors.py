@@ -59,15 +59,8 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, dict[str, Tensor]], d
     Raises:
         FileFormatError: if it is missing, damaged, of another kind or another version.
     """
-    from safetensors import SafetensorError, safe_open
-
     regular_file(path, f"the {kind}", _LARGEST, FileFormatError)
-    try:
-        with safe_open(path, framework="pt") as stream:
-            header = dict(stream.metadata() or {})
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  no mapping
-    except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as error:
-        raise FileFormatError(f"{path} is damaged or not a safetensors file: {reason(error)}") from None
+    header, tensors = _content(path)
     if header.get("format") != kind:
         raise FileFormatError(
             f"{path} is a {header.get('format', 'foreign safetensors file'):.60}, expected a {kind}"
@@ -93,6 +86,33 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, dict[str, Tensor]], d
     return groups, read_json_text(
         header.get("record", ""), f"the record in {str(path)!r}", FileFormatError, non_finite=True
     )
+
+
+def _content(path: Path, tries: int = 5) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Header and tensors; once more if the file was replaced meanwhile, as checkpoints are during training."""
+    from safetensors import SafetensorError, safe_open
+
+    before = _identity(path)
+    try:
+        with safe_open(path, framework="pt") as stream:
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  no mapping
+            header = dict(stream.metadata() or {})
+    except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as error:
+        if tries == 1 or _identity(path) == before:
+            raise FileFormatError(f"{path} is damaged or not a safetensors file: {reason(error)}") from None
+    else:
+        if tries == 1 or _identity(path) == before:
+            return header, tensors
+    return _content(path, tries - 1)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file stands there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def digest_of(tensors: Mapping[str, Tensor], record: str) -> str:

@@ -58,7 +58,7 @@ class EndlessData(PatternData, Protocol):
         ...
 
     def number_of(self, position: int) -> int:
-        """The number of a crystal that is held, which is its own for ever."""
+        """The number of a crystal that is held, which never changes."""
         ...
 
     def record(self) -> dict[str, Any]:
@@ -268,13 +268,14 @@ def reader(
     """What reads the crystals of a split for a device.
 
     A GPU gets all of them at once, if half of its free memory holds them, and every batch is then picked there;
-    otherwise, and on a CPU, each batch is read when it is due. Both give the same numbers.
+    otherwise, and on a CPU, each batch is read when it is due. Both give the same numbers. What a model prepares
+    is held in the memory of the processor, in half precision, about 10 kB for each crystal and thickness.
 
     Args:
         source: the crystals.
         device: where the batches are needed.
         workers: processes that read, if each batch is read when it is due.
-        prepare: of the model (`lacbed.learn.models`); each crystal is then read and prepared once, and held.
+        prepare: of the model (`lacbed.learn.models`); each crystal is then read and prepared once, here.
     """
     if prepare is not None:
         held: dict[int, Batch] = {}
@@ -292,7 +293,7 @@ def _prepared(
     prepare: Callable[[Batch], Batch],
     held: dict[int, Batch],
 ) -> Batch:
-    """A batch of crystals that were prepared; those of an endless source that it has forgotten go."""
+    """A batch of prepared crystals; those that an endless source has forgotten are dropped."""
     endless_source = endless(source)
     numbers = positions if endless_source is None else [endless_source.number_of(p) for p in positions]
     missing = [(n, p) for n, p in dict(zip(numbers, positions, strict=True)).items() if n not in held]
@@ -300,14 +301,15 @@ def _prepared(
         with torch.no_grad():
             found = prepare(to_device(collate([source[p] for _, p in missing]), device))
         for i, (number, _) in enumerate(missing):
-            held[number] = {name: value[i].clone() for name, value in found.items()}
+            held[number] = {name: value[i].cpu().clone() for name, value in found.items()}
         if endless_source is not None:
             oldest = endless_source.number_of(0)
             for number in [n for n in held if n < oldest]:
                 del held[number]
     chosen = [held[n] for n in numbers]
     batch = {name: torch.stack([one[name] for one in chosen]) for name in chosen[0]}
-    return {name: value.float() if value.dtype == torch.float16 else value for name, value in batch.items()}
+    full = {name: value.float() if value.dtype == torch.float16 else value for name, value in batch.items()}
+    return to_device(full, device)
 
 
 def hold(source: PatternData, device: torch.device) -> Batch:

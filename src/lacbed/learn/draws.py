@@ -39,10 +39,10 @@ class StreamSettings:
         fresh: new crystals of an epoch.
         ahead: epochs whose crystals are drawn before the first, so that it does not learn a few by heart.
         keep: newest crystals that are learned from; older ones are forgotten.
-        uses: crystals in the steps of an epoch, as a multiple of `fresh`: how often each is seen, in the mean.
+        uses: crystals in the steps of an epoch, as a multiple of `fresh`.
         generated: share that the generator makes; the others are from the catalogue.
         substituted: share of the catalogue's crystals in which an element is exchanged for a similar one; with the
-            same chance a second one, and so on.
+            same chance a second one, and so on, so that it is below 1.
         strain: largest relative change of a lattice parameter.
         displaced: Å, largest change of coordinates that the symmetry of a site leaves free.
         even: from 0, where every crystal of the catalogue has the same chance, to 1, where every prototype has.
@@ -85,6 +85,12 @@ class StreamSettings:
             check_whole(f"stream.{name}", getattr(self, name), 1, most)
         check_whole("stream.keep", self.keep, self.fresh, 10**9)
         check_whole("stream.ahead", self.ahead, 0, 100_000)
+        first = self.fresh * (self.ahead + 1)
+        if self.keep < first:
+            raise SettingError(
+                f"stream.keep must be at least the {first:,} crystals that the first epoch learns from "
+                f"(stream.fresh, stream.ahead), got {self.keep:,}; keep more, or draw fewer ahead"
+            )
         check_whole("stream.seed", self.seed, 0)
         for name, largest in (
             ("generated", 1.0),
@@ -140,14 +146,14 @@ class Draws:
     chances: np.ndarray = field(repr=False)
 
     def row(self, number: int, first: int = 0) -> tuple[Row, int]:
-        """The row of a crystal, and at which try it was found; those before were judged on, or impossible.
+        """The row of a crystal, and at which try it was found: before, compounds that judge or atoms too close.
 
         Args:
             number: of the crystal in the stream, from 0.
             first: try to begin with; those before it could not be computed.
 
         Raises:
-            TrainingError: if nothing but crystals of validation and test is drawn.
+            TrainingError: if nothing but crystals of validation and test, or impossible ones, are drawn.
         """
         for attempt in range(first, first + _MOST_REJECTED):
             rng = np.random.default_rng([self.settings.seed, number, attempt])
@@ -159,7 +165,7 @@ class Draws:
                     return moved, attempt
         raise TrainingError(
             f"crystal {number} of the stream: {_MOST_REJECTED} draws in a row were compounds or prototypes of "
-            "validation or test; stream from a larger catalogue"
+            "validation or test, or had atoms too close; stream from a larger catalogue, or lower stream.displaced"
         )
 
     def _generated(self, rng: np.random.Generator, number: int) -> Row:
@@ -310,7 +316,7 @@ def _is_possible(row: Row) -> bool:
 
 
 def _free(space_group: int, place: np.ndarray) -> np.ndarray:
-    """Projector onto the shifts that the operations which leave a place where it is leave unchanged: (3, 3)."""
+    """Projector onto the shifts that the symmetry of a site leaves unchanged: (3, 3)."""
     kept = []
     for operation in find_by_number(space_group).operations():
         rotation, shift = (np.array(part) / operation.DEN for part in (operation.rot, operation.tran))

@@ -140,7 +140,7 @@ class Stream:
         return item_of(number, row, stored, self._symmetry(row), self.config, self.absorptive)
 
     def number_of(self, position: int) -> int:
-        """In the stream, of the crystal at a position among those that are held."""
+        """Number in the stream of the crystal at a position among those that are held."""
         return min(self._held, default=0) * self.settings.fresh + int(position)
 
     def _symmetry(self, row: Row) -> Symmetry:

@@ -49,7 +49,7 @@ def fingerprint(measured: Measured | Sequence[Measured], crystal: Crystal, optio
         for values in (one.images, one.variance):
             if values is not None:
                 digest.update(np.ascontiguousarray(values).tobytes())
-        rest = [one.hkl, one.energy, one.half_width, one.center, structure, how]
+        rest = [one.hkl, one.energy, one.half_width, one.center, structure, how, *([one.cone] if one.cone else [])]
         digest.update(json.dumps(rest, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 

@@ -205,12 +205,35 @@ def checked_stacks(given: Sequence[Experiment | Measured], crystal: Crystal) -> 
             measured = one if isinstance(one, Measured) else measured_of(one, crystal)
             check_reflections(crystal, measured.frame, measured.hkl, laue_zones=0)
             measured, more = usable(measured)
+            more += _check_cone(measured)
         except SettingError as error:
             raise SettingError(f"{which}{error}") from None
         found.append(measured)
         notes += [f"{which}{note}" for note in more]
     _check_different(found)
     return found, notes
+
+
+WIDEST_CONE = 0.6
+"""Radius of the cone in half-widths; the pixels whose cone lies within the images become few beyond it."""
+
+
+def _check_cone(measured: Measured) -> list[str]:
+    """Refuse images smaller than what each of their pixels averages over, and say what the border loses."""
+    part = measured.cone / measured.half_width
+    if part > WIDEST_CONE:
+        raise SettingError(
+            f"each pixel is a mean over a cone of directions with a radius of {measured.cone:.3g} 1/Å, and the "
+            f"half-width of the images is {measured.half_width:.3g} 1/Å; at most {WIDEST_CONE:g} of it can be "
+            "averaged over: use a wider scan or a smaller convergence angle (cone = 0 in the metadata of the "
+            "experiment turns the average off)"
+        )
+    if not part:
+        return []
+    return [
+        f"simulated images are averaged over the cone of directions of a pixel, {measured.cone:.3g} 1/Å or "
+        f"{100 * part:.2g} % of the half-width; a border as wide as that is left out"
+    ]
 
 
 SAME_LENGTH, SAME_ANGLE = 0.02, 1.0

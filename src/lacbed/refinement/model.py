@@ -24,7 +24,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from lacbed.differentiable import point_spread, spread_light
+from lacbed.differentiable import over_cone, point_spread, spread_light
 from lacbed.geometry.interpolation import Stencil, stencil
 from lacbed.refinement.plan import (
     TAPS,
@@ -91,7 +91,8 @@ class BlochModel:
             weights = thickness_nodes(state)[1]
             points = _from_pairs(self.plan, (weights @ intensities(systems, list(phases)))[None])
             nothing = torch.zeros(0, dtype=torch.float64)
-            sharp, _, by_move = self._read_points(lambda _: state, nothing, points, moves)
+            read = self._read_points(lambda _: state, nothing, points, moves)
+            sharp, _, by_move = (over_cone(images, state.cone) for images in read)
             spread = point_spread(state, self.plan.binning)
             return spread_light(sharp, spread), spread_light(by_move, spread)
 
@@ -120,7 +121,8 @@ class BlochModel:
             pairs, slopes = tangents(systems, phases[node], directions, [change.phase[node] for change in changes])
             found += weight * torch.cat([pairs[None], slopes])
         points = _from_pairs(plan, found)
-        sharp, change, by_move = self._read_points(state_of, values, points, moves)
+        read = self._read_points(state_of, values, points, moves)
+        sharp, change, by_move = (over_cone(images, state.cone) for images in read)
         spread = point_spread(state, plan.binning)
         steps = [step for (step,) in along_each(lambda p: (point_spread(state_of(p), plan.binning),), values)]
         total = spread_light(change, spread)
@@ -261,9 +263,8 @@ def images(plan: Plan, state: ModelState, moves: Tensor | None = None, keep: int
     )
     assert isinstance(pairs, Tensor)
     sharp = _read(plan, state, _from_pairs(plan, pairs), moves)
-    return spread_light(
-        sharp.reshape(len(plan.reflections), plan.pixels, plan.pixels), point_spread(state, plan.binning)
-    )
+    mean = over_cone(sharp.reshape(len(plan.reflections), plan.pixels, plan.pixels), state.cone)
+    return spread_light(mean, point_spread(state, plan.binning))
 
 
 def _from_pairs(plan: Plan, pairs: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class Measured:
         half_width: of the images in 1/Å.
         center: of the images in 1/Å.
         variance: of the images, or None if it is not known: (g, ky, kx).
-        convergence: radius of the cone of incident directions of a pixel in 1/Å.
+        cone: radius of the cone of incident directions of a pixel in 1/Å.
     """
 
     images: FloatArray
@@ -62,7 +62,7 @@ class Measured:
     half_width: float
     center: tuple[float, float] = (0.0, 0.0)
     variance: FloatArray | None = None
-    convergence: float = 0.0
+    cone: float = 0.0
 
     @property
     def pixels(self) -> int:
@@ -96,7 +96,7 @@ def measured_of(experiment: Experiment, crystal: Crystal) -> Measured:
         experiment.half_width,
         experiment.center,
         experiment.variance,
-        experiment.convergence,
+        experiment.cone,
     )
 
 
@@ -171,7 +171,7 @@ class Problem:
     """
 
     def __init__(self, crystal: Crystal, measured: Measured, options: RefinementOptions) -> None:
-        cone = measured.convergence / measured.half_width
+        cone = measured.cone / measured.half_width
         measured = measured.without_border(max(options.border, 50.0 * cone))
         self.crystal, self.measured, self.options = crystal, measured, options
         self.small, self.names = measured.binned(), free_names(options)
@@ -184,7 +184,7 @@ class Problem:
             thickness=float(np.median(options.thicknesses)),
             spread=FIRST_SPREAD if "spread" in self.names else 0.0,
             tail=FIRST_TAIL if "tail" in self.names else 0.0,
-            convergence=cone,
+            cone=cone,
         )
         self.beams = default_beams(crystal, measured.frame) if options.beams == "auto" else options.beams
         parameters = build_parameters(crystal, self.base, self.names, options.absorption, options)

@@ -163,16 +163,11 @@ def scan(
     blurs: Sequence[float],
     tick: Callable[[float], None],
 ) -> FloatArray:
-    """Mean Z: (thickness, state, blur); the cone of directions is that of the first state."""
+    """Mean Z: (thickness, state, blur)."""
     sigmas = [binned_sigma(torch.tensor(b).double(), model.binning) for b in blurs]
     series = model.series(states, thicknesses, tick)
-    cone = float(states[0].convergence)
-    return np.array(
-        [
-            [[mean_z(blur(sharp, s), target) for s in sigmas] for sharp in (over_cone(f, cone) for f in found)]
-            for found in series
-        ]
-    )
+    means = ([over_cone(sharp, s.cone) for sharp, s in zip(found, states, strict=True)] for found in series)
+    return np.array([[[mean_z(blur(mean, s), target) for s in sigmas] for mean in found] for found in means])
 
 
 def local_minima(scores: FloatArray) -> list[int]:

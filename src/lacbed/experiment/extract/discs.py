@@ -286,17 +286,18 @@ def find_aperture(
         wanted,
         wanted + max(3.0, 0.5 * lattice.nearest),
         half,
-        _sharp_radius(profile, half, edge),
+        sharp_radius(profile, half, edge),
         _share(profile, wanted),
         profile,
         tuple(notes),
     )
 
 
-def _sharp_radius(profile: Array, half: float, edge: float) -> float:
+def sharp_radius(profile: Array, half: float, edge: float) -> float:
     """Radius of the disc whose convolution with a Gaussian is the profile.
 
-    That convolution is p(r) = ∫₀ᴿ s/σ² exp(-(r² + s²)/2σ²) I₀(r s/σ²) ds, 1 in the middle of a large disc.
+    That convolution is p(r) = ∫₀ᴿ s/σ² exp(-(r² + s²)/2σ²) I₀(r s/σ²) ds, 1 in the middle of a large disc. A
+    radius below σ cannot be told from none, and is 0.
     """
     r, p = profile.T
 
@@ -307,10 +308,11 @@ def _sharp_radius(profile: Array, half: float, edge: float) -> float:
         return np.asarray(height * (kernel * s).sum(axis=1) * radius / (60 * sigma**2))
 
     used = np.clip(p, 0, None)
-    low, high = (0.5 * half, 0.2, 0.5), (1.5 * half + 1.0, max(1.0, half), 5.0)
+    low, high = (0.02, 0.2, 0.5), (1.5 * half + 1.0, max(1.0, half), 1e4)
     start = np.clip((half, 0.4 * edge, 1.0), np.array(low) * 1.01, np.array(high) * 0.99)
     found = least_squares(lambda x: np.sqrt(r) * (model(x) - used), start, bounds=(low, high))
-    return float(found.x[0])
+    radius, sigma, _ = found.x
+    return float(radius) if radius > sigma else 0.0
 
 
 def _share(profile: Array, radius: float) -> float:

@@ -134,18 +134,23 @@ def look_at(series: FrameSeries, settings: ExtractSettings, tick: Tick | None = 
 
 
 def look_finer(look: Look, series: FrameSeries, settings: ExtractSettings, basis: Array) -> Look:
-    """The same look with a finer lattice, which has discs that are too weak for the autocorrelation.
+    """The same look with a finer lattice, which includes discs too weak to show in the autocorrelation.
 
     Raises:
-        SettingError: if so many discs leave no room for an aperture.
+        SettingError: if so many discs leave no room for an aperture, or the finer lattice does not stay in place.
     """
     raw, numbers = series.sample(SAMPLE)
     frames, places = look.camera.corrected(raw), _places(look.track, look.scan, numbers)
     good = np.isfinite(places).all(axis=1)
     lattice = lattice_on(basis, look.track.places, look.camera.shape)
     lattice = refine_lattice(frames[good], places[good], lattice, look.camera.blind)
+    if lattice.basis is not basis:
+        raise SettingError("the camera bends their lattice")
     aperture = find_aperture(frames[good], places[good], lattice, look.camera.blind, settings.radius)
-    return replace(look, lattice=lattice, aperture=aperture)
+    if aperture.notes:
+        raise SettingError("the discs would nearly touch, so that neighbours would mix")
+    notes = tuple(note for note in look.notes if note not in look.aperture.notes)
+    return replace(look, lattice=lattice, aperture=aperture, notes=notes)
 
 
 def _describe(

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from lacbed.crystals import Crystal
 from lacbed.errors import SettingError
-from lacbed.experiment.extract.choose import Choice, ask_for_spots, choose
-from lacbed.experiment.extract.indices import Indexing, candidates, from_spots
+from lacbed.experiment.extract.choose import LIKE, Choice, ask_for_spots, choose
+from lacbed.experiment.extract.indices import Indexing, alike, candidates, from_spots
 from lacbed.experiment.extract.integrate import Stack
 from lacbed.experiment.extract.look import Look
 from lacbed.experiment.extract.settings import ExtractSettings
@@ -86,22 +86,17 @@ def orient(
     images, variance, sites = _usable(look, stack)
     brightest = sites[int(np.argmax([np.nanmean(i) for i in images]))]
     tilts = find_tilts(images, variance, sites - brightest, look.lattice.basis, settings.distortion)[0]
+    ways = candidates(crystal, frame, look.lattice.basis, tilts.steps)
     tried: list[_Indexed] = []
-    refused: SettingError | None = None
     for origin in _origins(look, images, variance, sites, brightest, tilts, settings):
         here = tilts.with_origin(origin - brightest)
-        try:
-            one = _indexed(look, images, variance, sites, origin, here, crystal, frame, energy, settings, tick)
-        except SettingError as error:
-            refused = refused or error
-            continue
-        tried.append(one)
-        if one.choice is None or one.choice.decided:
+        tried.append(
+            _indexed(ways, look, images, variance, sites, origin, here, crystal, frame, energy, settings, tick)
+        )
+        choice = tried[-1].choice
+        if choice is None or choice.correlation > LIKE:
             break
-    if not tried:
-        assert refused is not None
-        raise refused
-    best = max(tried, key=lambda t: np.inf if t.choice is None else t.choice.decided + t.choice.correlation)
+    best = max(tried, key=lambda t: np.inf if t.choice is None else t.choice.correlation)
     if best.choice is not None and not best.choice.decided and not settings.accept:
         raise ask_for_spots(best.choice)
     notes = list(best.notes)
@@ -115,7 +110,13 @@ def orient(
 
 
 def orient_finer(
-    known: Orientation, basis: Array, look: Look, stack: Stack, settings: ExtractSettings
+    known: Orientation,
+    basis: Array,
+    look: Look,
+    stack: Stack,
+    crystal: Crystal,
+    energy: float,
+    settings: ExtractSettings,
 ) -> Orientation:
     """The same orientation with a lattice that holds further discs, whose images help to fit the tilts.
 
@@ -124,26 +125,47 @@ def orient_finer(
         basis: of that lattice on the camera.
         look: with the finer lattice.
         stack: its discs.
+        crystal: what was measured.
+        energy: in eV.
         settings: what is known besides.
+
+    Raises:
+        SettingError: if the further discs leave open which of the ways to index the others is right.
     """
     parts = np.round(basis @ np.linalg.inv(look.lattice.basis)).astype(np.int64)
-
-    def finer(indexing: Indexing) -> Indexing:
-        hkl = np.round(np.linalg.solve(parts, indexing.hkl)).astype(np.int64)
-        return Indexing(hkl, np.asarray(np.linalg.solve(parts, indexing.vectors), dtype=float), indexing.misfit)
-
     images, variance, sites = _usable(look, stack)
-    origin, indexing = known.origin @ parts, finer(known.indexing)
-    tilts = find_tilts(images, variance, sites - origin, look.lattice.basis, settings.distortion)[0]
-    choice = known.choice and replace(
-        known.choice, best=finer(known.choice.best), equivalent=tuple(finer(e) for e in known.choice.equivalent)
-    )
+    origin, fine = known.origin @ parts, look.lattice.basis
+    tilts = find_tilts(images, variance, sites - origin, fine, settings.distortion)[0]
+    indexing, choice = _finer(known.indexing, parts), known.choice
+    if choice is not None:
+        ways = [way for way in (_finer(e, parts) for e in choice.equivalent) if way is not None]
+        if len(set(alike(ways, crystal))) > 1:  # the strong discs alone could not tell them apart
+            cone = look.aperture.disc / look.lattice.nearest
+            choice = choose(
+                ways, crystal, known.frame, energy, images, variance, sites - origin, tilts, fine, cone
+            )
+            if not choice.decided:
+                raise SettingError(f"they leave the indices open: {choice.why}")
+            indexing = choice.best
+        else:
+            choice = replace(choice, best=indexing or ways[0], equivalent=tuple(ways))
+    if indexing is None:
+        raise SettingError("they do not fit the indices of the others")
     grid = square_grid(tilts, indexing, known.frame, look.scan.shape)
     kept = [note for note in known.notes if note not in _notes_on(known.tilts, known.grid)]
     return replace(
         known, origin=origin, tilts=tilts, indexing=indexing, choice=choice, grid=grid,
         notes=(*kept, *_notes_on(tilts, grid)),
     )  # fmt: skip
+
+
+def _finer(indexing: Indexing, parts: IntArray) -> Indexing | None:
+    """The indexing on a finer basis, of which the old one is whole `parts`; None if indices were fractions."""
+    hkl = np.linalg.solve(parts, indexing.hkl)
+    if np.abs(hkl - np.round(hkl)).max() > 1e-6:
+        return None
+    vectors = np.asarray(np.linalg.solve(parts, indexing.vectors), dtype=float)
+    return Indexing(np.round(hkl).astype(np.int64), vectors, indexing.misfit)
 
 
 def _usable(look: Look, stack: Stack) -> tuple[Array, Array, IntArray]:
@@ -162,6 +184,7 @@ def _usable(look: Look, stack: Stack) -> tuple[Array, Array, IntArray]:
 
 
 def _indexed(
+    ways: list[Indexing],
     look: Look,
     images: Array,
     variance: Array,
@@ -176,7 +199,6 @@ def _indexed(
 ) -> _Indexed:
     """The indices, if a certain disc is the direct beam."""
     lattice = look.lattice
-    ways = candidates(crystal, frame, lattice.basis, tilts.steps)
     notes = []
     if settings.beam is not None:
         x, y = settings.beam
@@ -210,9 +232,9 @@ def _origins(
         yield np.round(exact).astype(np.int64)
         return
     mean = np.array([np.nanmean(i) for i in images])
-    likely = {tuple(s) for s in sites[np.argsort(-mean)[:ORIGINS]].tolist()}
-    # The direct beam may be weak between two bright discs, or lie behind the stop beside them.
-    likely |= {(s[0] + i, s[1] + j) for s in list(likely)[:3] for i in (-1, 0, 1) for j in (-1, 0, 1)}
+    bright = [tuple(s) for s in sites[np.argsort(-mean)[:ORIGINS]].tolist()]
+    # The direct beam may be weak between bright discs, or lie behind the stop beside them.
+    likely = set(bright) | {(s[0] + i, s[1] + j) for s in bright[:3] for i in (-1, 0, 1) for j in (-1, 0, 1)}
     number = {tuple(s): i for i, s in enumerate(sites.tolist())}
     if not look.camera.blind.any():
         likely &= number.keys()
@@ -221,9 +243,10 @@ def _origins(
     for site in sorted(likely):
         moved = tilts.with_origin(np.array(site) - brightest)
         score = bragg_score(moved, images[use], sites[use] - np.array(site), look.lattice.basis)
-        bright = mean[number[site]] / mean.max() if site in number else 1.0
-        scores.append((score + 0.15 * bright, site))
-    for _, site in sorted(scores, reverse=True)[:TRIED]:
+        height = mean[number[site]] / mean.max() if site in number else 1.0
+        scores.append((score + 0.15 * height, site))
+    tried = 1 if settings.spots else TRIED  # spots that do not fit must not move the direct beam
+    for _, site in sorted(scores, reverse=True)[:tried]:
         yield np.array(site)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -86,7 +86,9 @@ def extract(
         on_look(look)
     stack = sum_stack(series, look, wanted, lambda f: say("summing the discs", f))
     orientation = orient(look, stack, crystal, frame, energy, wanted, lambda f: say("finding the indices", f))
-    look, stack, orientation = _with_weak_discs((look, stack, orientation), series, crystal, frame, wanted, say)
+    look, stack, orientation = _with_weak_discs(
+        look, stack, orientation, series, crystal, frame, energy, wanted, say
+    )
     experiment = finish(series, look, stack, orientation, crystal, energy, wanted)
     return Extraction(experiment, look, stack, orientation)
 
@@ -115,27 +117,31 @@ def sum_stack(
 
 
 def _with_weak_discs(
-    known: tuple[Look, Stack, Orientation],
+    look: Look,
+    stack: Stack,
+    orientation: Orientation,
     series: FrameSeries,
     crystal: Crystal,
     frame: Frame,
+    energy: float,
     settings: ExtractSettings,
     say: Progress,
 ) -> tuple[Look, Stack, Orientation]:
     """The same with reflections between the discs that were seen, such as 200 of GaAs, if the sums show them."""
-    look, stack, orientation = known
     basis = finer_basis(orientation.indexing, crystal, frame, look.lattice.basis)
     if basis is None:
-        return known
+        return look, stack, orientation
     try:
         finer = look_finer(look, series, settings, basis)
-        stack = sum_stack(series, finer, settings, lambda f: say("summing weak discs", f))
-        orientation = orient_finer(orientation, look.lattice.basis, finer, stack, settings)
-    except SettingError:
-        return known
-    found = (finer, stack, orientation)
-    more, before = (len(kept_images(s, w.lattice.sites, o.origin)) for w, s, o in (found, known))
-    return found if more > before else known
+        more = sum_stack(series, finer, settings, lambda f: say("summing weak discs", f))
+        found = orient_finer(orientation, look.lattice.basis, finer, more, crystal, energy, settings)
+        before = len(kept_images(stack, look.lattice.sites, orientation.origin))
+        if len(kept_images(more, finer.lattice.sites, found.origin)) <= before:
+            raise SettingError("the sums show none")
+    except SettingError as error:
+        note = f"the crystal has reflections between the discs that are seen; they are left out: {error}"
+        return look, stack, replace(orientation, notes=(*orientation.notes, note))
+    return finer, more, found
 
 
 def finish(
@@ -166,7 +172,7 @@ def finish(
         name=settings.name,
         source=series.source,
         notes=notes,
-        convergence=scale * min(look.aperture.cone, look.aperture.radius),
+        cone=scale * min(look.aperture.cone, look.aperture.radius),
         facts=facts_of(series, look, stack, orientation, settings),
     )
 

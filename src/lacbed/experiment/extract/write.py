@@ -131,7 +131,7 @@ def to_experiment(
     name: str,
     source: str,
     notes: list[str],
-    convergence: float,
+    cone: float,
     facts: dict[str, Any],
 ) -> Experiment:
     """The experiment.
@@ -148,7 +148,7 @@ def to_experiment(
         name: of the sample.
         source: where the frames come from.
         notes: to keep.
-        convergence: radius of the cone of incident directions in 1/Å.
+        cone: radius of the cone of incident directions in 1/Å.
         facts: provenance, anything JSON holds.
     """
     images, variance, background, flags = _on_grid(stack, rows, grid)
@@ -179,7 +179,7 @@ def to_experiment(
     pattern.attrs |= {
         "units": "electrons",
         "long_name": "LACBED intensity",
-        "convergence": convergence,
+        "cone": cone,
         "half_width_uncertainty": grid.uncertainty[0],
         "rotation_uncertainty_degrees": grid.uncertainty[1],
         "center_uncertainty": list(grid.uncertainty[2:]),

@@ -16,8 +16,9 @@ A model maps a batch to what it `PREDICTS`, "pattern" (if it does not say) or "p
         "mu", "logvar": (B, latent)}               optional: the latent distribution of an autoencoder
 
 Two methods are optional. `begin(batch)` lets a model take scales from its first data. `prepare(batch)` gives what
-of a batch need not be computed again in every epoch, small enough to be held for every crystal; `forward` then
-takes that in place of the batch, and answers as the "pattern" in it is given.
+need not be computed again in every epoch, small enough to be held for every crystal: "index", "symmetry",
+"thickness", "pattern" (perhaps only the part that is its own) and what else `forward` takes in place of the batch.
+Answers and losses are then of that part. With `training.augment` nothing is prepared.
 """
 
 from __future__ import annotations
