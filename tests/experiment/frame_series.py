@@ -37,6 +37,7 @@ class Microscope:
         stretch: of the camera along its rows.
         offset: of the direct beam from the middle.
         radius: of the discs.
+        flat: whether discs are uniform, so that their pixels are no directions.
         psf: standard deviation of the point spread.
         descan: of the direct beam at the edge of the scan, (rows, columns), linear and cubic.
         descan_cubic: the same, growing with the third power.
@@ -72,6 +73,7 @@ class Microscope:
     stretch: float = 1.0
     offset: tuple[float, float] = (1.3, -2.4)
     radius: float = 2.6
+    flat: bool = False
     psf: float = 0.7
     descan: tuple[float, float] = (3.0, -2.0)
     descan_cubic: tuple[float, float] = (1.0, 1.5)
@@ -190,6 +192,8 @@ def make_series(
         electrons = np.zeros((m.camera, m.camera))
         at = (k[row, column] + offsets) / pitch + points / 2 - 0.5  # (point, xy)
         inside = _read(images, at)
+        if m.flat:
+            inside = np.broadcast_to(inside.mean(axis=1, keepdims=True), inside.shape)
         truth[:, row, column] = m.dose * (1 - m.diffuse) * inside.mean(axis=1)
         places = beam[row, column] + vectors @ matrix.T
         _draw(electrons, places, ring, m.dose * (1 - m.diffuse) * inside / len(ring))

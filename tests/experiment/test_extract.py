@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from extract_series import GAAS, SCOPE, sites_of
+from extract_series import GAAS, SCOPE, make, sites_of
 from frame_series import Series, make_vacuum
 
 import lacbed
@@ -49,6 +49,16 @@ def test_the_cone_of_directions_of_a_tilt_is_the_disc_without_the_point_spread(
     assert found.experiment.cone == pytest.approx(SCOPE.radius / scale, rel=0.08)
     with pytest.raises(SettingError, match="cone in the metadata of an experiment must be a number of 1/Å"):
         found.experiment.annotated(cone=-1.0)
+
+
+def test_pixels_of_a_uniform_disc_are_no_directions() -> None:
+    series = make(replace(SCOPE, flat=True))
+    frames = lacbed.open_frames(series.frames)
+    found = lacbed.extract(
+        frames, GAAS, (1, 1, 0), 200e3, lacbed.ExtractSettings(scan=series.scan, gain=SCOPE.gain)
+    )
+    assert found.experiment.cone == 0.0
+    assert any("each tilt is taken as one direction" in note for note in found.experiment.notes)
 
 
 @pytest.mark.slow

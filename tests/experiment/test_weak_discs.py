@@ -11,7 +11,8 @@ from scipy.ndimage import gaussian_filter
 
 import lacbed
 from lacbed.experiment.extract import look
-from lacbed.experiment.extract.discs import sharp_radius
+from lacbed.experiment.extract.cone import sharp_radius
+from lacbed.experiment.extract.discs import Aperture
 from lacbed.experiment.extract.indices import finer_basis
 from lacbed.experiment.extract.lattice import find_lattice, reduced
 from lacbed.experiment.extract.pipeline import kept_images
@@ -92,4 +93,5 @@ def test_the_disc_without_the_point_spread(radius: float, blur: float, expected:
     r = 0.2 * (np.arange(len(mean)) + 0.5)
     r, p = r[r < radius + 4], mean[r < radius + 4] / mean[:3].mean()
     half = float(np.interp(-0.5, -p, r))
-    assert sharp_radius(np.column_stack([r, p]), half, 0.5) == pytest.approx(expected, abs=0.05)
+    aperture = Aperture(half + 1, half + 4, half, 1.0, np.column_stack([r, p]))
+    assert sharp_radius(aperture) == pytest.approx(expected, abs=0.05)

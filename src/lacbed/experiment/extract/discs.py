@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
-from scipy.special import ive
 
 from lacbed.errors import SettingError
 
@@ -152,7 +150,6 @@ class Aperture:
         radius: of the aperture in pixels; its edge is one pixel soft.
         outer: of the background in pixels.
         disc: radius at which a disc has half its height.
-        cone: radius that a disc would have without the point spread of the camera.
         share: part of the electrons of a disc that lie within the aperture.
         profile: distance in pixels and mean counts above background, 1 in the middle: (point, 2).
         notes: what was found.
@@ -161,7 +158,6 @@ class Aperture:
     radius: float
     outer: float
     disc: float
-    cone: float
     share: float
     profile: Array
     notes: tuple[str, ...] = ()
@@ -286,33 +282,10 @@ def find_aperture(
         wanted,
         wanted + max(3.0, 0.5 * lattice.nearest),
         half,
-        sharp_radius(profile, half, edge),
         _share(profile, wanted),
         profile,
         tuple(notes),
     )
-
-
-def sharp_radius(profile: Array, half: float, edge: float) -> float:
-    """Radius of the disc whose convolution with a Gaussian is the profile.
-
-    That convolution is p(r) = ∫₀ᴿ s/σ² exp(-(r² + s²)/2σ²) I₀(r s/σ²) ds, 1 in the middle of a large disc. A
-    radius below σ cannot be told from none, and is 0.
-    """
-    r, p = profile.T
-
-    def model(numbers: Array) -> Array:
-        radius, sigma, height = numbers
-        s = (np.arange(60) + 0.5) * radius / 60
-        kernel = ive(0, r[:, None] * s / sigma**2) * np.exp(-((r[:, None] - s) ** 2) / (2 * sigma**2))
-        return np.asarray(height * (kernel * s).sum(axis=1) * radius / (60 * sigma**2))
-
-    used = np.clip(p, 0, None)
-    low, high = (0.02, 0.2, 0.5), (1.5 * half + 1.0, max(1.0, half), 1e4)
-    start = np.clip((half, 0.4 * edge, 1.0), np.array(low) * 1.01, np.array(high) * 0.99)
-    found = least_squares(lambda x: np.sqrt(r) * (model(x) - used), start, bounds=(low, high))
-    radius, sigma, _ = found.x
-    return float(radius) if radius > sigma else 0.0
 
 
 def _share(profile: Array, radius: float) -> float:

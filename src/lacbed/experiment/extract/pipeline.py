@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lacbed.crystals import Crystal
 from lacbed.errors import SettingError
 from lacbed.experiment.experiment import Experiment
+from lacbed.experiment.extract.cone import cone_radius
 from lacbed.experiment.extract.indices import finer_basis
 from lacbed.experiment.extract.integrate import Stack, stack_of, sum_discs
 from lacbed.experiment.extract.look import Look, look_at, look_finer
@@ -158,7 +159,8 @@ def finish(
     rows = kept_images(stack, lattice.sites, orientation.origin, settings.images)
     hkl = orientation.indexing.of(lattice.sites[rows] - orientation.origin)
     noise = stack.noise
-    notes = [*look.notes, *orientation.notes, *([noise.note] if noise.note else [])]
+    cone, said = cone_radius(series, look, stack, orientation.tilts)
+    notes = [*look.notes, *orientation.notes, *(note for note in (said, noise.note) if note)]
     scale = abs(float(np.linalg.det(np.linalg.solve(lattice.basis, orientation.indexing.vectors)))) ** 0.5
     return to_experiment(
         stack,
@@ -172,7 +174,7 @@ def finish(
         name=settings.name,
         source=series.source,
         notes=notes,
-        cone=scale * min(look.aperture.cone, look.aperture.radius),
+        cone=scale * cone,
         facts=facts_of(series, look, stack, orientation, settings),
     )
 
@@ -216,7 +218,7 @@ def facts_of(
         "basis_hkl": o.indexing.hkl.tolist(),
         "camera_matrix": camera_matrix.tolist(),
         "direct_beam": (look.middle + o.origin @ look.lattice.basis).tolist(),
-        "aperture": {name: getattr(look.aperture, name) for name in ("radius", "disc", "cone", "share")},
+        "aperture": {name: getattr(look.aperture, name) for name in ("radius", "disc", "share")},
         "gain": stack.noise.gain,
         "gain_uncertainty": stack.noise.error,
         "noise_floor": stack.noise.floor,
