@@ -89,7 +89,7 @@ def indices_figure(extraction: Extraction) -> Figure:
         name = hkl_math(",".join(str(n) for n in hkl[i].tolist()))
         axes.annotate(
             name, (x, y), (0, 1.0 * look.aperture.radius + 1), textcoords="offset points", color=style.ACCENT,
-            fontsize=7, ha="center", va="bottom",
+            fontsize=8, ha="center", va="bottom", path_effects=style.outlined(),
         )  # fmt: skip
     beam = look.middle + o.origin @ look.lattice.basis
     axes.plot(beam[1], beam[0], "+", color=style.ACCENT, ms=12)
