@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.special import ive
 
-from lacbed.experiment.extract.discs import Aperture, Pixels
+from lacbed.experiment.extract.discs import Aperture, Pixels, edge_of, mean_by
 from lacbed.experiment.extract.integrate import Stack
 from lacbed.experiment.extract.look import SAMPLE, Look
 from lacbed.experiment.extract.series import FrameSeries
@@ -97,9 +97,9 @@ def _moments(
     """Σ r I over the pixels of every disc above its background, r from its middle: (site, 2)."""
     site, distance, offset = pixels.of(place)
     ring = (distance > aperture.radius + 1.0) & (distance < aperture.outer) & seen
-    total = np.bincount(site[ring], flat[ring], count) / np.maximum(np.bincount(site[ring], minlength=count), 1)
+    level = mean_by(site[ring], flat[ring], count)
     inside = (distance <= aperture.radius) & seen
-    value = flat[inside] - total[site[inside]]
+    value = flat[inside] - level[site[inside]]
     return np.stack([np.bincount(site[inside], value * o[inside], count)[:-1] for o in offset], axis=1)
 
 
@@ -111,7 +111,6 @@ def sharp_radius(aperture: Aperture) -> float:
     """
     r, p = aperture.profile.T
     half = aperture.disc
-    edge = max(0.3, float(np.interp(-0.1, -p, r) - np.interp(-0.9, -p, r)))
 
     def model(numbers: Array) -> Array:
         radius, sigma, height = numbers
@@ -121,7 +120,7 @@ def sharp_radius(aperture: Aperture) -> float:
 
     used = np.clip(p, 0, None)
     low, high = (0.02, 0.2, 0.5), (1.5 * half + 1.0, max(1.0, half), 1e4)
-    start = np.clip((half, 0.4 * edge, 1.0), np.array(low) * 1.01, np.array(high) * 0.99)
+    start = np.clip((half, 0.4 * edge_of(aperture.profile), 1.0), np.array(low) * 1.01, np.array(high) * 0.99)
     found = least_squares(lambda x: np.sqrt(r) * (model(x) - used), start, bounds=(low, high))
     radius, sigma, _ = found.x
     return float(radius) if radius > sigma else 0.0

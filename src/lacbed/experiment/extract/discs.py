@@ -228,9 +228,9 @@ def _centres(
         site, distance, offset = pixels.of(place)
         flat = frame.ravel()
         ring = (distance > near) & (distance < far) & seen
-        level = _mean_by(site[ring], flat[ring], n)
+        level = mean_by(site[ring], flat[ring], n)
         core = (distance < 0.15 * lattice.nearest) & seen
-        height = _mean_by(site[core], flat[core], n) - level
+        height = mean_by(site[core], flat[core], n) - level
         height[-1] = 0.0
         bright = height > 0.12 * height.max()
         use = (distance <= near) & seen & bright[site]
@@ -243,7 +243,14 @@ def _centres(
     return total[:-1], (moment[:, :-1] / np.maximum(total[:-1], 1e-12 * max(1.0, float(total.max())))).T
 
 
-def _mean_by(number: IntArray, values: NDArray[np.float32], count: int) -> Array:
+def edge_of(profile: Array) -> float:
+    """Pixels over which a profile falls from 0.9 to 0.1."""
+    r, p = profile.T
+    return max(0.3, float(np.interp(-0.1, -p, r) - np.interp(-0.9, -p, r)))
+
+
+def mean_by(number: IntArray, values: NDArray[np.float32], count: int) -> Array:
+    """Mean of the values with each number, 0 for those that have none: (count,)."""
     return np.asarray(np.bincount(number, values, count) / np.maximum(np.bincount(number, minlength=count), 1))
 
 
@@ -263,7 +270,7 @@ def find_aperture(
     r, p = profile.T
     limit = 0.5 * lattice.nearest
     half = float(np.interp(-0.5, -p, r)) if p.min() < 0.5 else limit
-    edge = max(0.3, float(np.interp(-0.1, -p, r) - np.interp(-0.9, -p, r)))
+    edge = edge_of(profile)
     wanted = half + 0.9 * edge + 0.3 if radius is None else radius
     notes = []
     if wanted > limit - 0.7:
@@ -306,7 +313,7 @@ def _profile(frames: NDArray[np.float32], places: Array, lattice: Lattice, blind
         flat = frame.ravel()
         core = (distance < 0.2 * reach + 0.6) & seen
         ring = (distance > 0.85 * reach) & (distance < 1.1 * reach) & seen
-        height = _mean_by(site[core], flat[core], n) - (level := _mean_by(site[ring], flat[ring], n))
+        height = mean_by(site[core], flat[core], n) - (level := mean_by(site[ring], flat[ring], n))
         height[-1] = 0.0
         bright = height > 0.3 * height.max()
         use = bright[site] & (distance < reach) & seen

@@ -44,7 +44,7 @@ class Orientation:
         frame: of the crystal, with the default direction of x.
         grid: of the stack.
         ways: number of ways to index the lattice that its shape allows.
-        notes: what was found.
+        said: what was found besides, of the direct beam and of weak discs.
     """
 
     origin: IntArray
@@ -54,19 +54,17 @@ class Orientation:
     frame: Frame
     grid: Grid
     ways: int
-    notes: tuple[str, ...]
+    said: tuple[str, ...]
 
-
-@dataclass(frozen=True, eq=False)
-class _Indexed:
-    """Indices with one disc taken for the direct beam."""
-
-    origin: IntArray
-    tilts: Tilts
-    indexing: Indexing
-    choice: Choice | None
-    ways: int
-    notes: list[str]
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was found, in words."""
+        if self.choice is None:
+            indices = "the indices follow from the two spots that were named"
+        else:
+            doubt = "" if self.choice.decided else "; the best was taken, as asked"
+            indices = f"indices: {self.choice.why}{doubt}"
+        return (*self.said, indices, *_notes_on(self.tilts, self.grid))
 
 
 def orient(
@@ -87,26 +85,32 @@ def orient(
     brightest = sites[int(np.argmax([np.nanmean(i) for i in images]))]
     tilts = find_tilts(images, variance, sites - brightest, look.lattice.basis, settings.distortion)[0]
     ways = candidates(crystal, frame, look.lattice.basis, tilts.steps)
-    tried: list[_Indexed] = []
+    basis, cone = look.lattice.basis, look.aperture.disc / look.lattice.nearest
+    tried: list[tuple[IntArray, Tilts, Indexing, Choice | None]] = []
     for origin in _origins(look, images, variance, sites, brightest, tilts, settings):
         here = tilts.with_origin(origin - brightest)
-        tried.append(
-            _indexed(ways, look, images, variance, sites, origin, here, crystal, frame, energy, settings, tick)
-        )
-        choice = tried[-1].choice
-        if choice is None or choice.correlation > LIKE:
+        if settings.spots:
+            left = from_spots(ways, basis, look.middle + origin @ basis, list(settings.spots))
+            tried.append((origin, here, left[0], None))
             break
-    best = max(tried, key=lambda t: np.inf if t.choice is None else t.choice.correlation)
-    if best.choice is not None and not best.choice.decided and not settings.accept:
-        raise ask_for_spots(best.choice)
-    notes = list(best.notes)
-    if settings.beam is None and not np.array_equal(best.origin, brightest):
-        notes.insert(
-            0, "the direct beam is not the brightest disc on average; Bragg lines and images show which it is"
+        choice = choose(
+            ways, crystal, frame, energy, images, variance, sites - origin, here, basis, cone, tick=tick
         )
-    grid = square_grid(best.tilts, best.indexing, frame, look.scan.shape)
-    notes += _notes_on(best.tilts, grid)
-    return Orientation(best.origin, best.tilts, best.indexing, best.choice, frame, grid, best.ways, tuple(notes))
+        tried.append((origin, here, choice.best, choice))
+        if choice.correlation > LIKE:
+            break
+    origin, tilts, indexing, chosen = max(tried, key=lambda t: np.inf if t[3] is None else t[3].correlation)
+    if chosen is not None and not chosen.decided and not settings.accept:
+        raise ask_for_spots(chosen)
+    said = []
+    if settings.beam is not None:
+        said.append("the direct beam was given at x={:g}, y={:g} of the mean frame".format(*settings.beam))
+    elif not np.array_equal(origin, brightest):
+        said.append(
+            "the direct beam is not the brightest disc on average; Bragg lines and images show which it is"
+        )
+    grid = square_grid(tilts, indexing, frame, look.scan.shape)
+    return Orientation(origin, tilts, indexing, chosen, frame, grid, len(ways), tuple(said))
 
 
 def orient_finer(
@@ -139,6 +143,8 @@ def orient_finer(
     indexing, choice = _finer(known.indexing, parts), known.choice
     if choice is not None:
         ways = [way for way in (_finer(e, parts) for e in choice.equivalent) if way is not None]
+        if not ways:
+            raise SettingError("they do not fit the indices of the others")
         if len(set(alike(ways, crystal))) > 1:  # the strong discs alone could not tell them apart
             cone = look.aperture.disc / look.lattice.nearest
             choice = choose(
@@ -152,11 +158,7 @@ def orient_finer(
     if indexing is None:
         raise SettingError("they do not fit the indices of the others")
     grid = square_grid(tilts, indexing, known.frame, look.scan.shape)
-    kept = [note for note in known.notes if note not in _notes_on(known.tilts, known.grid)]
-    return replace(
-        known, origin=origin, tilts=tilts, indexing=indexing, choice=choice, grid=grid,
-        notes=(*kept, *_notes_on(tilts, grid)),
-    )  # fmt: skip
+    return replace(known, origin=origin, tilts=tilts, indexing=indexing, choice=choice, grid=grid)
 
 
 def _finer(indexing: Indexing, parts: IntArray) -> Indexing | None:
@@ -181,39 +183,6 @@ def _usable(look: Look, stack: Stack) -> tuple[Array, Array, IntArray]:
             "cut by the border or the beam stop, saturated, or lost"
         )
     return stack.images[rows], stack.variance[rows], look.lattice.sites[rows]
-
-
-def _indexed(
-    ways: list[Indexing],
-    look: Look,
-    images: Array,
-    variance: Array,
-    sites: IntArray,
-    origin: IntArray,
-    tilts: Tilts,
-    crystal: Crystal,
-    frame: Frame,
-    energy: float,
-    settings: ExtractSettings,
-    tick: Callable[[float], None] | None,
-) -> _Indexed:
-    """The indices, if a certain disc is the direct beam."""
-    lattice = look.lattice
-    notes = []
-    if settings.beam is not None:
-        x, y = settings.beam
-        notes.append(f"the direct beam was given at x={x:g}, y={y:g} of the mean frame")
-    if settings.spots:
-        beam = look.middle + origin @ lattice.basis
-        left = from_spots(ways, lattice.basis, beam, list(settings.spots))
-        notes.append("the indices follow from the two spots that were named")
-        return _Indexed(origin, tilts, left[0], None, len(ways), notes)
-    cone = look.aperture.disc / lattice.nearest
-    choice = choose(
-        ways, crystal, frame, energy, images, variance, sites - origin, tilts, lattice.basis, cone, tick=tick
-    )
-    notes.append(f"indices: {choice.why}" + ("" if choice.decided else "; the best was taken, as asked"))
-    return _Indexed(origin, tilts, choice.best, choice, len(ways), notes)
 
 
 def _origins(

@@ -141,7 +141,7 @@ def _with_weak_discs(
             raise SettingError("the sums show none")
     except SettingError as error:
         note = f"the crystal has reflections between the discs that are seen; they are left out: {error}"
-        return look, stack, replace(orientation, notes=(*orientation.notes, note))
+        return look, stack, replace(orientation, said=(*orientation.said, note))
     return finer, more, found
 
 
