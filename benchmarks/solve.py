@@ -7,16 +7,19 @@ The number of columns (1 to 6 unless more are there) and the thickness are not k
 
 from __future__ import annotations
 
+import argparse
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
 import lacbed
-from common import parser, publish, table
+from common import finished, parser, publish, table
 from lacbed.errors import LacbedError
 from lacbed.experiment.assembly import Geometry, make_experiment
 from lacbed.experiment.experiment import Experiment
@@ -33,44 +36,81 @@ RIGHT = 0.98
 
 PARTS = ("measured", "simulated", "speed", "robust")
 HEAD = ("stack", "seed", "right", "says", "score", "correlation", "inverse", "thickness / Å (true)", "gap",
-        "met", "columns", "elements", "CPU s", "wall s")  # fmt: skip
+        "met", "columns (true)", "elements", "CPU s", "wall s")  # fmt: skip
 CRYSTALS = ("Si", "GaAs", "MgO", "NaCl", "CaF2", "SrTiO3", "TiO2", "GaN", "SiO2", "Al2O3", "ReO3", "Cu2O", "CsCl",
             "Cu3Au", "LaAlO3", "ZrO2", "Cu", "Fe", "Mg", "PbTe")  # fmt: skip
 ZONES = ((0, 0, 1), (1, 0, 0), (1, 1, 0), (1, 1, 1), (2, 1, 0), (2, 1, 1), (2, 2, 1))
 
 
 def judged(
-    name: str, stack: Experiment, truth: lacbed.Crystal, thickness: float, options: SolveOptions
-) -> list[str]:
-    """One row of a table."""
+    name: str, stack: Experiment, truth: lacbed.Crystal, thickness: float, options: SolveOptions, kept: Path | None
+) -> dict[str, Any]:
+    """What a search finds and how right that is; from the file of what was found before, if it is there."""
+    key = {"stack": name, "seed": options.seed, "true thickness": round(thickness, 1), "seconds": options.seconds}
+    return finished(kept, key, lambda: _judge(stack, truth, thickness, options))
+
+
+def _judge(stack: Experiment, truth: lacbed.Crystal, thickness: float, options: SolveOptions) -> dict[str, Any]:
     cpu, wall = time.process_time(), time.perf_counter()
     try:
         found = solve_structure(stack, truth.cell, options)
     except LacbedError as error:
-        return [name, str(options.seed), "-", f"refused: {error}"[:60], *["-"] * 10]
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        most = re.search(r"ask for at most (\d+)", str(error))
+        if most is None:
+            return {"refused": str(error)}
+        return _judge(stack, truth, thickness, replace(options, columns=(1, int(most[1]))))
     straight, inverse = likeness(found, truth)
     near = not thickness or abs(found.thickness / thickness - 1.0) < 0.1
-    right = max(straight, inverse) >= RIGHT and near
-    elements = "; ".join(
-        f"{row[0].element} {100 * row[0].probability:.0f} %" for row in found.elements[: len(found.best.columns)]
-    )
+    elements = [f"{row[0].element} {100 * row[0].probability:.0f} %" for row in found.elements]
+    return {
+        "right": bool(max(straight, inverse) >= RIGHT and near),
+        "solved": bool(found.solved),
+        "score": round(found.score, 4),
+        "correlation": round(straight, 5),
+        "inverse": round(inverse, 5),
+        "thickness": round(found.thickness, 1),
+        "gap": round(found.gap, 4),
+        "met": len(found.best.roots),
+        "columns": len(found.best.columns),
+        "true columns": true_columns(found, truth),
+        "residual": round(found.best.residual, 4),
+        "held out": round(found.best.held_out, 4),
+        "rounds": found.search.round,
+        "elements": "; ".join(elements[: len(found.best.columns)]),
+        "cpu": round(time.process_time() - cpu, 1),
+        "wall": round(time.perf_counter() - wall, 1),
+    }
+
+
+def row_of(found: dict[str, Any]) -> list[str]:
+    """One row of a table."""
+    first = [found["stack"], str(found["seed"])]
+    if "refused" in found:
+        return [*first, "-", f"refused: {found['refused']}"[:60], *["-"] * 11]
     return [
-        name,
-        str(options.seed),
-        "yes" if right else "no",
-        "solved" if found.solved else "not solved",
-        f"{found.score:.2f}",
-        f"{straight:.4f}",
-        f"{inverse:.4f}",
-        f"{found.thickness:.0f} ({thickness:.0f})",
-        f"{found.gap:.2f}",
-        str(len(found.best.roots)),
-        str(len(found.best.columns)),
-        elements,
-        f"{cpu:.0f}",
-        f"{wall:.0f}",
+        *first,
+        "yes" if found["right"] else "no",
+        "solved" if found["solved"] else "not solved",
+        f"{found['score']:.2f}",
+        f"{found['correlation']:.4f}",
+        f"{found['inverse']:.4f}",
+        f"{found['thickness']:.0f} ({found['true thickness']:.0f})",
+        f"{found['gap']:.2f}",
+        str(found["met"]),
+        f"{found['columns']} ({found['true columns']})",
+        found["elements"],
+        f"{found['cpu']:.0f}",
+        f"{found['wall']:.0f}",
     ]
+
+
+def true_columns(found: Solution, truth: lacbed.Crystal) -> int:
+    """Columns of atoms in the projected cell of a search, at least 0.05 Å apart."""
+    places = truth.atoms.xyz @ found.cell.hkl.T
+    apart = places[:, None] - places[None]
+    apart -= np.round(apart)
+    same = np.linalg.norm(apart @ found.cell.edges.T, axis=2) < 0.05
+    return len(np.unique(same.argmax(axis=1)))
 
 
 def likeness(found: Solution, truth: lacbed.Crystal) -> tuple[float, float]:
@@ -125,49 +165,53 @@ def main() -> None:
     options.add_argument("--stacks", type=Path, help="folder of measured stacks, each with a crystal.cif")
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--count", type=int, default=40, help="simulated stacks")
+    options.add_argument("--first", type=int, default=0, help="of these; with --step a share of them")
+    options.add_argument("--step", type=int, default=1)
     options.add_argument("--seconds", type=float, default=180.0)
     options.add_argument("--refined", type=int, default=0)
+    options.add_argument("--outcomes", type=Path, help="file of lines of JSON; searches in it are not run again")
     arguments = options.parse_args()
     parts = arguments.only or [p for p in PARTS if arguments.stacks or p not in ("measured", "robust")]
     how = SolveOptions((1, 6), (300.0, 1700.0), seconds=arguments.seconds, refined=arguments.refined)
     text: list[str] = []
     for part in parts:
         rows: list[list[str]] = []
-        for row in rows_of(part, arguments.stacks, arguments.seeds, arguments.count, how):
-            print(*row, sep=" | ", flush=True)
-            rows.append(row)
+        for found in outcomes_of(part, arguments, how):
+            rows.append(row_of(found))
+            print(*rows[-1], sep=" | ", flush=True)
         text += [f"## {part.capitalize()}", table(HEAD, rows)]
     publish("Solving a crystal with nothing known but its cell", text, arguments)
 
 
-def rows_of(part: str, stacks: Path | None, seeds: int, count: int, how: SolveOptions) -> Iterator[list[str]]:
-    """The rows of a part, one by one."""
+def outcomes_of(part: str, arguments: argparse.Namespace, how: SolveOptions) -> Iterator[dict[str, Any]]:
+    """What is found in every stack of a part, one by one."""
+    kept: Path | None = arguments.outcomes
     if part in ("measured", "robust"):
-        assert stacks is not None, "give the folder of measured stacks (--stacks)"
+        assert arguments.stacks is not None, "give the folder of measured stacks (--stacks)"
         known = replace(how, elements=("Ga", "As", "Ge", "Sn", "Si", "Se"))
-        for folder in sorted(p.parent for p in stacks.glob("*/crystal.cif")):
+        for folder in sorted(p.parent for p in arguments.stacks.glob("*/crystal.cif")):
             stack, truth = lacbed.load_experiment(folder), lacbed.Crystal.from_cif(folder / "crystal.cif")
             if part == "measured":
-                for seed in range(seeds):
-                    yield judged(folder.name, stack, truth, 0.0, replace(known, seed=seed))
+                for seed in range(arguments.seeds):
+                    yield judged(folder.name, stack, truth, 0.0, replace(known, seed=seed), kept)
                 continue
             for kind in ("hot pixel", "a quadrant missing", "one wrong label", "20 % of images dropped"):
-                yield judged(f"{folder.name}, {kind}", damaged(stack, kind), truth, 0.0, known)
+                yield judged(f"{folder.name}, {kind}", damaged(stack, kind), truth, 0.0, known, kept)
             wrong = replace(truth, cell=tuple(v * (1.005 if v != 90 else 1.0) for v in truth.cell))
-            yield judged(f"{folder.name}, cell wrong by 0.5 %", stack, wrong, 0.0, known)
+            yield judged(f"{folder.name}, cell wrong by 0.5 %", stack, wrong, 0.0, known, kept)
     elif part == "simulated":
-        for number in range(count):
+        for number in range(arguments.first, arguments.count, arguments.step):
             random = np.random.default_rng((11, number))
             name, zone = CRYSTALS[number % len(CRYSTALS)], ZONES[int(random.integers(len(ZONES)))]
             thickness, dose = float(random.uniform(250, 1200)), (1000.0, 50.0)[number % 2]
             stack, truth = simulated(name, zone, thickness, dose, 0.8, number)
             blind = replace(how, thickness=(200.0, 1500.0), columns=(1, 9))
-            yield judged(f"{name} {list(zone)}, {dose:.0f} e", stack, truth, thickness, blind)
+            yield judged(f"{name} {list(zone)}, {dose:.0f} e", stack, truth, thickness, blind, kept)
     else:
         for name, zone in (("MgO", (1, 1, 0)), ("CaF2", (1, 1, 0)), ("SrTiO3", (0, 0, 1)), ("GaN", (1, 0, 0))):
             for thickness in (300.0, 600.0, 1000.0):
                 stack, truth = simulated(name, zone, thickness, 1000.0, 0.8, 1)
-                yield judged(f"{name} {list(zone)}", stack, truth, thickness, how)
+                yield judged(f"{name} {list(zone)}", stack, truth, thickness, how, kept)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def draw(number: int, rows: Any) -> tuple[lacbed.Crystal, Settings, np.random.Ge
     rng = np.random.default_rng(number)
     names = [row.name for row in named_rows()]
     while True:
-        crystal = _crystal(rng, names, rows)
+        crystal = random_crystal(rng, names, rows)
         zone = tuple(int(v) for v in rng.integers(0, (4, 4, 6)))
         if rng.random() < 0.5:
             zone = ((0, 0, 1), (1, 1, 0), (1, 1, 1), (1, 0, 0), (1, 1, 2))[rng.integers(5)]
@@ -111,7 +111,7 @@ def _slant(crystal: lacbed.Crystal, settings: Settings) -> float:
     return round(math.degrees(math.acos(min(1.0, normal[2]))), 1)
 
 
-def _crystal(rng: np.random.Generator, names: list[str], rows: Any) -> lacbed.Crystal | None:
+def random_crystal(rng: np.random.Generator, names: list[str], rows: Any) -> lacbed.Crystal | None:
     from lacbed.catalog.rows import crystal_of
 
     if rows is None or rng.random() < 0.5:

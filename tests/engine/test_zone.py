@@ -297,7 +297,7 @@ def test_checks_of_many_zones_share_few_matrices_and_hold_the_highest_tilt(is_di
     tilts = np.stack([x, y], axis=1)
     tilts = tilts[np.hypot(x, y) <= 0.9 + 1e-9] if is_disc else tilts
     request = Request(tilts, ((0, 0, 0),), np.array([500.0]), is_disc, (0.0, 1.62))
-    checks = request.checks(lattice)
+    checks = request.checks(lattice, 160)
     places = checks @ np.linalg.inv(lattice)
     assert len(np.unique(np.round(places - np.floor(places + 1e-7), 6), axis=0)) <= 4
     assert len(checks) > 90

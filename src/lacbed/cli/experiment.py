@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -89,6 +89,7 @@ def import_command(
     Example: lacbed experiment import dm3/ -V 200 --zone 1,-1,0 --x-direction 0,0,-1 --half-width 0.66
     --orientation fit --crystal Ge.cif -o Ge.nc
     """
+    from lacbed.experiment.experiment import crystal_of
     from lacbed.experiment.folder import load_experiment
     from lacbed.patterns.files import check_writable, save_pattern
 
@@ -115,7 +116,7 @@ def import_command(
     experiment, check = _fitted(experiment, structure, half_width, orientation)
     for path in out:
         save_pattern(experiment.pattern, path)
-    _report(experiment, check, out, Reporter(quiet, as_json))
+    _report(experiment, structure or crystal_of(experiment), check, out, Reporter(quiet, as_json))
 
 
 def _crystal(text: str | None, block: str | None) -> Crystal | None:
@@ -143,6 +144,7 @@ def info(
     """Show reflections and geometry of a measured stack, and check the geometry against the Bragg lines."""
     from lacbed.experiment.bragg import check_bragg
     from lacbed.experiment.experiment import crystal_of
+    from lacbed.experiment.experiment import crystal_of
     from lacbed.experiment.folder import load_experiment
     from lacbed.patterns.files import check_writable, save_pattern
 
@@ -155,7 +157,7 @@ def info(
     check = None if structure is None else check_bragg(experiment, structure)
     if png is not None:
         save_pattern(experiment.pattern, png)
-    _report(experiment, check, [] if png is None else [png], Reporter(quiet, as_json))
+    _report(experiment, structure, check, [] if png is None else [png], Reporter(quiet, as_json))
 
 
 def _refuse(options: dict[str, Any], source: Path) -> None:
@@ -291,7 +293,17 @@ def _table(experiment: Experiment) -> list[dict[str, Any]]:
     ]
 
 
-def _report(experiment: Experiment, check: BraggCheck | None, files: list[Path], reporter: Reporter) -> None:
+def _report(
+    experiment: Experiment,
+    crystal: Crystal | None,
+    check: BraggCheck | None,
+    files: list[Path],
+    reporter: Reporter,
+) -> None:
+    from lacbed.experiment.reciprocity import reciprocity_geometry
+
+    is_flat = crystal is not None and experiment.frame(crystal).is_flat
+    geometry = reciprocity_geometry(experiment, crystal) if crystal is not None and is_flat else None
     say = reporter.say
     zone = ",".join(str(i) for i in experiment.zone_axis)
     say(f"{experiment.name} [{zone}] {experiment.energy / 1e3:g} kV: {len(experiment.hkl)} reflections")
@@ -315,6 +327,12 @@ def _report(experiment: Experiment, check: BraggCheck | None, files: list[Path],
             f"half-width {check.scale * experiment.half_width:.4g} 1/Å ({check.best:.2f})"
         )
         warnings += [w for w in check.warnings(experiment) if w not in warnings]
+    if geometry is not None:
+        say(
+            f"  symmetry of the images about the middles of their Bragg lines: correlation {geometry.symmetry:.2f}, "
+            f"half-width {geometry.factor * experiment.half_width:.5g} 1/Å "
+            f"({100 * geometry.uncertainty:.2g} % uncertain), turned by {geometry.rotation:.2f}°"
+        )
     for warning in warnings:
         reporter.warn(warning)
     for path in files:
@@ -340,6 +358,7 @@ def _report(experiment: Experiment, check: BraggCheck | None, files: list[Path],
                 "scale": check.scale,
                 "best": check.best,
             },
+            "symmetry": None if geometry is None else asdict(geometry),
             "warnings": warnings,
         }
     )

@@ -22,9 +22,9 @@ import numpy as np
 
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
-from lacbed.engine.basis import FAR, Basis, first_margin, solve_basis
+from lacbed.engine.basis import FAR, Basis, coarseness, effort, solve_basis
 from lacbed.engine.foil import Foil
-from lacbed.engine.interpolate import ORDER, doubt, largest_difference, mend, read_between
+from lacbed.engine.interpolate import COARSE_ORDER, ORDER, doubt, largest_difference, mend, read_between
 from lacbed.engine.model import Model, slanted
 from lacbed.engine.orbits import find_orbits, plane_operations, smallest_wedge
 from lacbed.engine.propagate import Store, solve_pairs
@@ -91,6 +91,7 @@ class AdaptiveSolver:
         self._crystal, self._settings, self._frame = crystal, settings, frame
         self.foil = _foil(crystal, frame, settings)
         self._tolerance = settings.tolerance
+        self._order = ORDER if coarseness(settings.tolerance) < 0.5 else COARSE_ORDER
         zone = zone_of_allowed(crystal, frame)
         self._lattice = frame.vectors(zone)[:, :2]
         self._operations = plane_operations(crystal, frame, zone, not settings.laue_zones)
@@ -131,7 +132,7 @@ class AdaptiveSolver:
     def solve(self, request: Request, tick: Tick | None = None) -> Amplitudes:
         """Amplitudes within the tolerance, or the nearest that were reached."""
         rising = None if tick is None else _Rising(tick)
-        checks = request.checks(self._lattice)
+        checks = request.checks(self._lattice, effort(self._tolerance).checks)
         basis, judged, error = self._enough_waves(request, checks, rising)
         rest = basis.tail_error(self._forward, float(request.thicknesses.max()))
         rest += SAFETY * self._slant_error(basis, request, checks, judged)
@@ -143,7 +144,7 @@ class AdaptiveSolver:
         self, request: Request, checks: FloatArray, tick: _Rising | None
     ) -> tuple[Basis, np.ndarray, float]:
         """Waves enough for a request, what more of them say of the checks, and the largest difference."""
-        basis, margin = self._basis, first_margin(self._tolerance)
+        basis, margin = self._basis, effort(self._tolerance).margin
         if basis is None or not self._reaches(basis, request):
             basis = self._new_basis(request, margin if basis is None else basis.margin, tick)
         for attempt in range(_TRIES):
@@ -243,7 +244,7 @@ class AdaptiveSolver:
         `error` is the difference that waves make.
         """
         both = np.concatenate([request.tilts, checks])
-        nodes = node_lattice(self._lattice.T, both, self._nodes_apart(basis, request), ORDER, None)
+        nodes = node_lattice(self._lattice.T, both, self._nodes_apart(basis, request), self._order, None)
         direct, coarse = (self._wanted(basis, request, tilts) for tilts in (request.tilts, nodes.tilts))
 
         def solved(wanted: Wanted) -> np.ndarray:
@@ -261,7 +262,7 @@ class AdaptiveSolver:
         if len(direct.orbits.points) <= 1.2 * len(coarse.orbits.points):
             return solved(direct), 0.0, ""
         after = self._wanted(basis, request, both)
-        stencil, enough, amplitude = nodes.stencil(both, ORDER), 0.4 * self._tolerance, solved(coarse)
+        stencil, enough, amplitude = nodes.stencil(both), 0.4 * self._tolerance, solved(coarse)
         alike = max(1, round(len(request.tilts) / len(direct.orbits.points)))  # tilts that share a matrix
         values, off = read_between(stencil, amplitude, coarse, after, judged, enough)
         difference = mend(
@@ -281,7 +282,7 @@ class AdaptiveSolver:
         aside = math.sqrt(energy) * float(request.thicknesses.max()) / self._forward
         aside *= 0.95 if basis.model.damping is None else 0.84  # what is absorbed has no sharp lines
         # A guess that is a little too close costs 6 %, one that is too wide the whole series once more.
-        spacing = 0.485 * self._closer / (aside * (1e-3 / self._tolerance) ** (1.0 / ORDER) + 3.0)
+        spacing = 0.485 * self._closer / (aside * (1e-3 / self._tolerance) ** (1.0 / self._order) + 3.0)
         lengths = np.linalg.norm(self._lattice, axis=1)
         first, second = (math.ceil(float(n) / min(spacing, _WIDEST)) for n in lengths)
         old = self._counts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +22,6 @@ from lacbed.geometry.wave import electron_wave
 from lacbed.settings import Settings
 from lacbed.solvers.blocks import check_memory
 
-FURTHER = 1.5
-"""The waves that judge reach so many 1/Å² further, and are some more."""
-
 FARTHEST = 9.0
 """|h| in 1/Å up to which beams are looked for."""
 
@@ -36,17 +34,48 @@ _BESIDE = 0.5
 _DEEPEST = 12
 """Waves that show how far beams are needed."""
 
-_NEAR = 9.0
-"""Beams up to so many 1/Å² above the waves' energies are diagonalised."""
-
-_FEW = 700
-"""So many beams may always come in or go out, and more only as far as it was asked for."""
-
 _AROUND = 1.0
 """Energies of waves of other Laue zones change by so many times the product of |h| and |q - q₀|."""
 
-_LEAST_NEAR, _MOST_NEAR = 500, 700
-"""At least so many; more than the second number only as far as half of `_NEAR`."""
+
+class Effort(NamedTuple):
+    """How many waves, beams and checks are taken.
+
+    Attributes:
+        margin: energy in 1/Å² above that of the highest tilt up to which waves are kept at first.
+        further: in 1/Å², by which the waves that judge reach beyond those.
+        farthest: |h| in 1/Å up to which beams are looked for.
+        near: in 1/Å² above the waves' energies, up to which beams are diagonalised.
+        least: beams of these at least.
+        most: beams of these; more only as far as half of `near`.
+        few: beams that may always come in or go out, and more only as far as it was asked for.
+        checks: tilts at which a result is checked, about.
+    """
+
+    margin: float
+    further: float
+    farthest: float
+    near: float
+    least: float
+    most: float
+    few: float
+    checks: float
+
+
+_FINE = Effort(1.2, 1.5, FARTHEST, 9.0, 500, 700, 700, 160)
+_COARSE = Effort(0.5, 0.6, 5.0, 3.0, 120, 160, 150, 60)
+
+
+def coarseness(tolerance: float) -> float:
+    """How far a tolerance allows for short cuts: 0 up to 1e-2, 1 from 1e-1 on."""
+    return min(1.0, max(0.0, 2.0 + math.log10(tolerance)))
+
+
+def effort(tolerance: float) -> Effort:
+    """What a tolerance takes, about."""
+    part = coarseness(tolerance)
+    found = Effort(*(a + part * (b - a) for a, b in zip(_FINE, _COARSE, strict=True)))
+    return found._replace(margin=found.margin + 0.8 * min(3.0, max(0.0, -2.0 - math.log10(tolerance))))
 
 
 @dataclass(frozen=True)
@@ -107,11 +136,6 @@ class Basis:
         return self.tail * math.pi * thickness / wave_number
 
 
-def first_margin(tolerance: float) -> float:
-    """First guess of `Basis.margin`."""
-    return 1.2 + 0.8 * min(3.0, max(0.0, -2.0 - math.log10(tolerance)))
-
-
 def solve_basis(
     crystal: Crystal,
     frame: Frame,
@@ -132,48 +156,47 @@ def solve_basis(
         MemoryLimitError: if they cannot be held.
     """
     limit, wave = reach.highest + margin, electron_wave(settings.energy)
+    assert settings.tolerance
+    size = effort(settings.tolerance)
     others = beams_aside(crystal, frame, wave, (reach.least, reach.most), settings.laue_zones)
     out_of_plane = frame.vectors(others)
     around = _AROUND * radius * float(np.linalg.norm(out_of_plane[:, :2], axis=1).mean()) if len(others) else 0.0
 
-    def potential_within(g_max: float) -> ZonePotential:
-        return zone_potential(
-            crystal, frame, settings.energy, settings.factors, settings.absorption, g_max, centre, foil, others
-        )
-
     cell = float(np.linalg.norm(frame.vectors(zone_of_allowed(crystal, frame)), axis=1).max())
     furthest = reach.out + cell + 2.0 * _BESIDE
     furthest /= math.sqrt(1.0 - foil.steepness(furthest))  # that of a slanting wave counts for more
-    widest = max(FARTHEST, furthest, 1.2 * math.sqrt(limit + FURTHER + 2.0))
+    widest = max(size.farthest, furthest, 1.2 * math.sqrt(limit + size.further + 2.0))
     check_count(crystal, frame, widest)
-    wide = potential_within(widest)
-    further = _more_waves(wide, limit)
-    wish = limit + _NEAR
-    if int((wide.own <= wish).sum()) > _MOST_NEAR:
-        wish = limit + 0.5 * _NEAR
-    wish = max(wish, float(wide.own[min(_LEAST_NEAR, len(wide.own)) - 1]))
+    wide = zone_potential(
+        crystal, frame, settings.energy, settings.factors, settings.absorption, widest, centre, foil, others
+    )
+    further = _more_waves(wide, limit, size.further)
+    wish = limit + size.near
+    if int((wide.own <= wish).sum()) > size.most:
+        wish = limit + 0.5 * size.near
+    wish = max(wish, float(wide.own[min(round(size.least), len(wide.own)) - 1]))
     outer = reach.out + cell + _BESIDE
     own = max(_whole_shell(wide, max(wish, further + 2.0)), _holding(wide, outer))
     near = wide.aside + own
     _check_memory(crystal, settings, wide, near, further)
     levels, energies, vectors = near_waves(wide, near, reach.highest, around)
-    allowed = FAR * float(settings.tolerance or 0.0) * wave_number / (math.pi * reach.thickest)
+    allowed = FAR * settings.tolerance * wave_number / (math.pi * reach.thickest)
     some = _telling(vectors[: wide.aside], energies, kept_waves(levels, limit))
     g_max, tail = far_enough(wide, energies[some], vectors[:, some], allowed)
-    potential = potential_within(g_max)
+    potential = wide.within(g_max)
     waves = bloch_waves(potential, levels, energies, vectors, further)
-    beams = min(own, max(_FEW, _holding(potential, outer)))
+    beams = min(own, max(round(size.few), _holding(potential, outer)))
     model, judge = (fold(potential, waves, up_to, beams) for up_to in (limit, further))
     out = max(reach.out, _held(potential, beams) - cell - _BESIDE)
     reached = replace(reach, out=out)
     return Basis(potential, float(energies[some[0]]), model, judge, reached, margin, g_max, tail)
 
 
-def _more_waves(potential: ZonePotential, limit: float) -> float:
-    """Energy in 1/Å² up to which waves are taken to judge those up to `limit`."""
+def _more_waves(potential: ZonePotential, limit: float, further: float) -> float:
+    """Energy in 1/Å² up to which waves are taken to judge those up to `limit`, at least so much further."""
     count = int((potential.own <= limit).sum())
     place = min(len(potential.own) - 1, math.ceil(1.4 * count) + 4)
-    return max(limit + FURTHER, float(potential.own[place]))
+    return max(limit + further, float(potential.own[place]))
 
 
 def _telling(aside: Tensor, energies: Tensor, kept: int) -> Tensor:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from lacbed.engine.model import Model, polynomial
-from lacbed.engine.wanted import Group, Wanted
 
 _MOST_TERMS = 40
 
@@ -33,9 +32,9 @@ class RowSeries:
     """What becomes of rows besides the exponential that all share: a phase, and a power series in a factor.
 
     Attributes:
-        phase: by Å of thickness: (row, 1).
-        factor: by Å of thickness: (row, 1).
-        terms: of the series: (row, m) each.
+        phase: by Å of thickness: (matrix, row, 1).
+        factor: by Å of thickness: (matrix, row, 1).
+        terms: of the series: (matrix, row, m) each.
     """
 
     phase: Tensor
@@ -54,18 +53,25 @@ class RowSeries:
 
 
 def taylor_series(
-    wanted: Wanted, group: Group, rows: Tensor, matrix: Tensor, middle: float, shift: float, accuracy: float
+    level: Tensor, along: Tensor, rows: Tensor, matrix: Tensor, middle: float, thickest: float, accuracy: float
 ) -> RowSeries:
     """exp(πi t (A + L) (1/K - 1/K̄)) as a Taylor series acting on rows, and the phase exp(πi t L / K̄).
 
     L = |k|² - |q|² belongs to the row. On what a tilt excites A + L is of the order of U, so that a few terms do.
+
+    Args:
+        level: L in 1/Å², without what is left out of A: (matrix, row, 1).
+        along: K in 1/Å: (matrix, row, 1).
+        rows: waves that come in: (matrix, row, m).
+        matrix: πi A / K̄, acting from the right: (matrix, m, m).
+        middle: K̄ in 1/Å.
+        thickest: t in Å.
+        accuracy: absolute error that is allowed.
     """
-    level = torch.as_tensor(wanted.level[group.first])[:, None] + shift
-    along = torch.as_tensor(wanted.along[group.first])[:, None]
     turn = ((1j * math.pi / middle) * level).to(rows.dtype)
     factor = middle / along - 1.0
     terms = [rows]
-    change = float(factor.abs().max()) * float(wanted.thicknesses.max())
+    change = float(factor.abs().max()) * thickest
     size = 1.0
     while size > 0.2 * accuracy and len(terms) < _MOST_TERMS:
         last, power = terms[-1], len(terms)
@@ -92,7 +98,14 @@ def whole_generator(model: Model, q: Tensor, square: Tensor, centre: float, insi
     return total * (2j * math.pi * root)
 
 
-def whole_phase(wanted: Wanted, group: Group, rows: Tensor, inside: float, shift: float) -> RowSeries:
-    """The phase that `whole_generator` leaves out, where all terms in γ² are kept."""
-    along = torch.as_tensor(wanted.along[group.first])[:, None]
-    return RowSeries((2.0 * math.pi) * (math.sqrt(inside**2 + shift) - along), torch.zeros_like(along), [rows])
+def whole_phase(shift: Tensor, along: Tensor, rows: Tensor, inside: float) -> RowSeries:
+    """The phase that `whole_generator` leaves out, where all terms in γ² are kept.
+
+    Args:
+        shift: c - |q|² in 1/Å²: (matrix, 1, 1).
+        along: K of the tilts in 1/Å: (matrix, row, 1).
+        rows: waves that come in: (matrix, row, m).
+        inside: K in 1/Å.
+    """
+    phase = (2.0 * math.pi) * (torch.sqrt(inside**2 + shift) - along)
+    return RowSeries(phase, torch.zeros_like(along), [rows])

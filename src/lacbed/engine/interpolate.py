@@ -27,8 +27,8 @@ from lacbed.engine.wanted import Wanted
 from lacbed.geometry.frame import IntArray
 from lacbed.geometry.interpolation import Nodes, Stencil, lagrange
 
-ORDER = 12
-"""Nodes in each direction that take part in the value at a tilt."""
+ORDER, COARSE_ORDER = 12, 8
+"""Nodes in each direction that take part in the value at a tilt, the second number for coarse tolerances."""
 
 SERIOUS = 0.75
 """Doubts above this part of the difference that may be left are looked into; most are right to a factor of 2."""
@@ -79,8 +79,8 @@ def doubt(nodes: Nodes, amplitude: np.ndarray, tilts: FloatArray) -> FloatArray:
     Returns:
         The largest of all thicknesses and reflections: (tilt,).
     """
-    places, start = nodes.starts(tilts, ORDER)
-    low, middle = nodes.places.min(axis=0), ORDER // 2 - 1
+    places, start = nodes.starts(tilts)
+    low, middle = nodes.places.min(axis=0), nodes.order // 2 - 1
     inside, cell = tuple((nodes.places - low).T), tuple((start - low).T)
     box = np.zeros((amplitude.shape[1], *(nodes.places.max(axis=0) - low + 1)), dtype=amplitude.dtype)
     worst = np.zeros((2, len(tilts)))
@@ -91,13 +91,14 @@ def doubt(nodes: Nodes, amplitude: np.ndarray, tilts: FloatArray) -> FloatArray:
         size = np.maximum(size[:, 1:], size[:, :-1])
         size = 2.0 * np.maximum(size[:, :, 1:], size[:, :, :-1])
         for axis in (0, 1):
-            rough = _rough(box, 1 + axis)
+            rough = _rough(box, 1 + axis, nodes.order)
             # The two lines of nodes between which a cell lies.
             lines = np.arange(middle, rough.shape[2 - axis] - middle - 1)
             larger = np.maximum(*(rough.take(lines + n, axis=2 - axis) for n in (0, 1)))
             worst[axis] = np.maximum(worst[axis], (size * larger).max(axis=0)[cell])
-    within = np.abs((places - start).T[:, None] - np.arange(ORDER)[:, None]).prod(axis=1)
-    return np.asarray((worst * within).sum(axis=0) / np.abs(middle + 0.5 - np.arange(ORDER)).prod())
+    taps = np.arange(nodes.order)
+    within = np.abs((places - start).T[:, None] - taps[:, None]).prod(axis=1)
+    return np.asarray((worst * within).sum(axis=0) / np.abs(middle + 0.5 - taps).prod())
 
 
 def mend(
@@ -149,22 +150,22 @@ def largest_difference(first: np.ndarray, second: np.ndarray) -> float:
     return float(differences(first, second).max(initial=0.0))
 
 
-def _rough(values: np.ndarray, axis: int) -> np.ndarray:
-    """What the filter makes of values along an axis, by size; ORDER - 1 fewer."""
-    count = values.shape[axis] - ORDER + 1
-    total = sum(tap * values.take(range(n, n + count), axis=axis) for n, tap in enumerate(_filter()))
+def _rough(values: np.ndarray, axis: int, order: int) -> np.ndarray:
+    """What the filter makes of values along an axis, by size; order - 1 fewer."""
+    count = values.shape[axis] - order + 1
+    total = sum(tap * values.take(range(n, n + count), axis=axis) for n, tap in enumerate(_filter(order)))
     return np.abs(total)
 
 
 @lru_cache
-def _filter() -> tuple[float, ...]:
+def _filter(order: int) -> tuple[float, ...]:
     """Taps of an antisymmetric filter that answers to waves as the stencil errs in its middle.
 
     That error is 1 - 2 Σ w_n cos((n + ½) φ) for a phase φ per node; 2 Σ a_n sin((n + ½) φ) is fitted to it with
     equal relative weights down to 1e-6, and is 0.46 to 1.3 times as large.
     """
-    weights = lagrange(torch.tensor([0.5], dtype=torch.float64), ORDER)[0].numpy()[0, ORDER // 2 :]
-    angles = np.linspace(0.0, np.pi, 601)[1:, None] * (np.arange(ORDER // 2) + 0.5)
+    weights = lagrange(torch.tensor([0.5], dtype=torch.float64), order)[0].numpy()[0, order // 2 :]
+    angles = np.linspace(0.0, np.pi, 601)[1:, None] * (np.arange(order // 2) + 0.5)
     error = 1.0 - 2.0 * np.cos(angles) @ weights
     taps = np.linalg.lstsq(2.0 * np.sin(angles) / (error + 1e-6)[:, None], error / (error + 1e-6), rcond=None)[0]
     return (*(-taps[::-1]), *taps)

@@ -115,15 +115,16 @@ class Wedge:
 def smallest_wedge(lattice: FloatArray, operations: tuple[Operation, ...]) -> Wedge:
     """The most compact of some wedges, with the lattice vectors as rows in 1/Å: (2, 2)."""
     steps = (np.arange(_SAMPLES) + 0.5) / _SAMPLES
-    points = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2) @ lattice
+    images = _images(np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2), lattice, operations)
     best: Wedge | None = None
     for angle in np.pi * (np.arange(_DIRECTIONS) + 0.37) / _DIRECTIONS:
         ahead = np.array([np.cos(angle), np.sin(angle)])
-        found = find_orbits(points, lattice, operations, ahead).points
+        chosen = images.furthest(lattice, ahead)[1]
+        found = images.nearest[np.unique(chosen)] @ lattice
         centre = 0.5 * (found.min(axis=0) + found.max(axis=0))
         for _ in range(50):  # towards the middle of the smallest circle around them
-            distance = np.linalg.norm(found - centre, axis=1)
-            centre = centre + 0.05 * (found[np.argmax(distance)] - centre)
+            away = found - centre
+            centre = centre + 0.05 * away[np.argmax((away**2).sum(axis=1))]
         radius = float(np.linalg.norm(found - centre, axis=1).max())
         if best is None or radius < 0.999 * best.radius:
             best = Wedge(ahead, centre, radius)
@@ -144,23 +145,48 @@ def find_orbits(
     """
     places = tilts @ np.linalg.inv(lattice)
     anchor = np.round(places).astype(np.int64)
-    rest: FloatArray = places - anchor
-    images = np.stack([(-rest if o.swaps else rest) @ o.turn for o in operations])
-    key = np.round(images * _KEY).astype(np.int64) % _KEY
-    codes, first, code = np.unique(key[..., 0] * _KEY + key[..., 1], return_index=True, return_inverse=True)
-    nearest = _nearest(images.reshape(-1, 2)[first], lattice)
-    score = np.round(nearest @ lattice @ ahead, 9)
-    # Those in a tie are told apart by their codes, so that equal tilts find the same point.
-    rank = np.empty(len(codes), dtype=np.int64)
-    rank[np.lexsort((codes, -score))] = np.arange(len(codes))
-    code = code.reshape(len(operations), len(tilts))
-    chosen = np.argmin(rank[code], axis=0)
-    mine = np.arange(len(tilts))
-    used, matrix = np.unique(code[chosen, mine], return_inverse=True)
+    images = _images(places - anchor, lattice, operations)
+    operation, code = images.furthest(lattice, ahead)
+    used, matrix = np.unique(code, return_inverse=True)
     matrix = matrix.reshape(-1)
-    points = nearest[used]
-    move = np.round(images[chosen, mine] - points[matrix]).astype(np.int64)
-    return Orbits(points @ lattice, codes[used], matrix, chosen, anchor, move)
+    points = images.nearest[used]
+    move = np.round(images.places[operation, np.arange(len(tilts))] - points[matrix]).astype(np.int64)
+    return Orbits(points @ lattice, images.codes[used], matrix, operation, anchor, move)
+
+
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """The images of points of the zone, and which of them are one.
+
+    Attributes:
+        places: of every point under every operation, in lattice vectors: (operation, point, 2).
+        codes: whole numbers that name the different ones: (image,).
+        nearest: these, as near to the origin as can be: (image, 2).
+        image: which one each of `places` is: (operation, point).
+    """
+
+    places: FloatArray
+    codes: IntArray
+    nearest: FloatArray
+    image: IntArray
+
+    def furthest(self, lattice: FloatArray, ahead: FloatArray) -> tuple[IntArray, IntArray]:
+        """The operation that takes each point furthest ahead, and the image there: two (point,)."""
+        score = np.round(self.nearest @ lattice @ ahead, 9)
+        # Those in a tie are told apart by their codes, so that equal tilts find the same point.
+        rank = np.empty(len(self.codes), dtype=np.int64)
+        rank[np.lexsort((self.codes, -score))] = np.arange(len(self.codes))
+        operation = np.argmin(rank[self.image], axis=0)
+        return operation, self.image[operation, np.arange(self.image.shape[1])]
+
+
+def _images(places: FloatArray, lattice: FloatArray, operations: tuple[Operation, ...]) -> _Images:
+    """The images of points, in lattice vectors: (point, 2)."""
+    images = np.stack([(-places if o.swaps else places) @ o.turn for o in operations])
+    key = np.round(images * _KEY).astype(np.int64) % _KEY
+    codes, first, image = np.unique(key[..., 0] * _KEY + key[..., 1], return_index=True, return_inverse=True)
+    nearest = _nearest(images.reshape(-1, 2)[first], lattice)
+    return _Images(images, codes, nearest, image.reshape(images.shape[:2]))
 
 
 def _nearest(places: FloatArray, lattice: FloatArray) -> FloatArray:

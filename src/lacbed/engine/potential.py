@@ -8,7 +8,7 @@ of another, so that nothing is approximated, and no matrix of all beams is ever 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -92,6 +92,33 @@ class ZonePotential:
     def own(self) -> Tensor:
         """`size` of the beams of the zone itself, rising: (n,)."""
         return self.size[self.aside :]
+
+    def within(self, g_max: float) -> ZonePotential:
+        """The same in those beams of the zone whose size is up to `g_max` squared."""
+        count = self.aside + int((self.own.sqrt() <= g_max + 1e-9).sum())
+        places, oblique = self.places[:count], self.oblique
+        if oblique is not None:
+            parts = {f: getattr(oblique, f)[:count] for f in ("scale", "size", "bend", "slopes", "curves")}
+            oblique = replace(oblique, **parts)
+        furthest = np.ptp(places, axis=0)  # of two beams
+        some = np.ix_(*(np.arange(-n, n + 1) for n in furthest))
+        sides = [next_fast_len(int(2 * n + 1)) for n in furthest]
+
+        def smaller(table: Tensor) -> Tensor:
+            found = table.new_zeros(sides)
+            to, of = (tuple(n % side for n, side in zip(some, all_, strict=True)) for all_ in (sides, table.shape))
+            found[to] = table[of]
+            return found
+
+        return replace(
+            self,
+            places=places,
+            vectors=self.vectors[:count],
+            size=self.size[:count],
+            elastic=smaller(self.elastic),
+            absorptive=None if self.absorptive is None else smaller(self.absorptive),
+            oblique=oblique,
+        )
 
     def matrix(self, count: int) -> Tensor:
         """S U S - diag of `size` of the first beams: (count, count)."""

@@ -20,7 +20,7 @@ from lacbed.engine.exponentials import generator_of, taylor_series, whole_genera
 from lacbed.engine.model import Model, polynomial
 from lacbed.engine.orbits import Operation
 from lacbed.engine.potential import ZonePotential
-from lacbed.engine.wanted import Group, Wanted, beam_places, group_of, used_beams
+from lacbed.engine.wanted import Group, Wanted, batch_of, beam_places, group_of, used_beams
 from lacbed.geometry.frame import IntArray
 from lacbed.solvers.blocks import Tick, one_thread_each
 from lacbed.solvers.eigen import eigensystem
@@ -73,7 +73,8 @@ def solve_pairs(
     seen = potential.places[potential.aside :, :2][: model.outgoing.shape[1]]
     rows, columns = beam_places(wanted, operations, seen)
     size = model.matrix.shape[1]
-    each = max(1, _BYTES // (16 * size * size))
+    most = int(np.diff(bounds).max(initial=1))  # rows of a matrix
+    each = max(1, _BYTES // (16 * size * (size + most)))
     shape = (len(wanted.thicknesses), len(wanted.reflections), len(wanted.level))
     single = accuracy >= 5e-5 and model.damping is not None
     result = np.empty(shape, dtype=np.complex64 if single else np.complex128)
@@ -165,21 +166,29 @@ def _solve_exponential(
         generator = generator_of(model, q, centre, math.pi / middle).to(kind)
     else:
         generator = whole_generator(model, q, square, centre, wanted.inside).to(kind)
-    rows = []
-    for n, mine in enumerate(groups):
-        for group in mine:
-            first, second = _sides(group, place_of, incoming[n], outgoing[n])
-            shift = centre - float(square[n])
-            if wanted.inside is None:
-                matrix = generator[n] if group.swaps else generator[n].mT
-                series = taylor_series(wanted, group, first, matrix, middle, shift, accuracy)
-            else:
-                series = whole_phase(wanted, group, first, wanted.inside, shift)
-            rows.append((n, group, series, second.mT))
+    thickest = float(wanted.thicknesses.max())
+    sides = []
+    for swaps in (False, True):
+        batch = batch_of(groups, swaps, wanted)
+        if batch is None:
+            continue
+        owner = torch.as_tensor(batch.owner)
+        first, second = (outgoing, incoming) if swaps else (incoming, outgoing)
+        rows = first[owner[:, None], torch.as_tensor(place_of[batch.rows])]
+        along, shift = torch.as_tensor(batch.along)[:, :, None], (centre - square[owner])[:, None, None]
+        if wanted.inside is None:
+            matrix = generator[owner] if swaps else generator[owner].mT
+            level = torch.as_tensor(batch.level)[:, :, None] + shift
+            series = taylor_series(level, along, rows, matrix, middle, thickest, accuracy)
+        else:
+            series = whole_phase(shift, along, rows, wanted.inside)
+        sides.append((batch, owner, series, second[owner].mT))
     for place, step in propagators(generator, torch.as_tensor(wanted.thicknesses), fine=not single):
-        for n, group, series, second in rows:
-            moved = series.at(float(wanted.thicknesses[place])) @ (step[n] if group.swaps else step[n].mT)
-            _place(result[place : place + 1], group, place_of, (moved @ second)[None])
+        for batch, owner, series, second in sides:
+            moved = series.at(float(wanted.thicknesses[place])) @ (step[owner] if batch.swaps else step[owner].mT)
+            found = (moved @ second).numpy()
+            of = batch.of[:, None], batch.row[:, None], place_of[batch.column]
+            result[place, :, batch.tilts] = found[of]
 
 
 def _sides(group: Group, place_of: IntArray, incoming: Tensor, outgoing: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,9 +13,6 @@ from lacbed.engine.basis import Reach
 from lacbed.engine.foil import Foil
 from lacbed.geometry.frame import Frame
 
-_CHECKS = 160
-"""Tilts at which a result is checked, about."""
-
 _HIGHEST = 5
 """Of the highest tilts of a request."""
 
@@ -50,17 +47,18 @@ class Request:
         out, thickest = math.sqrt(float(size.max())) + aside, float(self.thicknesses.max())
         return Reach(float(level.max()), out, thickest, *self.span)
 
-    def checks(self, lattice: FloatArray) -> FloatArray:
-        """A few points of the Brillouin zone in all zones that the tilts cover, and the highest tilts: (n, 2).
+    def checks(self, lattice: FloatArray, count: float) -> FloatArray:
+        """A few points of the Brillouin zone in all zones that the tilts cover, and the highest tilts: (check, 2).
 
         Where there are many zones, the highest tilt and its equals in the other zones stand for the highest ones.
 
         Args:
             lattice: the vectors of the zone's lattice as rows in 1/Å: (2, 2).
+            count: of tilts, about.
         """
         low, high = self.tilts.min(axis=0), self.tilts.max(axis=0)
         zones = float(np.prod(np.maximum(high - low, 1e-9))) / abs(float(np.linalg.det(lattice)))
-        points = int(np.clip(math.ceil(_CHECKS / max(zones, 1.0)), 3, 20))
+        points = int(np.clip(math.ceil(count / max(zones, 1.0)), 3, 20))
         # Points of a low-discrepancy sequence, which are no fractions of the zone, as nodes and pixels may be.
         rest = np.arange(1, points + 1)[:, None] * np.array([0.7548776662466927, 0.5698402909980532]) % 1.0
         # The highest tilts excite the waves that are left out most.

@@ -94,6 +94,59 @@ def group_of(rows: NDArray[np.int32], columns: NDArray[np.int32], tilts: IntArra
     return Group(tilts, swaps, first[beams], position[mine], beams, columns[tilts])
 
 
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Groups of several matrices that are treated together, with as many rows for each as the longest has.
+
+    Attributes:
+        swaps: as in the groups.
+        owner: the matrix of each group: (group,).
+        rows: beams, the first one again where a group has fewer: (group, row).
+        level, along: of the tilts whose rows these are: (group, row).
+        tilts: of all groups: (tilt,).
+        of, row: the group of each tilt, and its row in it: (tilt,).
+        column: beams: (tilt, reflection).
+    """
+
+    swaps: bool
+    owner: IntArray
+    rows: IntArray
+    level: FloatArray
+    along: FloatArray
+    tilts: IntArray
+    of: IntArray
+    row: IntArray
+    column: NDArray[np.int32]
+
+
+def batch_of(groups: list[list[Group]], swaps: bool, wanted: Wanted) -> Batch | None:
+    """All groups of some matrices with the same `swaps`, or None if there are none."""
+    mine = [(n, group) for n, some in enumerate(groups) for group in some if group.swaps == swaps]
+    if not mine:
+        return None
+    counts = np.array([len(group.rows) for _, group in mine])
+    filled = np.arange(counts.max()) < counts[:, None]
+
+    def padded(parts: list[IntArray]) -> IntArray:
+        table = np.repeat(np.array([part[0] for part in parts])[:, None], filled.shape[1], axis=1)
+        table[filled] = np.concatenate(parts)
+        return table
+
+    first = padded([group.first for _, group in mine])
+    tilts = [group.tilts for _, group in mine]
+    return Batch(
+        swaps,
+        np.array([n for n, _ in mine]),
+        padded([group.rows for _, group in mine]),
+        wanted.level[first],
+        wanted.along[first],
+        np.concatenate(tilts),
+        np.repeat(np.arange(len(mine)), [len(some) for some in tilts]),
+        np.concatenate([group.row for _, group in mine]),
+        np.concatenate([group.column for _, group in mine]),
+    )
+
+
 def used_beams(parts: Sequence[NDArray[Any]]) -> tuple[IntArray, IntArray]:
     """The beams that occur, and the place of each among them."""
     occurs = np.zeros(1 + max(int(part.max()) for part in parts), dtype=bool)

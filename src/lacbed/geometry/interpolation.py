@@ -145,6 +145,7 @@ class Nodes:
         steps: the two steps of the lattice as columns in 1/Å: (2, 2).
         places: integer coordinates of the nodes on the lattice: (node, 2).
         offset: coordinates of place (0, 0).
+        order: nodes in each direction that take part in a value.
         pad: rows of nodes beyond the wanted tilts, or None where every stencil is centred.
     """
 
@@ -152,19 +153,21 @@ class Nodes:
     steps: FloatArray
     places: IntArray
     offset: float
+    order: int
     pad: int | None
 
-    def starts(self, tilts: FloatArray, order: int) -> tuple[FloatArray, IntArray]:
+    def starts(self, tilts: FloatArray, order: int | None = None) -> tuple[FloatArray, IntArray]:
         """Tilts in steps of the lattice, and the first node of the stencil of each: two (tilt, 2)."""
-        return _starts(tilts, self.steps, self.offset, order, self.pad)
+        return _starts(tilts, self.steps, self.offset, order or self.order, self.pad)
 
-    def stencil(self, tilts: FloatArray, order: int = ORDER) -> Stencil:
+    def stencil(self, tilts: FloatArray, order: int | None = None) -> Stencil:
         """The nodes that the value at each tilt is made of.
 
         Args:
             tilts: in 1/Å, those that the nodes were made for: (tilt, 2).
-            order: nodes in each direction, even and at most that of `node_lattice`.
+            order: nodes in each direction, even and at most that of the nodes, which is the default.
         """
+        order = order or self.order
         places, start = self.starts(tilts, order)
         low, high = self.places.min(axis=0), self.places.max(axis=0)
         table = np.full(tuple(high - low + 1), -1, dtype=np.int64)
@@ -197,11 +200,13 @@ def node_lattice(
     _, start = _starts(tilts, steps, offset, order, pad)
     low = start.min(axis=0)
     needed = np.zeros(tuple(start.max(axis=0) - low + order), dtype=bool)
-    for i in range(order):
-        for j in range(order):
-            needed[tuple((start - low).T + np.array([[i], [j]]))] = True
+    needed[tuple((start - low).T)] = True
+    for axis in (0, 1):  # each first node with those behind it
+        first = np.moveaxis(needed.copy(), axis, 0)
+        for n in range(1, order):
+            np.moveaxis(needed, axis, 0)[n:] |= first[:-n]
     places = np.argwhere(needed) + low
-    return Nodes((places + offset) @ steps.T, steps, places, offset, pad)
+    return Nodes((places + offset) @ steps.T, steps, places, offset, order, pad)
 
 
 def _starts(

@@ -83,8 +83,9 @@ SHORT = {"vae": "vae-symmetric"}
 """Other names of packaged models."""
 
 BATCH = 16
-TOLERANCE = 1e-2
-"""Largest error of an intensity that is computed because no model has learned it."""
+TOLERANCE = 0.1
+"""Largest error of an intensity that is computed because no model has learned it: Z is then 0.03 % in the mean
+(docs/benchmarks/learned.md), less than what is learned, and a smaller tolerance takes longer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -306,9 +307,9 @@ def predict(
     """The pattern of a crystal: learned, in milliseconds, or computed where nothing has been learned.
 
     The packaged model has learned 000 of cubic crystals along [001]. Anything else is computed with the same grid
-    and absorption by the engine (see `lacbed.Zone`), whose largest error of an intensity is to stay below 1e-2.
-    The attribute `kind` says which it was: "learned" or "simulated". For many crystals load the model once,
-    `Surrogate.load(model)`, and call its `predict`.
+    and absorption by the engine (see `lacbed.Zone`) in some tenths of a second, with a tolerance of 0.1, which
+    makes Z 0.03 % in the mean. The attribute `kind` says which it was: "learned" or "simulated". For many crystals
+    load the model once, `Surrogate.load(model)`, and call its `predict`.
 
     Args:
         crystal: what to predict.

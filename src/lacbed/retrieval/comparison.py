@@ -87,6 +87,11 @@ class Comparison:
         return scale * model - self.target, slopes
 
 
+def beyond_noise(residual: float, noise: float) -> float:
+    """R of a model's own errors: without the part of R² that noise adds, at least a third of R."""
+    return math.sqrt(max(residual**2 - noise, residual**2 / 9.0))
+
+
 @dataclass(frozen=True, eq=False)
 class Minimum:
     """Columns on their way to a minimum.

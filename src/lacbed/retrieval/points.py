@@ -11,23 +11,30 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter, map_coordinates, maximum_filter
+from scipy.ndimage import convolve, gaussian_filter, map_coordinates, maximum_filter, uniform_filter
 
 from lacbed.crystals.cell import FloatArray
 from lacbed.experiment.experiment import Experiment
 from lacbed.geometry.frame import IntArray
 from lacbed.geometry.wave import electron_wave
 
+NOISY, SMOOTHED = 0.1, 0.8
+"""R² by noise alone from which on images are smoothed over so many pixels (σ), at the cost of fringes."""
+
 FLOOR = 0.01
 """Intensity, of that of the incident beam, whose square root is the least error a point is taken to have."""
 
 SEARCH_REACH = 1.15
-"""Beams up to this |h| in 1/Å take part in the search."""
+"""Beams up to this |h| in 1/Å take part in the search, and at least `FEWEST_BEAMS`."""
+
+FEWEST_BEAMS, FURTHEST = 50, 2.5
+"""In small cells beams reach further, but not beyond the second number in 1/Å."""
 
 SMOOTH = 0.005
 """1/Å; noise is smoothed over this, which is little beside the fringes of a foil of 2000 Å."""
 
 _AROUND = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])  # a pixel's neighbours
+_LINE = np.array([1.0, -2.0, 1.0])
 _GOLDEN = (0.7548776662466927, 0.5698402909980532)  # of Roberts' sequence, which fills a cell evenly
 
 
@@ -44,6 +51,7 @@ class Points:
         weight: 1 / expected error, scaled so that the sum of squares of a constant image is 1: (point,).
         images: number of images.
         wave_number: of the electrons in 1/Å.
+        noise: what noise alone adds to R² (see `lacbed.retrieval.comparison`), about.
     """
 
     basis: FloatArray
@@ -54,6 +62,7 @@ class Points:
     weight: FloatArray
     images: int
     wave_number: float
+    noise: float = 0.0
 
     def __len__(self) -> int:
         """Number of points."""
@@ -67,7 +76,7 @@ def make_points(
     *,
     matrices: int = 3,
     first: int = 0,
-    reach: float = SEARCH_REACH,
+    reach: float | None = None,
     inside: float = 0.88,
     smooth: float = SMOOTH,
 ) -> Points:
@@ -79,14 +88,15 @@ def make_points(
         indices: of the reflections on the basis: (g, 2).
         matrices: number of q.
         first: which q of an endless sequence comes first; other q are other data.
-        reach: beams up to this |h| in 1/Å take part.
+        reach: beams up to this |h| in 1/Å take part; default `beam_reach`.
         inside: points whose incident and leaving beam lie within this many 1/Å are used.
-        smooth: standard deviation in 1/Å of a Gaussian that images are smoothed with, at most 0.7 pixels.
+        smooth: standard deviation in 1/Å of a Gaussian that images are smoothed with, at most 0.7 pixels; `NOISY`
+            images more.
     """
     n = np.arange(first + 1, first + matrices + 1)
     share = np.stack([(0.5 + n * step) % 1.0 for step in _GOLDEN], axis=1) - 0.5
     reduced = share @ basis.T
-    beams = lattice_points(basis, reach)
+    beams = lattice_points(basis, beam_reach(basis) if reach is None else reach)
     number = {tuple(h): i for i, h in enumerate(beams.tolist())}
     h = beams @ basis.T
     rows: list[tuple[int, int, int, int]] = []
@@ -107,23 +117,34 @@ def make_points(
         return Points(basis, beams, reduced, np.zeros((4, 0), int), np.zeros(0), np.zeros(0), len(indices), 0.0)
     pairs, at = np.array(rows).T, np.array(places)
     sigma = min(0.7, smooth / experiment.pixel_size)
-    values = _read(experiment, pairs[3], at, sigma if sigma > 0.3 else 0.0)
-    kept = np.isfinite(values)
-    pairs, values = pairs[:, kept], np.clip(values[kept], 0.0, None)
-    weight = 1.0 / np.sqrt(values + FLOOR)
+    found = _weighted(experiment, pairs, at, sigma if sigma > 0.3 else 0.0)
+    if found[3] > NOISY and sigma < SMOOTHED:
+        found = _weighted(experiment, pairs, at, SMOOTHED)
+    pairs, values, weight, noise = found
     used = np.unique(pairs[3])
     pairs[3] = np.searchsorted(used, pairs[3])
-    total = np.square(weight * (values - _means(values, weight, pairs[3])[pairs[3]])).sum()
-    return Points(
-        basis,
-        beams,
-        reduced,
-        pairs,
-        values,
-        weight / math.sqrt(max(float(total), 1e-300)),
-        len(used),
-        electron_wave(experiment.energy).wave_number,
-    )
+    wave_number = electron_wave(experiment.energy).wave_number
+    return Points(basis, beams, reduced, pairs, values, weight, len(used), wave_number, noise)
+
+
+def _weighted(
+    experiment: Experiment, pairs: IntArray, at: FloatArray, smooth: float
+) -> tuple[IntArray, FloatArray, FloatArray, float]:
+    """Those of `Points.pairs` that are not masked, their intensities and weights, and what noise adds to R²."""
+    values, variance = _read(experiment, pairs[3], at, smooth)
+    kept = np.isfinite(values)
+    pairs, values, variance = pairs[:, kept], np.clip(values[kept], 0.0, None), variance[kept]
+    weight = 1.0 / np.sqrt(values + FLOOR)
+    image = np.unique(pairs[3], return_inverse=True)[1].reshape(-1)
+    total = float(np.square(weight * (values - _means(values, weight, image)[image])).sum())
+    total = max(total, 1e-300)
+    return pairs, values, weight / math.sqrt(total), float((weight**2 * variance).sum()) / total
+
+
+def beam_reach(basis: FloatArray, least: float = SEARCH_REACH) -> float:
+    """|h| in 1/Å up to which beams take part: at least so far, and far enough for `FEWEST_BEAMS`."""
+    area = abs(float(np.linalg.det(basis)))
+    return max(least, min(FURTHEST, math.sqrt(FEWEST_BEAMS * area / math.pi)))
 
 
 def lattice_points(basis: FloatArray, reach: float) -> IntArray:
@@ -142,12 +163,13 @@ def _means(values: FloatArray, weight: FloatArray, image: npt.NDArray[np.int64])
     return np.bincount(image, square * values) / np.maximum(np.bincount(image, square), 1e-300)
 
 
-def _read(experiment: Experiment, image: IntArray, at: FloatArray, smooth: float) -> FloatArray:
-    """Intensities by splines at tilts in 1/Å, NaN beside masked pixels: (point,)."""
+def _read(experiment: Experiment, image: IntArray, at: FloatArray, smooth: float) -> tuple[FloatArray, FloatArray]:
+    """Intensities by splines at tilts in 1/Å, NaN beside masked pixels, and their variance by noise: two (point,)."""
     pixel, center = experiment.pixel_size, experiment.center
     columns = (at[:, 0] - center[0]) / pixel + experiment.pixels / 2 - 0.5
     rows = (at[:, 1] - center[1]) / pixel + experiment.pixels / 2 - 0.5
-    values = np.full(len(at), np.nan)
+    values, variance = np.full(len(at), np.nan), np.zeros(len(at))
+    left = 1.0 / (4.0 * math.pi * smooth**2) if smooth else 1.0  # of the variance of a pixel
     for number, picture in enumerate(experiment.images):
         mine = image == number
         known = np.isfinite(picture)
@@ -165,7 +187,18 @@ def _read(experiment: Experiment, image: IntArray, at: FloatArray, smooth: float
             near = map_coordinates(known.astype(float), place, order=1, mode="nearest")
             found = np.where(near > 0.7, found, np.nan)
         values[mine] = found
-    return values / _incident(experiment)
+        variance[mine] = min(1.0, left) * map_coordinates(_roughness(filled), place, order=1, mode="nearest")
+    scale = _incident(experiment)
+    return values / scale, variance / scale**2
+
+
+def _roughness(picture: FloatArray) -> FloatArray:
+    """Variance of noise in every pixel, by what is left of a picture where anything smooth is taken away.
+
+    The filter vanishes for polynomials of third degree (Immerkær, Comput. Vis. Image Underst. 64 (1996) 300).
+    """
+    rough = np.square(convolve(picture, np.outer(_LINE, _LINE), mode="reflect")) / 36.0
+    return np.asarray(uniform_filter(rough, 9, mode="reflect"))
 
 
 def _spikes(picture: FloatArray) -> npt.NDArray[np.bool_]:

@@ -126,9 +126,8 @@ def _stand_in(cell: Cell, hkl: IntArray, space_group: int | None) -> tuple[Cryst
             centring = find_space_group(space_group).hm[0]
             Crystal("unknown", cell, site, operations_of(find_space_group(space_group)))  # its metric is checked
         else:
-            fits = [name for name, steps in CENTRINGS.items() if _allowed(hkl, steps)]
             beside = len(np.unique(hkl[np.any(hkl != 0, axis=1)], axis=0))
-            centring = fits[-1] if beside >= ENOUGH_REFLECTIONS else "P"
+            centring = _centring(hkl) if beside >= ENOUGH_REFLECTIONS else "P"
         crystal = Crystal("unknown", cell, site, ("x,y,z", *CENTRINGS[centring]))
     except CrystalError as error:
         raise SettingError(str(error).removeprefix("unknown: ")) from None
@@ -136,6 +135,20 @@ def _stand_in(cell: Cell, hkl: IntArray, space_group: int | None) -> tuple[Cryst
     if space_group is None and beside < ENOUGH_REFLECTIONS:
         notes = ["too few reflections to tell the centring; the lattice is taken as primitive"]
     return crystal, centring, notes
+
+
+def _centring(hkl: IntArray) -> str:
+    """The lattice that leaves the fewest points in the plane of the reflections; of those alike the last one."""
+    zone = np.cross(hkl, hkl[np.any(hkl != 0, axis=1)][:1])
+    zone = zone[np.any(zone != 0, axis=1)][:1]
+    plane = np.stack(np.meshgrid(*[np.arange(-3, 4)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    plane = plane[(plane @ zone.T == 0).all(axis=1)]
+    left = {
+        name: sum(_allowed(g[None], steps) for g in plane)
+        for name, steps in CENTRINGS.items()
+        if _allowed(hkl, steps)
+    }
+    return min(reversed(left), key=lambda name: left[name])
 
 
 def _allowed(hkl: IntArray, triplets: Sequence[str]) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from lacbed.retrieval.columns import Columns, potential_of
-from lacbed.retrieval.comparison import Comparison, begin, follow
+from lacbed.retrieval.comparison import Comparison, begin, beyond_noise, follow
 from lacbed.retrieval.points import lattice_points
 from lacbed.solvers.blocks import one_thread_each
 
@@ -53,7 +53,7 @@ OFTEN = 6
 """A minimum that was met as often as this need not stand out as clearly."""
 
 KEPT = 60
-_PENALTY = 0.012  # of ln R for every column: what a useless one gains
+_PENALTY = 0.025  # of ln R for every column: what a useless one gains
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,7 +255,8 @@ class Search:
     def standing(self, state: SearchState) -> tuple[float, float, int]:
         """Lowest R over the median of all others, over the next structure, and how often it was met.
 
-        Where there is no other, it is compared with images that are not explained at all, R = 1.
+        What noise adds to R is taken away. Where there is no other, it is compared with images that are not
+        explained at all, R = 1.
         """
         families = self.families(state.trials)
         if not families:
@@ -263,11 +264,11 @@ class Search:
         best = families[0]
         others = [t.residual for t in families[1:]]
         different = [t.residual for t in families[1:] if not self.alike(best.columns, t.columns)]
-        return (
-            best.residual / float(np.median(others or [1.0])),
-            best.residual / min(different or [1.0]),
-            len(best.roots),
+        lowest, median, following = (
+            beyond_noise(r, self.comparison.model.points.noise)
+            for r in (best.residual, float(np.median(others or [1.0])), min(different or [1.0]))
         )
+        return lowest / median, lowest / following, len(best.roots)
 
     def finished(self, state: SearchState) -> bool:
         """Whether the best stands out and was met often enough."""

@@ -12,9 +12,10 @@ from functools import partial
 from lacbed.crystals import Crystal
 from lacbed.errors import LacbedError, SettingError
 from lacbed.experiment.experiment import Experiment
+from lacbed.experiment.reciprocity import reciprocity_geometry
 from lacbed.retrieval.candidates import assignments, crystals_of, space_groups_of
 from lacbed.retrieval.columns import ColumnModel, potential_of
-from lacbed.retrieval.comparison import Comparison
+from lacbed.retrieval.comparison import Comparison, beyond_noise
 from lacbed.retrieval.elements import Guess, check_elements, guesses
 from lacbed.retrieval.labels import without_wrong, wrong_labels
 from lacbed.retrieval.plane_group import PlaneOperation, operations_of_potential, plane_group
@@ -22,11 +23,14 @@ from lacbed.retrieval.points import Points, lattice_points, make_points
 from lacbed.retrieval.projection_cell import ProjectedCell, projected_cell
 from lacbed.retrieval.rank import Candidate, ranked
 from lacbed.retrieval.search import KEPT, RESOLUTION, Search, SearchState, Trial, side_by_side
-from lacbed.retrieval.sharpen import Sharpened, sharpened
+from lacbed.retrieval.sharpen import WIDTHS, Sharpened, sharpened
 from lacbed.retrieval.solution import SOLVED, Solution, SolveOptions
 
 POINTS = 1200
 """Intensities that a search compares, about; three q at least."""
+
+MOST_MATRICES = 24
+"""In the end there are twice as many intensities, but no more q than this."""
 
 RIVALS = 4
 """Structures that are brought to their best before they are compared."""
@@ -80,6 +84,7 @@ def solve_structure(
     """
     wanted = options or SolveOptions()
     projected = projected_cell(experiment, cell, wanted.space_group)
+    experiment, widths = settled(experiment, projected)
     points = search_points(experiment, projected)
     check_enough(points, wanted.columns)
     search = Search(Comparison(ColumnModel(points)), wanted.columns, wanted.thickness, wanted.seed)
@@ -88,7 +93,15 @@ def solve_structure(
     state, stopped = _run(search, resume or SearchState(), wanted, tell, on_checkpoint, step)
     if not state.trials:
         raise SettingError("the time is too short to reach a single minimum; give more of it (--time)")
-    return _finished(experiment, projected, search, state, wanted, stopped, tell, step)
+    return _finished(experiment, projected, widths, search, state, wanted, stopped, tell, step)
+
+
+def settled(experiment: Experiment, cell: ProjectedCell) -> tuple[Experiment, tuple[float, ...]]:
+    """The stack with the geometry that reciprocity tells, and factors on its half-width that are to be tried."""
+    geometry = reciprocity_geometry(experiment, cell.crystal) if cell.frame.is_flat else None
+    if geometry is None or not geometry.is_sure:
+        return experiment, WIDTHS
+    return geometry.applied(experiment), (1.0,)
 
 
 def search_points(experiment: Experiment, cell: ProjectedCell) -> Points:
@@ -173,6 +186,7 @@ def _run(
 def _finished(
     experiment: Experiment,
     cell: ProjectedCell,
+    widths: tuple[float, ...],
     search: Search,
     state: SearchState,
     wanted: SolveOptions,
@@ -183,16 +197,17 @@ def _finished(
     """The best structures brought to their best, compared, and what follows from the first."""
     families = search.families(state.trials)[:RIVALS]
     tell("sharpening", 1.0, state)
-    matrices = max(3, min(8, len(search.comparison.model.points.reduced)))
+    searched = search.comparison.model.points
+    matrices = min(MOST_MATRICES, math.ceil(len(searched.reduced) * 2 * POINTS / len(searched)))
     wrong = wrong_labels(experiment, cell, families[0].columns, matrices)
     experiment, cell, doubts = without_wrong(experiment, cell, wrong)
-    jobs = [partial(sharpened, experiment, cell, f.columns, f.roots, matrices) for f in families]
+    jobs = [partial(sharpened, experiment, cell, f.columns, f.roots, matrices, widths) for f in families]
     ends = sorted(side_by_side(jobs), key=lambda s: s.residual)
     best, rivals = ends[0], tuple(ends[1:])
     same = [s for s in rivals if search.alike(best.columns, s.columns)]
     best = replace(best, roots=tuple(sorted({*best.roots, *(r for s in same for r in s.roots)})))
     different = [s.residual for s in rivals if s not in same]
-    gap = best.residual / min(different or [1.0])
+    gap = beyond_noise(best.residual, best.noise) / beyond_noise(min(different or [1.0]), best.noise)
     orders = lattice_points(cell.basis, RESOLUTION)[1:]
     potential = potential_of(best.columns, orders, cell.basis).sum(axis=0)
     operations = operations_of_potential(potential, orders, cell.edges)
@@ -204,7 +219,7 @@ def _finished(
     if stopped != "stopped":
         tell("looking for crystals", 1.0, state)
         candidates = _candidates(experiment, cell, best, elements, operations, wanted, tell, step, state)
-    polarity = _polarity(experiment, cell, best, matrices)
+    polarity = _polarity(experiment, cell, best, matrices, widths)
     if score < SOLVED:
         notes.insert(0, "not solved: the best structure does not stand out enough to be trusted")
     turned = [o.likeness for o in operations if o.kind == "rotation by 180°"]
@@ -245,10 +260,12 @@ _TRUST = (-3.0, 14.0, 1.2, -6.0)
 """Constant; for ln of the gap, of how often it was met, of R at held-out tilts over R of the others."""
 
 
-def _polarity(experiment: Experiment, cell: ProjectedCell, best: Sharpened, matrices: int) -> float:
+def _polarity(
+    experiment: Experiment, cell: ProjectedCell, best: Sharpened, matrices: int, widths: tuple[float, ...]
+) -> float:
     """Residual of the inverted structure, brought to its best, over that of the structure."""
     inverse = replace(best.columns, places=(-best.columns.places) % 1.0)
-    return sharpened(experiment, cell, inverse, (), matrices).residual / max(best.residual, 1e-9)
+    return sharpened(experiment, cell, inverse, (), matrices, widths).residual / max(best.residual, 1e-9)
 
 
 def _candidates(

@@ -38,7 +38,7 @@ AFFINE = 6
 class Image(NamedTuple):
     """An image, ready to be compared with its inversion."""
 
-    site: IntArray
+    site: IntArray | Array
     smooth: Array
     filled: Array
     slopes: Array
@@ -68,7 +68,7 @@ class Fit(NamedTuple):
     chi2: float
 
 
-def prepare(images: Array, variance: Array, sites: IntArray) -> list[Image]:
+def prepare(images: Array, variance: Array, sites: IntArray | Array) -> list[Image]:
     """Images (site, row, column), NaN where masked, smoothed and with their slopes.
 
     Beside the border and beside masked pixels an average over neighbours is one-sided, unlike that of the partner;
