@@ -164,7 +164,7 @@ def _means(values: FloatArray, weight: FloatArray, image: npt.NDArray[np.int64])
 
 
 def _read(experiment: Experiment, image: IntArray, at: FloatArray, smooth: float) -> tuple[FloatArray, FloatArray]:
-    """Intensities by splines at tilts in 1/Å, NaN beside masked pixels, and their variance by noise: two (point,)."""
+    """Intensities by splines at tilts in 1/Å, NaN beside masked pixels, and their variance: two (point,)."""
     pixel, center = experiment.pixel_size, experiment.center
     columns = (at[:, 0] - center[0]) / pixel + experiment.pixels / 2 - 0.5
     rows = (at[:, 1] - center[1]) / pixel + experiment.pixels / 2 - 0.5
