@@ -144,7 +144,6 @@ def info(
     """Show reflections and geometry of a measured stack, and check the geometry against the Bragg lines."""
     from lacbed.experiment.bragg import check_bragg
     from lacbed.experiment.experiment import crystal_of
-    from lacbed.experiment.experiment import crystal_of
     from lacbed.experiment.folder import load_experiment
     from lacbed.patterns.files import check_writable, save_pattern
 
@@ -329,7 +328,7 @@ def _report(
         warnings += [w for w in check.warnings(experiment) if w not in warnings]
     if geometry is not None:
         say(
-            f"  symmetry of the images about the middles of their Bragg lines: correlation {geometry.symmetry:.2f}, "
+            f"  symmetry about the middles of the Bragg lines: correlation {geometry.symmetry:.2f}, "
             f"half-width {geometry.factor * experiment.half_width:.5g} 1/Å "
             f"({100 * geometry.uncertainty:.2g} % uncertain), turned by {geometry.rotation:.2f}°"
         )

@@ -18,7 +18,8 @@ from lacbed.experiment.experiment import Experiment, largest_binning
 from lacbed.experiment.extract.inversion import Fit, fit, prepare
 
 STARTS = (1.0, 0.96, 1.04, 0.92, 1.08)
-"""Factors on the stated half-width from which the least squares begin, until images are as symmetric as `CLEAR`."""
+"""Factors on the stated half-width from which the least squares begin, until one makes images as symmetric as
+`CLEAR`."""
 
 CLEAR = 0.8
 ENOUGH_PIXELS = 64

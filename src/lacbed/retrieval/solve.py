@@ -22,7 +22,7 @@ from lacbed.retrieval.plane_group import PlaneOperation, operations_of_potential
 from lacbed.retrieval.points import Points, lattice_points, make_points
 from lacbed.retrieval.projection_cell import ProjectedCell, projected_cell
 from lacbed.retrieval.rank import Candidate, ranked
-from lacbed.retrieval.search import KEPT, RESOLUTION, Search, SearchState, Trial, side_by_side
+from lacbed.retrieval.search import KEPT, RESOLUTION, Search, SearchState, Trial, side_by_side, supports
 from lacbed.retrieval.sharpen import WIDTHS, Sharpened, sharpened
 from lacbed.retrieval.solution import SOLVED, Solution, SolveOptions
 
@@ -30,7 +30,7 @@ POINTS = 1200
 """Intensities that a search compares, about; three q at least."""
 
 MOST_MATRICES = 24
-"""In the end there are twice as many intensities, but no more q than this."""
+"""q at most; in the end there are twice as many intensities, but no more q than this either."""
 
 RIVALS = 4
 """Structures that are brought to their best before they are compared."""
@@ -105,8 +105,8 @@ def settled(experiment: Experiment, cell: ProjectedCell) -> tuple[Experiment, tu
 
 
 def search_points(experiment: Experiment, cell: ProjectedCell) -> Points:
-    """About `POINTS` intensities, from three q to twelve."""
-    for matrices in range(3, 13):
+    """About `POINTS` intensities, from three q to `MOST_MATRICES`."""
+    for matrices in range(3, MOST_MATRICES + 1):
         points = make_points(experiment, cell.basis, cell.indices, matrices=matrices)
         if len(points) * (1 + 1 / matrices) > POINTS:
             break
@@ -248,16 +248,19 @@ def _finished(
 def trust(gap: float, met: int, best: Sharpened) -> float:
     """What speaks for a structure, from 0 to 1: a logistic curve whose coefficients were set by hand.
 
-    Three measured stacks were looked at; it is no calibrated probability.
+    It rises with the gap to the next structure and with how often the structure was met, and falls where tilts
+    that were held out are explained less well, or too little is explained at all: `supports`, docs/solve.md.
     """
-    stands_out = math.log(1.0 / min(max(gap, 1e-3), 1.0))
     generalises = math.log(max(best.held_out, 1e-3) / max(best.residual, 1e-3))
-    x = _TRUST[0] + _TRUST[1] * stands_out + _TRUST[2] * math.log(max(met, 1)) + _TRUST[3] * max(generalises, 0.0)
+    unexplained = math.log(beyond_noise(best.residual, best.noise) / EXPLAINED)
+    x = supports(gap, met) - _UNLIKE * max(generalises, 0.0) - _UNEXPLAINED * max(unexplained, 0.0)
     return min(0.99, 1.0 / (1.0 + math.exp(-min(x, 50.0))))
 
 
-_TRUST = (-3.0, 14.0, 1.2, -6.0)
-"""Constant; for ln of the gap, of how often it was met, of R at held-out tilts over R of the others."""
+EXPLAINED = 0.5
+"""R beyond noise up to which a structure may be right; of those that were it was 0.47 at most."""
+
+_UNLIKE, _UNEXPLAINED = 6.0, 10.0
 
 
 def _polarity(
