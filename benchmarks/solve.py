@@ -1,7 +1,8 @@
 """How often, and how fast, is a crystal solved with nothing known but its cell?
 
 Parts (`--only`): `measured` (stacks of a folder, each with a crystal.cif), `simulated` (built-in crystals in
-random zones), `speed` (CPU seconds against number of columns and thickness), `robust` (a damaged stack).
+random zones), `speed` (CPU seconds against number of columns and thickness), `robust` (a damaged stack),
+`geometry` (half-widths of the simulated stacks by reciprocity).
 The number of columns (1 to 6 unless more are there) and the thickness are not known to the search.
 """
 
@@ -23,6 +24,7 @@ from common import finished, parser, publish, table
 from lacbed.errors import LacbedError
 from lacbed.experiment.assembly import Geometry, make_experiment
 from lacbed.experiment.experiment import Experiment
+from lacbed.experiment.reciprocity import reciprocity_geometry
 from lacbed.geometry.frame import make_frame
 from lacbed.potential import structure_factors
 from lacbed.retrieval.columns import potential_of
@@ -34,7 +36,10 @@ from lacbed.retrieval.solve import solve_structure
 RIGHT = 0.98
 """Correlation with the true potential from which a structure of about the true thickness is right."""
 
-PARTS = ("measured", "simulated", "speed", "robust")
+HALF_WIDTH = 0.8
+"""As stated of simulated stacks, in 1/Å."""
+
+PARTS = ("measured", "simulated", "speed", "robust", "geometry")
 HEAD = ("stack", "seed", "right", "says", "score", "correlation", "inverse", "thickness / Å (true)", "gap",
         "met", "columns (true)", "elements", "CPU s", "wall s")  # fmt: skip
 CRYSTALS = ("Si", "GaAs", "MgO", "NaCl", "CaF2", "SrTiO3", "TiO2", "GaN", "SiO2", "Al2O3", "ReO3", "Cu2O", "CsCl",
@@ -121,6 +126,33 @@ def likeness(found: Solution, truth: lacbed.Crystal) -> tuple[float, float]:
     return correlation(true, ours, orders), correlation(true.conj(), ours, orders)
 
 
+def drawn(number: int) -> tuple[str, tuple[int, int, int], float, float]:
+    """Crystal, zone axis, thickness in Å and electrons per pixel of a simulated stack."""
+    random = np.random.default_rng((11, number))
+    name, zone = CRYSTALS[number % len(CRYSTALS)], ZONES[int(random.integers(len(ZONES)))]
+    return name, zone, float(random.uniform(250, 1200)), (1000.0, 50.0)[number % 2]
+
+
+def geometry(count: int) -> str:
+    """How far half-widths by reciprocity are off, and how often within their uncertainty."""
+    off: dict[float, list[tuple[float, float]]] = {}
+    for number in range(count):
+        name, zone, thickness, dose = drawn(number)
+        stack, truth = simulated(name, zone, thickness, dose, HALF_WIDTH, number)
+        found = reciprocity_geometry(stack, truth)
+        true = HALF_WIDTH * (1 + np.random.default_rng(number).uniform(-0.03, 0.03))  # as in `simulated`
+        if found is not None and found.is_sure:
+            off.setdefault(dose, []).append((found.factor * HALF_WIDTH / true - 1.0, found.uncertainty))
+    rows = []
+    for dose, pairs in off.items():
+        wrong, sigma = np.abs(np.array(pairs)).T
+        within = [100 * np.mean(wrong < n * sigma) for n in (1, 2)]
+        off_by = f"{100 * np.sqrt(np.mean(wrong**2)):.3f}", f"{100 * wrong.max():.3f}"
+        rows.append((f"{dose:.0f}", str(len(pairs)), *off_by, *(f"{v:.0f} %" for v in within)))
+    head = ("electrons per pixel", "stacks", "half-width off by / %, RMS", "largest", "within 1 uncertainty", "2")
+    return table(head, rows)
+
+
 def simulated(
     name: str, zone: tuple[int, int, int], thickness: float, dose: float, half: float, seed: int
 ) -> tuple[Experiment, lacbed.Crystal]:
@@ -128,7 +160,7 @@ def simulated(
     random = np.random.default_rng(seed)
     truth = lacbed.Crystal.named(name)
     across = tuple(int(v) for v in make_frame(truth, zone).zone_basis[0])
-    grid = lacbed.TiltGrid(72, k_max=half * (1 + random.uniform(-0.03, 0.03)))
+    grid = lacbed.TiltGrid(72, k_max=half * (1 + random.uniform(-0.03, 0.03)))  # as in `geometry`
     pattern = lacbed.simulate(
         truth, zone, 200e3, (thickness,), grid, ("all", 1.3 * half), x_direction=across, dtype="float32"
     )
@@ -175,6 +207,9 @@ def main() -> None:
     how = SolveOptions((1, 6), (300.0, 1700.0), seconds=arguments.seconds, refined=arguments.refined)
     text: list[str] = []
     for part in parts:
+        if part == "geometry":
+            text += ["## Geometry", geometry(arguments.count)]
+            continue
         rows: list[list[str]] = []
         for found in outcomes_of(part, arguments, how):
             rows.append(row_of(found))
@@ -201,16 +236,14 @@ def outcomes_of(part: str, arguments: argparse.Namespace, how: SolveOptions) -> 
             yield judged(f"{folder.name}, cell wrong by 0.5 %", stack, wrong, 0.0, known, kept)
     elif part == "simulated":
         for number in range(arguments.first, arguments.count, arguments.step):
-            random = np.random.default_rng((11, number))
-            name, zone = CRYSTALS[number % len(CRYSTALS)], ZONES[int(random.integers(len(ZONES)))]
-            thickness, dose = float(random.uniform(250, 1200)), (1000.0, 50.0)[number % 2]
-            stack, truth = simulated(name, zone, thickness, dose, 0.8, number)
+            name, zone, thickness, dose = drawn(number)
+            stack, truth = simulated(name, zone, thickness, dose, HALF_WIDTH, number)
             blind = replace(how, thickness=(200.0, 1500.0), columns=(1, 9))
             yield judged(f"{name} {list(zone)}, {dose:.0f} e", stack, truth, thickness, blind, kept)
     else:
         for name, zone in (("MgO", (1, 1, 0)), ("CaF2", (1, 1, 0)), ("SrTiO3", (0, 0, 1)), ("GaN", (1, 0, 0))):
             for thickness in (300.0, 600.0, 1000.0):
-                stack, truth = simulated(name, zone, thickness, 1000.0, 0.8, 1)
+                stack, truth = simulated(name, zone, thickness, 1000.0, HALF_WIDTH, 1)
                 yield judged(f"{name} {list(zone)}", stack, truth, thickness, how, kept)
 
 
