@@ -1,5 +1,7 @@
 """Images are symmetric about the middles of their Bragg lines, and that tells where they lie."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from experiment_helpers import GAAS, HALF_WIDTH, PIXELS, exact_stack, experiment_of
@@ -64,3 +66,30 @@ def test_bragg_lines_begin_and_symmetry_ends(stack):
     found = fit_bragg(stated, GAAS, half_width=True, orientation=False)
     assert found.half_width == pytest.approx(HALF_WIDTH, rel=2e-3)
     assert found.center == pytest.approx(CENTER, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    "hkl", [[(2, 2, 0)], [(0, 0, 2)], [(1, 1, 1), (1, 1, -1)]], ids=["one", "another", "two without 000"]
+)
+def test_too_few_images_determine_nothing(stack, hkl):
+    """Each image gives the place of one point; place of k = 0, width and turn are four numbers."""
+    stated = experiment_of(stack).on_grid(0.96 * HALF_WIDTH).select(hkl)
+    found = reciprocity_geometry(stated, GAAS)
+    if len(hkl) == 1:
+        assert found is None
+    else:
+        assert found is None or abs(0.96 * found.factor - 1) < max(3 * found.uncertainty, 3e-3)
+
+
+def test_images_without_overlap_or_light_determine_nothing(stack):
+    narrow = experiment_of(stack).on_grid(0.12)
+    found = reciprocity_geometry(narrow.select([(0, 0, 0), (2, 2, 0)]), GAAS)
+    assert found is None or not found.is_sure
+    dark = np.zeros_like(stack)
+    dark[:, 3, 4] = 1.0
+    assert reciprocity_geometry(experiment_of(dark), GAAS) is None
+
+
+def test_a_turn_that_is_not_put_right_is_told(stack):
+    found = replace(reciprocity_geometry(experiment_of(stack), GAAS), rotation=-2.0)
+    assert "turned by -2.0°" in found.applied(experiment_of(stack)).notes[-1]

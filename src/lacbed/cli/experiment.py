@@ -301,8 +301,7 @@ def _report(
 ) -> None:
     from lacbed.experiment.reciprocity import reciprocity_geometry
 
-    is_flat = crystal is not None and experiment.frame(crystal).is_flat
-    geometry = reciprocity_geometry(experiment, crystal) if crystal is not None and is_flat else None
+    geometry = None if crystal is None else reciprocity_geometry(experiment, crystal)
     say = reporter.say
     zone = ",".join(str(i) for i in experiment.zone_axis)
     say(f"{experiment.name} [{zone}] {experiment.energy / 1e3:g} kV: {len(experiment.hkl)} reflections")
@@ -327,10 +326,12 @@ def _report(
         )
         warnings += [w for w in check.warnings(experiment) if w not in warnings]
     if geometry is not None:
+        half, (x, y) = geometry.factor * experiment.half_width, geometry.center
+        says = f"half-width {half:.5g} ± {half * geometry.uncertainty:.1g} 1/Å, centre ({x:.4f}, {y:.4f}) 1/Å"
+        says += f", turned by {geometry.rotation:.2f}°"
         say(
-            f"  symmetry about the middles of the Bragg lines: correlation {geometry.symmetry:.2f}, "
-            f"half-width {geometry.factor * experiment.half_width:.5g} 1/Å "
-            f"({100 * geometry.uncertainty:.2g} % uncertain), turned by {geometry.rotation:.2f}°"
+            f"  symmetry about the middles of the Bragg lines: correlation {geometry.symmetry:.2f}; "
+            + (says if geometry.is_sure else "not conclusive")
         )
     for warning in warnings:
         reporter.warn(warning)
@@ -357,7 +358,7 @@ def _report(
                 "scale": check.scale,
                 "best": check.best,
             },
-            "symmetry": None if geometry is None else asdict(geometry),
+            "symmetry": None if geometry is None else asdict(geometry) | {"is_sure": geometry.is_sure},
             "warnings": warnings,
         }
     )

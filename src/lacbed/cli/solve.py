@@ -138,7 +138,7 @@ def _report(
     reporter.say(
         f"{verdict}: score {solution.score:.2f} of 1 (no calibrated probability); "
         f"R {numbers['R']:.3f} ({numbers['R_held_out']:.3f} held out), "
-        f"{numbers['gap']:.2f} times that of the next, met {numbers['met']} times; "
+        f"beyond noise {numbers['gap']:.2f} times that of the next, met {numbers['met']} times; "
         f"{used['cpu_seconds']:.0f} CPU seconds"
     )
     reporter.say(

@@ -119,7 +119,7 @@ def fit_bragg(experiment: Experiment, crystal: Crystal, half_width: bool, orient
     scale = check.scale if half_width else 1.0
     notes = [f"orientation {check.orientation} fitted to the Bragg lines"] if orientation else []
     scaled = turned.on_grid(turned.half_width * scale, (x * scale, y * scale))
-    geometry = reciprocity_geometry(scaled, crystal) if half_width and scaled.frame(crystal).is_flat else None
+    geometry = reciprocity_geometry(scaled, crystal) if half_width else None
     if geometry is not None and geometry.is_sure:
         return geometry.applied(scaled).annotated(*notes)
     notes += [f"half-width fitted to the Bragg lines, {check.best:.2f} correlation"] if half_width else []

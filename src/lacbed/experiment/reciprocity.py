@@ -31,8 +31,13 @@ LEAST = 0.5
 SURE = 0.01
 """Relative uncertainty of the half-width up to which it is used."""
 
+_DETERMINED = 1e-6  # smallest eigenvalue of the scaled normal matrix
 _FLOOR = 0.01  # of the brightest pixels: variance that stands for what is unlike counting noise
-_COUNTS = 1e3  # electrons that the brightest pixels stand for where a stack does not tell its variance
+_COUNTS = 1e3  # electrons that the brightest pixels stand for where a stack does not say its variance
+
+
+TURNED = 0.5
+"""Degrees from which on a rotation, which is not put right, is told."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class ReciprocityGeometry:
 
     Attributes:
         factor: on the stated half-width.
-        uncertainty: of the factor, one standard deviation.
+        uncertainty: of the factor, relative, one standard deviation.
         center: of the images in 1/Å.
         rotation: in degrees by which the images are turned against the stated direction, from +kx to +ky.
         symmetry: mean correlation of the images with their inversions.
@@ -59,13 +64,18 @@ class ReciprocityGeometry:
         return self.symmetry >= LEAST and self.uncertainty <= SURE
 
     def applied(self, experiment: Experiment) -> Experiment:
-        """The stack with this half-width and centre, and a note of it."""
+        """The stack with this half-width and centre, and a note of it; a rotation is told, not put right."""
         half = experiment.half_width * self.factor
         note = (
-            f"half-width {half:.5g} 1/Å by the symmetry of the images, {100 * (self.factor - 1):+.2f} % from the "
-            f"stated one (uncertainty {100 * self.uncertainty:.2f} %)"
+            f"half-width {half:.5g} ± {half * self.uncertainty:.1g} 1/Å and centre ({self.center[0]:.4f}, "
+            f"{self.center[1]:.4f}) 1/Å by the symmetry of the images"
         )
-        return experiment.on_grid(half, self.center).annotated(note)
+        notes = [note]
+        if abs(self.rotation) > TURNED:
+            notes.append(
+                f"the images are turned by {self.rotation:.1f}° against the stated x direction; state another one"
+            )
+        return experiment.on_grid(half, self.center).annotated(*notes)
 
 
 def reciprocity_geometry(experiment: Experiment, crystal: Crystal) -> ReciprocityGeometry | None:
@@ -76,63 +86,72 @@ def reciprocity_geometry(experiment: Experiment, crystal: Crystal) -> Reciprocit
         crystal: its crystal; only the cell matters.
 
     Returns:
-        The geometry, or None if the images do not tell (no reflection but 000, or no overlap).
+        The geometry, or None if the images do not determine it: in a tilted foil, or with too few of them in one
+        Laue zone that overlap their inversions.
     """
-    experiment = experiment.binned(largest_binning(experiment.pixels, ENOUGH_PIXELS))
-    vectors = experiment.frame(crystal).vectors(np.array(experiment.hkl))[:, :2]
-    images = np.asarray(experiment.images, dtype=float)
-    told = np.isfinite(images).any(axis=(1, 2)) & (np.nanmax(images, axis=(1, 2), initial=0.0) > 0.0)
-    if not np.any(np.linalg.norm(vectors[told], axis=1) > 1e-9):
+    frame = experiment.frame(crystal)
+    if not frame.is_flat:
         return None
+    experiment = experiment.binned(largest_binning(experiment.pixels, ENOUGH_PIXELS))
+    vectors = frame.vectors(np.array(experiment.hkl))
+    images = np.asarray(experiment.images, dtype=float)
     variance = _variance(experiment, images)
-    pixel, pixels = experiment.pixel_size, experiment.pixels
-    middle = 0.5 * (pixels - 1)
+    used = (np.abs(vectors[:, 2]) < 1e-6) & np.isfinite(images).any(axis=(1, 2))
+    if variance is None or not np.any(np.linalg.norm(vectors[used], axis=1) > 1e-9):
+        return None
+    pixel, middle = experiment.pixel_size, 0.5 * (experiment.pixels - 1)
     x, y = experiment.center
-    prepared = prepare(images[told], variance[told], vectors[told])
+    prepared = prepare(images[used], variance[used], vectors[used, :2])
+    zero = np.array([middle - y / pixel, middle - x / pixel])
     steps = np.array([[0.0, 1.0], [1.0, 0.0]]) / pixel  # (row, column) by g_x and g_y
-    found: list[tuple[Fit, FloatArray]] = []
+    found: list[tuple[float, FloatArray, float]] = []
     for start in STARTS:
-        zero = np.array([middle - y / (pixel * start), middle - x / (pixel * start)])
         fitted = fit(prepared, np.concatenate([zero, steps.ravel() / start]))
-        if fitted is not None:
-            found.append((fitted, _similarity(fitted, steps)))
-            if fitted.symmetry >= CLEAR:
-                break
+        similar = None if fitted is None else _similarity(fitted, steps)
+        if fitted is None or similar is None:
+            continue
+        found.append((fitted.symmetry, *similar))
+        if fitted.symmetry >= CLEAR:
+            break
     if not found:
         return None
-    best, (wide, turned, sigma) = max(found, key=lambda pair: pair[0].symmetry)
+    symmetry, (row, column, wide, turned), sigma = max(found, key=lambda one: one[0])
     size = math.hypot(wide, turned)
-    row, column = best.values[:2]
     scale = pixel / size
     return ReciprocityGeometry(
         1.0 / size,
-        float(sigma) / size,
+        sigma / size,
         (float((middle - column) * scale), float((middle - row) * scale)),
         math.degrees(math.atan2(float(turned), float(wide))),
-        best.symmetry,
+        float(symmetry),
     )
 
 
-def _variance(experiment: Experiment, images: FloatArray) -> FloatArray:
-    """Of every pixel; counting noise where the stack does not tell it."""
+def _variance(experiment: Experiment, images: FloatArray) -> FloatArray | None:
+    """Of every pixel; counting noise where the stack does not say; None of images without any light."""
     known = experiment.variance
     if known is not None:
         return np.asarray(known, dtype=float)
-    top = float(np.nanpercentile(images, 99.5))
-    return np.asarray((np.clip(np.nan_to_num(images), 0.0, None) + _FLOOR * top) * max(top, 1e-300) / _COUNTS)
+    top = float(np.nanpercentile(images, 99.5)) if np.isfinite(images).any() else 0.0
+    if not top > 0.0:
+        return None
+    return np.asarray((np.clip(np.nan_to_num(images), 0.0, None) + _FLOOR * top) * top / _COUNTS)
 
 
-def _similarity(fitted: Fit, steps: FloatArray) -> FloatArray:
-    """The factor and turn, by their cosine and sine, that bring the steps nearest to the fitted ones, and sigma.
+def _similarity(fitted: Fit, steps: FloatArray) -> tuple[FloatArray, float] | None:
+    """Place of k = 0, and the factor and turn of the steps, by their cosine and sine, and sigma of the factor.
 
-    Directions that the images do not tell have no weight.
+    All four come nearest to the fitted values together, with the weight that the images give these; None where
+    they do not determine all of them.
     """
     turn = np.array([[0.0, 1.0], [-1.0, 0.0]])
-    design = np.stack([steps.ravel(), (turn @ steps).ravel()], axis=1)
-    weight = np.linalg.pinv(fitted.covariance[2:6, 2:6], rcond=1e-9, hermitian=True)
+    design = np.zeros((6, 4))
+    design[:2, :2] = np.eye(2)
+    design[2:, 2], design[2:, 3] = steps.ravel(), (turn @ steps).ravel()
+    weight = np.linalg.pinv(fitted.covariance[:6, :6], rcond=1e-10, hermitian=True)
     normal = design.T @ weight @ design
-    if np.linalg.matrix_rank(normal, tol=1e-9 * float(np.abs(normal).max(initial=0.0))) < 2:
-        normal[1, 1] += normal[0, 0]  # a turn that nothing tells is none
+    scale = np.sqrt(np.diag(normal))
+    if np.any(scale == 0.0) or float(np.linalg.eigvalsh(normal / np.outer(scale, scale))[0]) < _DETERMINED:
+        return None
     inverse = np.linalg.inv(normal)
-    factor = inverse @ (design.T @ (weight @ fitted.values[2:6]))
-    return np.array([*factor, math.sqrt(max(float(inverse[0, 0]), 0.0))])
+    return inverse @ (design.T @ (weight @ fitted.values[:6])), math.sqrt(float(inverse[2, 2]))

@@ -89,7 +89,13 @@ class Comparison:
 
 def beyond_noise(residual: float, noise: float) -> float:
     """R of a model's own errors: without the part of R² that noise adds, at least a third of R."""
-    return math.sqrt(max(residual**2 - noise, residual**2 / 9.0))
+    return math.sqrt(max(residual**2 - noise, residual**2 / 9.0, 1e-6))
+
+
+def gap_beyond_noise(best: float, next_best: float, noise: float) -> float:
+    """The model's own error of the best over that of another one, which is larger by what their R² differ."""
+    own = beyond_noise(best, noise) ** 2
+    return math.sqrt(own / (own + max(next_best**2 - best**2, 0.0)))
 
 
 @dataclass(frozen=True, eq=False)

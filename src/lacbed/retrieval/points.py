@@ -1,6 +1,6 @@
 """What a search compares: intensities of a stack at tilts q + G, for few q, and beams that serve them all.
 
-One matrix of a q gives the images at q + G for every G of the zone (see `lacbed.geometry.folding`), so that three
+One matrix of a q gives the images at q + G for every G of the zone (see `lacbed.geometry.folding`), so that a few
 diagonalisations give about a thousand intensities.
 """
 
@@ -11,30 +11,38 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import convolve, gaussian_filter, map_coordinates, maximum_filter, uniform_filter
+from scipy.ndimage import (
+    binary_erosion,
+    convolve,
+    gaussian_filter,
+    map_coordinates,
+    maximum_filter,
+    uniform_filter,
+)
 
 from lacbed.crystals.cell import FloatArray
 from lacbed.experiment.experiment import Experiment
 from lacbed.geometry.frame import IntArray
 from lacbed.geometry.wave import electron_wave
 
-NOISY, SMOOTHED = 0.1, 0.8
-"""R² by noise alone from which on images are smoothed over so many pixels (σ), at the cost of fringes."""
+NOISY, SMOOTHED = 0.05, 0.8
+"""R² by noise alone beyond which images are smoothed over so many pixels (σ), at the cost of fringes."""
 
 FLOOR = 0.01
 """Intensity, of that of the incident beam, whose square root is the least error a point is taken to have."""
 
 SEARCH_REACH = 1.15
-"""Beams up to this |h| in 1/Å take part in the search, and at least `FEWEST_BEAMS`."""
+"""Beams up to this |h| in 1/Å take part in the search, and about `FEWEST_BEAMS` in small cells."""
 
 FEWEST_BEAMS, FURTHEST = 50, 2.5
-"""In small cells beams reach further, but not beyond the second number in 1/Å."""
+"""Beams of a small cell, about, and |h| in 1/Å beyond which there are none."""
 
 SMOOTH = 0.005
 """1/Å; noise is smoothed over this, which is little beside the fringes of a foil of 2000 Å."""
 
 _AROUND = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])  # a pixel's neighbours
 _LINE = np.array([1.0, -2.0, 1.0])
+_PATCH, _LEAST = 9, 1.5  # pixels over which roughness is averaged; what its lowest tenth is to be multiplied by
 _GOLDEN = (0.7548776662466927, 0.5698402909980532)  # of Roberts' sequence, which fills a cell evenly
 
 
@@ -51,7 +59,7 @@ class Points:
         weight: 1 / expected error, scaled so that the sum of squares of a constant image is 1: (point,).
         images: number of images.
         wave_number: of the electrons in 1/Å.
-        noise: what noise alone adds to R² (see `lacbed.retrieval.comparison`), about.
+        noise: approximate contribution of noise to R² (see `lacbed.retrieval.comparison`).
     """
 
     basis: FloatArray
@@ -90,8 +98,8 @@ def make_points(
         first: which q of an endless sequence comes first; other q are other data.
         reach: beams up to this |h| in 1/Å take part; default `beam_reach`.
         inside: points whose incident and leaving beam lie within this many 1/Å are used.
-        smooth: standard deviation in 1/Å of a Gaussian that images are smoothed with, at most 0.7 pixels; `NOISY`
-            images more.
+        smooth: standard deviation in 1/Å of a Gaussian that images are smoothed with, at most 0.7 pixels; where
+            noise exceeds `NOISY` it is `SMOOTHED`.
     """
     n = np.arange(first + 1, first + matrices + 1)
     share = np.stack([(0.5 + n * step) % 1.0 for step in _GOLDEN], axis=1) - 0.5
@@ -116,29 +124,22 @@ def make_points(
     if not rows:
         return Points(basis, beams, reduced, np.zeros((4, 0), int), np.zeros(0), np.zeros(0), len(indices), 0.0)
     pairs, at = np.array(rows).T, np.array(places)
+    gain = noise_gain(experiment)
     sigma = min(0.7, smooth / experiment.pixel_size)
-    found = _weighted(experiment, pairs, at, sigma if sigma > 0.3 else 0.0)
-    if found[3] > NOISY and sigma < SMOOTHED:
-        found = _weighted(experiment, pairs, at, SMOOTHED)
-    pairs, values, weight, noise = found
+    sigma = sigma if sigma > 0.3 else 0.0
+    if _noise_share(experiment, gain) > NOISY:
+        sigma = SMOOTHED
+    values = _read(experiment, pairs[3], at, sigma)
+    kept = np.isfinite(values)
+    pairs, values = pairs[:, kept], np.clip(values[kept], 0.0, None)
+    weight = 1.0 / np.sqrt(values + FLOOR)
     used = np.unique(pairs[3])
     pairs[3] = np.searchsorted(used, pairs[3])
-    wave_number = electron_wave(experiment.energy).wave_number
-    return Points(basis, beams, reduced, pairs, values, weight, len(used), wave_number, noise)
-
-
-def _weighted(
-    experiment: Experiment, pairs: IntArray, at: FloatArray, smooth: float
-) -> tuple[IntArray, FloatArray, FloatArray, float]:
-    """Those of `Points.pairs` that are not masked, their intensities and weights, and what noise adds to R²."""
-    values, variance = _read(experiment, pairs[3], at, smooth)
-    kept = np.isfinite(values)
-    pairs, values, variance = pairs[:, kept], np.clip(values[kept], 0.0, None), variance[kept]
-    weight = 1.0 / np.sqrt(values + FLOOR)
-    image = np.unique(pairs[3], return_inverse=True)[1].reshape(-1)
-    total = float(np.square(weight * (values - _means(values, weight, image)[image])).sum())
+    total = float(np.square(weight * (values - _means(values, weight, pairs[3])[pairs[3]])).sum())
     total = max(total, 1e-300)
-    return pairs, values, weight / math.sqrt(total), float((weight**2 * variance).sum()) / total
+    noise = gain * _left(sigma) * float((weight**2 * values).sum()) / total
+    wave_number = electron_wave(experiment.energy).wave_number
+    return Points(basis, beams, reduced, pairs, values, weight / math.sqrt(total), len(used), wave_number, noise)
 
 
 def beam_reach(basis: FloatArray, least: float = SEARCH_REACH) -> float:
@@ -163,13 +164,12 @@ def _means(values: FloatArray, weight: FloatArray, image: npt.NDArray[np.int64])
     return np.bincount(image, square * values) / np.maximum(np.bincount(image, square), 1e-300)
 
 
-def _read(experiment: Experiment, image: IntArray, at: FloatArray, smooth: float) -> tuple[FloatArray, FloatArray]:
-    """Intensities by splines at tilts in 1/Å, NaN beside masked pixels, and their variance: two (point,)."""
+def _read(experiment: Experiment, image: IntArray, at: FloatArray, smooth: float) -> FloatArray:
+    """Intensities by splines at tilts in 1/Å, NaN beside masked pixels: (point,)."""
     pixel, center = experiment.pixel_size, experiment.center
     columns = (at[:, 0] - center[0]) / pixel + experiment.pixels / 2 - 0.5
     rows = (at[:, 1] - center[1]) / pixel + experiment.pixels / 2 - 0.5
-    values, variance = np.full(len(at), np.nan), np.zeros(len(at))
-    left = 1.0 / (4.0 * math.pi * smooth**2) if smooth else 1.0  # of the variance of a pixel
+    values = np.full(len(at), np.nan)
     for number, picture in enumerate(experiment.images):
         mine = image == number
         known = np.isfinite(picture)
@@ -187,18 +187,51 @@ def _read(experiment: Experiment, image: IntArray, at: FloatArray, smooth: float
             near = map_coordinates(known.astype(float), place, order=1, mode="nearest")
             found = np.where(near > 0.7, found, np.nan)
         values[mine] = found
-        variance[mine] = min(1.0, left) * map_coordinates(_roughness(filled), place, order=1, mode="nearest")
-    scale = _incident(experiment)
-    return values / scale, variance / scale**2
+    return values / _incident(experiment)
 
 
-def _roughness(picture: FloatArray) -> FloatArray:
-    """Variance of noise in every pixel, by what is left of a picture where anything smooth is taken away.
+def noise_gain(experiment: Experiment) -> float:
+    """Variance of noise over intensity, of a pixel, in units of the incident beam.
 
-    The filter vanishes for polynomials of third degree (Immerkær, Comput. Vis. Image Underst. 64 (1996) 300).
+    It is that of the experiment if this states its variance. Else it is what a filter leaves that vanishes for
+    polynomials of third degree (Immerkær, Comput. Vis. Image Underst. 64 (1996) 300), where there is least of it:
+    elsewhere there are fringes.
     """
-    rough = np.square(convolve(picture, np.outer(_LINE, _LINE), mode="reflect")) / 36.0
-    return np.asarray(uniform_filter(rough, 9, mode="reflect"))
+    scale, known = _incident(experiment), experiment.variance
+    shares = []
+    for number, picture in enumerate(experiment.images):
+        bright = np.isfinite(picture) & (np.nan_to_num(picture) > 0.02 * scale)
+        if known is not None:
+            shares.append((known[number] / np.where(bright, picture, 1.0))[bright] / scale)
+            continue
+        whole = binary_erosion(np.isfinite(picture), np.ones((3, 3))).astype(float)
+        filled = np.nan_to_num(picture)
+        rough = np.square(convolve(filled, np.outer(_LINE, _LINE), mode="nearest")) / 36.0
+        around, below, enough = (uniform_filter(v * whole, _PATCH) for v in (rough, filled, np.ones_like(whole)))
+        flat = bright & (enough > 0.9) & (below > 0.0)
+        shares.append(around[flat] / (below[flat] * scale))
+    everywhere = np.concatenate(shares) if shares else np.zeros(0)
+    everywhere = everywhere[np.isfinite(everywhere) & (everywhere >= 0.0)]
+    if not len(everywhere):
+        return 0.0
+    return float(np.median(everywhere)) if known is not None else _LEAST * float(np.quantile(everywhere, 0.1))
+
+
+def _noise_share(experiment: Experiment, gain: float) -> float:
+    """What noise adds to R² if all pixels are compared, unsmoothed."""
+    images = experiment.images / _incident(experiment)
+    values = np.clip(images, 0.0, None)
+    square = 1.0 / (values + FLOOR)
+    mean = np.nansum(square * values, axis=(1, 2)) / np.maximum(np.nansum(square, axis=(1, 2)), 1e-300)
+    contrast = float(np.nansum(square * np.square(values - mean[:, None, None])))
+    return gain * float(np.nansum(square * values)) / max(contrast, 1e-300)
+
+
+def _left(smooth: float) -> float:
+    """The part of a pixel's variance that smoothing over so many pixels leaves."""
+    pulse = np.zeros((15, 15))
+    pulse[7, 7] = 1.0
+    return float(np.square(gaussian_filter(pulse, smooth)).sum()) if smooth else 1.0
 
 
 def _spikes(picture: FloatArray) -> npt.NDArray[np.bool_]:

@@ -83,7 +83,7 @@ def projected_cell(experiment: Experiment, cell: Sequence[float], space_group: i
     """
     full = _six(cell)
     hkl = np.array(experiment.hkl)
-    crystal, centring, notes = _stand_in(full, hkl, space_group)
+    crystal, centring, notes = _stand_in(full, hkl, experiment.zone_axis, space_group)
     frame = experiment.frame(crystal)
     if not frame.is_flat:
         notes.append("the foil is tilted against the zone axis; the search takes it as normal to the beam")
@@ -118,7 +118,9 @@ def _six(cell: Sequence[float]) -> Cell:
     return tuple(values)  # type: ignore[return-value]
 
 
-def _stand_in(cell: Cell, hkl: IntArray, space_group: int | None) -> tuple[Crystal, str, list[str]]:
+def _stand_in(
+    cell: Cell, hkl: IntArray, zone: Sequence[int], space_group: int | None
+) -> tuple[Crystal, str, list[str]]:
     """A crystal with one atom at the origin, the centring of its lattice, and what was assumed about it."""
     site = (Site("X", "H", (0.0, 0.0, 0.0)),)
     try:
@@ -127,7 +129,7 @@ def _stand_in(cell: Cell, hkl: IntArray, space_group: int | None) -> tuple[Cryst
             Crystal("unknown", cell, site, operations_of(find_space_group(space_group)))  # its metric is checked
         else:
             beside = len(np.unique(hkl[np.any(hkl != 0, axis=1)], axis=0))
-            centring = _centring(hkl) if beside >= ENOUGH_REFLECTIONS else "P"
+            centring = _centring(hkl, zone, cell) if beside >= ENOUGH_REFLECTIONS else "P"
         crystal = Crystal("unknown", cell, site, ("x,y,z", *CENTRINGS[centring]))
     except CrystalError as error:
         raise SettingError(str(error).removeprefix("unknown: ")) from None
@@ -137,16 +139,17 @@ def _stand_in(cell: Cell, hkl: IntArray, space_group: int | None) -> tuple[Cryst
     return crystal, centring, notes
 
 
-def _centring(hkl: IntArray) -> str:
-    """The lattice that leaves the fewest points in the plane of the reflections; of those alike the last one."""
-    zone = np.cross(hkl, hkl[np.any(hkl != 0, axis=1)][:1])
-    zone = zone[np.any(zone != 0, axis=1)][:1]
-    plane = np.stack(np.meshgrid(*[np.arange(-3, 4)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    plane = plane[(plane @ zone.T == 0).all(axis=1)]
+def _centring(hkl: IntArray, zone: Sequence[int], cell: Cell) -> str:
+    """The lattice that leaves the fewest points of the zone, the last of those alike; P for one row of points."""
+    if np.linalg.matrix_rank(hkl) < 2:
+        return "P"
+    plane = np.stack(np.meshgrid(*[np.arange(-4, 5)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    plane = plane[plane @ np.array(zone) == 0]
+    is_hexagonal = abs(cell[0] - cell[1]) < 1e-6 * cell[0] and abs(cell[5] - 120.0) < 1e-6
     left = {
         name: sum(_allowed(g[None], steps) for g in plane)
         for name, steps in CENTRINGS.items()
-        if _allowed(hkl, steps)
+        if _allowed(hkl, steps) and (is_hexagonal or name != "R")
     }
     return min(reversed(left), key=lambda name: left[name])
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from lacbed.retrieval.columns import Columns, potential_of
-from lacbed.retrieval.comparison import Comparison, begin, beyond_noise, follow
+from lacbed.retrieval.comparison import Comparison, begin, follow, gap_beyond_noise
 from lacbed.retrieval.points import lattice_points
 from lacbed.solvers.blocks import one_thread_each
 
@@ -46,14 +46,14 @@ LIKE_T = 0.04
 RESOLUTION = 1.6
 """1/Å up to which potentials are compared and shown."""
 
-CLEAR, CERTAIN = 0.82, 0.62
-"""Lowest residual over the median of the others below which a minimum met twice, or once, ends a search."""
+CLEAR = 0.82
+"""Lowest R over the median of the others below which a search may end."""
 
 OFTEN = 6
 """A minimum that was met as often as this need not stand out as clearly."""
 
 _SUPPORT = (-3.0, 14.0, 0.7)
-"""Set by hand from forty simulated and three measured stacks; docs/solve.md says how often it was right."""
+"""Constant; for ln of the gap and of how often it was met. Set by hand from the stacks of docs/solve.md."""
 
 KEPT = 60
 _PENALTY = 0.025  # of ln R for every column: what a useless one gains
@@ -256,33 +256,28 @@ class Search:
         return _gathered(trials, self.same)
 
     def standing(self, state: SearchState) -> tuple[float, float, int]:
-        """Lowest R over the median of all others, over the next structure, and how often it was met.
+        """Lowest R over the median of all others, over the next one, and how often it was met.
 
-        What noise adds to R is taken away. Where there is no other, it is compared with images that are not
-        explained at all, R = 1.
+        What noise adds to R is taken away. Another thickness is another answer. Where there is no other, the best
+        is compared with images that are not explained at all, R = 1.
         """
         families = self.families(state.trials)
         if not families:
             return 1.0, 1.0, 0
         best = families[0]
         others = [t.residual for t in families[1:]]
-        different = [t.residual for t in families[1:] if not self.alike(best.columns, t.columns)]
-        lowest, median, following = (
-            beyond_noise(r, self.comparison.model.points.noise)
-            for r in (best.residual, float(np.median(others or [1.0])), min(different or [1.0]))
+        to_median, to_next = (
+            gap_beyond_noise(best.residual, r, self.comparison.model.points.noise)
+            for r in (float(np.median(others or [1.0])), min(others or [1.0]))
         )
-        return lowest / median, lowest / following, len(best.roots)
+        return to_median, to_next, len(best.roots)
 
     def finished(self, state: SearchState) -> bool:
         """Whether the best stands out and was met often enough."""
         to_median, to_next, met = self.standing(state)
-        if supports(to_next, met) < 0.0:
+        if supports(to_next, met) < 0.0 or (met < 2 and state.round < 2):
             return False
-        if to_median < CERTAIN and to_next < CLEAR and (met >= 2 or state.round >= 2):
-            return True
-        if state.round < 2:
-            return False
-        return to_next < 0.95 and ((to_median < CLEAR and met >= 2) or (to_median < 0.93 and met >= OFTEN))
+        return to_median < CLEAR or (to_median < 0.93 and met >= OFTEN)
 
 
 def supports(gap: float, met: int) -> float:

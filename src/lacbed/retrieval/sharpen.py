@@ -9,7 +9,7 @@ import numpy as np
 from lacbed.crystals.cell import FloatArray
 from lacbed.experiment.experiment import Experiment
 from lacbed.retrieval.columns import ColumnModel, Columns
-from lacbed.retrieval.comparison import Comparison, begin, follow
+from lacbed.retrieval.comparison import Comparison, begin, beyond_noise, follow
 from lacbed.retrieval.points import beam_reach, make_points
 from lacbed.retrieval.projection_cell import ProjectedCell
 
@@ -17,14 +17,14 @@ REACH = 1.4
 """Beams up to this |h| in 1/Å take part in the end."""
 
 WIDTHS = (0.97, 1.0, 1.03)
-"""Factors on a half-width that is not sure that are tried."""
+"""Factors on the half-width that are tried where reciprocity does not determine it."""
 
 HELD_OUT = 40
 """Place in the sequence of q from which on tilts are held out."""
 
 NEEDLESS = 0.06
-"""Gain of R² by a column, relative, below which it is left out. In simulated stacks needless ones gain up to 0.08,
-most of them less than 0.04, and those that are there 0.14 to 10."""
+"""Relative gain of R² beyond noise by a column below which it is left out. In simulated stacks needless columns
+gain up to 0.08, most of them less than 0.04, and those that are there 0.14 to 10."""
 
 TOGETHER = 0.5
 """Å; columns nearer than this become one if the images allow it."""
@@ -113,15 +113,16 @@ def _lowest(x: FloatArray, y: FloatArray) -> float:
 
 def _pruned(comparison: Comparison, cell: ProjectedCell, columns: Columns) -> Columns:
     """Without columns that explain nothing, and with one in place of two that are one."""
-    at = columns
-    cost = comparison.residual(at) ** 2
+    at, noise = columns, comparison.model.points.noise
+    cost = beyond_noise(comparison.residual(at), noise) ** 2
     while len(at) > 1:
         tries = [_merged(at, cell), at.without(int(at.strength.argmin()))]
         ends = [follow(comparison, begin(t), 10, True) for t in tries if t is not None]
         best = min(ends, key=lambda m: m.residual)
-        if best.residual**2 > cost * (1.0 + NEEDLESS):
+        after = beyond_noise(best.residual, noise) ** 2
+        if after > cost * (1.0 + NEEDLESS):
             return at
-        at, cost = best.columns, min(cost, best.residual**2)
+        at, cost = best.columns, min(cost, after)
     return at
 
 

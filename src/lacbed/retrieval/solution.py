@@ -94,7 +94,7 @@ class Solution:
         operations: how well the potential has each operation of its lattice.
         plane_group: of those that it has.
         candidates: crystals in three dimensions, the best first.
-        gap: lowest residual over that of the next structure.
+        gap: residual beyond noise over that of the next answer, another structure or thickness.
         score: from 0 to 1, what speaks for the structure; no calibrated probability.
         polarity: residual of the inverted structure over that of the structure.
         notes: what to know.

@@ -25,6 +25,9 @@ from lacbed.retrieval.search import RESOLUTION, SearchState, Trial
 from lacbed.retrieval.solution import Solution, SolveOptions
 
 STATE, RESULT = "state.json", "solution.json"
+SEARCH = 2
+"""Counts the changes of what a search compares; its residuals say nothing to another one."""
+
 _LARGEST = 10**7  # bytes
 _MOST = 10_000  # trials, roots
 
@@ -34,6 +37,9 @@ def fingerprint(experiment: Experiment, cell: tuple[float, ...], options: SolveO
     digest = hashlib.sha256(np.ascontiguousarray(experiment.images).tobytes())
     how = {k: v for k, v in asdict(options).items() if k not in ("seconds", "refined", "elements")}
     rest = [experiment.hkl, experiment.energy, experiment.half_width, experiment.center, list(cell), how]
+    rest += [SEARCH, experiment.zone_axis, experiment.x_direction, experiment.foil_normal]
+    if experiment.variance is not None:
+        digest.update(np.ascontiguousarray(experiment.variance).tobytes())
     digest.update(json.dumps(rest, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
@@ -131,6 +137,7 @@ def summary(solution: Solution) -> dict[str, Any]:
         "score": solution.score,
         "R": best.residual,
         "R_held_out": best.held_out,
+        "noise": solution.best.noise,
         "gap": solution.gap,
         "met": len(best.roots),
         "thickness": solution.thickness,
@@ -242,7 +249,7 @@ def in_words(solution: Solution) -> str:
     """Whether the structure can be trusted, and what speaks for and against it."""
     best, met = solution.best, len(solution.best.roots)
     said = [
-        f"its R is {solution.gap:.2f} times that of the next structure",
+        f"its R beyond noise is {solution.gap:.2f} times that of the next answer",
         f"{met} independent starts led to it" if met > 1 else "only one start led to it",
         f"R is {best.residual:.3f}, and {best.held_out:.3f} at tilts that were held out",
     ]
