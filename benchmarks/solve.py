@@ -138,11 +138,12 @@ def geometry(count: int) -> str:
     off: dict[float, list[tuple[float, float]]] = {}
     for number in range(count):
         name, zone, thickness, dose = drawn(number)
-        stack, truth = simulated(name, zone, thickness, dose, HALF_WIDTH, number)
+        stack, truth, true = simulated(name, zone, thickness, dose, HALF_WIDTH, number)
         found = reciprocity_geometry(stack, truth)
-        true = HALF_WIDTH * (1 + np.random.default_rng(number).uniform(-0.03, 0.03))  # as in `simulated`
         if found is not None and found.is_sure:
             off.setdefault(dose, []).append((found.factor * HALF_WIDTH / true - 1.0, found.uncertainty))
+        else:
+            print(name, zone, "says nothing of its geometry")
     rows = []
     for dose, pairs in off.items():
         wrong, sigma = np.abs(np.array(pairs)).T
@@ -155,12 +156,13 @@ def geometry(count: int) -> str:
 
 def simulated(
     name: str, zone: tuple[int, int, int], thickness: float, dose: float, half: float, seed: int
-) -> tuple[Experiment, lacbed.Crystal]:
-    """A stack like a measured one, its half-width wrong by up to 3 %."""
+) -> tuple[Experiment, lacbed.Crystal, float]:
+    """A stack like a measured one, its half-width wrong by up to 3 %, its crystal, and its half-width in 1/Å."""
     random = np.random.default_rng(seed)
     truth = lacbed.Crystal.named(name)
     across = tuple(int(v) for v in make_frame(truth, zone).zone_basis[0])
-    grid = lacbed.TiltGrid(72, k_max=half * (1 + random.uniform(-0.03, 0.03)))  # as in `geometry`
+    true = half * (1 + random.uniform(-0.03, 0.03))
+    grid = lacbed.TiltGrid(72, k_max=true)
     pattern = lacbed.simulate(
         truth, zone, 200e3, (thickness,), grid, ("all", 1.3 * half), x_direction=across, dtype="float32"
     )
@@ -170,7 +172,7 @@ def simulated(
     bright = [i for i in np.argsort(length, kind="stable") if exact[i].max() > 5e-3][:30]
     images = [random.poisson(dose * (np.clip(gaussian_filter(exact[i], 0.8), 0, None) + 0.01)) for i in bright]
     geometry = Geometry(200e3, zone, across, half)  # type: ignore[arg-type]
-    return make_experiment(np.stack(images)[:, ::-1].astype(float), hkl[bright], geometry), truth
+    return make_experiment(np.stack(images)[:, ::-1].astype(float), hkl[bright], geometry), truth, true
 
 
 def damaged(stack: Experiment, kind: str) -> Experiment:
@@ -237,13 +239,13 @@ def outcomes_of(part: str, arguments: argparse.Namespace, how: SolveOptions) -> 
     elif part == "simulated":
         for number in range(arguments.first, arguments.count, arguments.step):
             name, zone, thickness, dose = drawn(number)
-            stack, truth = simulated(name, zone, thickness, dose, HALF_WIDTH, number)
+            stack, truth, _ = simulated(name, zone, thickness, dose, HALF_WIDTH, number)
             blind = replace(how, thickness=(200.0, 1500.0), columns=(1, 9))
             yield judged(f"{name} {list(zone)}, {dose:.0f} e", stack, truth, thickness, blind, kept)
     else:
         for name, zone in (("MgO", (1, 1, 0)), ("CaF2", (1, 1, 0)), ("SrTiO3", (0, 0, 1)), ("GaN", (1, 0, 0))):
             for thickness in (300.0, 600.0, 1000.0):
-                stack, truth = simulated(name, zone, thickness, 1000.0, HALF_WIDTH, 1)
+                stack, truth, _ = simulated(name, zone, thickness, 1000.0, HALF_WIDTH, 1)
                 yield judged(f"{name} {list(zone)}", stack, truth, thickness, how, kept)
 
 

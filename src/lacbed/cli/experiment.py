@@ -49,7 +49,9 @@ def import_command(
     half_width: Annotated[
         str | None,
         typer.Option(
-            "--half-width", metavar="1/Å|fit", help="Half the width of an image, or fit (needs --crystal)."
+            "--half-width",
+            metavar="1/Å|fit",
+            help="Half the width of an image, or fit: by the symmetry of the images (needs --crystal).",
         ),
     ] = None,
     orientation: Annotated[
@@ -141,7 +143,7 @@ def info(
     quiet: o.QuietOption = False,
     as_json: o.JsonOption = False,
 ) -> None:
-    """Show reflections and geometry of a measured stack, and check the geometry against the Bragg lines."""
+    """Show reflections and geometry of a measured stack, checked by Bragg lines and the symmetry of the images."""
     from lacbed.experiment.bragg import check_bragg
     from lacbed.experiment.experiment import crystal_of
     from lacbed.experiment.folder import load_experiment
