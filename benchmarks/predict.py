@@ -19,7 +19,7 @@ from lacbed.beams import reflections_within
 from lacbed.crystals.named import named_rows
 from lacbed.geometry.frame import make_frame
 from lacbed.learn.surrogate import Surrogate
-from tolerance import random_crystal
+from tolerance import random_crystal, random_zone
 
 EXACT = 5e-4
 """Tolerance of what is compared with."""
@@ -30,8 +30,6 @@ FAINT = 1e-3
 FAR = 2.0
 """Z in percent beyond which a prediction is to be warned of."""
 
-COMMON = ((0, 0, 1), (1, 1, 0), (1, 1, 1), (1, 0, 0), (1, 1, 2))
-
 
 def draw(case: int, rows: Any) -> tuple[lacbed.Crystal, dict[str, Any]]:
     """A random crystal and what is asked for it, the same for the same number."""
@@ -39,9 +37,7 @@ def draw(case: int, rows: Any) -> tuple[lacbed.Crystal, dict[str, Any]]:
     names = [row.name for row in named_rows()]
     while True:
         crystal = random_crystal(rng, names, rows)
-        zone = tuple(int(v) for v in rng.integers(0, (4, 4, 6)))
-        if rng.random() < 0.5:
-            zone = COMMON[int(rng.integers(len(COMMON)))]
+        zone = random_zone(rng)
         if crystal is None or not any(zone):
             continue
         near = reflections_within(crystal, make_frame(crystal, zone), 1.0)

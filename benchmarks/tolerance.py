@@ -57,9 +57,7 @@ def draw(number: int, rows: Any) -> tuple[lacbed.Crystal, Settings, np.random.Ge
     names = [row.name for row in named_rows()]
     while True:
         crystal = random_crystal(rng, names, rows)
-        zone = tuple(int(v) for v in rng.integers(0, (4, 4, 6)))
-        if rng.random() < 0.5:
-            zone = ((0, 0, 1), (1, 1, 0), (1, 1, 1), (1, 0, 0), (1, 1, 2))[rng.integers(5)]
+        zone = random_zone(rng)
         if crystal is None or not any(zone):
             continue
         frame = make_frame(crystal, zone)
@@ -109,6 +107,13 @@ def _slant(crystal: lacbed.Crystal, settings: Settings) -> float:
     """Degrees between foil normal and zone axis."""
     normal = make_frame(crystal, settings.zone_axis, settings.foil_normal).normal
     return round(math.degrees(math.acos(min(1.0, normal[2]))), 1)
+
+
+def random_zone(rng: np.random.Generator) -> tuple[int, ...]:
+    """A zone axis up to [335], every second one a common one; (0, 0, 0) at times."""
+    zone = tuple(int(v) for v in rng.integers(0, (4, 4, 6)))
+    common = ((0, 0, 1), (1, 1, 0), (1, 1, 1), (1, 0, 0), (1, 1, 2))
+    return common[rng.integers(5)] if rng.random() < 0.5 else zone
 
 
 def random_crystal(rng: np.random.Generator, names: list[str], rows: Any) -> lacbed.Crystal | None:

@@ -91,3 +91,14 @@ def test_the_half_width_is_settled_before_the_search(iron: np.ndarray) -> None:
     assert widths == (1.0,)
     alone = wrong.select([(0, 0, 0)])
     assert settled(alone, projected_cell(alone, (2.866,))) == (alone, WIDTHS)
+
+
+def test_a_solution_tells_the_half_width_and_not_what_it_was_stated_as(iron: np.ndarray) -> None:
+    wrong = stack_of(1000 * iron, 1.0, half=1.1 * HALF)
+    found = lacbed.solve_structure(
+        wrong, (2.866,), lacbed.SolveOptions((1, 1), (200.0, 500.0), seconds=20.0, refined=0)
+    )
+    assert found.best.half_width == pytest.approx(HALF, rel=3e-3)
+    assert any("by the symmetry of the images" in note for note in found.notes)
+    assert not any("contradict" in note for note in found.notes)
+    assert found.thickness == pytest.approx(300, rel=0.03)

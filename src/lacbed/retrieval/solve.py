@@ -91,7 +91,11 @@ def solve_structure(
     """
     wanted = options or SolveOptions()
     projected = projected_cell(experiment, cell, wanted.space_group)
-    experiment, widths = settled(experiment, projected)
+    stated, (experiment, widths) = experiment, settled(experiment, projected)
+    if experiment is not stated:  # what the lines say of the stated half-width is of no interest any more
+        projected = projected_cell(experiment, cell, wanted.space_group)
+        told = experiment.notes[len(stated.notes) :]
+        projected = replace(projected, notes=(*projected.notes, *told))
     points = search_points(experiment, projected)
     check_enough(points, wanted.columns)
     search = Search(Comparison(ColumnModel(points)), wanted.columns, wanted.thickness, wanted.seed)
