@@ -109,6 +109,32 @@ def row_of(found: dict[str, Any]) -> list[str]:
     ]
 
 
+def classes(outcomes: list[dict[str, Any]]) -> str:
+    """How many are right, by the number of columns that there are."""
+    rows = []
+    for low, high in ((1, 2), (3, 4), (5, 9), (10, 99)):
+        mine = [o for o in outcomes if low <= o.get("true columns", 0) <= high]
+        if mine:
+            right, said = (sum(o[key] for o in mine) for key in ("right", "solved"))
+            wrong = sum(o["solved"] and not o["right"] for o in mine)
+            cpu = [o["cpu"] for o in mine]
+            columns = f"{low} to {high}" if high < 99 else "10 and more"
+            rows.append(
+                (
+                    columns,
+                    str(len(mine)),
+                    str(right),
+                    str(said),
+                    str(wrong),
+                    f"{np.median(cpu):.0f}",
+                    f"{max(cpu):.0f}",
+                )
+            )
+    return table(
+        ("columns", "stacks", "right", "called solved", "of these wrong", "CPU s, median", "largest"), rows
+    )
+
+
 def true_columns(found: Solution, truth: lacbed.Crystal) -> int:
     """Columns of atoms in the projected cell of a search, at least 0.05 Å apart."""
     places = truth.atoms.xyz @ found.cell.hkl.T
@@ -212,11 +238,11 @@ def main() -> None:
         if part == "geometry":
             text += ["## Geometry", geometry(arguments.count)]
             continue
-        rows: list[list[str]] = []
+        outcomes: list[dict[str, Any]] = []
         for found in outcomes_of(part, arguments, how):
-            rows.append(row_of(found))
-            print(*rows[-1], sep=" | ", flush=True)
-        text += [f"## {part.capitalize()}", table(HEAD, rows)]
+            outcomes.append(found)
+            print(*row_of(found), sep=" | ", flush=True)
+        text += [f"## {part.capitalize()}", classes(outcomes), table(HEAD, [row_of(one) for one in outcomes])]
     publish("Solving a crystal with nothing known but its cell", text, arguments)
 
 
