@@ -25,7 +25,7 @@ from lacbed.experiment.experiment import Experiment
 from lacbed.geometry.frame import IntArray
 from lacbed.geometry.wave import electron_wave
 
-NOISY, SMOOTHED = 0.05, 0.8
+NOISY, SMOOTHED = 0.1, 0.8
 """R² by noise alone beyond which images are smoothed over so many pixels (σ), at the cost of fringes."""
 
 FLOOR = 0.01
