@@ -49,6 +49,9 @@ RESOLUTION = 1.6
 CLEAR = 0.82
 """Lowest R over the median of the others below which a search may end."""
 
+ALONE = 0.4
+"""Gap up to which a minimum that was met but once may end a search; another way there often ends lower."""
+
 OFTEN = 6
 """A minimum that was met as often as this need not stand out as clearly."""
 
@@ -275,7 +278,7 @@ class Search:
     def finished(self, state: SearchState) -> bool:
         """Whether the best stands out and was met often enough."""
         to_median, to_next, met = self.standing(state)
-        if supports(to_next, met) < 0.0 or (met < 2 and state.round < 2):
+        if supports(to_next, met) < 0.0 or (met < 2 and (state.round < 2 or to_next > ALONE)):
             return False
         return to_median < CLEAR or (to_median < 0.93 and met >= OFTEN)
 
