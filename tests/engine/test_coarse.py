@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lacbed import Crystal, TiltGrid, Zone
+from lacbed import Crystal, Site, TiltGrid, Zone
 from lacbed.engine.basis import effort
 from lacbed.engine.foil import Foil
 from lacbed.engine.orbits import Orbits
@@ -79,3 +79,18 @@ def test_groups_with_unequal_rows_are_padded_by_their_first() -> None:
     np.testing.assert_array_equal(plain.column, columns[plain.tilts])
     np.testing.assert_array_equal(swapped.rows, [[2]])
     assert batch_of(groups[1:], True, wanted) is None
+
+
+def test_the_highest_tilts_keep_their_waves() -> None:
+    """Cr3Si along [324]: with a smaller margin one corner of the pattern lacked a wave, and no check saw it."""
+    crystal = Crystal.build(
+        "Cr3Si",
+        4.556,
+        223,
+        (Site("Si1", "Si", (0.0, 0.0, 0.0), u_iso=0.006), Site("Cr1", "Cr", (0.25, 0.0, 0.5), u_iso=0.006)),
+    )
+    asked = {"grid": TiltGrid(48, extent=4.0), "thicknesses": (590.0,)}
+    fine, coarse = (
+        Zone(crystal, (3, 2, 4), 223e3, absorption="thomas", tolerance=t).pattern(**asked) for t in (1e-2, 0.1)
+    )
+    assert float(np.abs(coarse.values - fine.values).max()) <= 0.1

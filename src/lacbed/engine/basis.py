@@ -63,7 +63,8 @@ class Effort(NamedTuple):
 
 
 _FINE = Effort(1.2, 1.5, FARTHEST, 9.0, 500, 700, 700, 160)
-_COARSE = Effort(0.5, 0.6, 5.0, 3.0, 120, 160, 150, 60)
+# A margin below `lacbed.engine.model.ETA` loses the wave of the highest tilts where the potential moves it.
+_COARSE = Effort(0.9, 0.8, 5.0, 3.0, 120, 160, 150, 60)
 
 
 def coarseness(tolerance: float) -> float:
