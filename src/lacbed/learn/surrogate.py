@@ -84,7 +84,7 @@ SHORT = {"vae": "vae-symmetric"}
 
 BATCH = 16
 TOLERANCE = 0.1
-"""Largest error of an intensity that is computed because no model has learned it: Z is then 0.06 % in the mean
+"""Largest error of an intensity that is computed because no model has learned it: Z is then 0.04 % in the mean
 (docs/benchmarks/learned.md), less than what is learned, and a smaller tolerance takes longer."""
 
 
@@ -308,7 +308,7 @@ def predict(
 
     The packaged model has learned 000 of cubic crystals along [001]. Anything else is computed with the same grid
     and absorption by the engine (see `lacbed.Zone`) in some tenths of a second, with a tolerance of 0.1, which
-    makes Z 0.06 % in the mean. The attribute `kind` says which it was: "learned" or "simulated". For many crystals
+    makes Z 0.04 % in the mean. The attribute `kind` says which it was: "learned" or "simulated". For many crystals
     load the model once, `Surrogate.load(model)`, and call its `predict`.
 
     Args:
