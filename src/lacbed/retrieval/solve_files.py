@@ -285,8 +285,9 @@ def _write_report(folder: Path, name: str, solution: Solution, numbers: dict[str
         )
         for place, c in enumerate(numbers["candidates"], 1)
     ]
+    in_rounds = f"{numbers['rounds']} round{'' if numbers['rounds'] == 1 else 's'}"
     parts = [
-        f"Searched by {numbers['software']} in {numbers['rounds']} rounds of {numbers['draws']} structures, "
+        f"Searched by {numbers['software']} in {in_rounds} of {numbers['draws']} structures, "
         f"{numbers['cpu_seconds_of_search']:.0f} CPU seconds. R is the part of the contrast that is not "
         "explained; 0 is perfect.",
         report.figure(
