@@ -16,10 +16,9 @@ import torch
 import lacbed
 from common import finished, number, parser, publish, table
 from lacbed.beams import reflections_within
-from lacbed.crystals.named import named_rows
 from lacbed.geometry.frame import make_frame
 from lacbed.learn.surrogate import Surrogate
-from tolerance import random_crystal, random_zone
+from tolerance import random_orientation
 
 EXACT = 5e-4
 """Tolerance of what is compared with."""
@@ -34,21 +33,16 @@ FAR = 2.0
 def draw(case: int, rows: Any) -> tuple[lacbed.Crystal, dict[str, Any]]:
     """A random crystal and what is asked for it, the same for the same number."""
     rng = np.random.default_rng([77, case])
-    names = [row.name for row in named_rows()]
-    while True:
-        crystal = random_crystal(rng, names, rows)
-        zone = random_zone(rng)
-        if crystal is None or not any(zone):
-            continue
-        near = reflections_within(crystal, make_frame(crystal, zone), 1.0)
-        g = near[int(rng.integers(len(near)))] if rng.random() < 0.7 else (0, 0, 0)
-        asked = {
-            "thicknesses": (float(rng.uniform(100.0, 2000.0)),),
-            "energy": float(rng.uniform(60e3, 300e3)),
-            "zone_axis": zone,
-            "hkl": (tuple(int(v) for v in g),),
-        }
-        return crystal, asked
+    crystal, zone = random_orientation(rng, rows)
+    near = reflections_within(crystal, make_frame(crystal, zone), 1.0)
+    g = near[int(rng.integers(len(near)))] if rng.random() < 0.7 else (0, 0, 0)
+    asked = {
+        "thicknesses": (float(rng.uniform(100.0, 2000.0)),),
+        "energy": float(rng.uniform(60e3, 300e3)),
+        "zone_axis": zone,
+        "hkl": (tuple(int(v) for v in g),),
+    }
+    return crystal, asked
 
 
 def judge(case: int, rows: Any, model: Surrogate) -> dict[str, Any]:

@@ -54,12 +54,8 @@ FOUR = ((0, 0, 0), (2, 0, 0), (0, 2, 0), (2, 2, 0))
 def draw(number: int, rows: Any) -> tuple[lacbed.Crystal, Settings, np.random.Generator]:
     """A random case, the same for the same number; `rows` is a table of pyarrow or None."""
     rng = np.random.default_rng(number)
-    names = [row.name for row in named_rows()]
     while True:
-        crystal = random_crystal(rng, names, rows)
-        zone = random_zone(rng)
-        if crystal is None or not any(zone):
-            continue
+        crystal, zone = random_orientation(rng, rows)
         frame = make_frame(crystal, zone)
         if math.pi * LEAST_G**2 / zone_area(crystal, frame) > MOST_BEAMS:
             continue
@@ -109,14 +105,20 @@ def _slant(crystal: lacbed.Crystal, settings: Settings) -> float:
     return round(math.degrees(math.acos(min(1.0, normal[2]))), 1)
 
 
-def random_zone(rng: np.random.Generator) -> tuple[int, ...]:
-    """A zone axis up to [335], every second one a common one; (0, 0, 0) at times."""
-    zone = tuple(int(v) for v in rng.integers(0, (4, 4, 6)))
+def random_orientation(rng: np.random.Generator, rows: Any) -> tuple[lacbed.Crystal, tuple[int, ...]]:
+    """A built-in crystal or a row of a catalogue, and a zone axis up to [335], every second one a common one."""
+    names = [row.name for row in named_rows()]
     common = ((0, 0, 1), (1, 1, 0), (1, 1, 1), (1, 0, 0), (1, 1, 2))
-    return common[rng.integers(5)] if rng.random() < 0.5 else zone
+    while True:
+        crystal = _crystal(rng, names, rows)
+        zone = tuple(int(v) for v in rng.integers(0, (4, 4, 6)))
+        if rng.random() < 0.5:
+            zone = common[rng.integers(5)]
+        if crystal is not None and any(zone):
+            return crystal, zone
 
 
-def random_crystal(rng: np.random.Generator, names: list[str], rows: Any) -> lacbed.Crystal | None:
+def _crystal(rng: np.random.Generator, names: list[str], rows: Any) -> lacbed.Crystal | None:
     from lacbed.catalog.rows import crystal_of
 
     if rows is None or rng.random() < 0.5:

@@ -30,7 +30,7 @@ def test_coarse_patterns_are_within_their_tolerance(
     assert coarse.attrs["waves"] < fine.attrs["waves"]
 
 
-def test_effort_falls_with_the_tolerance_and_is_that_of_old_up_to_a_hundredth() -> None:
+def test_effort_is_whole_up_to_a_hundredth_and_falls_beyond() -> None:
     fine, least, coarse = effort(1e-4), effort(1e-2), effort(0.3)
     assert fine._replace(margin=least.margin) == least
     assert fine.margin > least.margin > coarse.margin

@@ -91,6 +91,7 @@ class AdaptiveSolver:
         self._crystal, self._settings, self._frame = crystal, settings, frame
         self.foil = _foil(crystal, frame, settings)
         self._tolerance = settings.tolerance
+        self._effort = effort(settings.tolerance)
         self._order = ORDER if coarseness(settings.tolerance) < 0.5 else COARSE_ORDER
         zone = zone_of_allowed(crystal, frame)
         self._lattice = frame.vectors(zone)[:, :2]
@@ -132,7 +133,7 @@ class AdaptiveSolver:
     def solve(self, request: Request, tick: Tick | None = None) -> Amplitudes:
         """Amplitudes within the tolerance, or the nearest that were reached."""
         rising = None if tick is None else _Rising(tick)
-        checks = request.checks(self._lattice, effort(self._tolerance).checks)
+        checks = request.checks(self._lattice, self._effort.checks)
         basis, judged, error = self._enough_waves(request, checks, rising)
         rest = basis.tail_error(self._forward, float(request.thicknesses.max()))
         rest += SAFETY * self._slant_error(basis, request, checks, judged)
@@ -144,7 +145,7 @@ class AdaptiveSolver:
         self, request: Request, checks: FloatArray, tick: _Rising | None
     ) -> tuple[Basis, np.ndarray, float]:
         """Waves enough for a request, what more of them say of the checks, and the largest difference."""
-        basis, margin = self._basis, effort(self._tolerance).margin
+        basis, margin = self._basis, self._effort.margin
         if basis is None or not self._reaches(basis, request):
             basis = self._new_basis(request, margin if basis is None else basis.margin, tick)
         for attempt in range(_TRIES):

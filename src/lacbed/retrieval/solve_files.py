@@ -137,7 +137,7 @@ def summary(solution: Solution) -> dict[str, Any]:
         "score": solution.score,
         "R": best.residual,
         "R_held_out": best.held_out,
-        "noise": solution.best.noise,
+        "noise": best.noise,
         "gap": solution.gap,
         "met": len(best.roots),
         "thickness": solution.thickness,
