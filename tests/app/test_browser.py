@@ -220,8 +220,10 @@ def test_a_link_works_in_the_open_tab_and_a_cif_survives_loading_again(same_page
     link = page.url
     for part in ("map=viridis", "scale=log", "view=discs"):
         assert part in link
-    page.evaluate("location.hash = '#crystal=Cu&g=1&n=16&t=200&tmax=200'")
+    usual = "map=gray&view=pattern&unit=mrad&scale=linear&abs=none"  # all of which a link may say or leave out
+    page.evaluate(f"location.hash = '#crystal=Cu&g=1&n=16&t=200&tmax=200&{usual}'")
     wait_for_exact(page, "Cu")
+    assert page.is_hidden("#error")
     assert page.input_value("#crystal").startswith("Cu")
     assert page.input_value("#colours") == "gray"
     page.evaluate("location.hash = '#crystal=Nope&kv=1e9&g=1&n=16&t=200&tmax=200'")

@@ -76,6 +76,35 @@ def test_a_zone_that_is_kept_gives_the_same_whatever_was_asked_before():
     assert results(run(compute.series, have=[100, 200, 300, 400, 500, 600])) == []
 
 
+def test_another_thickness_of_a_kept_zone_comes_first_and_alone():
+    held.let_go()
+    run(compute.simulate)
+    (alone, pattern), (every, _), *_ = results(run(compute.simulate, thickness=333))
+    assert (alone["hkl"], alone["thicknesses"], alone["part"]) == ([[0, 0, 0]], [333], True)
+    assert every["thicknesses"] == [333]
+    assert len(every["hkl"]) > 1
+    view = parse_view(SMALL)
+    assert np.abs(pattern.values - engine(view, alone, beams=200, thicknesses=[333]).values).max() < 1e-3
+    told = [one for one, _ in results(run(compute.simulate, thickness=333, have=[333.0]))]
+    assert "part" not in told[0]
+
+
+def test_the_last_zone_is_kept_whatever_it_takes():
+    held.let_go()
+    views = [parse_view({**SMALL, "voltage": kv}) for kv in (100, 200)]
+    run(compute.simulate, voltage=100)
+    run(compute.simulate, voltage=200)
+    bytes_each = [held.held(view).kept_bytes for view in views]
+    assert min(bytes_each) > 0
+    held.let_go(sum(bytes_each))
+    assert None not in [held.held(view) for view in views]
+    held.let_go(1)
+    assert held.held(views[0]) is None
+    assert held.held(views[1]) is not None
+    held.let_go()
+    assert held.held(views[1]) is None
+
+
 def test_a_reflection_beyond_the_half_width_and_a_thickness_beyond_the_first():
     held.let_go()
     (_, every), (told, one), *_ = results(run(compute.simulate, hkl=[4, 4, 0], thickness=700, thickness_max=100))

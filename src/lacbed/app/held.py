@@ -7,7 +7,7 @@ from collections import OrderedDict
 from copy import copy
 from typing import TYPE_CHECKING
 
-from lacbed.app.limits import KEPT_ZONES
+from lacbed.app.limits import KEPT_BYTES, KEPT_ZONES
 from lacbed.app.request import View
 from lacbed.app.structure import crystal_of, montage_reach
 
@@ -79,6 +79,11 @@ class Held:
         """One reflection at several thicknesses."""
         return self._up_to(max(thicknesses)).pattern(thicknesses, self.grid, (hkl,), progress=tick)
 
+    @property
+    def kept_bytes(self) -> int:
+        """Memory of the waves that are kept."""
+        return sum(zone.kept_bytes for zone in (self._zone, *self._levels.values()))
+
     def _up_to(self, thickest: float) -> Zone:
         """A copy of the zone as it is before a pattern up to a thickness."""
         zone = self._zone
@@ -113,6 +118,11 @@ def hold(view: View, settings: Settings, tick: Tick | None = None) -> Held:
     return found
 
 
-def let_go() -> None:
-    """Forget all zones, when memory is short."""
-    _held.clear()
+def let_go(most: int = 0) -> None:
+    """Forget zones, the oldest first, until the waves of the others take at most so many bytes.
+
+    The last one stays however many it takes, unless `most` is 0: then all go, as memory is short.
+    """
+    fewest = 1 if most else 0
+    while len(_held) > fewest and (not most or sum(one.kept_bytes for one in _held.values()) > most):
+        _held.popitem(last=False)

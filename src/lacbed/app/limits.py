@@ -127,8 +127,9 @@ Header = dict[str, Any]
 Send = Callable[[Header, bytes], None]
 """Takes a header and a payload to the page."""
 
-KEPT_ZONES = 3
-"""Solved zones that one worker keeps; the pool remembers as many names of them."""
+KEPT_ZONES, KEPT_BYTES = 3, 512 * 2**20
+"""Solved zones that one worker keeps, and bytes of their waves beyond which it keeps just the last one; the pool
+remembers as many names of them."""
 
 
 def ticker(send: Send, what: str, piece: int = 0, pieces: int = 1) -> Callable[[float], None]:

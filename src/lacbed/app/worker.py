@@ -16,7 +16,7 @@ import sys
 from importlib.util import find_spec
 from typing import BinaryIO
 
-from lacbed.app.limits import Header, Send, StoppedError, limit_memory, pack, read_message, watched
+from lacbed.app.limits import KEPT_BYTES, Header, Send, StoppedError, limit_memory, pack, read_message, watched
 from lacbed.errors import LacbedError
 
 
@@ -79,6 +79,7 @@ def answer(request: Header, payload: bytes, send: Send) -> None:
         LacbedError: as the task does.
     """
     from lacbed.app import compute, files
+    from lacbed.app.held import let_go
     from lacbed.app.request import parse_view
 
     task = request["task"]
@@ -125,6 +126,7 @@ def answer(request: Header, payload: bytes, send: Send) -> None:
             "tilt": compute.tilt,
         }
         steps[task](view, send, request["budget"])
+        let_go(KEPT_BYTES)
 
 
 def explain(error: BaseException) -> Header:

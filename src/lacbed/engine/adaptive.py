@@ -109,6 +109,12 @@ class AdaptiveSolver:
         """Bloch waves that are kept; 0 before anything was asked."""
         return 0 if self._basis is None else int(self._basis.model.matrix.shape[1])
 
+    @property
+    def kept_bytes(self) -> int:
+        """Memory of the eigenvectors that are kept."""
+        stores = (*self._solved.values(), *self._judged.values())
+        return sum(part.nbytes for system in stores for part in system)
+
     def saved(self) -> SavedZone:
         """What a file holds of it."""
         nodes = (*self._counts, self._closer)

@@ -157,6 +157,11 @@ class Zone:
         """Bloch waves that are kept; 0 before the first pattern."""
         return self._solver.waves
 
+    @property
+    def kept_bytes(self) -> int:
+        """Memory of the eigenvectors that are kept for further patterns."""
+        return self._solver.kept_bytes
+
     def pattern(
         self,
         thicknesses: Sequence[float] = (600.0,),
