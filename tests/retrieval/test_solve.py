@@ -92,16 +92,59 @@ def test_absorption_takes_from_every_image(points: Points) -> None:
     assert model.intensities(TWO)[bright].sum() < model.intensities(replace(TWO, alpha=0.0))[bright].sum()
 
 
-def test_slopes_are_those_of_the_intensities(points: Points) -> None:
+def slopes_and_differences(points: Points, at: np.ndarray, which: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes of the intensities by some parameters, and what differences say of them."""
     model = ColumnModel(points, single=False)
-    at = replace(TWO, alpha=0.0).vector()
     _, slopes = model.with_slopes(columns_of(at))
-    for i in range(len(at) - 1):
+    wanted = []
+    for i in which:
         step = 1e-6 * np.eye(len(at))[i]
         pair = [columns_of(at + s * step) for s in (1, -1)]
         rise, fall = (model.series(c, np.array([c.thickness]))[0] for c in pair)
-        wanted = (rise - fall) / 2e-6
-        assert slopes[i] == pytest.approx(wanted, abs=0.02 * float(np.abs(wanted).max())), i
+        wanted.append((rise - fall) / 2e-6)
+    return slopes[which], np.array(wanted)
+
+
+def test_slopes_are_those_of_the_intensities(points: Points) -> None:
+    at = replace(TWO, alpha=0.0, blur=0.0).vector()
+    for found, wanted in zip(*slopes_and_differences(points, at, list(range(len(at) - 2))), strict=True):
+        assert found == pytest.approx(wanted, abs=0.02 * float(np.abs(wanted).max()))
+
+
+def test_slopes_by_thickness_and_blur_hold_where_there_is_blur(points: Points) -> None:
+    at = replace(TWO, alpha=0.0, blur=0.3).vector()
+    for found, wanted in zip(*slopes_and_differences(points, at, [len(at) - 3, len(at) - 1]), strict=True):
+        assert np.abs(wanted).max() > 0.01
+        assert found == pytest.approx(wanted, abs=1e-4 * float(np.abs(wanted).max()))
+
+
+@pytest.mark.parametrize(("thickness", "worst"), [(150.0, 0.01), (420.0, 0.025), (900.0, 0.05)])
+def test_blur_is_the_mean_over_tilts(points: Points, thickness: float, worst: float) -> None:
+    """Against the mean of many foils that are tilted by as much, each with waves of its own."""
+    sharp = replace(TWO, thickness=thickness, alpha=0.0, blur=0.0)
+    blurred = ColumnModel(points, single=False).intensities(replace(sharp, blur=0.2))
+    x, weight = np.polynomial.hermite_e.hermegauss(9)
+    sigma, total = math.sqrt(0.2) * points.pixel, np.zeros(len(points))
+    for i, u in enumerate(x):
+        for j, v in enumerate(x):
+            moved = replace(points, reduced=points.reduced + sigma * np.array([u, v]))
+            found = ColumnModel(moved, single=False).intensities(sharp)
+            total += weight[i] * weight[j] * found / weight.sum() ** 2
+    plain = ColumnModel(points, single=False).intensities(sharp)
+    off = float(np.sqrt(np.mean(np.square(blurred - total))))
+    assert off < worst
+    assert off < 0.35 * float(np.sqrt(np.mean(np.square(plain - total))))
+
+
+def test_far_beams_that_are_folded_in_count_nearly_as_near_ones(points: Points) -> None:
+    few = replace(TWO, alpha=0.0, blur=0.0)
+    every = np.concatenate([points.beams, points.far])
+    whole = ColumnModel(replace(points, beams=every, far=every[:0]), single=False).intensities(few)
+    folded = ColumnModel(points, single=False).intensities(few)
+    without = ColumnModel(replace(points, far=every[:0]), single=False).intensities(few)
+    assert len(points.far) > len(points.beams)
+    off, before = (float(np.sqrt(np.mean(np.square(v - whole)))) for v in (folded, without))
+    assert off < 0.5 * before
 
 
 def test_the_model_is_that_of_the_simulation(stack: Experiment, points: Points) -> None:
@@ -112,7 +155,7 @@ def test_the_model_is_that_of_the_simulation(stack: Experiment, points: Points) 
     true = structure_factors(crystal, orders @ cell.hkl, "kirkland").numpy()
     comparison = Comparison(ColumnModel(points))
     start = Columns(np.array([[0.0, 0.0], [0.5, 0.5]]), np.array([0.06, 0.03]), np.zeros(2), 450.0)
-    end = follow(comparison, begin(start), 25, absorption=True)
+    end = follow(comparison, begin(start), 25, losses=True)
     found = potential_of(end.columns, orders, cell.basis).sum(axis=0)
     assert correlation(true[1:], found[1:], orders[1:]) > 0.98
     assert end.residual < 0.25
@@ -134,7 +177,7 @@ def test_a_wrong_label_is_named(stack: Experiment) -> None:
     cell = projected_cell(swapped, [MGO], 225)
     start = Columns(np.array([[0.0, 0.0], [0.5, 0.5]]), np.array([0.06, 0.03]), np.zeros(2), 450.0)
     points = make_points(swapped, cell.basis, cell.indices)
-    found = follow(Comparison(ColumnModel(points)), begin(start), 25, absorption=True).columns
+    found = follow(Comparison(ColumnModel(points)), begin(start), 25, losses=True).columns
     wrong = wrong_labels(swapped, cell, found, 4)
     assert {(w.image, w.other) for w in wrong} == {(1, 5), (5, 1)}
     rest, smaller, notes = without_wrong(swapped, cell, wrong)

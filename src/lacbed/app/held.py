@@ -7,7 +7,7 @@ from collections import OrderedDict
 from copy import copy
 from typing import TYPE_CHECKING
 
-from lacbed.app.limits import KEPT_BYTES, KEPT_ZONES
+from lacbed.app.limits import KEPT_ZONES
 from lacbed.app.request import View
 from lacbed.app.structure import crystal_of, montage_reach
 

@@ -3,12 +3,18 @@
     U_g = Σ_k A_k s(|g|) exp(-B_k |g|²/4) exp(-2πi g·r_k),   ψ = exp(iτ (H + iαU)) e_G,   τ = π t / K
 
 with s the shape of the scattering factor of iron at B = 0.6 Å², 1 at g = 0, and H = U - diag |q + h|². Absorption
-damps every Bloch wave to first order, by exp(-τ α ⟨j|U|j⟩).
+damps every Bloch wave to first order, by exp(-τ α ⟨j|U|j⟩). Far beams f are folded in (Löwdin, J. Chem. Phys. 19
+(1951) 1396): U_gh grows by Σ_f U_gf U_fh / (|q + f|² - |k|²).
+
+Images are blurred, by smoothing and by the camera, about as much as the fringes of a thick foil are wide.
+Intensities are averaged over a few tilts δ around each q, at which H changes by -2 δ·(q + h): a small matrix
+in the waves of q, diagonalised for each δ.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,8 +31,19 @@ MARGIN = 0.6
 ALPHA = 0.04
 """α at the start, and about where it is expected."""
 
+BLUR = 0.4
+"""Variance of the blur by the camera in pixels² at the start, and about where it is expected."""
+
 SHAPE_B = 0.6
 """B in Å² of the shape that all columns share."""
+
+
+RINGS = ((0.0, 0.25, 1), (1.633, 0.75, 6))
+"""Tilts that stand for a Gaussian of width 1: radius, weight and number of each ring. Its moments are right up to
+the third, and fringes of a period down to two widths are damped right to 0.15 of their contrast."""
+
+SHARP = 0.3
+"""σ τ times 2 1/Å, about the phase of the finest fringes over the blur, below which there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +56,7 @@ class Columns:
         width: B in Å² beyond that of the shape: (k,).
         thickness: t in Å.
         alpha: α.
+        blur: variance of the blur by the camera in pixels².
     """
 
     places: FloatArray
@@ -46,15 +64,16 @@ class Columns:
     width: FloatArray
     thickness: float
     alpha: float = ALPHA
+    blur: float = BLUR
 
     def __len__(self) -> int:
         """Number of columns."""
         return len(self.strength)
 
     def vector(self) -> FloatArray:
-        """All x, all y, all ln A, all B, ln t, α: (4k + 2,)."""
+        """All x, all y, all ln A, all B, ln t, α, blur: (4k + 3,)."""
         parts = [self.places[:, 0], self.places[:, 1], np.log(self.strength), self.width]
-        return np.concatenate([*parts, [math.log(self.thickness), self.alpha]])
+        return np.concatenate([*parts, [math.log(self.thickness), self.alpha, self.blur]])
 
     def without(self, number: int) -> Columns:
         """All but one of them."""
@@ -64,8 +83,9 @@ class Columns:
 
 def columns_of(vector: FloatArray) -> Columns:
     """The columns of a vector of parameters."""
-    x, y, a, b = vector[:-2].reshape(4, -1)
-    return Columns(np.stack([x, y], axis=1), np.exp(a), b, math.exp(vector[-2]), float(vector[-1]))
+    x, y, a, b = vector[:-3].reshape(4, -1)
+    thickness, alpha, blur = math.exp(vector[-3]), float(vector[-2]), float(vector[-1])
+    return Columns(np.stack([x, y], axis=1), np.exp(a), b, thickness, alpha, blur)
 
 
 def form_factor(g: FloatArray) -> FloatArray:
@@ -88,16 +108,76 @@ def _terms(columns: Columns, orders: np.ndarray, square: FloatArray, shape: Floa
     return np.asarray(columns.strength[:, None] * shape * damped * phase)
 
 
+def blur_tilts(turn: float) -> tuple[Tensor, Tensor]:
+    """Tilts of `RINGS`, turned by an angle, and their weights: (n, 2), (n,)."""
+    places, weights = [], []
+    for radius, weight, count in RINGS:
+        angle = turn + 2.0 * math.pi * np.arange(count) / count
+        places.append(radius * np.stack([np.cos(angle), np.sin(angle)], axis=1))
+        weights += [weight / count] * count
+    return torch.as_tensor(np.concatenate(places)), torch.as_tensor(weights, dtype=torch.float64)
+
+
 @dataclass(frozen=True, eq=False)
 class _Matrix:
-    """What belongs to one q: its points, incident and seen beams, and the place of every point among these."""
+    """What belongs to one q: its points, incident and seen beams, and the place of every point among these.
+
+    `waves` are q + h of the beams in 1/Å, `kinetic` their squares, `far` the weights 1 / (|q + f|² - |k|²) of far
+    beams, and `turn` the angle of the blur's tilts.
+    """
 
     points: np.ndarray
     incoming: Tensor
     seen: Tensor
     place: Tensor
+    waves: Tensor
     kinetic: Tensor
+    far: Tensor
     lowest: float
+    turn: float
+
+    def through(self, V: Tensor) -> Tensor:
+        """What every wave takes from the incident to the leaving beam of a point: (m, point)."""
+        C, R = V[self.incoming].conj(), V[self.seen]
+        count = len(C)
+        return (R[self.place // count] * C[self.place % count]).mT
+
+    def moved(self, V: Tensor, inner: Tensor) -> Tensor:
+        """Amplitudes of the points from matrices between waves, (s, m, m): (s, point)."""
+        C, R = V[self.incoming].mH, V[self.seen]
+        s, m, _ = inner.shape
+        right = (inner.reshape(s * m, m) @ C).reshape(s, m, -1).transpose(0, 1).reshape(m, -1)
+        return (R @ right).reshape(len(R), s, -1).transpose(0, 1).flatten(1)[:, self.place]
+
+
+@dataclass(frozen=True, eq=False)
+class _Waves:
+    """Bloch waves of a q that count.
+
+    `near` and `far` are what they have in beams, (n, m) and (f, m), `energy` is (m,), `momentum` ⟨i|q + h|j⟩,
+    (2, m, m), and `potential` ⟨i|U|j⟩, (m, m).
+    """
+
+    near: Tensor
+    far: Tensor
+    energy: Tensor
+    momentum: Tensor
+    potential: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Tilted:
+    """Waves at a tilt beside a q.
+
+    `place` and `weight` are its own in the blur, `turn` the waves in those of the q, (m, m), `energy` and
+    `damping`, ⟨j|U|j⟩, theirs, (m,).
+    """
+
+    place: Tensor
+    weight: float
+    turn: Tensor
+    energy: Tensor
+    damping: Tensor
 
 
 class ColumnModel:
@@ -110,57 +190,91 @@ class ColumnModel:
 
     def __init__(self, points: Points, single: bool = True) -> None:
         self.points = points
-        self.complex = torch.complex64 if single else torch.complex128
-        beams, basis = points.beams, points.basis
-        flat = (beams[:, None] - beams[None]).reshape(-1, 2)
+        self.complex, self.real = (torch.complex64, torch.float32) if single else (torch.complex128, torch.float64)
+        self.kind = np.float32 if single else np.float64
+        every = np.concatenate([points.beams, points.far])
+        flat = (points.beams[:, None] - every[None]).reshape(-1, 2)
         reach = int(np.abs(flat).max(initial=0))
         unique, lookup = np.unique((flat + reach) @ [2 * reach + 1, 1], return_inverse=True)
         self.lookup = torch.as_tensor(lookup.reshape(-1))
         self.orders = np.stack([unique // (2 * reach + 1) - reach, unique % (2 * reach + 1) - reach], axis=1)
-        self.square = np.square(self.orders @ basis.T).sum(axis=1)
+        self.square = np.square(self.orders @ points.basis.T).sum(axis=1)
         self.shape = form_factor(np.sqrt(self.square))
-        kinetic = np.square(points.reduced[:, None] + (beams @ basis.T)[None]).sum(axis=2)  # (matrix, n)
-        self.matrices = [self._matrix(m, kinetic[m]) for m in range(len(points.reduced))]
+        self.steps = torch.as_tensor(-2j * math.pi * every.T).to(self.complex)  # (2, n + f)
+        self.matrices = [self._matrix(m, q + every @ points.basis.T) for m, q in enumerate(points.reduced)]
 
-    def _matrix(self, number: int, kinetic: FloatArray) -> _Matrix:
+    def _matrix(self, number: int, every: FloatArray) -> _Matrix:
+        count = len(self.points.beams)
         mine = np.flatnonzero(self.points.pairs[0] == number)
         incoming, at = np.unique(self.points.pairs[1, mine], return_inverse=True)
         seen, row = np.unique(self.points.pairs[2, mine], return_inverse=True)
-        lowest = -float(kinetic[incoming].max(initial=0.0)) - MARGIN
-        place = torch.as_tensor(row * len(incoming) + at)
-        energies = torch.as_tensor(kinetic).to(torch.float32 if self.complex == torch.complex64 else torch.float64)
-        return _Matrix(mine, torch.as_tensor(incoming), torch.as_tensor(seen), place, energies, lowest)
+        kinetic = np.square(every).sum(axis=1)
+        incident = kinetic[:count][incoming]
+        level = float(incident.mean()) if len(incident) else 0.0
+        return _Matrix(
+            mine,
+            torch.as_tensor(incoming),
+            torch.as_tensor(seen),
+            torch.as_tensor(row * len(incoming) + at),
+            torch.as_tensor(every[:count]).to(self.real),
+            torch.as_tensor(kinetic[:count]).to(self.real),
+            torch.as_tensor(1.0 / np.maximum(kinetic[count:] - level, 0.5)).to(self.real),
+            -float(incident.max(initial=0.0)) - MARGIN,
+            0.7 * number,
+        )
 
     def _parts(self, columns: Columns) -> np.ndarray:
         """The part of every column in U_g of every difference of two beams: (k, d)."""
         return _terms(columns, self.orders, self.square, self.shape)
 
     def _couplings(self, coefficients: np.ndarray) -> Tensor:
-        """(..., d) to matrices (..., n, n)."""
-        n = len(self.points.beams)
+        """(..., d) to matrices of beams and all beams, far ones last: (..., n, n + f)."""
         values = torch.as_tensor(coefficients).to(self.complex)
-        return values.index_select(-1, self.lookup).reshape(*values.shape[:-1], n, n)
+        return values.index_select(-1, self.lookup).reshape(*values.shape[:-1], len(self.points.beams), -1)
 
-    def _waves(self, matrix: _Matrix, U: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Bloch waves that count, their complex transverse energies, and ⟨j|U|j⟩: (n, m), (m,), (m,)."""
-        energy, V = torch.linalg.eigh(U - torch.diag(matrix.kinetic).to(U.dtype))
+    def _waves(self, matrix: _Matrix, U: Tensor) -> _Waves:
+        """Bloch waves of a potential."""
+        near, aside = U[:, : len(U)], U[:, len(U) :]
+        folded = aside * matrix.far
+        energy, V = torch.linalg.eigh(near - torch.diag(matrix.kinetic).to(U.dtype) + folded @ aside.mH)
         first = int(torch.searchsorted(energy, matrix.lowest))
         V = V[:, first:].contiguous()
-        damping = (V.conj() * (U @ V)).real.sum(dim=0).double()
-        return V, torch.complex(energy[first:].double(), alpha * damping), damping
+        momentum = V.mH @ (matrix.waves.mT[:, :, None] * V)
+        return _Waves(V, folded.mH @ V, energy[first:], momentum, V.mH @ near @ V)
+
+    def _sigma(self, columns: Columns) -> float:
+        """σ of all blur in 1/Å."""
+        pixel = self.points.pixel
+        return max(math.hypot(self.points.smoothed, math.sqrt(columns.blur) * pixel), 0.05 * pixel)
+
+    def _tilted(self, matrix: _Matrix, waves: _Waves, sigma: float, tau: float) -> Iterator[_Tilted]:
+        """Waves at the tilts that stand for the blur, which is none in a thin foil."""
+        places, weights = blur_tilts(matrix.turn)
+        if sigma * tau * 2.0 < SHARP:
+            places, weights = places[:1], torch.ones(1)
+        steps = (-2.0 * sigma * places).to(waves.momentum.dtype)
+        energy, turn = torch.linalg.eigh(torch.diag(waves.energy) + torch.tensordot(steps, waves.momentum, 1))
+        damping = (turn.conj() * (waves.potential @ turn)).real.sum(dim=1)
+        for parts in zip(places, weights.tolist(), turn, energy.double(), damping.double(), strict=True):
+            yield _Tilted(*parts)
 
     def series(self, columns: Columns, thicknesses: FloatArray) -> FloatArray:
         """|ψ|² at all points for many thicknesses, from one diagonalisation of each matrix: (t, point)."""
-        U = self._couplings(self._parts(columns).sum(axis=0))
-        tau = torch.as_tensor(math.pi * thicknesses / self.points.wave_number)
-        kind = np.float32 if self.complex == torch.complex64 else np.float64
-        found = np.zeros((len(thicknesses), len(self.points)), dtype=kind)
+        U, sigma = self._couplings(self._parts(columns).sum(axis=0)), self._sigma(columns)
+        tau = math.pi * thicknesses / self.points.wave_number
+        found = np.zeros((len(thicknesses), len(self.points)), self.kind)
         for matrix in self.matrices:
-            V, mu, _ = self._waves(matrix, U, columns.alpha)
-            E = torch.exp(1j * tau[:, None] * mu).to(U.dtype)
-            waves = (V[matrix.seen] * E[:, None, :]).reshape(-1, len(mu)) @ V[matrix.incoming].mH
-            chosen = waves.reshape(len(tau), -1)[:, matrix.place]
-            found[:, matrix.points] = (chosen.real.square() + chosen.imag.square()).numpy()
+            waves = self._waves(matrix, U)
+            for mine in (tau * sigma * 2.0 < SHARP, tau * sigma * 2.0 >= SHARP):
+                if not mine.any():
+                    continue
+                sums = torch.zeros((int(mine.sum()), len(matrix.points)), dtype=self.real)
+                phase = 1j * torch.as_tensor(tau[mine])[:, None]
+                for at in self._tilted(matrix, waves, sigma, float(tau[mine].max())):
+                    energy = torch.complex(at.energy, columns.alpha * at.damping)
+                    psi = torch.exp(phase * energy).to(U.dtype) @ matrix.through(waves.near @ at.turn)
+                    sums += at.weight * (psi.real.square() + psi.imag.square())
+                found[np.ix_(mine, matrix.points)] = sums.numpy()
         return found
 
     def intensities(self, columns: Columns) -> FloatArray:
@@ -168,37 +282,52 @@ class ColumnModel:
         return np.asarray(self.series(columns, np.array([columns.thickness]))[0], dtype=np.float64)
 
     def with_slopes(self, columns: Columns) -> tuple[FloatArray, FloatArray]:
-        """|ψ|² at all points, and derivatives by `Columns.vector`: (point,), (4k + 2, point)."""
-        parts, count = self._parts(columns), len(columns)
+        """|ψ|² at all points, and derivatives by `Columns.vector`: (point,), (4k + 3, point)."""
+        parts, sigma = self._parts(columns), self._sigma(columns)
         U, W = self._couplings(parts.sum(axis=0)), self._couplings(parts)
         broad = self._couplings(parts * (-0.25 * self.square))
-        steps = torch.as_tensor(-2j * math.pi * self.points.beams.T).to(U.dtype)  # (2, n)
         tau, absorbing = math.pi * columns.thickness / self.points.wave_number, 1.0 + 1j * columns.alpha
-        value, change = np.zeros(len(self.points)), np.zeros((4 * count + 2, len(self.points)))
+        by_blur = -(self.points.pixel**2) / sigma  # of energies, times momentum along a tilt of the blur
+        value, change = np.zeros(len(self.points)), np.zeros((4 * len(columns) + 3, len(self.points)))
         for matrix in self.matrices:
-            V, mu, damping = self._waves(matrix, U, columns.alpha)
-            E = torch.exp(1j * tau * mu)
-            C, R = V[matrix.incoming].mH, V[matrix.seen]
-            whole = torch.stack([E, 1j * tau * mu * E, -tau * damping * E]).to(U.dtype)
-            chosen = ((R * whole[:, None, :]).reshape(-1, len(mu)) @ C).reshape(3, -1)[:, matrix.place]
-            m = len(mu)
-            sides = torch.cat([V.mH, (V * steps[0].conj()[:, None]).mH, (V * steps[1].conj()[:, None]).mH])
-            inner, x, y = (sides @ _beside(W, V)).reshape(3, m, count, m).transpose(1, 2)  # (k, m, m) each
-            wide = (V.mH @ _beside(broad, V)).reshape(m, count, m).transpose(0, 1)
-            # dU = -2πi [h, U_k] for a shift: its second half is the adjoint of the first.
-            M = _divided(mu, E, tau).to(U.dtype) * torch.cat([x + x.mH, y + y.mH, inner, wide])
-            moved = R @ (M.reshape(-1, m) @ C).reshape(4 * count, m, -1).transpose(0, 1).reshape(m, -1)
-            moved = moved.reshape(len(R), 4 * count, -1).transpose(0, 1).flatten(1)[:, matrix.place]
-            moved = torch.cat([moved * absorbing, chosen[1:]])
-            value[matrix.points] = (chosen[0].real.square() + chosen[0].imag.square()).numpy()
-            change[:, matrix.points] = (2.0 * (chosen[0].conj() * moved).real).numpy()
+            waves = self._waves(matrix, U)
+            by_structure = absorbing * self._changes(waves, W, broad)
+            for at in self._tilted(matrix, waves, sigma, tau):
+                aside = torch.tensordot((by_blur * at.place).to(U.dtype), waves.momentum, 1)
+                inner = at.turn.mH @ torch.cat([by_structure, aside[None]]) @ at.turn
+                mu = torch.complex(at.energy, columns.alpha * at.damping)
+                E = torch.exp(1j * tau * mu)
+                whole = torch.stack([E, 1j * tau * mu * E, -tau * at.damping * E]).to(U.dtype)
+                near = waves.near @ at.turn
+                chosen = whole @ matrix.through(near)
+                moved = matrix.moved(near, _divided(mu, E, tau).to(U.dtype) * inner)
+                slopes = torch.cat([moved[:-1], chosen[1:], moved[-1:]])
+                value[matrix.points] += at.weight * (chosen[0].real.square() + chosen[0].imag.square()).numpy()
+                change[:, matrix.points] += (2.0 * at.weight) * (chosen[0].conj() * slopes).real.numpy()
         return value, change
+
+    def _changes(self, waves: _Waves, W: Tensor, broad: Tensor) -> Tensor:
+        """What x, y, ln A and B of every column change between waves, by U and far beams: (4k, m, m)."""
+        every = torch.cat([waves.near, waves.far])
+        m, count = every.shape[1], len(W)
+        sides = torch.cat([every.mH, *((every * step.conj()[:, None]).mH for step in self.steps)])
+        inner, x, y = (sides @ _beside(W, every)).reshape(3, m, count, m).transpose(1, 2)  # (k, m, m) each
+        wide = (every.mH @ _beside(broad, every)).reshape(m, count, m).transpose(0, 1)
+        # dU = -2πi [h, U_k] for a shift: its second half is the adjoint of the first.
+        return torch.cat([x + x.mH, y + y.mH, inner, wide])
 
 
 def _beside(matrices: Tensor, V: Tensor) -> Tensor:
-    """Products with V side by side: (k, n, n) and (n, m) to (n, k m)."""
-    k, n, _ = matrices.shape
-    return (matrices.reshape(k * n, n) @ V).reshape(k, n, -1).transpose(0, 1).reshape(n, -1)
+    """Products with V side by side: (k, n, n + f), (n + f, m) to (n + f, k m).
+
+    Far beams, which come last, do not couple with each other.
+    """
+    k, n, every = matrices.shape
+    near = (matrices.reshape(k * n, every) @ V).reshape(k, n, -1).transpose(0, 1).reshape(n, -1)
+    if every == n:
+        return near
+    far = (matrices[:, :, n:].mH @ V[:n]).transpose(0, 1).reshape(every - n, -1)
+    return torch.cat([near, far])
 
 
 def _divided(mu: Tensor, E: Tensor, tau: float) -> Tensor:

@@ -15,17 +15,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from lacbed.crystals.cell import FloatArray
-from lacbed.retrieval.columns import ALPHA, ColumnModel, Columns, columns_of
+from lacbed.retrieval.columns import ALPHA, BLUR, ColumnModel, Columns, columns_of
 
 REACH_T = 0.17
 """A minimum is followed within this distance of ln t."""
 
 WEAKEST, STRONGEST = 2e-3, 0.6  # of A in 1/Å²
 NARROWEST, WIDEST = -1.2, 5.0  # of B in Å² beyond that of the shape
-MOST_ABSORPTION = 0.25
+MOST_ABSORPTION, MOST_BLUR = 0.25, 2.5  # of α, and of the variance of blur in pixels²
 
-_HOLD_WIDTH, _HOLD_ALPHA = 1e-3, 2e-3  # what B = 1 Å² and α wrong by ALPHA cost in R²
-_STEPS = (0.12, 0.5, 0.6, 0.06, 0.03)  # longest step of x and y, ln A, B, ln t, α
+_HOLD_WIDTH, _HOLD_ALPHA, _HOLD_BLUR = 1e-3, 2e-3, 1e-3
+"""What B = 1 Å², α wrong by `ALPHA` and blur wrong by `BLUR` cost in R²."""
+
+_STEPS = (0.12, 0.5, 0.6, 0.06, 0.03, 0.3)  # longest step of x and y, ln A, B, ln t, α, blur
 
 
 class Comparison:
@@ -77,7 +79,7 @@ class Comparison:
         return self._sums(np.square(measured - model)) / np.maximum(contrast, 1e-300), contrast
 
     def with_slopes(self, columns: Columns) -> tuple[FloatArray, FloatArray]:
-        """Residuals whose sum of squares is R², and their slopes: (point,), (4k + 2, point)."""
+        """Residuals whose sum of squares is R², and their slopes: (point,), (4k + 3, point)."""
         value, change = self.model.with_slopes(columns)
         model = self._centred(self.weight * value)
         square = self._sums(np.square(model)) + 1e-12
@@ -123,20 +125,20 @@ def begin(columns: Columns, around: float | None = None) -> Minimum:
     return Minimum(columns, math.inf, False, 1e-2, at)
 
 
-def follow(comparison: Comparison, start: Minimum, steps: int, absorption: bool, enough: float = 3e-4) -> Minimum:
+def follow(comparison: Comparison, start: Minimum, steps: int, losses: bool, enough: float = 3e-4) -> Minimum:
     """At most so many steps of Levenberg and Marquardt.
 
     Args:
         comparison: what is made small.
         start: where it stands.
         steps: how many.
-        absorption: whether α is free.
+        losses: whether absorption and blur are free.
         enough: relative gain of R² in a step below which a minimum is reached.
     """
     x, damping, count = start.columns.vector(), start.damping, len(start.columns)
     low, high = _bounds(count, start.around)
-    longest = np.repeat(_STEPS, [2 * count, count, count, 1, 1])
-    free = np.arange(len(x) - (0 if absorption else 1))
+    longest = np.repeat(_STEPS, [2 * count, count, count, 1, 1, 1])
+    free = np.arange(len(x) - (0 if losses else 2))
     x = np.clip(x, low, high)
     r, J = comparison.with_slopes(columns_of(x))
     cost = float(r @ r) + _held(x)[0]
@@ -164,17 +166,17 @@ def follow(comparison: Comparison, start: Minimum, steps: int, absorption: bool,
 
 def _bounds(count: int, around: float) -> tuple[FloatArray, FloatArray]:
     """Lowest and highest parameters."""
-    sizes = [2 * count, count, count, 1, 1]
-    low = [-np.inf, math.log(WEAKEST), NARROWEST, around - REACH_T, 0.0]
-    high = [np.inf, math.log(STRONGEST), WIDEST, around + REACH_T, MOST_ABSORPTION]
+    sizes = [2 * count, count, count, 1, 1, 1]
+    low = [-np.inf, math.log(WEAKEST), NARROWEST, around - REACH_T, 0.0, 0.0]
+    high = [np.inf, math.log(STRONGEST), WIDEST, around + REACH_T, MOST_ABSORPTION, MOST_BLUR]
     return np.repeat(low, sizes), np.repeat(high, sizes)
 
 
 def _held(x: FloatArray) -> tuple[float, FloatArray, FloatArray]:
-    """A weak prior on B and α: its cost, half its slope and half its curvature."""
-    count = (len(x) - 2) // 4
-    slope, curvature = np.zeros(len(x)), np.zeros(len(x))
-    width, off = x[3 * count : 4 * count], (x[-1] - ALPHA) / ALPHA
-    slope[3 * count : 4 * count], curvature[3 * count : 4 * count] = _HOLD_WIDTH * width, _HOLD_WIDTH
-    slope[-1], curvature[-1] = _HOLD_ALPHA * off / ALPHA, _HOLD_ALPHA / ALPHA**2
-    return _HOLD_WIDTH * float(width @ width) + _HOLD_ALPHA * off * off, slope, curvature
+    """A weak prior on B, α and blur: its cost, half its slope and half its curvature."""
+    count = (len(x) - 3) // 4
+    curvature = np.repeat([0.0, _HOLD_WIDTH], [3 * count, count])
+    curvature = np.append(curvature, [0.0, _HOLD_ALPHA / ALPHA**2, _HOLD_BLUR / BLUR**2])
+    off = np.append(x[: 4 * count], [0.0, x[-2] - ALPHA, x[-1] - BLUR])
+    slope = curvature * off
+    return float(slope @ off), slope, curvature

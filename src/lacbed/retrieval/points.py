@@ -34,8 +34,8 @@ FLOOR = 0.01
 SEARCH_REACH = 1.15
 """Beams up to this |h| in 1/Å take part in the search, and about `FEWEST_BEAMS` in small cells."""
 
-FEWEST_BEAMS, FURTHEST = 50, 2.5
-"""Beams of a small cell, about, and |h| in 1/Å beyond which there are none."""
+FEWEST_BEAMS, ALL_BEAMS, FURTHEST = 80, 220, 2.6
+"""Beams of a small cell, about; with those that are folded in; and |h| in 1/Å beyond which there are none."""
 
 SMOOTH = 0.005
 """1/Å; noise is smoothed over this, which is little beside the fringes of a foil of 2000 Å."""
@@ -53,6 +53,7 @@ class Points:
     Attributes:
         basis: b₁ and b₂ of the zone in 1/Å as columns: (2, 2).
         beams: h on the basis, those that are seen or incident among them: (n, 2).
+        far: beams beyond them that are folded in: (f, 2).
         reduced: q in 1/Å: (matrix, 2).
         pairs: matrix, incident beam, leaving beam and image of every point: (4, point).
         target: measured intensities; 1 is about that of the incident beam: (point,).
@@ -60,10 +61,13 @@ class Points:
         images: number of images.
         wave_number: of the electrons in 1/Å.
         noise: approximate contribution of noise to R² (see `lacbed.retrieval.comparison`).
+        pixel: size of a pixel in 1/Å.
+        smoothed: standard deviation in 1/Å of what the images were smoothed with.
     """
 
     basis: FloatArray
     beams: IntArray
+    far: IntArray
     reduced: FloatArray
     pairs: IntArray
     target: FloatArray
@@ -71,6 +75,8 @@ class Points:
     images: int
     wave_number: float
     noise: float = 0.0
+    pixel: float = 0.0
+    smoothed: float = 0.0
 
     def __len__(self) -> int:
         """Number of points."""
@@ -104,7 +110,9 @@ def make_points(
     n = np.arange(first + 1, first + matrices + 1)
     share = np.stack([(0.5 + n * step) % 1.0 for step in _GOLDEN], axis=1) - 0.5
     reduced = share @ basis.T
-    beams = lattice_points(basis, beam_reach(basis) if reach is None else reach)
+    reach = beam_reach(basis) if reach is None else reach
+    beams = lattice_points(basis, reach)
+    far = lattice_points(basis, far_reach(basis, reach))[len(beams) :]
     number = {tuple(h): i for i, h in enumerate(beams.tolist())}
     h = beams @ basis.T
     rows: list[tuple[int, int, int, int]] = []
@@ -122,7 +130,9 @@ def make_points(
                     rows.append((m, i, out, g))
                     places.append(tilts[i])
     if not rows:
-        return Points(basis, beams, reduced, np.zeros((4, 0), int), np.zeros(0), np.zeros(0), len(indices), 0.0)
+        return Points(
+            basis, beams, far, reduced, np.zeros((4, 0), int), np.zeros(0), np.zeros(0), len(indices), 0.0
+        )
     pairs, at = np.array(rows).T, np.array(places)
     gain = noise_gain(experiment)
     sigma = min(0.7, smooth / experiment.pixel_size)
@@ -139,13 +149,26 @@ def make_points(
     total = max(total, 1e-300)
     noise = gain * _left(sigma) * float((weight**2 * values).sum()) / total
     wave_number = electron_wave(experiment.energy).wave_number
-    return Points(basis, beams, reduced, pairs, values, weight / math.sqrt(total), len(used), wave_number, noise)
+    weight, pixel = weight / math.sqrt(total), experiment.pixel_size
+    return Points(
+        basis, beams, far, reduced, pairs, values, weight, len(used), wave_number, noise, pixel, sigma * pixel
+    )
 
 
 def beam_reach(basis: FloatArray, least: float = SEARCH_REACH) -> float:
     """|h| in 1/Å up to which beams take part: at least so far, and far enough for `FEWEST_BEAMS`."""
     area = abs(float(np.linalg.det(basis)))
     return max(least, min(FURTHEST, math.sqrt(FEWEST_BEAMS * area / math.pi)))
+
+
+def far_reach(basis: FloatArray, reach: float) -> float:
+    """|h| in 1/Å up to which further beams are folded in.
+
+    They make `ALL_BEAMS` with the others, or are about as many, and none is beyond `FURTHEST`.
+    """
+    area = abs(float(np.linalg.det(basis)))
+    wanted = max(math.sqrt(ALL_BEAMS * area / math.pi), math.sqrt(2.0) * reach)
+    return max(reach, min(FURTHEST, wanted))
 
 
 def lattice_points(basis: FloatArray, reach: float) -> IntArray:

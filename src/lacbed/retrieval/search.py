@@ -33,8 +33,11 @@ STEPS = (6, 26)
 VARIED = 12
 """Variations of what was found in a round."""
 
-TOTAL = 0.2
-"""Sum of all A in 1/Å² of a draw; about U_0 of a solid."""
+TOTAL = (0.08, 0.4)
+"""Sum of all A in 1/Å² of a draw: about U_0 of a solid, 0.1 of silicon to 0.36 of gold."""
+
+WIDTH, ABSORPTION = (-0.7, 0.3), (0.0, 0.06)
+"""B beyond that of the shape in Å², and α of a draw. The wrong α hides the right one in a thick foil."""
 
 STEP_T = 0.05
 """Of ln t in a scan; a minimum is about three times as wide."""
@@ -174,15 +177,18 @@ class Search:
             best.append((residual, draw, replace(columns, thickness=thickness)))
         best.sort(key=lambda entry: entry[:2])
         minima = [(draw, begin(columns)) for _, draw, columns in best[: FOLLOWED[0]]]
-        for steps, kept, absorption in ((STEPS[0], FOLLOWED[1], False), (STEPS[1], FOLLOWED[1], True)):
-            moved = [(d, follow(self.comparison, m, steps, absorption)) for d, m in minima if not expired()]
+        for steps, kept, losses in ((STEPS[0], FOLLOWED[1], False), (STEPS[1], FOLLOWED[1], True)):
+            moved = [(d, follow(self.comparison, m, steps, losses)) for d, m in minima if not expired()]
             minima = sorted(moved, key=lambda pair: pair[1].residual)[:kept]
         root = (number * 64 + count) * DRAWS
         return [Trial(m.columns, m.residual, (root + d,), number) for d, m in minima if math.isfinite(m.residual)]
 
     def _draw(self, random: np.random.Generator, count: int) -> Columns:
-        strength = 1.35 * TOTAL / count * random.uniform(0.3, 1.0, count)
-        return Columns(random.random((count, 2)), strength, np.zeros(count), float(self.thicknesses[0]))
+        strength = random.uniform(0.3, 1.0, count)
+        strength *= math.exp(random.uniform(math.log(TOTAL[0]), math.log(TOTAL[1]))) / strength.sum()
+        width = np.full(count, random.uniform(*WIDTH))
+        thinnest, alpha = float(self.thicknesses[0]), random.uniform(*ABSORPTION)
+        return Columns(random.random((count, 2)), strength, width, thinnest, alpha)
 
     def _lowest(self, columns: Columns, near: bool = False) -> tuple[float, float]:
         """Lowest R over all thicknesses, or those near that of the columns, and where it is."""
@@ -231,6 +237,7 @@ class Search:
                 np.append(rest.width, 0.0),
                 x.thickness,
                 x.alpha,
+                x.blur,
             )
             tries.append((*self._lowest(tried, near=True), tried))
         _, thickness, best = min(tries, key=lambda entry: entry[0])

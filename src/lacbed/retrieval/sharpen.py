@@ -40,7 +40,7 @@ class Sharpened:
         noise: what noise alone adds to R², about.
         held_out: R at tilts that were not used.
         half_width: that fits best, in 1/Å.
-        spread: standard uncertainties of `Columns.vector`: (4k + 2,).
+        spread: standard uncertainties of `Columns.vector`: (4k + 3,).
         roots: draws that it goes back to.
     """
 
@@ -151,7 +151,7 @@ def _sorted(columns: Columns) -> Columns:
 
 
 def uncertainties(comparison: Comparison, columns: Columns) -> FloatArray:
-    """Standard uncertainties of `Columns.vector`, the first column standing still: (4k + 2,).
+    """Standard uncertainties of `Columns.vector`, the first column standing still: (4k + 3,).
 
     The residuals are errors of the model rather than noise; images count as independent, their points do not:
     a sandwich of the normal matrix with the gradients of the images (White, Econometrica 48 (1980) 817).

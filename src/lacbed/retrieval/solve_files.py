@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,12 +21,13 @@ from lacbed.io.atomic import replacing
 from lacbed.io.checks import is_list, is_number, is_whole, read_json
 from lacbed.patterns.result import software
 from lacbed.retrieval.columns import SHAPE_B, columns_of
+from lacbed.retrieval.comparison import MOST_BLUR
 from lacbed.retrieval.elements import UNDECIDED, Guess, by_element
 from lacbed.retrieval.search import RESOLUTION, SearchState, Trial
 from lacbed.retrieval.solution import Solution, SolveOptions
 
 STATE, RESULT = "state.json", "solution.json"
-SEARCH = 2
+SEARCH = 3
 """Counts the changes of what a search compares; its residuals say nothing to another one."""
 
 _LARGEST = 10**7  # bytes
@@ -115,10 +117,11 @@ def _is_trial(value: Any) -> bool:
     numbers = value.get("values")
     return (
         is_list(numbers, lambda v: is_number(v, -1e3, 1e3))
-        and len(numbers) >= 6
-        and len(numbers) % 4 == 2
-        and all(-10 <= v <= 1 for v in numbers[(len(numbers) - 2) // 2 : 3 * (len(numbers) - 2) // 4])
-        and 0 < numbers[-2] < 14
+        and len(numbers) >= 7
+        and len(numbers) % 4 == 3
+        and all(-10 <= v <= 1 for v in numbers[(len(numbers) - 3) // 2 : 3 * (len(numbers) - 3) // 4])
+        and 0 < numbers[-3] < 14
+        and 0 <= numbers[-1] <= MOST_BLUR
         and is_number(value.get("R"), 0)
         and is_list(value.get("roots"), lambda v: is_whole(v, 0))
         and is_whole(value.get("round"), 0)
@@ -142,9 +145,10 @@ def summary(solution: Solution) -> dict[str, Any]:
         "met": len(best.roots),
         "thickness": solution.thickness,
         "thickness_of_columns": best.columns.thickness,
-        "thickness_uncertainty": best.columns.thickness * float(spread[-2]),
+        "thickness_uncertainty": best.columns.thickness * float(spread[-3]),
         "absorption": best.columns.alpha,
-        "absorption_uncertainty": float(spread[-1]),
+        "absorption_uncertainty": float(spread[-2]),
+        "blur": math.sqrt(best.columns.blur),  # σ in pixels
         "half_width": best.half_width,
         "resolution": RESOLUTION,
         "plane_group": solution.plane_group,
