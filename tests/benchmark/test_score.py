@@ -261,6 +261,32 @@ def test_data_of_another_task(run, there, data_ten, tmp_path):
     assert "predicts the reflection 000 only" in err
 
 
+def test_a_model_is_not_asked_for_what_it_has_not_learned(run, data_000):
+    code, _, err = run("answer", "vae", "--data", data_000, "--task", "forward-000", "-o", "a")
+    assert code == 2
+    assert "vae has learned absorption thomas, and forward-000 asks for none" in err
+
+
+@pytest.mark.parametrize(
+    ("learned", "message"),
+    [
+        ({"thicknesses": [600.0]}, r"thicknesses 600 Å, and forward-000 asks for 200, 400 Å"),
+        ({"thicknesses": {"low": 300, "high": 900}}, r"thicknesses 300 to 900 Å, and .* asks for 200, 400 Å"),
+        ({"energy": 300e3, "thicknesses": [200, 400]}, r"energy 300000 eV, and .* asks for 200000 eV"),
+        ({"thicknesses": {"low": 100, "high": 900}}, None),
+    ],
+)
+def test_thicknesses_and_voltages_that_were_not_learned(there, learned, message):
+    from lacbed.benchmark.answers import _check_learned
+
+    record = {"data": {"config": {**there.config.to_dict(), **learned}}}
+    if message is None:
+        _check_learned("one", record, there)
+        return
+    with pytest.raises(ValueError, match=message):
+        _check_learned("one", record, there)
+
+
 def test_probes_find_other_data(there, tiny, data_000, tmp_path):
     path = tmp_path / "d.toml"
     text = Path(tiny).read_text("utf-8")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import torch
 
 from lacbed.benchmark.submission import Card
 from lacbed.benchmark.task_data import TaskData, open_task
+from lacbed.datasets.config import DatasetConfig, Range
 from lacbed.datasets.dataset import LacbedDataset
 from lacbed.errors import SettingError
 from lacbed.learn import baselines, data, inverse_baselines
@@ -116,6 +118,7 @@ def _model(name: str, there: TaskData, tick: Tick) -> tuple[Card, Values, Values
         raise SettingError(
             f"{name} predicts the reflection 000 only, and {there.task.name} asks for {len(there.config.hkl)}"
         )
+    _check_learned(name, loaded.record, there)
     found: list[Values] = []
     sigmas: list[Values] = []
     seconds = []
@@ -143,6 +146,38 @@ def _model(name: str, there: TaskData, tick: Tick) -> tuple[Card, Values, Values
         milliseconds=round(1e3 * float(np.median(seconds)), 3),
     )
     return card, values, np.concatenate(sigmas)[:, :, None] if sigmas else None
+
+
+def _check_learned(name: str, record: Mapping[str, Any], there: TaskData) -> None:
+    """A model must have learned the thicknesses, voltage and absorption of the task; else its answer is worthless.
+
+    Raises:
+        SettingError: naming what it has not learned.
+    """
+    about = record.get("data")
+    if not isinstance(about, Mapping) or not isinstance(about.get("config"), Mapping):
+        return
+    learned, asked = DatasetConfig.from_dict(about["config"]), there.config
+    if learned.absorption != asked.absorption:
+        has, wants = (one.absorption or "none" for one in (learned, asked))
+        raise SettingError(f"{name} has learned absorption {has}, and {there.task.name} asks for {wants}")
+    for what, unit in (("thicknesses", "Å"), ("energy", "eV")):
+        known, wanted = (_values(getattr(config, what)) for config in (learned, asked))
+        is_range = isinstance(getattr(learned, what), Range)
+        if not all(known[0] <= v <= known[-1] if is_range else v in known for v in wanted):
+            texts = [
+                (" to " if is_range and v is known else ", ").join(f"{x:g}" for x in v) for v in (known, wanted)
+            ]
+            raise SettingError(
+                f"{name} has learned {what} {texts[0]} {unit}, and {there.task.name} asks for {texts[1]} {unit}"
+            )
+
+
+def _values(value: float | tuple[float, ...] | Range) -> tuple[float, ...]:
+    """All values, or the ends of a range, in ascending order."""
+    if isinstance(value, Range):
+        return value.low, value.high
+    return tuple(sorted(value)) if isinstance(value, tuple) else (value,)
 
 
 def _title(name: str, model: str) -> str:

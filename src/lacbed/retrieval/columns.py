@@ -4,17 +4,16 @@
 
 with s the shape of the scattering factor of iron at B = 0.6 Å², 1 at g = 0, and H = U - diag |q + h|². Absorption
 damps every Bloch wave to first order, by exp(-τ α ⟨j|U|j⟩). Far beams f are folded in (Löwdin, J. Chem. Phys. 19
-(1951) 1396): U_gh grows by Σ_f U_gf U_fh / (|q + f|² - |k|²).
+(1951) 1396): U_gh grows by Σ_f U_gf U_fh / (|q + f|² - ⟨|k|²⟩), the mean being that of the incident beams.
 
 Images are blurred, by smoothing and by the camera, about as much as the fringes of a thick foil are wide.
-Intensities are averaged over a few tilts δ around each q, at which H changes by -2 δ·(q + h): a small matrix
-in the waves of q, diagonalised for each δ.
+Intensities are averaged over a few tilts δ around each q, at which H changes by -2 δ·(q + h), and by -δ², a phase
+that all beams share: a small matrix in the waves of q, diagonalised for each δ.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,11 +38,11 @@ SHAPE_B = 0.6
 
 
 RINGS = ((0.0, 0.25, 1), (1.633, 0.75, 6))
-"""Tilts that stand for a Gaussian of width 1: radius, weight and number of each ring. Its moments are right up to
-the third, and fringes of a period down to two widths are damped right to 0.15 of their contrast."""
+"""Tilts that stand for a Gaussian of standard deviation 1: radius, weight and number of each ring. Its moments are
+right up to the third; fringes of two standard deviations and more are damped right to 0.15 of their contrast."""
 
-SHARP = 0.3
-"""σ τ times 2 1/Å, about the phase of the finest fringes over the blur, below which there is none."""
+LEAST_APART = 0.5
+"""1/Å² by which a far beam is taken to be off at least, so that one that is nearly excited is not overrated."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +121,8 @@ def blur_tilts(turn: float) -> tuple[Tensor, Tensor]:
 class _Matrix:
     """What belongs to one q: its points, incident and seen beams, and the place of every point among these.
 
-    `waves` are q + h of the beams in 1/Å, `kinetic` their squares, `far` the weights 1 / (|q + f|² - |k|²) of far
-    beams, and `turn` the angle of the blur's tilts.
+    `waves` are q + h of the beams in 1/Å, (n, 2), `kinetic` their squares, (n,), `far` the weights
+    1 / (|q + f|² - ⟨|k|²⟩) of far beams, (f,), and `angle` that by which the tilts of the blur are turned.
     """
 
     points: np.ndarray
@@ -134,7 +133,7 @@ class _Matrix:
     kinetic: Tensor
     far: Tensor
     lowest: float
-    turn: float
+    angle: float
 
     def through(self, V: Tensor) -> Tensor:
         """What every wave takes from the incident to the leaving beam of a point: (m, point)."""
@@ -155,7 +154,7 @@ class _Waves:
     """Bloch waves of a q that count.
 
     `near` and `far` are what they have in beams, (n, m) and (f, m), `energy` is (m,), `momentum` ⟨i|q + h|j⟩,
-    (2, m, m), and `potential` ⟨i|U|j⟩, (m, m).
+    (2, m, m), and `potential` ⟨i|U|j⟩ with what is folded in, (m, m).
     """
 
     near: Tensor
@@ -169,13 +168,13 @@ class _Waves:
 class _Tilted:
     """Waves at a tilt beside a q.
 
-    `place` and `weight` are its own in the blur, `turn` the waves in those of the q, (m, m), `energy` and
-    `damping`, ⟨j|U|j⟩, theirs, (m,).
+    `place` (in standard deviations of the blur) and `weight` are its own, `rotation` the waves in those of the q,
+    (m, m), `energy` and `damping`, ⟨j|U|j⟩, theirs, (m,).
     """
 
     place: Tensor
     weight: float
-    turn: Tensor
+    rotation: Tensor
     energy: Tensor
     damping: Tensor
 
@@ -191,7 +190,6 @@ class ColumnModel:
     def __init__(self, points: Points, single: bool = True) -> None:
         self.points = points
         self.complex, self.real = (torch.complex64, torch.float32) if single else (torch.complex128, torch.float64)
-        self.kind = np.float32 if single else np.float64
         every = np.concatenate([points.beams, points.far])
         flat = (points.beams[:, None] - every[None]).reshape(-1, 2)
         reach = int(np.abs(flat).max(initial=0))
@@ -218,7 +216,7 @@ class ColumnModel:
             torch.as_tensor(row * len(incoming) + at),
             torch.as_tensor(every[:count]).to(self.real),
             torch.as_tensor(kinetic[:count]).to(self.real),
-            torch.as_tensor(1.0 / np.maximum(kinetic[count:] - level, 0.5)).to(self.real),
+            torch.as_tensor(1.0 / np.maximum(kinetic[count:] - level, LEAST_APART)).to(self.real),
             -float(incident.max(initial=0.0)) - MARGIN,
             0.7 * number,
         )
@@ -236,46 +234,41 @@ class ColumnModel:
         """Bloch waves of a potential."""
         near, aside = U[:, : len(U)], U[:, len(U) :]
         folded = aside * matrix.far
-        energy, V = torch.linalg.eigh(near - torch.diag(matrix.kinetic).to(U.dtype) + folded @ aside.mH)
+        potential = near + folded @ aside.mH
+        energy, V = torch.linalg.eigh(potential - torch.diag(matrix.kinetic).to(U.dtype))
         first = int(torch.searchsorted(energy, matrix.lowest))
         V = V[:, first:].contiguous()
         momentum = V.mH @ (matrix.waves.mT[:, :, None] * V)
-        return _Waves(V, folded.mH @ V, energy[first:], momentum, V.mH @ near @ V)
+        return _Waves(V, folded.mH @ V, energy[first:], momentum, V.mH @ potential @ V)
 
     def _sigma(self, columns: Columns) -> float:
-        """σ of all blur in 1/Å."""
+        """Standard deviation of all blur in 1/Å."""
         pixel = self.points.pixel
-        return max(math.hypot(self.points.smoothed, math.sqrt(columns.blur) * pixel), 0.05 * pixel)
+        return max(math.hypot(self.points.smoothed, math.sqrt(max(columns.blur, 0.0)) * pixel), 0.05 * pixel)
 
-    def _tilted(self, matrix: _Matrix, waves: _Waves, sigma: float, tau: float) -> Iterator[_Tilted]:
-        """Waves at the tilts that stand for the blur, which is none in a thin foil."""
-        places, weights = blur_tilts(matrix.turn)
-        if sigma * tau * 2.0 < SHARP:
-            places, weights = places[:1], torch.ones(1)
+    def _tilted(self, matrix: _Matrix, waves: _Waves, sigma: float) -> list[_Tilted]:
+        """Waves at the tilts that stand for the blur."""
+        places, weights = blur_tilts(matrix.angle)
         steps = (-2.0 * sigma * places).to(waves.momentum.dtype)
-        energy, turn = torch.linalg.eigh(torch.diag(waves.energy) + torch.tensordot(steps, waves.momentum, 1))
-        damping = (turn.conj() * (waves.potential @ turn)).real.sum(dim=1)
-        for parts in zip(places, weights.tolist(), turn, energy.double(), damping.double(), strict=True):
-            yield _Tilted(*parts)
+        energy, rotation = torch.linalg.eigh(torch.diag(waves.energy) + torch.tensordot(steps, waves.momentum, 1))
+        damping = (rotation.conj() * (waves.potential @ rotation)).real.sum(dim=1)
+        every = zip(places, weights.tolist(), rotation, energy.double(), damping.double(), strict=True)
+        return [_Tilted(*parts) for parts in every]
 
     def series(self, columns: Columns, thicknesses: FloatArray) -> FloatArray:
         """|ψ|² at all points for many thicknesses, from one diagonalisation of each matrix: (t, point)."""
         U, sigma = self._couplings(self._parts(columns).sum(axis=0)), self._sigma(columns)
-        tau = math.pi * thicknesses / self.points.wave_number
-        found = np.zeros((len(thicknesses), len(self.points)), self.kind)
+        phase = 1j * torch.as_tensor(math.pi * thicknesses / self.points.wave_number)[:, None]
+        found = torch.zeros((len(thicknesses), len(self.points)), dtype=self.real)
         for matrix in self.matrices:
             waves = self._waves(matrix, U)
-            for mine in (tau * sigma * 2.0 < SHARP, tau * sigma * 2.0 >= SHARP):
-                if not mine.any():
-                    continue
-                sums = torch.zeros((int(mine.sum()), len(matrix.points)), dtype=self.real)
-                phase = 1j * torch.as_tensor(tau[mine])[:, None]
-                for at in self._tilted(matrix, waves, sigma, float(tau[mine].max())):
-                    energy = torch.complex(at.energy, columns.alpha * at.damping)
-                    psi = torch.exp(phase * energy).to(U.dtype) @ matrix.through(waves.near @ at.turn)
-                    sums += at.weight * (psi.real.square() + psi.imag.square())
-                found[np.ix_(mine, matrix.points)] = sums.numpy()
-        return found
+            sums = torch.zeros((len(thicknesses), len(matrix.points)), dtype=self.real)
+            for at in self._tilted(matrix, waves, sigma):
+                energy = torch.complex(at.energy, columns.alpha * at.damping)
+                psi = torch.exp(phase * energy).to(U.dtype) @ matrix.through(waves.near @ at.rotation)
+                sums += at.weight * (psi.real.square() + psi.imag.square())
+            found[:, torch.as_tensor(matrix.points)] = sums
+        return found.numpy()
 
     def intensities(self, columns: Columns) -> FloatArray:
         """|ψ|² at all points: (point,)."""
@@ -286,21 +279,22 @@ class ColumnModel:
         parts, sigma = self._parts(columns), self._sigma(columns)
         U, W = self._couplings(parts.sum(axis=0)), self._couplings(parts)
         broad = self._couplings(parts * (-0.25 * self.square))
-        tau, absorbing = math.pi * columns.thickness / self.points.wave_number, 1.0 + 1j * columns.alpha
+        tau, alpha = math.pi * columns.thickness / self.points.wave_number, columns.alpha
         by_blur = -(self.points.pixel**2) / sigma  # of energies, times momentum along a tilt of the blur
         value, change = np.zeros(len(self.points)), np.zeros((4 * len(columns) + 3, len(self.points)))
         for matrix in self.matrices:
             waves = self._waves(matrix, U)
-            by_structure = absorbing * self._changes(waves, W, broad)
-            for at in self._tilted(matrix, waves, sigma, tau):
-                aside = torch.tensordot((by_blur * at.place).to(U.dtype), waves.momentum, 1)
-                inner = at.turn.mH @ torch.cat([by_structure, aside[None]]) @ at.turn
-                mu = torch.complex(at.energy, columns.alpha * at.damping)
+            by_structure = self._changes(waves, W, broad)
+            for at in self._tilted(matrix, waves, sigma):
+                mu = torch.complex(at.energy, alpha * at.damping)
                 E = torch.exp(1j * tau * mu)
                 whole = torch.stack([E, 1j * tau * mu * E, -tau * at.damping * E]).to(U.dtype)
-                near = waves.near @ at.turn
+                by_tilt = torch.tensordot((by_blur * at.place).to(U.dtype), waves.momentum, 1)
+                changes = at.rotation.mH @ torch.cat([by_structure, by_tilt[None]]) @ at.rotation
+                potential = at.rotation.mH @ waves.potential @ at.rotation
+                near = waves.near @ at.rotation
                 chosen = whole @ matrix.through(near)
-                moved = matrix.moved(near, _divided(mu, E, tau).to(U.dtype) * inner)
+                moved = matrix.moved(near, _response(changes, potential, mu, tau, alpha))
                 slopes = torch.cat([moved[:-1], chosen[1:], moved[-1:]])
                 value[matrix.points] += at.weight * (chosen[0].real.square() + chosen[0].imag.square()).numpy()
                 change[:, matrix.points] += (2.0 * at.weight) * (chosen[0].conj() * slopes).real.numpy()
@@ -330,9 +324,19 @@ def _beside(matrices: Tensor, V: Tensor) -> Tensor:
     return torch.cat([near, far])
 
 
-def _divided(mu: Tensor, E: Tensor, tau: float) -> Tensor:
-    """(e^{iτμ_i} - e^{iτμ_j}) / (μ_i - μ_j), and iτ e^{iτμ} where they are nearly equal: (m, m)."""
-    gap = mu[:, None] - mu[None]
+def _response(changes: Tensor, potential: Tensor, mu: Tensor, tau: float, alpha: float) -> Tensor:
+    """What changes of H do to exp(iτμ) between waves that they mix: (s, m, m).
+
+    Off the diagonal it is dH_ij (E_i - E_j) / (ε_i - ε_j), E = exp(iτμ), ε = Re μ, and iτ E where energies meet;
+    on it the change of ⟨j|U|j⟩ damps besides. U changes as H does but by the last, the tilt of the blur.
+    """
+    E, gap = torch.exp(1j * tau * mu), mu.real[:, None] - mu.real[None]
     near = gap.abs() * tau < 1e-3
+    inverse = torch.where(near, 0.0, 1.0 / torch.where(near, 1.0, gap))
     mean = torch.exp(0.5j * tau * (mu[:, None] + mu[None]))
-    return torch.where(near, 1j * tau * mean, (E[:, None] - E[None]) / torch.where(near, 1.0, gap))
+    divided = torch.where(near, 1j * tau * mean, (E[:, None] - E[None]) * inverse).to(changes.dtype)
+    mixed = (potential.mT * inverse.to(changes.dtype)) * changes
+    damped = torch.diagonal(changes, dim1=1, dim2=2).real.clone()
+    damped[-1] = 0.0
+    damped -= 2.0 * mixed.real.sum(dim=1)
+    return divided * changes + torch.diag_embed((-tau * alpha * E).to(changes.dtype) * damped)

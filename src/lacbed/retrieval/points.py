@@ -74,9 +74,9 @@ class Points:
     weight: FloatArray
     images: int
     wave_number: float
-    noise: float = 0.0
-    pixel: float = 0.0
-    smoothed: float = 0.0
+    noise: float
+    pixel: float
+    smoothed: float
 
     def __len__(self) -> int:
         """Number of points."""
@@ -111,8 +111,9 @@ def make_points(
     share = np.stack([(0.5 + n * step) % 1.0 for step in _GOLDEN], axis=1) - 0.5
     reduced = share @ basis.T
     reach = beam_reach(basis) if reach is None else reach
-    beams = lattice_points(basis, reach)
-    far = lattice_points(basis, far_reach(basis, reach))[len(beams) :]
+    every = lattice_points(basis, far_reach(basis, reach))
+    is_near = np.linalg.norm(every @ basis.T, axis=1) <= reach
+    beams, far = every[is_near], every[~is_near]
     number = {tuple(h): i for i, h in enumerate(beams.tolist())}
     h = beams @ basis.T
     rows: list[tuple[int, int, int, int]] = []
@@ -129,10 +130,10 @@ def make_points(
                 if out is not None and near[out]:
                     rows.append((m, i, out, g))
                     places.append(tilts[i])
+    pixel = experiment.pixel_size
     if not rows:
-        return Points(
-            basis, beams, far, reduced, np.zeros((4, 0), int), np.zeros(0), np.zeros(0), len(indices), 0.0
-        )
+        nothing, none = np.zeros((4, 0), int), np.zeros(0)
+        return Points(basis, beams, far, reduced, nothing, none, none, len(indices), 0.0, 0.0, pixel, 0.0)
     pairs, at = np.array(rows).T, np.array(places)
     gain = noise_gain(experiment)
     sigma = min(0.7, smooth / experiment.pixel_size)
@@ -149,7 +150,7 @@ def make_points(
     total = max(total, 1e-300)
     noise = gain * _left(sigma) * float((weight**2 * values).sum()) / total
     wave_number = electron_wave(experiment.energy).wave_number
-    weight, pixel = weight / math.sqrt(total), experiment.pixel_size
+    weight = weight / math.sqrt(total)
     return Points(
         basis, beams, far, reduced, pairs, values, weight, len(used), wave_number, noise, pixel, sigma * pixel
     )

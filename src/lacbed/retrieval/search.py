@@ -18,7 +18,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from lacbed.retrieval.columns import Columns, potential_of
+from lacbed.retrieval.columns import ALPHA, BLUR, Columns, potential_of
 from lacbed.retrieval.comparison import Comparison, begin, follow, gap_beyond_noise
 from lacbed.retrieval.points import lattice_points
 from lacbed.solvers.blocks import one_thread_each
@@ -35,6 +35,9 @@ VARIED = 12
 
 TOTAL = (0.08, 0.4)
 """Sum of all A in 1/Å² of a draw: about U_0 of a solid, 0.1 of silicon to 0.36 of gold."""
+
+CROWDED = 1.0
+"""Å² for each column; the first round tries no more columns than that gives."""
 
 WIDTH, ABSORPTION = (-0.7, 0.3), (0.0, 0.06)
 """B beyond that of the shape in Å², and α of a draw. The wrong α hides the right one in a thick foil."""
@@ -128,6 +131,7 @@ class Search:
         basis = comparison.model.points.basis
         self.orders = lattice_points(basis, RESOLUTION)[1:]
         self.basis = basis
+        self.area = 1.0 / abs(float(np.linalg.det(basis)))
 
     def round(
         self, state: SearchState, expired: Callable[[], bool], found: Callable[[Trial], None]
@@ -140,6 +144,8 @@ class Search:
             found: called with every minimum as it is reached.
         """
         low, high = self.columns
+        if not state.round:
+            high = max(low, min(high, math.floor(self.area / CROWDED)))
         jobs: list[Callable[[], list[Trial]]] = []
         counts = range(high, low - 1, -1)  # the long jobs first
         jobs += [partial(self._drawn, state.round, k, expired) for k in counts]
@@ -222,7 +228,7 @@ class Search:
             away = np.abs(np.log(self.thicknesses / x.thickness)) > 2.0 * LIKE_T
             if away.any():
                 scores = np.where(away, scores, np.inf)
-                return replace(x, thickness=float(self.thicknesses[int(scores.argmin())]), alpha=0.04)
+                return replace(x, thickness=float(self.thicknesses[int(scores.argmin())]), alpha=ALPHA, blur=BLUR)
         weak = 1.0 / x.strength
         chosen = int(random.choice(len(x), p=weak / weak.sum()))
         if kind == "drop" and len(x) > 1:

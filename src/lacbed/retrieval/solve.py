@@ -130,9 +130,9 @@ def check_enough(points: Points, columns: tuple[int, int]) -> None:
     Raises:
         SettingError: if there are too few.
     """
-    needed = _DATA * (4 * columns[1] + 2)
+    needed = _DATA * (4 * columns[1] + 3)
     if len(points) < needed:
-        most = max(0, (len(points) // _DATA - 2) // 4)
+        most = max(0, (len(points) // _DATA - 3) // 4)
         remedy = f"ask for at most {most}" if most else "measure more reflections or a wider angle"
         raise SettingError(
             f"{len(points)} intensities are too few for {columns[1]} columns, which need {needed}; {remedy}"

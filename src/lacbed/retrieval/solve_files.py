@@ -21,7 +21,7 @@ from lacbed.io.atomic import replacing
 from lacbed.io.checks import is_list, is_number, is_whole, read_json
 from lacbed.patterns.result import software
 from lacbed.retrieval.columns import SHAPE_B, columns_of
-from lacbed.retrieval.comparison import MOST_BLUR
+from lacbed.retrieval.comparison import MOST_ABSORPTION, MOST_BLUR
 from lacbed.retrieval.elements import UNDECIDED, Guess, by_element
 from lacbed.retrieval.search import RESOLUTION, SearchState, Trial
 from lacbed.retrieval.solution import Solution, SolveOptions
@@ -121,6 +121,7 @@ def _is_trial(value: Any) -> bool:
         and len(numbers) % 4 == 3
         and all(-10 <= v <= 1 for v in numbers[(len(numbers) - 3) // 2 : 3 * (len(numbers) - 3) // 4])
         and 0 < numbers[-3] < 14
+        and 0 <= numbers[-2] <= MOST_ABSORPTION
         and 0 <= numbers[-1] <= MOST_BLUR
         and is_number(value.get("R"), 0)
         and is_list(value.get("roots"), lambda v: is_whole(v, 0))
