@@ -1,7 +1,8 @@
 """How long does one wait for the page, and does the map of directions keep up with the hand?
 
-A server as users start it and a headless Chromium that draws without a graphics card. Times are what the page itself
-notes: every picture that it draws is written down with its moment, and waiting begins with the address or the click.
+A server as users start it and a headless Chromium that draws without a graphics card, on Linux. Times are what the
+page itself notes: every picture that it draws is written down with its moment, and waiting begins with the address
+or the click.
 """
 
 from __future__ import annotations
@@ -65,7 +66,10 @@ NOTE = """() => {
 """Write down every picture: whose it is, how good, and when."""
 
 REST = "() => document.getElementById('plate').ariaBusy === 'false'"
-EXACT = "() => window.drawn.some((one) => one.stage === 'exact' && !one.stale && one.at > window.begun)"
+MINE = "!one.stale && one.at > (window.begun ?? 0) && (!window.dropped || one.of.cif)"
+"""Which pictures count: those since the last click, and of the CIF once one was dropped."""
+
+EXACT = f"() => window.drawn.some((one) => one.stage === 'exact' && {MINE})"
 CLICK = """([selector, place]) => {
   window.begun = performance.now();
   const found = document.querySelectorAll(selector)[place];
@@ -81,7 +85,8 @@ DRAG = """(seconds) => new Promise((done) => {
   const canvas = document.getElementById("stereogram");
   const box = canvas.getBoundingClientRect();
   const send = (kind, x, y) => canvas.dispatchEvent(new PointerEvent(kind, {
-    clientX: box.left + x * box.width, clientY: box.top + y * box.height, pointerId: 1, button: 0, bubbles: true }));
+    clientX: box.left + x * box.width, clientY: box.top + y * box.height,
+    pointerId: 1, button: 0, bubbles: true }));
   canvas.setPointerCapture = () => {};
   send("pointerdown", 0.5, 0.5);
   const times = [];
@@ -124,15 +129,15 @@ def descendants(pid: int) -> list[int]:
 
 
 def resident(pid: int) -> float:
-    """GiB that a process and all that it has started hold."""
+    """GiB that a process and all that it has started hold, what they share counted once."""
     total = 0
     for one in descendants(pid):
         try:
-            with open(f"/proc/{one}/statm", encoding="ascii") as stream:
-                total += int(stream.read().split()[1])
+            with open(f"/proc/{one}/smaps_rollup", encoding="ascii") as stream:
+                total += sum(int(line.split()[1]) for line in stream if line.startswith("Pss:"))
         except OSError:
             continue  # it has just ended
-    return total * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return total / 2**20
 
 
 class Page:
@@ -149,9 +154,9 @@ class Page:
         self.tab.wait_for_function(REST, polling=20)
         self.tab.evaluate("(hash) => { location.hash = hash; }", f"#crystal=Si&kv={voltage}")
         self.tab.wait_for_function(REST, polling=20)
-        self.tab.evaluate("window.begun = performance.now()")
-        self.tab.set_input_files("#cif", {"name": "GdFeO3.cif", "mimeType": "text/plain", "buffer": cif.encode()})
-        self.tab.wait_for_timeout(100)
+        self.tab.evaluate("window.begun = performance.now(); window.dropped = true")
+        self.tab.set_input_files("#cif", {"name": "a.cif", "mimeType": "text/plain", "buffer": cif.encode()})
+        self.tab.wait_for_function(f"() => window.drawn.some((one) => {MINE})", polling=10)
 
     def rest(self) -> float:
         """Seconds from the beginning of the page, or the last click, until everything is there."""
@@ -165,7 +170,7 @@ class Page:
 
     def seconds(self, name: str = "lacbedShown") -> dict[str, float]:
         """Seconds until the first picture of each quality since the last click, by the moment of drawing."""
-        code = "(name) => window.drawn.filter((one) => one.name === name && !one.stale && one.at > (window.begun ?? 0))"
+        code = f"(name) => window.drawn.filter((one) => one.name === name && {MINE})"
         begun = self.tab.evaluate("window.begun ?? 0")
         found: dict[str, float] = {}
         for one in self.tab.evaluate(code, name):
@@ -229,7 +234,7 @@ def tilting(browser: Any, address: str) -> tuple[list[tuple[str, ...]], list[tup
         page = Page(browser, address, f"#crystal={name}&view=tilt")
         page.tab.wait_for_selector("#tilt-poles button")
         page.rest()
-        for _ in range(2):
+        for _ in range(2):  # the first time patterns are computed on the way
             gaps = sorted(page.tab.evaluate(DRAG, 4))
             page.rest()
         rate = 1000 * len(gaps) / sum(gaps)
@@ -273,9 +278,10 @@ def together(browser: Any, address: str, pid: int, count: int) -> str:
         page.close()
     said = f"; without a whole answer: {len(words)} ({'; '.join(sorted(set(words)))})" if words else ""
     return (
-        f"{count} sessions opened one after another with full computations: first picture after {number(median(firsts))} s "
-        f"in the median and {number(max(firsts))} s at most, all complete after {number(max(wholes))} s; the server and its "
-        f"workers held {before:.1f} GiB before and {most:.1f} GiB at most{said}."
+        f"{count} sessions opened one after another with full computations: first picture after "
+        f"{number(median(firsts))} s in the median and {number(max(firsts))} s at most, all complete after "
+        f"{number(max(wholes))} s; the server and its workers held {before:.1f} GiB before and {most:.1f} GiB at "
+        f"most{said}."
     )
 
 
@@ -292,33 +298,34 @@ def main() -> None:
         browser = driver.chromium.launch(executable_path=options.browser, args=flags)
         Page(browser, address, "").rest()
         parts = [
-            f"Goals: first picture {FIRST} s, further reflections and thicknesses {FURTHER} s, GaAs [110] and GdFeO3 "
-            f"complete {COMPLETE:g} s, {FRAMES:g} frames a second.",
+            f"Goals: first picture {FIRST} s, further reflections and thicknesses {FURTHER} s, GaAs [110] and "
+            f"GdFeO3 complete {COMPLETE:g} s, {FRAMES:g} frames a second.",
         ]
 
         def tell(*lines: str) -> None:
-            print(*lines, sep="\n\n", flush=True)
+            print(*lines, sep="\n\n", file=sys.stderr, flush=True)
             parts.extend(lines)
 
         tell(
-            "Seconds from the address to the first picture, to the one within the tolerance, and until all thicknesses "
-            "of the series and all reflections are there.",
+            "Seconds from the address to the first picture, to the one within the tolerance, and until all "
+            "thicknesses of the series and all reflections are there.",
             table(
                 ("page", "first / s", "exact / s", "complete / s"),
                 first_pictures(browser, address, options.repeats),
             ),
         )
         tell(
-            "Seconds from a click to the picture within the tolerance, one click after another, once the page is complete.",
+            "Seconds from a click to the picture within the tolerance, one click after another, once the page is "
+            "complete.",
             table(("page", "what", "count", "median / s", "longest / s"), further_pictures(browser, address)),
         )
         frames, ladder = tilting(browser, address)
         tell(
-            "The map of directions dragged for four seconds, one move in every frame, with first pictures of the zone "
-            "axes on the way beside it.",
+            "The map of directions dragged for four seconds, one move in every frame, with first pictures of the "
+            "zone axes on the way beside it.",
             table(("crystal", "frames a second", "median gap / ms", "p95 / ms"), frames),
-            "Seconds from the click on a zone axis until its pattern is there as a preview, within 1e-2 and within the "
-            "tolerance.",
+            "Seconds from the click on a zone axis until its pattern is there as a preview, within 1e-2, and "
+            "within the tolerance.",
             table(("zone axis", "preview", "1e-2", "tolerance", "all at rest"), ladder),
         )
         if options.sessions:

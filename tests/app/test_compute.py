@@ -87,12 +87,18 @@ def test_another_thickness_of_a_kept_zone_comes_first_and_alone():
     assert np.abs(pattern.values - engine(view, alone, beams=200, thicknesses=[333]).values).max() < 1e-3
     told = [one for one, _ in results(run(compute.simulate, thickness=333, have=[333.0]))]
     assert "part" not in told[0]
+    beyond = [one for one, _ in results(run(compute.simulate, thickness=345, hkl=[4, 4, 0], thickness_max=100))]
+    assert [one["hkl"] == [[4, 4, 0]] for one in beyond if one["thicknesses"] == [345]] == [True, False]
 
 
 def test_the_last_zone_is_kept_whatever_it_takes():
     held.let_go()
     views = [parse_view({**SMALL, "voltage": kv}) for kv in (100, 200)]
     run(compute.simulate, voltage=100)
+    run(compute.simulate, voltage=200)
+    again = held.held(views[0]).kept_bytes
+    run(compute.simulate, voltage=100, thickness=400)  # a level with the same waves
+    assert held.held(views[0]).kept_bytes < 1.5 * again
     run(compute.simulate, voltage=200)
     bytes_each = [held.held(view).kept_bytes for view in views]
     assert min(bytes_each) > 0

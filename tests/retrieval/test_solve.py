@@ -17,6 +17,7 @@ from lacbed.errors import LacbedError, SettingError
 from lacbed.experiment.assembly import Geometry, make_experiment
 from lacbed.experiment.experiment import Experiment
 from lacbed.potential import structure_factors
+from lacbed.retrieval import points as points_room
 from lacbed.retrieval import search as search_room
 from lacbed.retrieval import solve as solve_room
 from lacbed.retrieval import solve_files
@@ -59,8 +60,10 @@ def stack() -> Experiment:
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fewer draws than a search of an unknown stack needs."""
+    """Fewer draws and beams than a search of an unknown stack needs."""
     monkeypatch.setattr(search_room, "DRAWS", 32)
+    monkeypatch.setattr(points_room, "FEWEST_BEAMS", 40)
+    monkeypatch.setattr(points_room, "ALL_BEAMS", 80)
     monkeypatch.setattr(search_room, "VARIED", 2)
     monkeypatch.setattr(search_room, "FOLLOWED", (4, 2))
     monkeypatch.setattr(solve_room, "RIVALS", 1)
@@ -306,7 +309,7 @@ def test_impossible_problems_are_refused(
 
 
 def test_too_few_data_for_the_columns_are_refused(stack: Experiment) -> None:
-    with pytest.raises(SettingError, match="too few for 24 columns, which need 490; ask for at most"):
+    with pytest.raises(SettingError, match="too few for 24 columns, which need 495; ask for at most"):
         solve_structure(stack.select([(0, 0, 0)]), [MGO], SolveOptions((1, 24), space_group=225, seconds=1e-3))
 
 

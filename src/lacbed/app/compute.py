@@ -136,6 +136,7 @@ def _simulate_zone(crystal: Crystal, view: View, send: Send) -> None:
 
     Of a zone that is kept already the one that is looked at comes first: it takes a fraction of the time of all.
     """
+    _check_reflection(crystal, view)
     kept, thickness = held(view), view.thickness
     is_seen = thickness in view.have
     if kept is not None and not is_seen and kept.opened[0] != thickness and kept.answers(thickness):
@@ -149,12 +150,8 @@ def _simulate_zone(crystal: Crystal, view: View, send: Send) -> None:
 
 def _send_all(crystal: Crystal, view: View, send: Send) -> tuple[Held, set[tuple[int, ...]]]:
     """All reflections at one thickness; the zone that is kept, and which reflections they are."""
-    from lacbed.geometry.frame import make_frame
-    from lacbed.setup import wanted_reflections
-
+    _check_reflection(crystal, view)
     settings = exact_settings(view)
-    frame = make_frame(crystal, view.zone_axis, view.foil_normal, view.x_direction)
-    wanted_reflections(crystal, frame, settings)  # refuses a reflection that there is not, before any work
     start = time.perf_counter()
     if held(view) is None:
         send({"kind": "progress", "phase": "choosing the waves", "fraction": None}, b"")
@@ -168,6 +165,15 @@ def _send_all(crystal: Crystal, view: View, send: Send) -> tuple[Held, set[tuple
     extra = {"reach": zone.opened[1], "opened": opened, "converged": True}
     _send_result(pattern, "exact", send, extra | {"seconds": time.perf_counter() - start})
     return zone, {tuple(g) for g in _indices(pattern)}
+
+
+def _check_reflection(crystal: Crystal, view: View) -> None:
+    """Refuse a reflection that there is not, before any work."""
+    from lacbed.geometry.frame import make_frame
+    from lacbed.setup import wanted_reflections
+
+    frame = make_frame(crystal, view.zone_axis, view.foil_normal, view.x_direction)
+    wanted_reflections(crystal, frame, exact_settings(view))
 
 
 def _send_series(view: View, zone: Held, send: Send, wanted: tuple[float, ...] | None = None) -> None:

@@ -81,8 +81,11 @@ class Held:
 
     @property
     def kept_bytes(self) -> int:
-        """Memory of the waves that are kept."""
-        return sum(zone.kept_bytes for zone in (self._zone, *self._levels.values()))
+        """Memory of the waves that are kept; levels share what did not change."""
+        blocks: dict[int, int] = {}
+        for zone in (self._zone, *self._levels.values()):
+            blocks |= zone.kept_memory
+        return sum(blocks.values())
 
     def _up_to(self, thickest: float) -> Zone:
         """A copy of the zone as it is before a pattern up to a thickness."""
@@ -116,6 +119,11 @@ def hold(view: View, settings: Settings, tick: Tick | None = None) -> Held:
             _held.popitem(last=False)
         found = _held[view.zone_key] = Held(view, settings, tick)
     return found
+
+
+def names() -> list[str]:
+    """Names of the zones that are kept, the last one last."""
+    return list(_held)
 
 
 def let_go(most: int = 0) -> None:

@@ -124,6 +124,7 @@ async def converse(worker: Worker, request: Header, payload: bytes = b"") -> Asy
     while True:
         header, content = await worker.receive()
         if header["kind"] == "done":
+            worker.keys = header.get("kept", worker.keys)
             return
         if header["kind"] == "error":
             raise TaskError(header["message"])

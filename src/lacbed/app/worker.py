@@ -5,7 +5,7 @@ It reads messages from its standard input and writes messages to its standard ou
     request    {"task": "simulate", "view": {...}, "budget": bytes}
     stop       {"task": "stop"}, while a request is done: give it up; the end is then {"kind": "stopped"}
     answers    {"kind": "progress" | "pattern" | "result" | "facts" | "figure" | "fit" | "solved", ...}, any number
-    the end    {"kind": "done"}, or {"kind": "error", "message": ...}
+    the end    {"kind": "done", "kept": names of zones}, or {"kind": "error", "message": ...}
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def serve(incoming: BinaryIO, outgoing: BinaryIO) -> None:
             continue
         try:
             answer(message[0], message[1], send)
-            send({"kind": "done"})
+            send({"kind": "done", "kept": kept_zones()})
         except StoppedError:
             continue  # the message that stopped it is answered next
         except BaseException as error:
@@ -70,6 +70,12 @@ def abilities() -> Header:
     from lacbed.app.learned import surrogate
 
     return {"learned": surrogate() is not None, "fit": find_spec("lacbed.refinement.fit") is not None}
+
+
+def kept_zones() -> list[str]:
+    """Names of the zones that this worker keeps, the last one last."""
+    held = sys.modules.get("lacbed.app.held")
+    return held.names() if held else []
 
 
 def answer(request: Header, payload: bytes, send: Send) -> None:
@@ -125,8 +131,10 @@ def answer(request: Header, payload: bytes, send: Send) -> None:
             "montage": compute.montage,
             "tilt": compute.tilt,
         }
-        steps[task](view, send, request["budget"])
-        let_go(KEPT_BYTES)
+        try:
+            steps[task](view, send, request["budget"])
+        finally:  # a zone stays when its series is given up
+            let_go(KEPT_BYTES)
 
 
 def explain(error: BaseException) -> Header:

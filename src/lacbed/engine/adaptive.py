@@ -110,10 +110,11 @@ class AdaptiveSolver:
         return 0 if self._basis is None else int(self._basis.model.matrix.shape[1])
 
     @property
-    def kept_bytes(self) -> int:
-        """Memory of the eigenvectors that are kept."""
-        stores = (*self._solved.values(), *self._judged.values())
-        return sum(part.nbytes for system in stores for part in system)
+    def kept_memory(self) -> dict[int, int]:
+        """Bytes of every block of memory, by its address, with eigenvectors."""
+        systems = (*self._solved.values(), *self._judged.values())
+        blocks = (part.untyped_storage() for system in systems for part in system)
+        return {block.data_ptr(): block.nbytes() for block in blocks}
 
     def saved(self) -> SavedZone:
         """What a file holds of it."""

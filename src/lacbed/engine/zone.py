@@ -158,9 +158,12 @@ class Zone:
         return self._solver.waves
 
     @property
-    def kept_bytes(self) -> int:
-        """Memory of the eigenvectors that are kept for further patterns."""
-        return self._solver.kept_bytes
+    def kept_memory(self) -> dict[int, int]:
+        """Bytes of every block of memory, by its address, with eigenvectors kept for further patterns.
+
+        Copies of a zone share blocks.
+        """
+        return self._solver.kept_memory
 
     def pattern(
         self,

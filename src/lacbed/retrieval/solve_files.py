@@ -149,7 +149,7 @@ def summary(solution: Solution) -> dict[str, Any]:
         "thickness_uncertainty": best.columns.thickness * float(spread[-3]),
         "absorption": best.columns.alpha,
         "absorption_uncertainty": float(spread[-2]),
-        "blur": math.sqrt(best.columns.blur),  # σ in pixels
+        "blur": math.sqrt(best.columns.blur),  # standard deviation in pixels
         "half_width": best.half_width,
         "resolution": RESOLUTION,
         "plane_group": solution.plane_group,
@@ -304,7 +304,7 @@ def _write_report(folder: Path, name: str, solution: Solution, numbers: dict[str
         ),
         f"Thickness of the columns {numbers['thickness_of_columns']:.0f} ± "
         f"{numbers['thickness_uncertainty']:.0f} Å, absorption U' = ({numbers['absorption']:.3f} ± "
-        f"{numbers['absorption_uncertainty']:.3f}) U, half-width "
+        f"{numbers['absorption_uncertainty']:.3f}) U, blur by the camera {numbers['blur']:.2f} pixels, half-width "
         f"{numbers['half_width']:.4f} 1/Å.",
         "## Confidence",
         f"{in_words(solution)} The inverted structure has {numbers['polarity']:.3f} times its R.",

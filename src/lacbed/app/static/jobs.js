@@ -5,7 +5,7 @@ import { showStructure } from "./facts.js";
 import { packMessage } from "./fit.js";
 import { takeFrames } from "./frames.js";
 import { takeSearch } from "./solution.js";
-import { $, busy, discs, equal, exact, keep, knobs, look, ofNone, placeIn, reduced, run, samePhysics, series, shown, snapshot, state, viewOf, wanted } from "./state.js";
+import { $, busy, discs, equal, exact, inSeries, keep, knobs, look, ofNone, placeIn, reduced, run, samePhysics, series, shown, snapshot, state, viewOf, wanted } from "./state.js";
 import { allMessages, messages, post } from "./stream.js";
 import { keepWork } from "./tabstore.js";
 import { offerModels, showPicture } from "./view.js";
@@ -53,7 +53,7 @@ export function aimed(aim, isLive) {
 export function isWhole() {
   if (look.view !== "pattern") return true;
   const have = series();
-  return Boolean(have) && have.thicknesses.filter((t) => t <= state.thickness_max * (1 + 1e-9)).length >= Math.round(state.thickness_max / state.thickness_step);
+  return Boolean(have) && have.thicknesses.filter(inSeries).length >= Math.round(state.thickness_max / state.thickness_step);
 }
 
 /** While a slider is dragged: one preview after the other, always of the newest state. */

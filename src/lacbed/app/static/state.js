@@ -244,7 +244,7 @@ function onGridOf({ size, pattern }, kept) {
 export const plain = (value) => String(Number(value.toFixed(2)));
 
 /** Whether the series that is asked for will have a thickness. */
-function inSeries(thickness) {
+export function inSeries(thickness) {
   const steps = thickness / state.thickness_step;
   return thickness <= state.thickness_max && Math.abs(steps - Math.round(steps)) < 1e-6;
 }
