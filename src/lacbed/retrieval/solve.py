@@ -166,7 +166,7 @@ def _run(
                     told = replace(state, trials=tuple(search.merged([*state.trials, *fresh])[:KEPT]))
                 step(min(1.0, used()), told)
                 last = time.monotonic()
-        return used() > 1.0
+        return used() > 1.0 and bool(fresh or state.trials)  # an answer is worth more than the minute
 
     while not search.finished(state):
         fresh.clear()
