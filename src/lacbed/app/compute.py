@@ -136,10 +136,10 @@ def _simulate_zone(crystal: Crystal, view: View, send: Send) -> None:
 
     Of a zone that is kept already the one that is looked at comes first: it takes a fraction of the time of all.
     """
-    _check_reflection(crystal, view)
     kept, thickness = held(view), view.thickness
     is_seen = thickness in view.have
     if kept is not None and not is_seen and kept.opened[0] != thickness and kept.answers(thickness):
+        _check_reflection(crystal, view)
         _send_series(view, kept, send, (thickness,))
         is_seen = True
     zone, there = _send_all(crystal, view, send)

@@ -128,8 +128,8 @@ Send = Callable[[Header, bytes], None]
 """Takes a header and a payload to the page."""
 
 KEPT_ZONES, KEPT_BYTES = 3, 512 * 2**20
-"""Solved zones that one worker keeps, and bytes of their waves beyond which it keeps just the last one; the pool
-remembers as many names of them."""
+"""Solved zones that one worker keeps at most, and bytes of their waves beyond which the oldest of them go, but for
+the last one. It tells the pool which they are."""
 
 
 def ticker(send: Send, what: str, piece: int = 0, pieces: int = 1) -> Callable[[float], None]:

@@ -158,8 +158,7 @@ def make_points(
 
 def beam_reach(basis: FloatArray, least: float = SEARCH_REACH) -> float:
     """|h| in 1/Å up to which beams take part: at least so far, and far enough for `FEWEST_BEAMS`."""
-    area = abs(float(np.linalg.det(basis)))
-    return max(least, min(FURTHEST, math.sqrt(FEWEST_BEAMS * area / math.pi)))
+    return max(least, min(FURTHEST, _radius(basis, FEWEST_BEAMS)))
 
 
 def far_reach(basis: FloatArray, reach: float) -> float:
@@ -167,9 +166,12 @@ def far_reach(basis: FloatArray, reach: float) -> float:
 
     They make `ALL_BEAMS` with the others, or are about as many, and none is beyond `FURTHEST`.
     """
-    area = abs(float(np.linalg.det(basis)))
-    wanted = max(math.sqrt(ALL_BEAMS * area / math.pi), math.sqrt(2.0) * reach)
-    return max(reach, min(FURTHEST, wanted))
+    return max(reach, min(FURTHEST, max(_radius(basis, ALL_BEAMS), math.sqrt(2.0) * reach)))
+
+
+def _radius(basis: FloatArray, count: int) -> float:
+    """|h| in 1/Å up to which there are about so many beams."""
+    return math.sqrt(count * abs(float(np.linalg.det(basis))) / math.pi)
 
 
 def lattice_points(basis: FloatArray, reach: float) -> IntArray:

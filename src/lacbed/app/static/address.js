@@ -101,7 +101,9 @@ export function fromHash(hash, names, colours, own = null) {
   state.detail = Math.round(number("n", 16, 512) ?? START.detail);
   setSeries(number("tmax", 20, 20000) ?? START.thickness_max);
   state.b_iso = found.get("b") === "0" ? 0 : number("b", 0, 20);
-  state.absorption = found.get("abs") === "thomas" ? "thomas" : found.get("abs") === "0" ? 0 : found.get("abs") === "none" ? "none" : (number("abs", 0, 100) ?? "none");
+  const absorption = found.get("abs");
+  if (["thomas", "none"].includes(absorption)) state.absorption = absorption;
+  else state.absorption = absorption === "0" ? 0 : (number("abs", 0, 100) ?? "none");
   state.tolerance = number("tol", 1e-6, 0.1) ?? START.tolerance;
   state.laue_zones = Math.round(number("laue", 1, 2) ?? 0);
   state.factors = one("factors", ["kirkland", "lobato", "peng", "doyle-turner", "ionic"]) ?? START.factors;
