@@ -205,7 +205,11 @@ def first_pictures(browser: Any, address: str, repeats: int) -> list[tuple[str, 
 
 
 def further_pictures(browser: Any, address: str) -> list[tuple[str, ...]]:
-    """Reflections and thicknesses one after another, on a page at rest: how many, median and longest wait."""
+    """Reflections and thicknesses: how many, median and longest wait.
+
+    A thickness is asked for when the page is at rest, and another one as soon as it is there, while the page is at
+    its other reflections.
+    """
     rows = []
     for name, (place, cif) in PAGES.items():
         page = Page(browser, address, place)
@@ -213,13 +217,16 @@ def further_pictures(browser: Any, address: str) -> list[tuple[str, ...]]:
             page.drop(cif)
         page.rest()
         count = page.tab.evaluate("document.querySelectorAll('.spot').length")
-        waits: dict[str, list[float]] = {"reflection": [], "thickness off the series": []}
+        waits: dict[str, list[float]] = {"reflection": [], "thickness off the series": [], "another at once": []}
         for spot in range(1, min(count, 13)):
             page.click(".spot", spot)
             waits["reflection"].append(page.wait_for_exact())
         for thickness in (333.3, 1234.5, 871.0, 57.0, 1999.0):
+            page.rest()
             page.tab.evaluate(THICKNESS, str(thickness))
             waits["thickness off the series"].append(page.wait_for_exact())
+            page.tab.evaluate(THICKNESS, str(thickness + 3.7))
+            waits["another at once"].append(page.wait_for_exact())
         page.close()
         rows += [
             (name, kind, str(len(some)), number(median(some)), number(max(some))) for kind, some in waits.items()
@@ -315,8 +322,8 @@ def main() -> None:
             ),
         )
         tell(
-            "Seconds from a click to the picture within the tolerance, one click after another, once the page is "
-            "complete.",
+            "Seconds from a click to the picture within the tolerance, once the page is complete: reflections one "
+            "after another, thicknesses on a page at rest, and others as soon as those are there.",
             table(("page", "what", "count", "median / s", "longest / s"), further_pictures(browser, address)),
         )
         frames, ladder = tilting(browser, address)

@@ -121,7 +121,7 @@ def test_a_reflection_beyond_the_half_width_and_a_thickness_beyond_the_first():
     told = results(run(compute.series, hkl=[4, 4, 0], thickness_max=1500, have=[100.0 * i for i in range(1, 11)]))[
         0
     ][0]
-    assert told["opened"]["before"] == [700, 1400, 2800]
+    assert told["opened"] == {"before": [700, 1400, 2800], "reach": told["opened"]["reach"], "thickest": 700}
 
 
 def test_a_preview_is_near_the_exact_picture():
@@ -200,8 +200,11 @@ def test_while_the_crystal_is_tilted_the_picture_sharpens_and_what_is_kept_answe
 
 def test_the_learned_picture_comes_first(monkeypatch):
     monkeypatch.setattr(learned, "surrogate", Oracle)
+    held.let_go()
     sent = [(h, p) for h, p in run(compute.simulate) if h["kind"] != "progress"]
     assert {h.get("stage", "exact") for h, _ in sent[1:]} == {"exact"}
+    again = [h["kind"] for h, _ in run(compute.simulate) if h["kind"] != "progress"]
+    assert set(again) == {"result"}  # nothing is needed before what a kept zone tells at once
     assert sent[0][0]["stage"] == "learned"
     assert sent[0][0]["thicknesses"] == [300]
     assert sent[0][0]["expected_z"] == [0.01]
@@ -289,7 +292,7 @@ def test_no_such_crystal():
 
 
 def test_files_hold_what_is_shown(tmp_path):
-    sent = [(h, p) for h, p in run(compute.simulate, thickness_step=50, extent=3) if h["kind"] == "result"]
+    sent = [(h, p) for h, p in run(compute.simulate, thickness_step=20, extent=3) if h["kind"] == "result"]
     every = rebuild_result(sent[0][0]["labels"], sent[0][1])
     for ending in (".nc", ".tif", ".npz"):
         (tmp_path / f"a{ending}").write_bytes(file_bytes(every, ending, 300.0, [2, 2, 0]))
@@ -300,7 +303,7 @@ def test_files_hold_what_is_shown(tmp_path):
     assert len(pieces) > 1
     labels, payloads = [h["labels"] for h, _ in pieces], [p for _, p in pieces]
     series = rebuild_results(labels, [len(p) for p in payloads], b"".join(payloads))
-    assert series["thickness"].values.tolist() == [50.0 * i for i in range(1, 13)]
+    assert series["thickness"].values.tolist() == [20.0 * i for i in range(1, 31)]
     (tmp_path / "b.nc").write_bytes(file_bytes(series, ".nc", None))
     np.testing.assert_array_equal(lacbed.load_pattern(tmp_path / "b.nc").values, series.values)
     for h, p in pieces:

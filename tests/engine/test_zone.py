@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 import torch
 
 from lacbed import Crystal, Site, TiltGrid, Zone, simulate
+from lacbed.engine import propagate
 from lacbed.engine.interpolate import ORDER, differences, doubt, mend
 from lacbed.engine.model import polynomial
 from lacbed.engine.orbits import find_orbits, plane_operations, smallest_wedge
@@ -106,6 +109,60 @@ def test_further_thicknesses_take_no_diagonalisation(
     for held in (zone, Zone.load(tmp_path / "solved.zone")):
         later = held.pattern((300.0, 450.0, 500.0), grid, ((0, 0, 0), (2, 0, 0)))
         assert np.abs(later.values[2, 0] - first.values[0, 0]).max() < 2e-4
+
+
+@pytest.mark.parametrize("absorption", [None, "thomas"])
+def test_waves_that_are_chosen_for_a_series_serve_all_of_it(
+    absorption: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crystal, grid, thick = Crystal.named("GaAs"), TiltGrid(24, semi_angle=8.0), (250.0, 700.0, 1000.0)
+    zone = Zone(crystal, (1, 1, 0), absorption=absorption, tolerance=1e-3, thickest=1000.0)
+    zone.pattern((300.0,), grid)
+    zone.save(tmp_path / "a.zone")
+    fresh = Zone(crystal, (1, 1, 0), absorption=absorption, tolerance=1e-3).pattern(thick, grid)
+
+    def anew(*_: Any) -> None:
+        raise AssertionError("waves are chosen anew")
+
+    monkeypatch.setattr("lacbed.engine.adaptive.solve_basis", anew)
+    found = zone.pattern(thick, grid)
+    assert found.attrs["error_estimate"] <= 1e-3
+    assert np.abs(found.values - fresh.values).max() < 2e-3
+    np.testing.assert_allclose(Zone.load(tmp_path / "a.zone").pattern(thick, grid), found, atol=1e-6)
+    first, second = (copy(zone).pattern((t,), grid).values for t in (700.0, 650.0))
+    np.testing.assert_array_equal(copy(zone).pattern((650.0,), grid).values, second)
+    np.testing.assert_array_equal(copy(zone).pattern((700.0,), grid).values, first)
+    with pytest.raises(AssertionError, match="anew"):
+        zone.pattern((3000.0,), grid)
+
+
+@pytest.mark.parametrize("thickest", [0.0, -5.0, math.nan, math.inf])
+def test_a_series_has_a_largest_thickness(thickest: float) -> None:
+    with pytest.raises(SettingError, match="thickest"):
+        Zone(Crystal.named("Si"), thickest=thickest)
+
+
+def test_who_gives_up_waits_for_no_matrices_that_were_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid, begun, told = TiltGrid(64, semi_angle=9.0), [0], [0]
+    solved = propagate._solve_diagonal
+
+    def counted(*args: Any) -> None:
+        begun[0] += 1
+        sleep(0.01)  # so that many wait for their turn
+        solved(*args)
+
+    def give_up(fraction: float) -> None:
+        if fraction > 0.3:  # at the nodes
+            told[0] = begun[0]
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(propagate, "_solve_diagonal", counted)
+    monkeypatch.setattr(propagate, "_BYTES", 2**18)
+    Zone(Crystal.named("MgO"), (0, 1, 1)).pattern((800.0,), grid)
+    whole, begun[0] = begun[0], 0
+    with pytest.raises(KeyboardInterrupt):
+        Zone(Crystal.named("MgO"), (0, 1, 1)).pattern((800.0,), grid, progress=give_up)
+    assert begun[0] <= told[0] + torch.get_num_threads() + 1 < whole
 
 
 @pytest.mark.parametrize("turn", [0.3, 0.5, 0.8, 0.95])

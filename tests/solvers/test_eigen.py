@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lacbed.solvers.absorbing import absorbing_eigensystem
 from lacbed.solvers.eigen import eigensystem, pull_back, push_forward, waves
 
 N, COLUMNS = 7, 3
@@ -63,3 +64,57 @@ def test_beams_may_be_rows_of_a_basis():
     spread = basis @ torch.linalg.matrix_exp(30.0j * (inside + 0.01j * torch.eye(4))) @ basis.mH
     expected = spread.mT[torch.arange(2)[:, None], incoming]
     torch.testing.assert_close(waves(system, incoming, phase), expected, rtol=0, atol=1e-11)
+
+
+def rotated(hermitian, absorptive, seed):
+    """The same matrices in another orthonormal basis."""
+    raw = torch.randn(*hermitian.shape, dtype=hermitian.dtype, generator=torch.Generator().manual_seed(seed))
+    turn = torch.linalg.qr(raw)[0]
+    return turn @ hermitian @ turn.mH, turn @ absorptive @ turn.mH
+
+
+def off_by(hermitian, absorptive):
+    """Largest error of exp(iτ(H + iW)) at a phase as in a thick foil, and of R L = 1."""
+    values, right, left = absorbing_eigensystem(hermitian, absorptive)
+    assert (values.dtype, right.dtype, left.dtype) == (torch.complex128, torch.complex64, torch.complex64)
+    right, left = right.to(torch.complex128), left.to(torch.complex128)
+    found = right @ (torch.exp(150j * values)[:, None] * left)
+    exact = torch.matrix_exp(150j * (hermitian + 1j * absorptive))
+    return max(float((found - exact).abs().max()), float((right @ left - torch.eye(len(values))).abs().max()))
+
+
+@pytest.mark.parametrize("real", [True, False], ids=["real", "complex"])
+@pytest.mark.parametrize("strength", [0.0, 1e-4, 2e-2, 0.3])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_eigenvectors_with_absorption_from_those_without(real, strength, seed):
+    generator = torch.Generator().manual_seed(seed)
+    dtype = torch.float64 if real else torch.complex128
+    raw, damp = (torch.randn(40, 40, dtype=dtype, generator=generator) for _ in range(2))
+    diagonal = torch.diag(torch.linspace(-6.0, 1.0, 40, dtype=torch.float64)).to(dtype)
+    assert off_by(diagonal + 0.03 * (raw + raw.mH), strength * (damp @ damp.mH) / 40) < 5e-5
+
+
+@pytest.mark.parametrize("real", [True, False], ids=["real", "complex"])
+@pytest.mark.parametrize("gap", [0.0, 1e-9, 1e-7, 1e-5, 1e-3])
+@pytest.mark.parametrize("seed", range(3))
+def test_levels_of_two_waves_that_symmetry_makes_equal(real, gap, seed):
+    generator = torch.Generator().manual_seed(seed)
+    dtype = torch.float64 if real else torch.complex128
+    raw, damp = (torch.randn(12, 12, dtype=dtype, generator=generator) for _ in range(2))
+    twice, moved = torch.eye(2, dtype=dtype), torch.tensor([[1.0, 0.0], [0.0, 1.0 + gap]], dtype=dtype)
+    pair = torch.kron(raw + raw.mH, moved), torch.kron(0.002 * damp @ damp.mH, twice)
+    assert off_by(*rotated(*pair, seed)) < 5e-5
+
+
+@pytest.mark.parametrize("distance", [0.0, 1e-12, 1e-6])
+def test_an_exceptional_point_is_left_to_the_general_solver(distance, monkeypatch):
+    """[[d + ib, ib], [ib, -d + ib]] has one eigenvector if d = b; near it the answer is still right."""
+    hermitian = torch.diag(torch.tensor([0.01 + distance, -0.01 - distance, 3.0], dtype=torch.float64))
+    absorptive = 0.01 * torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    asked = []
+    eig = torch.linalg.eig
+    monkeypatch.setattr(torch.linalg, "eig", lambda matrix: asked.append(1) or eig(matrix))
+    values, right, _ = absorbing_eigensystem(hermitian, absorptive)
+    matrix = (hermitian + 1j * absorptive).to(torch.complex64)
+    assert (matrix @ right - right * values.to(torch.complex64)).abs().max() < 1e-4 * right.abs().max()
+    assert bool(asked) == (distance < 1e-9)

@@ -35,7 +35,7 @@ DRAFT = 1e-2
 """Tolerance of the coarse picture that comes before the exact one while the crystal is tilted."""
 
 MONTAGE_DETAIL = 64
-PIECE = 10
+PIECE = 20
 """Thicknesses that are computed together, so that the page need not wait for all."""
 
 _OPERATIONS_A_SECOND = 5e9
@@ -64,11 +64,10 @@ def simulate(view: View, send: Send, budget: int) -> None:
     crystal = crystal_of(view)
     check_budget(view.pixels, 1, len(view.thicknesses), budget)
     covered = is_covered(view)
-    if held(view) is None or not covered:
-        if not _send_learned(crystal, view, send):
-            _send_preview(crystal, view, send)
-    else:
-        _send_learned(crystal, view, send)
+    kept = held(view) if covered else None
+    # What a kept zone tells at once needs nothing before it.
+    if not (kept is not None and kept.answers(view.thickness)) and not _send_learned(crystal, view, send):
+        _send_preview(crystal, view, send)
     if covered:
         _simulate_zone(crystal, view, send)
     else:
@@ -138,7 +137,7 @@ def _simulate_zone(crystal: Crystal, view: View, send: Send) -> None:
     """
     kept, thickness = held(view), view.thickness
     is_seen = thickness in view.have
-    if kept is not None and not is_seen and kept.opened[0] != thickness and kept.answers(thickness):
+    if kept is not None and not is_seen and kept.opened.thickness != thickness and kept.answers(thickness):
         _check_reflection(crystal, view)
         _send_series(view, kept, send, (thickness,))
         is_seen = True
@@ -158,11 +157,8 @@ def _send_all(crystal: Crystal, view: View, send: Send) -> tuple[Held, set[tuple
     tick = ticker(send, _sized("solving", view.pixels))
     zone = hold(view, settings, tick)
     pattern = zone.every(view.thickness, tick)
-    opened = {
-        "before": zone.openings(view.thickness) if pattern is not zone.first else [],
-        "reach": zone.opened[1],
-    }
-    extra = {"reach": zone.opened[1], "opened": opened, "converged": True}
+    before = [] if pattern is zone.first else zone.openings(view.thickness)
+    extra = {"reach": zone.opened.reach, "opened": zone.opened.told(before), "converged": True}
     _send_result(pattern, "exact", send, extra | {"seconds": time.perf_counter() - start})
     return zone, {tuple(g) for g in _indices(pattern)}
 
@@ -185,7 +181,7 @@ def _send_series(view: View, zone: Held, send: Send, wanted: tuple[float, ...] |
         pattern = zone.some(
             thicknesses, view.hkl, ticker(send, _sized("thickness series", view.pixels), n, len(pieces))
         )
-        opened = {"before": zone.openings(max(thicknesses)), "reach": zone.opened[1]}
+        opened = zone.opened.told(zone.openings(max(thicknesses)))
         extra = {"opened": opened, "converged": True, "part": True}
         _send_result(pattern, "exact", send, extra | {"seconds": time.perf_counter() - start})
 

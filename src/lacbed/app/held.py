@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from copy import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lacbed.app.limits import KEPT_ZONES
+from lacbed.app.limits import KEPT_ZONES, return_memory
 from lacbed.app.request import View
 from lacbed.app.structure import crystal_of, montage_reach
 
@@ -22,16 +22,34 @@ if TYPE_CHECKING:
 _held: OrderedDict[str, Held] = OrderedDict()
 
 
+class Opened(NamedTuple):
+    """What decides the waves of a zone.
+
+    Attributes:
+        thickness: of the first pattern in Å.
+        reach: of its reflections in 1/Å.
+        thickest: thickness in Å up to which waves were chosen.
+    """
+
+    thickness: float
+    reach: float
+    thickest: float
+
+    def told(self, before: list[float]) -> dict[str, Any]:
+        """What commands that repeat a pattern need, with the thicknesses of those before it."""
+        return {"before": before, "reach": self.reach, "thickest": self.thickest}
+
+
 class Held:
     """A zone after its first pattern: all reflections within the half-width at one thickness.
 
-    That pattern alone decides what the waves are, and one more for every doubling of the thickness. All further
-    ones begin from there, so that a few lines of Python repeat each to the last digits, whatever else was asked
-    for in between.
+    Its waves are chosen for the whole series, and anew for every doubling of the thickness beyond. All further
+    patterns begin from there, so that a few lines of Python repeat each to the last digits, whatever else was
+    asked for in between.
 
     Attributes:
-        opened: the thickness in Å and the reach in 1/Å of the first pattern.
-        first: that pattern.
+        opened: what decided the waves.
+        first: the first pattern.
     """
 
     def __init__(self, view: View, settings: Settings, tick: Tick | None) -> None:
@@ -40,7 +58,8 @@ class Held:
 
         crystal = crystal_of(view)
         frame = make_frame(crystal, view.zone_axis, view.foil_normal, view.x_direction)
-        self.opened = view.thickness, round(montage_reach(crystal, frame, view), 6)
+        reach = round(montage_reach(crystal, frame, view), 6)
+        self.opened = Opened(view.thickness, reach, max(view.thickness, view.thickness_max))
         self.grid: TiltGrid = settings.grid
         self._levels: dict[int, Zone] = {}
         self._zone: Zone = Zone(
@@ -53,15 +72,16 @@ class Held:
             laue_zones=view.laue_zones,
             absorption=settings.absorption,
             factors=view.factors,
+            thickest=self.opened.thickest,
         )
         self.first: xr.DataArray = self._zone.pattern(
-            [view.thickness], self.grid, ("all", self.opened[1]), progress=tick
+            [view.thickness], self.grid, ("all", self.opened.reach), progress=tick
         )
 
     def openings(self, thickest: float) -> list[float]:
         """Thicknesses in Å of the patterns that come before one up to `thickest`."""
-        doubled = max(0, math.ceil(math.log2(thickest / self.opened[0]) - 1e-9))
-        return [self.opened[0] * 2.0**n for n in range(doubled + 1)]
+        doubled = max(0, math.ceil(math.log2(thickest / self.opened.thickest) - 1e-9))
+        return [self.opened.thickness, *(self.opened.thickest * 2.0 ** (n + 1) for n in range(doubled))]
 
     def answers(self, thickness: float) -> bool:
         """Whether a thickness needs no waves beyond those that are there."""
@@ -69,9 +89,9 @@ class Held:
 
     def every(self, thickness: float, tick: Tick | None = None) -> xr.DataArray:
         """All reflections at a thickness."""
-        if thickness == self.opened[0]:
+        if thickness == self.opened.thickness:
             return self.first
-        return self._up_to(thickness).pattern([thickness], self.grid, ("all", self.opened[1]), progress=tick)
+        return self._up_to(thickness).pattern([thickness], self.grid, ("all", self.opened.reach), progress=tick)
 
     def some(
         self, thicknesses: tuple[float, ...], hkl: tuple[int, int, int], tick: Tick | None = None
@@ -134,3 +154,4 @@ def let_go(most: int = 0) -> None:
     fewest = 1 if most else 0
     while len(_held) > fewest and (not most or sum(one.kept_bytes for one in _held.values()) > most):
         _held.popitem(last=False)
+    return_memory()

@@ -259,14 +259,12 @@ def recipe(view: View, header: Mapping[str, Any], thickness: str = "", hkl: str 
         "opened": header.get("opened"),
         "thicknesses": header["thicknesses"],
     }
-    opened = settings["opened"]
-    afresh = opened and not (settings["reach"] and opened["before"] == [] and len(header["thicknesses"]) == 1)
     return {
         "python": _python(view, settings),
         "shell": _shell(view, settings),
         "needs": "" if view.name else f"{file_stem(view)}.cif",
         "note": f"The shell command starts afresh; it agrees within the tolerance of {view.tolerance:g}."
-        if afresh
+        if settings["opened"]
         else "",
     }
 
@@ -291,7 +289,8 @@ def _python(view: View, settings: dict[str, Any]) -> str:
     lines = ["import lacbed", "", f"crystal = lacbed.Crystal.{source}{thermal}"]
     if settings["opened"]:
         before, reach = settings["opened"]["before"], settings["opened"]["reach"]
-        lines += ["zone = lacbed.Zone(", "    crystal,", *physics, f"    tolerance={view.tolerance:g},", ")"]
+        lines += ["zone = lacbed.Zone(", "    crystal,", *physics, f"    tolerance={view.tolerance:g},"]
+        lines += [f"    thickest={settings['opened']['thickest']:.10g},", ")"]
         lines += [f"grid = {grid}"]
         for n, first in enumerate(before):  # what decides the waves
             lines += [f"zone.pattern([{first:.10g}], grid" + ("" if n else f', ("all", {reach!r})') + ")"]

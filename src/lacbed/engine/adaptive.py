@@ -16,13 +16,14 @@ change and what is neglected in a tilted foil (`lacbed.engine.foil`).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lacbed.crystals import Crystal
 from lacbed.crystals.cell import FloatArray
-from lacbed.engine.basis import FAR, Basis, coarseness, effort, solve_basis
+from lacbed.engine.basis import FAR, Basis, Reach, coarseness, effort, solve_basis
 from lacbed.engine.foil import Foil
 from lacbed.engine.interpolate import COARSE_ORDER, ORDER, doubt, largest_difference, mend, read_between
 from lacbed.engine.model import Model, slanted
@@ -33,7 +34,7 @@ from lacbed.engine.saved import SavedZone
 from lacbed.engine.wanted import Wanted
 from lacbed.geometry.folding import zone_of_allowed
 from lacbed.geometry.frame import Frame
-from lacbed.geometry.interpolation import node_lattice
+from lacbed.geometry.interpolation import Nodes, Stencil, node_lattice
 from lacbed.geometry.wave import electron_wave
 from lacbed.potential import potential_coefficients
 from lacbed.settings import Settings
@@ -42,8 +43,23 @@ from lacbed.solvers.blocks import Tick, describe_work
 SAFETY = 2.0
 """The estimate is this many times the largest difference at the tilts that are checked."""
 
+_ROOM = 0.85
+"""Part of the tolerance that waves may take for what is asked for later, and leave the rest to nodes."""
+
+_CLOSE = 1.2
+"""Nodes are those of a thickness that is so many times larger at least, if there are larger ones."""
+
+_PLANS = 4
+"""Requests whose tilts and nodes are kept: single reflections and all of them take turns."""
+
+_STEPS = 12
+"""Thicknesses at which waves are checked that are chosen for a series."""
+
 _MOST_WAVES = 16.0
 """Energy in 1/Å² above that of the highest tilt beyond which no waves are added."""
+
+_SINGLE = 3e-4
+"""Tolerance from which on eigenvectors are kept in single precision."""
 
 _WIDEST = 0.05
 """Distance of nodes in 1/Å in the thinnest foil, so that those beyond the tilts are not far beyond."""
@@ -77,6 +93,16 @@ class Amplitudes:
     basis: Basis
 
 
+class _Plan(NamedTuple):
+    """What is wanted at the tilts, at the nodes, and at tilts and checks, which are interpolated from nodes."""
+
+    direct: Wanted
+    coarse: Wanted
+    after: Wanted
+    nodes: Nodes
+    stencil: Stencil
+
+
 class AdaptiveSolver:
     """What is solved of a zone, and grows with what is asked of it.
 
@@ -84,11 +110,13 @@ class AdaptiveSolver:
         crystal: the crystal.
         frame: its orientation.
         settings: with a tolerance; thicknesses, grid and reflections do not count.
+        thickest: thickness in Å up to which waves are chosen at first, whatever is asked for.
     """
 
-    def __init__(self, crystal: Crystal, frame: Frame, settings: Settings) -> None:
+    def __init__(self, crystal: Crystal, frame: Frame, settings: Settings, thickest: float = 0.0) -> None:
         assert settings.tolerance
         self._crystal, self._settings, self._frame = crystal, settings, frame
+        self._thickest = thickest
         self.foil = _foil(crystal, frame, settings)
         self._tolerance = settings.tolerance
         self._effort = effort(settings.tolerance)
@@ -101,8 +129,8 @@ class AdaptiveSolver:
         self._solved: Store = {}
         self._judged: Store = {}
         self._closer = 1.0  # distance of the nodes in units of the first guess
+        self._plans: dict[tuple[Any, ...], _Plan] = {}  # the last ones, which copies share
         self._again = False  # whether there was a pattern before
-        self._counts = 0, 0
 
     @property
     def waves(self) -> int:
@@ -111,20 +139,20 @@ class AdaptiveSolver:
 
     @property
     def kept_memory(self) -> dict[int, int]:
-        """Bytes of every block of memory, by its address, with eigenvectors."""
-        systems = (*self._solved.values(), *self._judged.values())
-        blocks = (part.untyped_storage() for system in systems for part in system)
+        """Bytes of every block of memory, by its address, with eigenvectors and stencils."""
+        tensors = [part for store in (self._solved, self._judged) for system in store.values() for part in system]
+        tensors += [plan.stencil.index for plan in self._plans.values()]
+        blocks = [tensor.untyped_storage() for tensor in tensors]
         return {block.data_ptr(): block.nbytes() for block in blocks}
 
     def saved(self) -> SavedZone:
         """What a file holds of it."""
-        nodes = (*self._counts, self._closer)
-        return SavedZone(self._crystal, self._settings, self._basis, self._solved, nodes)
+        return SavedZone(self._crystal, self._settings, self._basis, self._solved, self._closer, self._thickest)
 
     def restore(self, saved: SavedZone) -> None:
         """Go on from what a file held."""
         self._basis, self._solved = saved.basis, saved.solved
-        self._counts, self._closer = saved.nodes[:2], saved.nodes[2]
+        self._closer, self._thickest = saved.closer, saved.thickest
         self._again = bool(saved.solved)
 
     @property
@@ -151,24 +179,41 @@ class AdaptiveSolver:
     def _enough_waves(
         self, request: Request, checks: FloatArray, tick: _Rising | None
     ) -> tuple[Basis, np.ndarray, float]:
-        """Waves enough for a request, what more of them say of the checks, and the largest difference."""
-        basis, margin = self._basis, self._effort.margin
-        if basis is None or not self._reaches(basis, request):
+        """Waves enough for a request, what more of them say of the checks, and the largest difference.
+
+        Waves that are chosen for more than one pattern are judged for thicknesses up to the largest that will be
+        asked for as well. Later ones may take all but what nodes need.
+        """
+        basis, margin, count = self._basis, self._effort.margin, len(request.thicknesses)
+        is_new = basis is None or not self._reaches(basis, request)
+        if basis is None or is_new:
             basis = self._new_basis(request, margin if basis is None else basis.margin, tick)
+        elif request.thicknesses.max() > basis.reach.thickest:
+            basis = replace(basis, reach=replace(basis.reach, thickest=float(request.thicknesses.max())))
         for attempt in range(_TRIES):
-            judged = self._amplitudes(basis, basis.judge, request, checks, self._judged)
-            found = self._amplitudes(basis, basis.model, request, checks, self._solved)
-            error = largest_difference(found, judged)
+            tried = replace(request, thicknesses=self._ladder(request)) if is_new else request
+            judged = self._amplitudes(basis, basis.judge, tried, checks, self._judged)
+            found = self._amplitudes(basis, basis.model, tried, checks, self._solved)
+            error, later = (
+                largest_difference(found[part], judged[part]) for part in (slice(count), slice(count, None))
+            )
             if tick is not None:
                 tick.within(0.0, 0.3, (attempt + 1.0) / _TRIES)
-            if SAFETY * error <= 0.6 * self._tolerance or basis.margin >= _MOST_WAVES:
+            room = _ROOM * (self._tolerance - basis.tail_error(self._forward, float(tried.thicknesses.max())))
+            aim = 0.6 * self._tolerance if is_new else room
+            if (SAFETY * error <= aim and SAFETY * later <= room) or basis.margin >= _MOST_WAVES:
                 break
-            decades = math.log10(SAFETY * error / (0.4 * self._tolerance))
+            decades, is_new = math.log10(SAFETY * max(error, later) / (0.4 * self._tolerance)), True
             basis = self._new_basis(
                 request, min(_MOST_WAVES, basis.margin + min(3.0, max(0.6, 1.5 * decades))), tick
             )
         self._basis = basis
-        return basis, judged, error
+        return basis, judged[:count], error
+
+    def _ladder(self, request: Request) -> FloatArray:
+        """The thicknesses of a request, and behind them some up to the largest that will be asked for."""
+        further = self._thickest * np.arange(1, _STEPS + 1) / _STEPS
+        return np.concatenate([request.thicknesses, further]) if self._thickest else request.thicknesses
 
     def _slant_error(self, basis: Basis, request: Request, checks: FloatArray, judged: np.ndarray) -> float:
         """What is neglected in a tilted foil, largest at the highest tilts: see `lacbed.engine.model.slanted`."""
@@ -182,13 +227,17 @@ class AdaptiveSolver:
             error = max(error, largest_difference(found, judged[:, :, number : number + 1]))
         return error
 
+    def _reach(self, request: Request) -> Reach:
+        reach = request.reach(self._frame, self.foil)
+        return replace(reach, thickest=max(reach.thickest, self._thickest))
+
     def _reaches(self, basis: Basis, request: Request) -> bool:
         new, old = request.reach(self._frame, self.foil), basis.reach
         tail = basis.tail_error(self._forward, new.thickest)
         return tail <= 1.5 * FAR * self._tolerance and new.within(old)
 
     def _new_basis(self, request: Request, margin: float, tick: _Rising | None) -> Basis:
-        reach = request.reach(self._frame, self.foil)
+        reach = self._reach(request)
         if self._basis is not None:
             reach = reach.joined(self._basis.reach)
         if tick is not None:
@@ -251,9 +300,7 @@ class AdaptiveSolver:
 
         `error` is the difference that waves make.
         """
-        both = np.concatenate([request.tilts, checks])
-        nodes = node_lattice(self._lattice.T, both, self._nodes_apart(basis, request), self._order, None)
-        direct, coarse = (self._wanted(basis, request, tilts) for tilts in (request.tilts, nodes.tilts))
+        direct, coarse, after, nodes, stencil = self._plan(basis, request, checks)
 
         def solved(wanted: Wanted) -> np.ndarray:
             return solve_pairs(
@@ -262,6 +309,7 @@ class AdaptiveSolver:
                 self._operations,
                 basis.potential,
                 accuracy=0.1 * self._tolerance,
+                single=self._tolerance >= _SINGLE,
                 store=self._solved,
                 keep=self._again,
                 tick=None if tick is None else lambda done: tick.within(0.3, 1.0, done),
@@ -269,13 +317,14 @@ class AdaptiveSolver:
 
         if len(direct.orbits.points) <= 1.2 * len(coarse.orbits.points):
             return solved(direct), 0.0, ""
-        after = self._wanted(basis, request, both)
-        stencil, enough, amplitude = nodes.stencil(both), 0.4 * self._tolerance, solved(coarse)
+        enough, amplitude = 0.4 * self._tolerance, solved(coarse)
         alike = max(1, round(len(request.tilts) / len(direct.orbits.points)))  # tilts that share a matrix
         values, off = read_between(stencil, amplitude, coarse, after, judged, enough)
+        if tick is not None:  # who has given up need not wait for the rest
+            tick.within(0.3, 1.0, 1.0)
         difference = mend(
             values,
-            doubt(nodes, amplitude, both),
+            doubt(nodes, amplitude, np.concatenate([request.tilts, checks])),
             off,
             lambda some: solved(self._wanted(basis, request, request.tilts[some])),
             _DOUBTED * alike,
@@ -284,19 +333,42 @@ class AdaptiveSolver:
         )
         return values, difference, f", interpolated from {len(coarse.orbits.points)} matrices"
 
+    def _plan(self, basis: Basis, request: Request, checks: FloatArray) -> _Plan:
+        """What is solved for a request; one is kept for other thicknesses with the same nodes."""
+        apart = self._nodes_apart(basis, request)
+        key = basis, apart, request.hkl, request.tilts.tobytes()
+        plan = self._plans.get(key)
+        if plan is None:
+            both = np.concatenate([request.tilts, checks])
+            nodes = node_lattice(self._lattice.T, both, apart, self._order, None)
+            direct, coarse, after = (self._wanted(basis, request, k) for k in (request.tilts, nodes.tilts, both))
+            plan = _Plan(direct, coarse, after, nodes, nodes.stencil(both))
+            while len(self._plans) >= _PLANS:
+                self._plans.pop(next(iter(self._plans)))
+            self._plans[key] = plan
+        direct, coarse, after = (replace(one, thicknesses=request.thicknesses) for one in plan[:3])
+        return _Plan(direct, coarse, after, plan.nodes, plan.stencil)
+
     def _nodes_apart(self, basis: Basis, request: Request) -> tuple[int, int]:
-        """Nodes along the two vectors of the lattice; those of an earlier pattern if they are close enough."""
+        """Nodes along the two vectors of the lattice.
+
+        They are those of the largest thickness that waves are chosen for, or of a half of it, a quarter, ..., so
+        that patterns of like thickness share them. Just below a half they are those of the whole, which leave no
+        tilts to be mended.
+        """
+        thickest = float(request.thicknesses.max())
+        if thickest < basis.reach.thickest:
+            halvings = math.floor(math.log2(basis.reach.thickest / thickest / _CLOSE))
+            thickest = basis.reach.thickest * 0.5 ** max(0, halvings)
         energy = basis.reach.highest + 1.0 + 0.15 * max(0.0, basis.deepest)
-        aside = math.sqrt(energy) * float(request.thicknesses.max()) / self._forward
+        aside = math.sqrt(energy) * thickest / self._forward
         aside *= 0.95 if basis.model.damping is None else 0.84  # what is absorbed has no sharp lines
         # A guess that is a little too close costs 6 %, one that is too wide the whole series once more.
-        spacing = 0.485 * self._closer / (aside * (1e-3 / self._tolerance) ** (1.0 / self._order) + 3.0)
-        lengths = np.linalg.norm(self._lattice, axis=1)
-        first, second = (math.ceil(float(n) / min(spacing, _WIDEST)) for n in lengths)
-        old = self._counts
-        if not (first <= old[0] <= 2 * first and second <= old[1] <= 2 * second):
-            self._counts = first, second
-        return self._counts
+        spacing = 0.47 * self._closer / (aside * (1e-3 / self._tolerance) ** (1.0 / self._order) + 3.0)
+        first, second = (
+            math.ceil(float(n) / min(spacing, _WIDEST)) for n in np.linalg.norm(self._lattice, axis=1)
+        )
+        return first, second
 
     def _wanted(self, basis: Basis, request: Request, tilts: FloatArray) -> Wanted:
         hkl, foil = np.array(request.hkl), self.foil
@@ -324,8 +396,9 @@ class AdaptiveSolver:
             self._operations,
             basis.potential,
             accuracy=self._check_accuracy,
+            single=self._tolerance >= _SINGLE,
             store=store,
-            keep=self._again,
+            keep=self._again or bool(self._thickest),
         )
 
 

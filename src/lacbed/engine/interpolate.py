@@ -142,7 +142,7 @@ def mend(
 
 def differences(first: np.ndarray, second: np.ndarray) -> FloatArray:
     """Largest differences of the intensities of two (thickness, reflection, tilt) amplitudes: (tilt,)."""
-    return np.asarray(np.abs(np.abs(first) ** 2 - np.abs(second) ** 2).max(axis=(0, 1)), dtype=float)
+    return np.asarray(np.abs(np.abs(first) ** 2 - np.abs(second) ** 2).max(axis=(0, 1), initial=0.0), dtype=float)
 
 
 def largest_difference(first: np.ndarray, second: np.ndarray) -> float:

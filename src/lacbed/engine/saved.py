@@ -46,14 +46,16 @@ class SavedZone:
         settings: of the zone.
         basis: what was solved once, or None if nothing was.
         solved: eigenvectors that were kept.
-        nodes: how many along the two vectors of the lattice, and their distance in units of the first guess.
+        closer: distance of nodes in units of the first guess.
+        thickest: thickness in Å up to which waves are chosen, or 0.
     """
 
     crystal: Crystal
     settings: Settings
     basis: Basis | None
     solved: Store
-    nodes: tuple[int, int, float]
+    closer: float
+    thickest: float
 
 
 def write_zone(path: Path, zone: SavedZone) -> None:
@@ -66,7 +68,7 @@ def write_zone(path: Path, zone: SavedZone) -> None:
     record: dict[str, Any] = {
         "crystal": asdict(zone.crystal),
         "settings": {name: getattr(zone.settings, name) for name in _SETTINGS},
-        "nodes": zone.nodes,
+        "nodes": {"closer": zone.closer, "thickest": zone.thickest},
     }
     groups: dict[str, dict[str, Tensor]] = {}
     if zone.basis is not None:
@@ -95,10 +97,12 @@ def read_zone(path: Path) -> SavedZone:
     try:
         crystal = Crystal(**record["crystal"] | {"sites": [Site(**s) for s in record["crystal"]["sites"]]})
         settings = Settings(**{n: record["settings"][n] for n in _SETTINGS if n in record["settings"]})
-        first, second, closer = record["nodes"]
-        nodes = int(first), int(second), float(closer)
+        nodes = record["nodes"]
+        if isinstance(nodes, list):  # of an earlier version, which kept how many there were
+            nodes = {"closer": nodes[2], "thickest": 0.0}
+        rest = float(nodes["closer"]), float(nodes["thickest"])
         if "basis" not in record:
-            return SavedZone(crystal, settings, None, {}, nodes)
+            return SavedZone(crystal, settings, None, {}, *rest)
         solved = {
             int(name.removeprefix("solved ")): (
                 group["values"],
@@ -111,8 +115,8 @@ def read_zone(path: Path) -> SavedZone:
         basis = _basis(groups, record["basis"])
         bent = basis.potential.oblique is not None and bool(basis.potential.oblique.rate.any())
         if bent and len(basis.model.matrix) == len(POWERS):  # of an earlier version, less exact: solved anew
-            return SavedZone(crystal, settings, None, {}, nodes)
-        return SavedZone(crystal, settings, basis, solved, nodes)
+            return SavedZone(crystal, settings, None, {}, *rest)
+        return SavedZone(crystal, settings, basis, solved, *rest)
     except FileFormatError:
         raise
     except Exception as error:  # a file that was made by hand may raise anything at all

@@ -25,6 +25,7 @@ from lacbed.errors import SettingError
 from lacbed.geometry.frame import Frame, make_frame
 from lacbed.geometry.tilts import TiltGrid
 from lacbed.geometry.wave import electron_wave
+from lacbed.io.checks import check_number
 from lacbed.patterns.result import label_pattern
 from lacbed.potential import Absorption
 from lacbed.settings import Reflections, Settings
@@ -88,6 +89,8 @@ class Zone:
         paraxial: whether the term γ² of the wave equation is left out; False keeps it in a flat foil.
         absorption: None, ("proportional", percent), or "thomas".
         factors: scattering factors, as in `lacbed.simulate`.
+        thickest: the largest thickness in Å that will be asked for, if it is known: waves are chosen for it at the
+            first pattern, and serve all further ones. Greater thicknesses may be asked for nevertheless.
 
     Raises:
         SettingError: on impossible settings.
@@ -108,6 +111,7 @@ class Zone:
         paraxial: bool = True,
         absorption: Absorption = None,
         factors: str = "kirkland",
+        thickest: float | None = None,
     ) -> None:
         settings = Settings(
             zone_axis,
@@ -121,7 +125,7 @@ class Zone:
             factors=factors,
             tolerance=tolerance,
         )
-        self._begin(crystal, settings)
+        self._begin(crystal, settings, thickest)
 
     @classmethod
     def of(cls, crystal: Crystal, settings: Settings) -> Zone:
@@ -130,7 +134,7 @@ class Zone:
         zone._begin(crystal, settings)
         return zone
 
-    def _begin(self, crystal: Crystal, settings: Settings) -> None:
+    def _begin(self, crystal: Crystal, settings: Settings, thickest: float | None = None) -> None:
         frame = make_frame(crystal, settings.zone_axis, settings.foil_normal, settings.x_direction)
         if not covers(settings, frame) or not settings.tolerance:
             raise SettingError(
@@ -138,7 +142,9 @@ class Zone:
                 "paraxial=False one Laue zone and a flat foil; use simulate with solver='auto' for anything else"
             )
         self._crystal, self._settings, self._frame = crystal, settings, frame
-        self._solver = AdaptiveSolver(crystal, frame, settings)
+        if thickest is not None:
+            check_number("thickest", thickest, above=0.0, high=1e6, unit="Å")
+        self._solver = AdaptiveSolver(crystal, frame, settings, thickest or 0.0)
 
     def __copy__(self) -> Zone:
         """A zone that begins from here: its patterns leave those of this one as they are."""
