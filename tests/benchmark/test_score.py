@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import zarr
 
+from lacbed.benchmark.answers import _as_fine
 from lacbed.benchmark.definition import load_definition, sides
 from lacbed.benchmark.score import intervals, summarise
 from lacbed.benchmark.submission import Card, card_text, write_submission
@@ -352,3 +353,11 @@ def test_definition_of_the_table_is_packaged(lacbed):
         low, high = one["intervals"]["z_mean"]
         assert low <= one["metrics"]["z_mean"] <= high
         assert one["crystals"] == len(sides(load_definition(), one["split"])["test"])
+
+
+def test_a_potential_of_fewer_pixels_has_the_same_coefficients():
+    u = np.arange(64) / 64
+    wave = lambda at: np.cos(2 * np.pi * (3 * at[:, None] - 5 * at)) + 0.3 * np.sin(2 * np.pi * 7 * at)  # noqa: E731
+    coarse = wave(u)[None].astype(np.float32)
+    np.testing.assert_allclose(_as_fine(coarse, (128, 128))[0], wave(np.arange(128) / 128), atol=1e-5)
+    assert _as_fine(coarse, (64, 64)) is coarse

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.signal import resample
 
 from lacbed.benchmark.submission import Card
 from lacbed.benchmark.task_data import TaskData, open_task
@@ -132,7 +133,7 @@ def _model(name: str, there: TaskData, tick: Tick) -> tuple[Card, Values, Values
                 sigma = torch.exp(output["log_sigma"].float()).expand_as(output["pattern"])
                 sigmas.append(sigma.square().mean(dim=(-2, -1)).sqrt().numpy())
     values = np.concatenate(found)
-    values = values[:, :, None] if there.task.predicts == "pattern" else values.mean(axis=1)
+    values = values[:, :, None] if there.task.predicts == "pattern" else _as_fine(values.mean(axis=1), there.shape)
     if values.shape[1:] != there.shape:
         raise SettingError(
             f"{name} gives {values.shape[1:]} for a crystal, and {there.task.name} asks for {there.shape}"
@@ -146,6 +147,14 @@ def _model(name: str, there: TaskData, tick: Tick) -> tuple[Card, Values, Values
         milliseconds=round(1e3 * float(np.median(seconds)), 3),
     )
     return card, values, np.concatenate(sigmas)[:, :, None] if sigmas else None
+
+
+def _as_fine(potential: Values, shape: tuple[int, ...]) -> Values:
+    """Potentials on as many pixels as are asked for: a network gives fewer, with all coefficients it knows."""
+    for axis in (1, 2):
+        if potential.shape[axis] < shape[axis - 1]:
+            potential = resample(potential, shape[axis - 1], axis=axis).astype(np.float32)
+    return potential
 
 
 def _check_learned(name: str, record: Mapping[str, Any], there: TaskData) -> None:
