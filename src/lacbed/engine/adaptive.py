@@ -43,8 +43,10 @@ from lacbed.solvers.blocks import Tick, describe_work
 SAFETY = 2.0
 """The estimate is this many times the largest difference at the tilts that are checked."""
 
-_ROOM = 0.85
-"""Part of the tolerance that waves may take for what is asked for later, and leave the rest to nodes."""
+_AIM, _ROOM = 0.6, 0.85
+"""Part of the tolerance that waves may take, and of what far beams leave of it for what is asked for later.
+
+The rest is for nodes, and in a tilted foil for what is neglected there."""
 
 _CLOSE = 1.2
 """Nodes are those of a thickness that is so many times larger at least, if there are larger ones."""
@@ -199,8 +201,10 @@ class AdaptiveSolver:
             )
             if tick is not None:
                 tick.within(0.0, 0.3, (attempt + 1.0) / _TRIES)
-            room = _ROOM * (self._tolerance - basis.tail_error(self._forward, float(tried.thicknesses.max())))
-            aim = 0.6 * self._tolerance if is_new else room
+            aim = room = _AIM * self._tolerance
+            if self.foil.is_flat:
+                room = _ROOM * (self._tolerance - basis.tail_error(self._forward, float(tried.thicknesses.max())))
+            aim = aim if is_new else room
             if (SAFETY * error <= aim and SAFETY * later <= room) or basis.margin >= _MOST_WAVES:
                 break
             decades, is_new = math.log10(SAFETY * max(error, later) / (0.4 * self._tolerance)), True
@@ -336,7 +340,7 @@ class AdaptiveSolver:
     def _plan(self, basis: Basis, request: Request, checks: FloatArray) -> _Plan:
         """What is solved for a request; one is kept for other thicknesses with the same nodes."""
         apart = self._nodes_apart(basis, request)
-        key = basis, apart, request.hkl, request.tilts.tobytes()
+        key = basis, apart, request.hkl, request.tilts.tobytes(), checks.tobytes()
         plan = self._plans.get(key)
         if plan is None:
             both = np.concatenate([request.tilts, checks])
