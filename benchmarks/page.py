@@ -225,7 +225,7 @@ def further_pictures(browser: Any, address: str) -> list[tuple[str, ...]]:
             page.rest()
             page.tab.evaluate(THICKNESS, str(thickness))
             waits["thickness off the series"].append(page.wait_for_exact())
-            page.tab.evaluate(THICKNESS, str(thickness + 3.7))
+            page.tab.evaluate(THICKNESS, str(thickness - 3.7))
             waits["another at once"].append(page.wait_for_exact())
         page.close()
         rows += [

@@ -121,7 +121,7 @@ def test_a_reflection_beyond_the_half_width_and_a_thickness_beyond_the_first():
     told = results(run(compute.series, hkl=[4, 4, 0], thickness_max=1500, have=[100.0 * i for i in range(1, 11)]))[
         0
     ][0]
-    assert told["opened"] == {"before": [700, 1400, 2800], "reach": told["opened"]["reach"], "thickest": 700}
+    assert told["opened"] == {"before": [700, 1050, 1575], "reach": told["opened"]["reach"], "thickest": 700}
 
 
 def test_a_preview_is_near_the_exact_picture():

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from lacbed.settings import Settings
     from lacbed.solvers.blocks import Tick
 
+FURTHER = 1.5
+"""Waves for thicknesses beyond the series reach so many times further."""
+
 _held: OrderedDict[str, Held] = OrderedDict()
 
 
@@ -43,7 +46,7 @@ class Opened(NamedTuple):
 class Held:
     """A zone after its first pattern: all reflections within the half-width at one thickness.
 
-    Its waves are chosen for the whole series, and anew for every doubling of the thickness beyond. All further
+    Its waves are chosen for the whole series, and anew for every step of `FURTHER` beyond. All further
     patterns begin from there, so that a few lines of Python repeat each to the last digits, whatever else was
     asked for in between.
 
@@ -80,8 +83,8 @@ class Held:
 
     def openings(self, thickest: float) -> list[float]:
         """Thicknesses in Å of the patterns that come before one up to `thickest`."""
-        doubled = max(0, math.ceil(math.log2(thickest / self.opened.thickest) - 1e-9))
-        return [self.opened.thickness, *(self.opened.thickest * 2.0 ** (n + 1) for n in range(doubled))]
+        steps = max(0, math.ceil(math.log(thickest / self.opened.thickest, FURTHER) - 1e-9))
+        return [self.opened.thickness, *(self.opened.thickest * FURTHER ** (n + 1) for n in range(steps))]
 
     def answers(self, thickness: float) -> bool:
         """Whether a thickness needs no waves beyond those that are there."""

@@ -51,8 +51,8 @@ The rest is for nodes, and in a tilted foil for what is neglected there."""
 _CLOSE = 1.2
 """Nodes are those of a thickness that is so many times larger at least, if there are larger ones."""
 
-_PLANS = 4
-"""Requests whose tilts and nodes are kept: single reflections and all of them take turns."""
+_PLANS = 12
+"""Requests whose tilts and nodes are kept: reflections and thicknesses take turns, and share stencils."""
 
 _STEPS = 12
 """Thicknesses at which waves are checked that are chosen for a series."""
@@ -344,9 +344,15 @@ class AdaptiveSolver:
         plan = self._plans.get(key)
         if plan is None:
             both = np.concatenate([request.tilts, checks])
-            nodes = node_lattice(self._lattice.T, both, apart, self._order, None)
+            nodes, stencil = next(
+                ((p.nodes, p.stencil) for k, p in self._plans.items() if (k[1], *k[3:]) == (apart, *key[3:])),
+                (None, None),
+            )
+            if nodes is None or stencil is None:
+                nodes = node_lattice(self._lattice.T, both, apart, self._order, None)
+                stencil = nodes.stencil(both)
             direct, coarse, after = (self._wanted(basis, request, k) for k in (request.tilts, nodes.tilts, both))
-            plan = _Plan(direct, coarse, after, nodes, nodes.stencil(both))
+            plan = _Plan(direct, coarse, after, nodes, stencil)
             while len(self._plans) >= _PLANS:
                 self._plans.pop(next(iter(self._plans)))
             self._plans[key] = plan
